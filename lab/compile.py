@@ -1,0 +1,68 @@
+"""A network becomes a plan: which rule wins over which, on one screen.
+
+    VM --- router --- load balancer (1:1 | LB SNAT | default SNAT) --- internet --- host
+
+``RULES`` is the precedence. Each rule file yields its items in turn, and rules of one chain
+keep the order they were yielded in: a packet is taken by the first rule that matches it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from lab import plan
+from lab.errors import LabError
+from lab.model import Network
+from lab.path import instance_public_ip, load_balancer, outbound_snat, wiring
+from lab.plan import Item, Plan
+
+#: The members of pools that receive no new flows: ``HealthCheck.key`` of each.
+Down = frozenset[str]
+
+RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
+    (wiring.items, "who is connected to whom; everything below needs it"),
+    (instance_public_ip.items, "a VM's own address beats every load balancer (seed 002: used whether balanced or not)"),
+    (load_balancer.items, "frontends to VMs; their addresses are no VM's own, so nothing above competes"),
+    (outbound_snat.items, "a linked frontend beats the platform's address (seed 002, load-balanced VM)"),
+)
+
+
+def compile(network: Network, down: Down = frozenset()) -> Plan:  # noqa: A001 - the word of the field
+    """Return the plan of a network in which the members ``down`` receive no new flows.
+
+    The same arguments always give the same plan.
+
+    Raises:
+        LabError: two rules claim one thing; a mistake of ours, never of the file's.
+
+    """
+    items = [item for rule, _ in RULES for item in rule(network, down)]
+    made = plan.make(network.name, items)
+    _check(made)
+    return made
+
+
+def _check(made: Plan) -> None:
+    unique: list[tuple[str, ...]] = []
+    places = set(made.places())
+    for item in made.items:
+        if item.place not in places:
+            raise LabError(f"plan: {item} at {item.place}; every item's place must be in the plan; report this")
+        match item:
+            case plan.Place():
+                unique.append(("namespace", item.place))
+            case plan.Wire():
+                unique += [
+                    ("interface", item.place, item.interface),
+                    ("interface", item.peer_place, item.peer_interface),
+                ]
+            case plan.Address():
+                unique.append(("address", item.place, item.address))
+            case plan.Route():
+                unique.append(("route", item.place, item.destination))
+            case plan.Server():
+                unique.append(("server", item.place, item.address, str(item.port), item.protocol))
+            case _:
+                pass
+    for what, count in Counter(unique).items():
+        if count > 1:
+            raise LabError(f"plan: {' '.join(what)} is made {count} times; two rules claim it; report this")

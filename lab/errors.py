@@ -1,0 +1,83 @@
+"""What can go wrong, and the exit status each kind ends with.
+
+    LabError                       1
+      TopologyError                2   the file (all its problems at once)
+      UsageError                   2   the request: an unknown lab or node
+      MachineError                 4   this machine lacks what is needed
+      KernelError                  1   the kernel refused a step of the plan
+      Interrupted                130   Ctrl-C or SIGTERM, cleaned up
+
+Every message has four parts: where, what was found, what must hold, what to do.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import msgspec
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong with a topology.
+
+    ``path`` leads through the keys of the file to the value, so that whoever holds the
+    file's positions can name the line.
+    """
+
+    path: tuple[str, ...]
+    found: str
+    must: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        where = ".".join(self.path)
+        text = f"{where}: {self.found}; {self.must}" if where else f"{self.found}; {self.must}"
+        return f"{text}; {self.advice}" if self.advice else text
+
+
+class LabError(Exception):
+    """Base of all errors that are shown to the user without a traceback."""
+
+    exit_code = 1
+
+
+class TopologyError(LabError):
+    """A topology file, with every problem found in it, as ``file:line: …`` lines."""
+
+    exit_code = 2
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
+
+
+class UsageError(LabError):
+    """The request names something that is not there."""
+
+    exit_code = 2
+
+
+class MachineError(LabError):
+    """This machine lacks a privilege, a program or a kernel feature."""
+
+    exit_code = 4
+
+
+class KernelError(LabError):
+    """The kernel refused a step; the message names the plan item and the errno."""
+
+
+class Interrupted(LabError):  # noqa: N818 - not an error of anyone's making
+    """The run was interrupted, and what it had made was removed."""
+
+    exit_code = 130
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a suggestion for a name that is not known: the closest, or the list."""
+    names = sorted(set(known))
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    if not names:
+        return "none is defined"
+    return "known: " + ", ".join(names[:12]) + (", …" if len(names) > 12 else "")

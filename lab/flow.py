@@ -1,0 +1,71 @@
+"""The words for packets that every stage shares: protocols, port ranges, destinations.
+
+A flow is described from its initiator's side: *source* is who opened it.
+"""
+
+import re
+from typing import Literal, Self
+
+import msgspec
+
+Transport = Literal["tcp", "udp"]
+
+
+class PortRange(msgspec.Struct, frozen=True, order=True):
+    """Ports ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``80`` or ``1024-65535``.
+
+        Raises:
+            ValueError: not ports from 1 to 65535, or the wrong way round.
+
+        """
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text.strip())
+        if not match:
+            raise ValueError(f'"{text}" is not a port or a range of ports')
+        first = int(match[1])
+        last = int(match[2] or match[1])
+        if not 1 <= first <= last <= 65535:
+            raise ValueError(f'"{text}" is not within 1-65535, lower port first')
+        return cls(first, last)
+
+    def __contains__(self, port: object) -> bool:
+        return isinstance(port, int) and self.first <= port <= self.last
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """Where a flow goes: a node's name or an address, a port and a transport protocol."""
+
+    host: str
+    port: int
+    protocol: Transport
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``lbvm:22/tcp``; the protocol may be left out and is then tcp.
+
+        Raises:
+            ValueError: the text has another form or the port is out of range.
+
+        """
+        match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]*):(\d{1,5})(?:/(tcp|udp))?", text.strip())
+        if not match:
+            raise ValueError(f'"{text}" is not HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp')
+        port = int(match[2])
+        if not 1 <= port <= 65535:
+            raise ValueError(f'"{text}": a port is from 1 to 65535')
+        return cls(match[1], port, "udp" if match[3] == "udp" else "tcp")
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}/{self.protocol}"

@@ -1,0 +1,205 @@
+"""Network namespaces: make, enter, list and remove them; run a function inside one.
+
+A namespace is entered only in a child process or by one that ends soon, so that nobody has to
+find the way back. Names are hard links of one empty file with a namespace mounted over each:
+where /run is on a disk, making a file costs far more than linking one.
+"""
+
+import ctypes
+import errno
+import os
+import pickle
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from lab.errors import KernelError, LabError
+
+RUN = Path("/run/netns")
+_SEED = RUN / ".lab"
+
+_CLONE_NEWNET = 0x40000000
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUTS = 0x04000000
+_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
+_MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def path(namespace: str) -> Path:
+    """Return where a namespace has its name."""
+    return RUN / namespace
+
+
+def prepare() -> None:
+    """Make the folder of names, and allow this process as many open files as root may have."""
+    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def make(namespace: str) -> int:
+    """Make a namespace, enter it, and return a descriptor of it.
+
+    IPv6 is switched off before any interface is up: the documents speak of IPv4 only, and a
+    second family would be a way around every rule.
+    """
+    _call("unshare", _CLONE_NEWNET)
+    name = path(namespace)
+    try:
+        os.link(_SEED, name)
+    except FileNotFoundError:
+        os.close(os.open(_SEED, os.O_CREAT | os.O_RDONLY, 0))
+        os.link(_SEED, name)
+    _call("mount", b"/proc/thread-self/ns/net", os.fsencode(name), b"none", _MS_BIND, None)
+    write_sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+    write_sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def remove(namespace: str) -> None:
+    """Take a namespace's name away; it ends with its last process. What has no name is fine."""
+    name = os.fsencode(path(namespace))
+    if _libc.umount2(name, _MNT_DETACH) != 0 and ctypes.get_errno() not in (errno.EINVAL, errno.ENOENT):
+        number = ctypes.get_errno()
+        raise OSError(number, f"umount2 {namespace}: {os.strerror(number)}")
+    path(namespace).unlink(missing_ok=True)
+
+
+def remove_seed() -> None:
+    """Remove the file behind the names if no name is left that links to it."""
+    try:
+        if _SEED.stat().st_nlink == 1:
+            _SEED.unlink(missing_ok=True)
+    except FileNotFoundError:
+        pass  # another lab's `down` was first
+
+
+def exists(namespace: str) -> bool:
+    """Tell whether a name has a namespace mounted over it."""
+    try:
+        return path(namespace).stat().st_dev != RUN.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def enter(namespace: str) -> None:
+    """Move this thread into a namespace.
+
+    Raises:
+        KernelError: there is no such namespace.
+
+    """
+    try:
+        descriptor = os.open(path(namespace), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KernelError(
+            f"{path(namespace)}: no such namespace; it must be there while its lab runs; run `lab up` again to heal it"
+        ) from None
+    try:
+        enter_descriptor(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def enter_descriptor(descriptor: int) -> None:
+    """Move this thread into the namespace of an open descriptor."""
+    _call("setns", descriptor, _CLONE_NEWNET)
+
+
+def write_sysctl(key: str, value: int) -> None:
+    """Write a value under /proc/sys of the namespace this thread is in; ``key`` is dotted.
+
+    A key under net.ipv6 that is not there is no loss: the kernel has no IPv6.
+    """
+    file = "/proc/sys/" + key.replace(".", "/")
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if key.startswith("net.ipv6."):
+            return
+        raise
+    try:
+        os.write(descriptor, str(value).encode())
+    finally:
+        os.close(descriptor)
+
+
+def own_files(hostname: str, folder: Path, files: dict[str, str]) -> None:
+    """Give this process a hostname, a /sys of its namespace, and its own copies of files.
+
+    ``files`` maps paths to texts. They are held in memory, mounted over ``folder`` in a mount
+    namespace of the process's own, and each bound over its path where that exists. Nothing of
+    this is seen by another process.
+    """
+    _call("unshare", _CLONE_NEWNS | _CLONE_NEWUTS)
+    _call("mount", b"none", b"/", None, _MS_REC | _MS_SLAVE, None)
+    _call("sethostname", hostname.encode(), len(hostname.encode()))
+    # A user namespace may not mount sysfs; /sys then shows another namespace's interfaces.
+    _libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None)
+    _call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"mode=0755")
+    for number, (target, text) in enumerate(files.items()):
+        copy = folder / str(number)
+        copy.write_text(text)
+        if Path(target).exists():
+            _call("mount", os.fsencode(copy), os.fsencode(target), None, _MS_BIND, None)
+
+
+def own_folder(folder: Path) -> None:
+    """Mount an empty folder in memory over ``folder``, seen by this process only (after ``own_files``)."""
+    _call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"mode=0755")
+
+
+def in_child(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run a function in a child process and return what it returns, or raise what it raises.
+
+    The result is pickled. Whatever the child does to its namespaces ends with it.
+    """
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reader)
+            try:
+                outcome: tuple[bool, object] = (True, function(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - handed to the parent, which raises it
+                outcome = (False, error)
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(pickle.dumps(outcome))
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if not data:
+        raise LabError(f"a child process ended without a result (status {status}); report this")
+    done, value = pickle.loads(data)  # noqa: S301 - written by our own child
+    if not done:
+        raise value
+    return value  # type: ignore[no-any-return]
+
+
+def run_in(namespace: str, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run a function inside a namespace, in a child process; see ``in_child``."""
+
+    def inside() -> _T:
+        enter(namespace)
+        return function(*args, **kwargs)
+
+    return in_child(inside)

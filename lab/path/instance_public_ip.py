@@ -1,0 +1,54 @@
+"""A VM with an instance-level public IP is translated 1:1, both ways, all ports, all protocols.
+
+Owns the address's way to the VM and the VM's way out by it. The source port stays as it is:
+nothing is shared, so no SNAT port is used (seed 002, "VM with an instance-level public IP").
+"""
+
+from collections.abc import Iterator
+
+from lab.model import Network
+from lab.path import wiring
+from lab.plan import DestinationNat, Item, Record, Rule, SourceNat, Verdict, Why
+
+_SOURCE = "seed 002: VM with an instance-level public IP"
+
+
+def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
+    """Yield, for each VM with an address of its own, the routes to it and the two translations."""
+    for vnet in network.virtual_networks:
+        edge = wiring.load_balancer(vnet)
+        for vm in network.vms_of(vnet):
+            if vm.instance_public_ip is None:
+                continue
+            why = Why("instance_public_ip", vm.name, _SOURCE)
+            public, private = str(vm.instance_public_ip.address), str(vm.private_ip_address)
+            yield from wiring.public_address(vnet, vm.instance_public_ip.address, why)
+            yield Rule(
+                place=edge,
+                table="nat",
+                chain="PREROUTING",
+                destination=f"{public}/32",
+                target=DestinationNat(private),
+                why=why,
+            )
+            yield Rule(
+                place=edge,
+                table="nat",
+                chain="POSTROUTING",
+                source=f"{private}/32",
+                target=SourceNat(public),
+                why=why,
+            )
+            yield Rule(
+                place=edge,
+                table="filter",
+                chain="FORWARD",
+                source=f"{private}/32",
+                ctstate="NEW",
+                target=Verdict("ACCEPT"),
+                why=why,
+            )
+            if vm.instance_public_ip.domain_name_label:
+                for view in (wiring.INTERNET, *(wiring.load_balancer(v) for v in network.virtual_networks)):
+                    name = f"{vm.instance_public_ip.domain_name_label}.cloudapp.net"
+                    yield Record(place=view, name=name, address=public, why=why)

@@ -1,0 +1,196 @@
+"""Who is connected to whom: namespaces, wires, addresses and routes, without any translation.
+
+Owns every namespace, every wire, the private addresses and the addresses of outside hosts.
+Public addresses of Azure resources belong to the rules that translate them.
+
+Each end of a wire is named after the place at its other end. Addresses are all /32 and gateways
+are reached on-link: a route for each VM and nothing to learn. Between the lab's own namespaces
+the addresses are link-local (RFC 3927), the same on every wire.
+"""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+from lab.model import PLATFORM_ADDRESS, PUBLIC_RESOLVER, Network, Service, VirtualNetwork
+from lab.plan import Address, Item, Place, Policy, Record, Resolver, Route, Rule, Server, Sysctl, Verdict, Why, Wire
+from lab.plan import interface_to as to
+
+INTERNET = "internet"
+NODE_INTERFACE = "eth0"
+EVERYWHERE = "0.0.0.0/0"
+
+ROUTER_SIDE = "169.254.1.1"  # router's end of the wire to the load balancer
+LOAD_BALANCER_SIDE = "169.254.1.2"
+INTERNET_SIDE = "169.254.2.1"  # the internet's end of every wire
+EDGE_SIDE = "169.254.2.2"  # a load balancer's end of the wire to the internet
+
+_SPLIT = "the lab's shape"
+_PROBE_SOURCE = "load-balancer-custom-probe-overview.md (2016-10-24)"
+
+
+def router(network: VirtualNetwork) -> str:
+    """Return the place of a virtual network's router."""
+    return f"router.{network.name}"
+
+
+def load_balancer(network: VirtualNetwork) -> str:
+    """Return the place where a virtual network's addresses are translated."""
+    return f"lb.{network.name}"
+
+
+def public_address(network: VirtualNetwork, address: IPv4Address, why: Why) -> Iterator[Item]:
+    """Yield what makes a public address lead to a virtual network's load balancer.
+
+    It is routed there and blackholed, never owned: a Linux host answers for addresses it owns,
+    and Azure is silent where no rule listens.
+    """
+    yield Route(
+        place=INTERNET,
+        destination=f"{address}/32",
+        interface=to(load_balancer(network)),
+        via=EDGE_SIDE,
+        why=why,
+    )
+    yield Route(place=load_balancer(network), destination=f"{address}/32", why=why)
+
+
+def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
+    """Yield the namespaces, wires, addresses, routes, servers and names of a network."""
+    yield from _internet(network)
+    for vnet in network.virtual_networks:
+        yield from _virtual_network(network, vnet)
+
+
+def _forwarder(place: str, why: Why) -> Iterator[Item]:
+    # Written for "all" and "default" alike: a new namespace begins with the host's values.
+    # rp_filter=1 drops what claims a source that is not routed back the way it came:
+    # no VM can speak with another's address.
+    values = {"ip_forward": 1, "conf.all.rp_filter": 1, "conf.all.send_redirects": 0, "conf.default.send_redirects": 0}
+    for key, value in values.items():
+        yield Sysctl(place=place, key=f"net.ipv4.{key}", value=value, why=why)
+
+
+def _servers(place: str, node: str, address: IPv4Address, services: tuple[Service, ...]) -> Iterator[Item]:
+    why = Why("wiring", node, "services of the topology")
+    for service in services:
+        protocols = ("udp", "tcp") if service.kind == "dns" else (service.protocol,)
+        for protocol in protocols:
+            yield Server(
+                place=place,
+                node=node,
+                kind=service.kind,
+                address=str(address),
+                port=service.port,
+                protocol=protocol,
+                why=why,
+            )
+
+
+def _resolver(place: str, address: IPv4Address, why: Why) -> Iterator[Item]:
+    for protocol in ("udp", "tcp"):
+        yield Server(
+            place=place,
+            node=place,
+            kind="resolver",
+            address=str(address),
+            port=53,
+            protocol=protocol,  # type: ignore[arg-type]
+            why=why,
+        )
+
+
+def _internet(network: Network) -> Iterator[Item]:
+    why = Why("wiring", INTERNET, _SPLIT)
+    yield Place(place=INTERNET, role="internet", why=why)
+    yield from _forwarder(INTERNET, why)
+    yield Address(place=INTERNET, interface="lo", address=INTERNET_SIDE, why=why)
+    yield Address(place=INTERNET, interface="lo", address=str(PUBLIC_RESOLVER), why=why)
+    # What nobody has is lost without an answer, as on the Internet.
+    yield Route(place=INTERNET, destination=EVERYWHERE, why=why)
+    yield from _resolver(INTERNET, PUBLIC_RESOLVER, Why("wiring", "names of the outside hosts"))
+    for host in network.internet:
+        why = Why("wiring", f"internet host {host.name}")
+        yield Place(place=host.name, role="host", why=why)
+        yield Wire(
+            place=INTERNET,
+            interface=to(host.name),
+            peer_place=host.name,
+            peer_interface=NODE_INTERFACE,
+            why=why,
+        )
+        yield Address(place=host.name, interface=NODE_INTERFACE, address=str(host.address), why=why)
+        yield Route(
+            place=host.name, destination=EVERYWHERE, interface=NODE_INTERFACE, via=INTERNET_SIDE, why=why
+        )
+        yield Route(place=INTERNET, destination=f"{host.address}/32", interface=to(host.name), why=why)
+        yield Resolver(place=host.name, servers=(str(PUBLIC_RESOLVER),), why=why)
+        yield from _servers(host.name, host.name, host.address, host.services)
+        for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
+            yield Record(place=view, name=host.name, address=str(host.address), why=why)
+
+
+def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
+    inside, edge = router(vnet), load_balancer(vnet)
+    why = Why("wiring", f"virtual network {vnet.name}", _SPLIT)
+    yield Place(place=inside, role="router", why=why)
+    yield Place(place=edge, role="load balancer", why=why)
+    yield from _forwarder(inside, why)
+    yield from _forwarder(edge, why)
+    yield Wire(place=inside, interface=to(edge), peer_place=edge, peer_interface=to(inside), why=why)
+    yield Wire(place=INTERNET, interface=to(edge), peer_place=edge, peer_interface=to(INTERNET), why=why)
+    yield Address(place=inside, interface=to(edge), address=ROUTER_SIDE, why=why)
+    yield Address(place=edge, interface=to(inside), address=LOAD_BALANCER_SIDE, why=why)
+    yield Address(place=edge, interface=to(INTERNET), address=EDGE_SIDE, why=why)
+    yield Route(place=inside, destination=EVERYWHERE, interface=to(edge), via=LOAD_BALANCER_SIDE, why=why)
+    yield Route(place=edge, destination=EVERYWHERE, interface=to(INTERNET), via=INTERNET_SIDE, why=why)
+    for prefix in vnet.address_space:
+        # An address of the space that no VM has is lost inside; it must not leave by the default route.
+        yield Route(place=inside, destination=str(prefix), why=why)
+        yield Route(place=edge, destination=str(prefix), interface=to(inside), via=ROUTER_SIDE, why=why)
+    for subnet in vnet.subnets:
+        gateway = Why("wiring", f"subnet {vnet.name}/{subnet.name}")
+        yield Address(place=inside, interface="lo", address=str(subnet.gateway), why=gateway)
+    yield from _platform(vnet)
+    gateways = {subnet.name: str(subnet.gateway) for subnet in vnet.subnets}
+    servers = tuple(str(address) for address in vnet.dns_servers or (PLATFORM_ADDRESS,))
+    for vm in network.vms_of(vnet):
+        why = Why("wiring", f"VM {vm.name}")
+        address = str(vm.private_ip_address)
+        yield Place(place=vm.name, role="vm", why=why)
+        yield Wire(
+            place=inside, interface=to(vm.name), peer_place=vm.name, peer_interface=NODE_INTERFACE, why=why
+        )
+        yield Address(place=vm.name, interface=NODE_INTERFACE, address=address, why=why)
+        yield Route(
+            place=vm.name, destination=EVERYWHERE, interface=NODE_INTERFACE, via=gateways[vm.subnet], why=why
+        )
+        yield Route(place=inside, destination=f"{address}/32", interface=to(vm.name), why=why)
+        yield Resolver(place=vm.name, servers=servers, why=why)
+        yield from _servers(vm.name, vm.name, vm.private_ip_address, vm.services)
+        yield Record(place=edge, name=vm.name, address=address, why=why)
+
+
+def _platform(vnet: VirtualNetwork) -> Iterator[Item]:
+    """Yield the platform's own address: it answers names, sends probes, and says nothing to the outside."""
+    edge = load_balancer(vnet)
+    why = Why("wiring", f"the platform's address in {vnet.name}", _PROBE_SOURCE)
+    yield Address(place=edge, interface="lo", address=str(PLATFORM_ADDRESS), why=why)
+    yield from _resolver(edge, PLATFORM_ADDRESS, Why("wiring", f"names of {vnet.name} and of the outside hosts"))
+    # The edge is no host: it neither hears nor says anything on the public wire, ICMP errors included.
+    silent = Why("wiring", f"edge of {vnet.name}", "Azure is silent where no rule listens")
+    yield Rule(
+        place=edge, table="filter", chain="INPUT", in_interface=to(INTERNET), target=Verdict("DROP"), why=silent
+    )
+    yield Rule(
+        place=edge, table="filter", chain="OUTPUT", out_interface=to(INTERNET), target=Verdict("DROP"), why=silent
+    )
+    # Nothing is forwarded but what a rule of another file accepts: no packet leaves untranslated.
+    yield Policy(place=edge, table="filter", chain="FORWARD", verdict="DROP", why=silent)
+    yield Rule(
+        place=edge,
+        table="filter",
+        chain="FORWARD",
+        ctstate="ESTABLISHED,RELATED,DNAT",
+        target=Verdict("ACCEPT"),
+        why=Why("wiring", f"flows of {vnet.name} that a rule let begin or led inside, and the ICMP errors about them"),
+    )

@@ -1,0 +1,391 @@
+"""The kernel's words: every object a lab is made of, as frozen values in a canonical order.
+
+A ``Plan`` is what ``up`` makes, ``down`` removes and ``lab plan`` prints. It says *what* and
+*why*, never how; no word of Azure's is needed to apply it. Two plans are compared by content,
+and the difference is what a running lab is changed by.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from typing import Literal, TypeAlias, TypeVar
+
+import msgspec
+
+IFNAMSIZ = 15  # longest interface name: IFNAMSIZ of linux/if.h less the terminating zero
+CHAIN_MAX = 28  # longest chain name: XT_EXTENSION_MAXNAMELEN less the terminating zero
+COMMENT_MAX = 255  # longest comment: XT_MAX_COMMENT_LEN less the terminating zero
+
+#: Prefix of every network namespace the lab makes; ``lab.<lab>.<place>``.
+NAMESPACE_PREFIX = "lab"
+
+
+def namespace(lab: str, place: str) -> str:
+    """Return the name under /run/netns of a place. A lab's name has no dot, so it is unambiguous."""
+    return f"{NAMESPACE_PREFIX}.{lab}.{place}"
+
+
+def short(name: str, limit: int) -> str:
+    """Return a name of at most ``limit`` characters: itself, or its beginning and a hash of the whole."""
+    if len(name) <= limit:
+        return name
+    return f"{name[: limit - 7]}-{sha256(name.encode()).hexdigest()[:6]}"
+
+
+def interface_to(place: str) -> str:
+    """Return the name of the interface whose other end is at ``place``."""
+    return short(place, IFNAMSIZ)
+
+
+class Why(msgspec.Struct, frozen=True, order=True):
+    """Which rule file asked for an item, for what, and where the documents say so."""
+
+    rule: str
+    entity: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.rule}: {self.entity}"
+        return (f"{text} ({self.source})" if self.source else text)[:COMMENT_MAX]
+
+
+class _Item(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    place: str
+    why: Why
+
+
+class Place(_Item, frozen=True, kw_only=True, tag="place"):
+    """A network namespace."""
+
+    role: Literal["vm", "host", "router", "load balancer", "internet"]
+
+    def __str__(self) -> str:
+        return f"namespace ({self.role})"
+
+
+class Sysctl(_Item, frozen=True, kw_only=True, tag="sysctl"):
+    """A file under /proc/sys, by its dotted path, as seen from the place."""
+
+    key: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"sysctl {self.key} = {self.value}"
+
+
+class Wire(_Item, frozen=True, kw_only=True, tag="wire"):
+    """A veth pair, both ends up."""
+
+    interface: str
+    peer_place: str
+    peer_interface: str
+
+    def __str__(self) -> str:
+        return f"wire {self.interface} --- {self.peer_interface} in {self.peer_place}"
+
+
+class Address(_Item, frozen=True, kw_only=True, tag="address"):
+    """An address of an interface; always /32, so that no route comes with it."""
+
+    interface: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"address {self.address}/32 on {self.interface}"
+
+
+class Route(_Item, frozen=True, kw_only=True, tag="route"):
+    """Where packets to ``destination`` go: out of an interface, or nowhere (``interface`` None)."""
+
+    destination: str
+    interface: str | None = None
+    via: str | None = None
+
+    def __str__(self) -> str:
+        if self.interface is None:
+            return f"route {self.destination} blackhole"
+        return f"route {self.destination}" + (f" via {self.via}" if self.via else "") + f" dev {self.interface}"
+
+
+# --- packet filter rules ----------------------------------------------------------------------
+
+
+class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
+    """Let the packet pass, or not."""
+
+    name: Literal["ACCEPT", "DROP"]
+
+    def __str__(self) -> str:
+        return f"-j {self.name}"
+
+
+class Jump(msgspec.Struct, frozen=True, tag="jump"):
+    """Go on in another chain."""
+
+    chain: str
+
+    def __str__(self) -> str:
+        return f"-j {self.chain}"
+
+
+class SourceNat(msgspec.Struct, frozen=True, tag="snat"):
+    """Translate the source; ``ports`` is ``first-last``, or None to leave the port as it is."""
+
+    address: str
+    ports: str | None = None
+
+    @property
+    def to(self) -> str:
+        """The translation in iptables' notation."""
+        return f"{self.address}:{self.ports}" if self.ports else self.address
+
+    def __str__(self) -> str:
+        return f"-j SNAT --to-source {self.to}"
+
+
+class DestinationNat(msgspec.Struct, frozen=True, tag="dnat"):
+    """Translate the destination; ``port`` None leaves the port as it is."""
+
+    address: str
+    port: int | None = None
+
+    @property
+    def to(self) -> str:
+        """The translation in iptables' notation."""
+        return f"{self.address}:{self.port}" if self.port else self.address
+
+    def __str__(self) -> str:
+        return f"-j DNAT --to-destination {self.to}"
+
+
+class HashMark(msgspec.Struct, frozen=True, tag="hmark"):
+    """Mark the packet ``1 + hash(fields) mod modulus``; the seed is fixed, so a flow always gets the same mark."""
+
+    fields: str
+    modulus: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"-j HMARK --hmark-tuple {self.fields} --hmark-mod {self.modulus} --hmark-rnd {self.seed}"
+
+
+Target: TypeAlias = Verdict | Jump | SourceNat | DestinationNat | HashMark
+Table = Literal["filter", "nat", "mangle", "raw"]
+BUILTIN_CHAINS = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
+
+
+class Policy(_Item, frozen=True, kw_only=True, tag="policy"):
+    """What a built-in chain does with packets that no rule took."""
+
+    table: Table
+    chain: str
+    verdict: Literal["ACCEPT", "DROP"]
+
+    def __str__(self) -> str:
+        return f"-t {self.table} -P {self.chain} {self.verdict}"
+
+
+class Rule(_Item, frozen=True, kw_only=True, tag="rule"):
+    """A rule of a chain. Unlike all other items, rules have an order: that of the plan."""
+
+    table: Table
+    chain: str
+    target: Target
+    source: str | None = None
+    destination: str | None = None
+    protocol: Literal["tcp", "udp", "icmp"] | None = None
+    in_interface: str | None = None
+    out_interface: str | None = None
+    destination_port: int | None = None
+    ctstate: str | None = None
+    mark: int | None = None
+
+    def __str__(self) -> str:
+        options = {
+            "-s": self.source,
+            "-d": self.destination,
+            "-i": self.in_interface,
+            "-o": self.out_interface,
+            "-p": self.protocol,
+            "--dport": self.destination_port,
+            "--ctstate": self.ctstate,
+            "--mark": self.mark,
+        }
+        words = [f"{option} {value}" for option, value in options.items() if value is not None]
+        return " ".join([f"-t {self.table} -A {self.chain}", *words, str(self.target)])
+
+
+# --- what runs at a place ---------------------------------------------------------------------
+
+
+class Server(_Item, frozen=True, kw_only=True, tag="server"):
+    """A real server that listens at a place and answers as ``node``."""
+
+    node: str
+    kind: Literal["http", "https", "tcp", "udp", "dns", "ssh", "resolver"]
+    address: str
+    port: int
+    protocol: Literal["tcp", "udp"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} server as {self.node} on {self.address}:{self.port}/{self.protocol}"
+
+
+class Record(_Item, frozen=True, kw_only=True, tag="record"):
+    """A name that the resolver at a place answers."""
+
+    name: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"name {self.name} A {self.address}"
+
+
+class Resolver(_Item, frozen=True, kw_only=True, tag="resolver"):
+    """The resolv.conf of a node."""
+
+    servers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "resolv.conf " + " ".join(self.servers)
+
+
+class HealthCheck(_Item, frozen=True, kw_only=True, tag="health-check"):
+    """A member of a pool that is asked, from a place, whether it may receive new flows."""
+
+    load_balancer: str
+    probe: str
+    node: str
+    protocol: Literal["Tcp", "Http"]
+    source: str
+    address: str
+    port: int
+    request_path: str
+    interval_s: float
+    number_of_probes: int
+
+    @property
+    def key(self) -> str:
+        """Name of the check, unique in a plan."""
+        return f"{self.load_balancer}/{self.probe}/{self.node}"
+
+    def __str__(self) -> str:
+        what = f"{self.protocol} {self.address}:{self.port}" + (self.request_path if self.protocol == "Http" else "")
+        return f"probe {self.key}: {what} every {self.interval_s:g} s, down after {self.number_of_probes}"
+
+
+Item: TypeAlias = (
+    Place | Sysctl | Wire | Address | Route | Policy | Rule | Server | Record | Resolver | HealthCheck
+)
+#: The order in which kinds are made, and printed.
+KINDS: tuple[type[Item], ...] = (
+    Place,
+    Sysctl,
+    Wire,
+    Address,
+    Route,
+    Policy,
+    Rule,
+    Server,
+    Record,
+    Resolver,
+    HealthCheck,
+)
+_T = TypeVar("_T", bound=Item)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """All the items of a lab, in canonical order."""
+
+    lab: str
+    items: tuple[Item, ...]
+
+    def of(self, kind: type[_T]) -> Iterator[_T]:
+        """Yield the items of one kind, in order."""
+        return (item for item in self.items if isinstance(item, kind))
+
+    def places(self) -> tuple[str, ...]:
+        """Return the names of the places."""
+        return tuple(item.place for item in self.of(Place))
+
+    def tables(self) -> dict[tuple[str, Table], tuple[Policy | Rule, ...]]:
+        """Return what each packet-filter table holds, by place and table."""
+        found: dict[tuple[str, Table], list[Policy | Rule]] = {}
+        for item in self.items:
+            if isinstance(item, Policy | Rule):
+                found.setdefault((item.place, item.table), []).append(item)
+        return {key: tuple(items) for key, items in found.items()}
+
+    def text(self) -> str:
+        """Return the plan in words, one item a line under its place, each with its why."""
+        lines = []
+        for place, items in _by(self.items, lambda item: item.place):
+            lines.append(f"{place}")
+            lines += [f"  {item!s:<74}  # {item.why}" for item in items]
+        return "\n".join(lines) + "\n"
+
+
+def make(lab: str, items: Iterable[Item]) -> Plan:
+    """Return the plan of ``items``: by kind, then by place and content; rules keep their order in their chain."""
+    rank = {kind: i for i, kind in enumerate(KINDS)}
+
+    def key(item: Item) -> tuple[int, str, str]:
+        if isinstance(item, Rule):
+            return rank[Rule], item.place, f"{item.table} {item.chain}"
+        return rank[type(item)], item.place, str(item)
+
+    return Plan(lab, tuple(sorted(items, key=key)))
+
+
+def _by(items: Iterable[Item], key: Callable[[Item], str]) -> list[tuple[str, list[Item]]]:
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.items())
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What turns one plan into another."""
+
+    gone: tuple[Item, ...]
+    new: tuple[Item, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.gone or self.new)
+
+    def text(self) -> str:
+        """Return the difference as ``-`` and ``+`` lines."""
+        lines = [f"- {i.place}: {i}  # {i.why}" for i in self.gone] + [f"+ {i.place}: {i}  # {i.why}" for i in self.new]
+        return "\n".join(lines) + ("\n" if lines else "")
+
+
+def difference(old: Plan, new: Plan) -> Difference:
+    """Return what ``new`` lacks and adds. A table whose rules changed order counts as changed."""
+    before, after = set(old.items), set(new.items)
+    gone = tuple(i for i in old.items if i not in after)
+    added = tuple(i for i in new.items if i not in before)
+    tables_before, tables_after = old.tables(), new.tables()
+    touched = {(i.place, i.table) for i in (*gone, *added) if isinstance(i, Policy | Rule)}
+    moved = [
+        key
+        for key, rules in tables_after.items()
+        if key not in touched and key in tables_before and rules != tables_before[key]
+    ]
+    for key in moved:
+        gone += tables_before[key]
+        added += tables_after[key]
+    return Difference(gone, added)
+
+
+def encode(plan: Plan) -> bytes:
+    """Return a plan as JSON."""
+    return msgspec.json.encode(plan)
+
+
+def decode(text: bytes) -> Plan:
+    """Return the plan of a JSON text.
+
+    Raises:
+        msgspec.DecodeError: it is not one.
+
+    """
+    return msgspec.json.decode(text, type=Plan)
