@@ -5,6 +5,7 @@
       UsageError                   2   the request: an unknown lab or node
       MachineError                 4   this machine lacks what is needed
       KernelError                  1   the kernel refused a step of the plan
+      Busy                         1   another command is changing the lab
       Interrupted                130   Ctrl-C or SIGTERM, cleaned up
 
 Every message has four parts: where, what was found, what must hold, what to do.
@@ -64,6 +65,10 @@ class MachineError(LabError):
 
 class KernelError(LabError):
     """The kernel refused a step; the message names the plan item and the errno."""
+
+
+class Busy(LabError):  # noqa: N818 - it passes
+    """Another command is changing the lab."""
 
 
 class Interrupted(LabError):  # noqa: N818 - not an error of anyone's making

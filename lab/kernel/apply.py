@@ -1,0 +1,396 @@
+"""A plan becomes a running lab, a running lab changes by a difference, and a lab is removed.
+
+``up`` on nothing builds; on a running lab it applies the difference and keeps live flows; on what
+a killed command left behind it removes that first. Whatever fails is undone before the error is
+raised. The order is that of ``plan.KINDS``; whole packet-filter tables come last, each in one step.
+"""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from lab import plan
+from lab.errors import KernelError, LabError
+from lab.kernel import daemons, netns
+from lab.kernel.record import Folder, Record, locked, replace
+from lab.plan import Address, HealthCheck, Item, Place, Plan, Resolver, Route, Server, Sysctl, Wire, namespace
+from lab.plan import Record as NameRecord
+
+AGENT = "lab.agent"
+#: Makes the agent read its plan again.
+AGENT_RELOAD = signal.SIGHUP
+_AGENT_S = 30.0  # how long the agent may take to have its servers listening
+
+Progress = Callable[[str], None]
+Tables = Mapping[tuple[str, plan.Table], tuple[plan.Policy | plan.Rule, ...]]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What ``up`` did."""
+
+    built: bool  # from nothing
+    changed: int  # plan items made and removed
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan was compiled from, for the record."""
+
+    file: str
+    text: str
+    profile: str
+    time_scale: int
+
+
+def up(made: Plan, source: Source, progress: Progress) -> Outcome:
+    """Make the machine run a plan.
+
+    Raises:
+        KernelError: a step was refused; what was made is removed, what was changed is changed back.
+        MachineError: the machine lacks a feature; nothing is left.
+
+    """
+    folder = Folder(made.lab)
+    with locked(made.lab):
+        record = folder.read()
+        if record is not None and is_whole(record):
+            return _change(folder, record, made, source, progress)
+        if record is not None:
+            progress("removing what an interrupted command left")
+            _remove(folder, record)
+        _build(folder, made, source, progress)
+        return Outcome(built=True, changed=len(made.items))
+
+
+def down(lab: str) -> bool:
+    """Remove a lab; return False if there is none."""
+    folder = Folder(lab)
+    with locked(lab):
+        record = folder.read()
+        if record is None:
+            return False
+        _remove(folder, record)
+    return True
+
+
+def is_whole(record: Record) -> bool:
+    """Tell whether a lab runs and no namespace of it is missing."""
+    return record.state == "running" and all(netns.exists(name) for name in record.namespaces)
+
+
+def agent_alive(record: Record) -> bool:
+    """Tell whether the lab's agent runs: its servers answer and its probes are sent."""
+    return daemons.alive(record.agent)
+
+
+# --- from nothing -----------------------------------------------------------------------------
+
+
+def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> None:
+    names = tuple(namespace(made.lab, place) for place in made.places())
+    taken = [name for name in names if netns.exists(name)]
+    if taken:
+        raise KernelError(
+            f"{netns.path(taken[0])}: is there already, and no record says it is ours; it must not be; "
+            f"if it is left over, remove it with `ip netns del {taken[0]}`"
+        )
+    record = Record(
+        lab=made.lab,
+        state="building",
+        file=source.file,
+        profile=source.profile,
+        time_scale=source.time_scale,
+        created=time.time(),
+        namespaces=names,
+    )
+    folder.make()
+    folder.write(record)
+    try:
+        _write_sources(folder, made, source)
+        progress(f"making {len(names)} namespaces")
+        agent = _AgentStart(folder)
+        record = msgspec.structs.replace(record, agent=agent.process)
+        folder.write(record)
+        netns.in_child(_make_all, made)
+        progress("writing packet-filter tables")
+        _write_tables(made, made.tables())
+        _write_late_sysctls(made.lab, made.of(Sysctl))
+        progress("starting servers and probes")
+        agent.go()
+        folder.write(msgspec.structs.replace(record, state="running"))
+    except BaseException:
+        _remove(folder, record)
+        raise
+
+
+def _write_sources(folder: Folder, made: Plan, source: Source) -> None:
+    replace(folder.topology_file, source.text.encode(), mode=0o600)
+    replace(folder.plan_file, plan.encode(made))
+
+
+def _early(item: Sysctl) -> bool:
+    """Tell whether a sysctl is there from the beginning; those of conntrack come with the first rule that needs it."""
+    return not item.key.startswith("net.netfilter.")
+
+
+def _make_all(made: Plan) -> None:
+    """Make all namespaces and what is in them. Runs in a child, which wanders through all of them."""
+    from lab.kernel import rtnl  # noqa: PLC0415 - loaded while the agent starts beside us
+
+    netns.prepare()
+    sysctls: dict[str, list[Sysctl]] = {}
+    for sysctl in made.of(Sysctl):
+        sysctls.setdefault(sysctl.place, []).append(sysctl)
+    descriptors: dict[str, int] = {}
+    links: dict[str, rtnl.Link] = {}
+    for place in made.places():
+        descriptors[place] = netns.make(namespace(made.lab, place))
+        for sysctl in filter(_early, sysctls.get(place, ())):
+            netns.write_sysctl(sysctl.key, sysctl.value)
+        links[place] = rtnl.Link(place)
+    raised = {place: ["lo"] for place in links}
+    for wire in made.of(Wire):
+        links[wire.place].add_wire(wire, links[wire.peer_place], descriptors[wire.peer_place])
+        raised[wire.peer_place].append(wire.peer_interface)
+    for link in links.values():
+        link.flush()
+    for place, interfaces in raised.items():
+        for interface in interfaces:
+            links[place].raise_interface(interface)
+    for address in made.of(Address):
+        links[address.place].add(address)
+    for route in made.of(Route):
+        links[route.place].add(route)
+    for link in links.values():
+        link.flush()
+
+
+def _write_tables(made: Plan, tables: Tables) -> None:
+    if not tables:
+        return
+    from lab.kernel import netfilter  # noqa: PLC0415 - a change without rules need not load it
+
+    by_place: dict[str, dict[plan.Table, tuple[plan.Policy | plan.Rule, ...]]] = {}
+    for (place, table), items in tables.items():
+        by_place.setdefault(place, {})[table] = items
+    for place, contents in by_place.items():
+        netfilter.write(namespace(made.lab, place), contents)
+
+
+def _write_late_sysctls(lab: str, sysctls: Iterable[Sysctl]) -> None:
+    late = [item for item in sysctls if not _early(item)]
+    if late:
+        netns.in_child(_write_sysctls, lab, late)
+
+
+def _write_sysctls(lab: str, sysctls: Iterable[Sysctl]) -> None:
+    for item in sysctls:
+        netns.enter(namespace(lab, item.place))
+        netns.write_sysctl(item.key, item.value)
+
+
+class _AgentStart:
+    """The agent, started early so that it loads while namespaces are made, then told to begin."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._log = folder.log / "agent.log"
+        begin, self._begin = os.pipe()
+        self._ready, ready = os.pipe()
+        self.process = daemons.start(AGENT, folder.lab, str(ready), log=self._log, pass_fds=(ready,), stdin=begin)
+        os.close(begin)
+        os.close(ready)
+
+    def go(self) -> None:
+        """Let the agent open its servers, and wait until they listen.
+
+        Raises:
+            LabError: it ended, or takes too long.
+
+        """
+        try:
+            os.write(self._begin, b"go\n")
+        except BrokenPipeError:
+            pass  # it has ended; what follows says so
+        finally:
+            os.close(self._begin)
+        try:
+            arrived, _, _ = select.select([self._ready], [], [], _AGENT_S)
+            word = os.read(self._ready, 16) if arrived else b""
+        finally:
+            os.close(self._ready)
+        if word != b"ready\n":
+            state = f"not ready after {_AGENT_S:g} s" if daemons.alive(self.process) else "no longer running"
+            raise LabError(
+                f"the lab's agent is {state}; its servers must listen; its last words: {_last_line(self._log)}"
+            )
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else "none"
+
+
+# --- a running lab ----------------------------------------------------------------------------
+
+
+def _change(folder: Folder, record: Record, made: Plan, source: Source, progress: Progress) -> Outcome:
+    old = folder.plan()
+    change = plan.difference(old, made)
+    if not change:
+        # The tables are written again all the same: whoever altered a rule by hand gets the lab back.
+        _write_tables(made, made.tables())
+        if not agent_alive(record):
+            progress("starting the agent again")
+            _start_agent(folder, record)
+        return Outcome(built=False, changed=0)
+    progress(f"applying {len(change.gone) + len(change.new)} differences")
+    names = tuple(namespace(made.lab, place) for place in made.places())
+    both = tuple(dict.fromkeys((*record.namespaces, *names)))
+    folder.write(msgspec.structs.replace(record, state="changing", namespaces=both))
+    try:
+        _apply_difference(old, made)
+    except BaseException:
+        progress("changing back")
+        _apply_difference(made, old)
+        folder.write(record)
+        raise
+    _write_sources(folder, made, source)
+    record = msgspec.structs.replace(
+        record, file=source.file, profile=source.profile, time_scale=source.time_scale, namespaces=names
+    )
+    folder.write(record)
+    if not agent_alive(record):
+        _start_agent(folder, record)
+    elif record.agent is not None and _concerns_agent(change):
+        os.kill(record.agent.pid, AGENT_RELOAD)
+    return Outcome(built=False, changed=len(change.gone) + len(change.new))
+
+
+def _concerns_agent(change: plan.Difference) -> bool:
+    return any(isinstance(i, Server | NameRecord | HealthCheck) for i in (*change.gone, *change.new))
+
+
+def _start_agent(folder: Folder, record: Record) -> None:
+    agent = _AgentStart(folder)
+    folder.write(msgspec.structs.replace(record, agent=agent.process))
+    agent.go()
+
+
+def rewrite(folder: Folder, made: Plan) -> None:
+    """Apply what a rule decided while the lab runs: the packet-filter tables that differ, nothing else.
+
+    For the agent. The caller holds the lock of the lab.
+    """
+    old = folder.plan().tables()
+    _write_tables(made, {key: items for key, items in made.tables().items() if old.get(key) != items})
+    replace(folder.plan_file, plan.encode(made))
+
+
+def _content(item: Item) -> Item:
+    """Return an item without its why: what the kernel sees of it."""
+    return msgspec.structs.replace(item, why=plan.Why("", ""))
+
+
+def _apply_difference(old: Plan, new: Plan) -> None:
+    before = {_content(item) for item in old.items}
+    after = {_content(item) for item in new.items}
+    gone = [item for item in old.items if _content(item) not in after]
+    added = [item for item in new.items if _content(item) not in before]
+    netns.in_child(_alter, new.lab, gone, added)
+    old_tables, new_tables, kept = old.tables(), new.tables(), set(new.places())
+    changed = {key: items for key, items in new_tables.items() if old_tables.get(key) != items}
+    emptied: Tables = {key: () for key in old_tables if key not in new_tables and key[0] in kept}
+    _write_tables(new, {**changed, **emptied})
+    _write_late_sysctls(new.lab, [item for item in added if isinstance(item, Sysctl)])
+
+
+def _alter(lab: str, gone: list[Item], added: list[Item]) -> None:
+    """Remove and make links, addresses, routes and namespaces. Runs in a child."""
+    from lab.kernel import rtnl  # noqa: PLC0415
+
+    netns.prepare()
+    links: dict[str, rtnl.Link] = {}
+    descriptors: dict[str, int] = {}
+    removed = {item.place for item in gone if isinstance(item, Place)}
+
+    def link(place: str) -> rtnl.Link:
+        if place not in links:
+            netns.enter(namespace(lab, place))
+            descriptors[place] = os.open(netns.path(namespace(lab, place)), os.O_RDONLY | os.O_CLOEXEC)
+            links[place] = rtnl.Link(place, rtnl.interfaces_here())
+        return links[place]
+
+    def stays(item: Item) -> bool:
+        return item.place not in removed and netns.exists(namespace(lab, item.place))
+
+    for item in gone:
+        if isinstance(item, Wire) and stays(item):
+            link(item.place).remove_wire(item)
+            link(item.place).flush()
+    # A route or address that is replaced is not removed first: live flows keep their way.
+    replaced = {_position(item) for item in added}
+    for item in gone:
+        if isinstance(item, Address | Route) and stays(item) and _position(item) not in replaced:
+            link(item.place).remove(item)
+    for one in links.values():
+        one.flush()
+    for place in removed:
+        netns.remove(namespace(lab, place))
+    for item in added:
+        if isinstance(item, Place):
+            netns.remove(namespace(lab, item.place))  # left by a change that was undone
+            descriptors[item.place] = netns.make(namespace(lab, item.place))
+            links[item.place] = rtnl.Link(item.place)
+            links[item.place].raise_interface("lo")
+        elif isinstance(item, Sysctl) and _early(item):
+            netns.enter(namespace(lab, item.place))
+            netns.write_sysctl(item.key, item.value)
+        elif isinstance(item, Wire):
+            near, far = link(item.place), link(item.peer_place)
+            near.add_wire(item, far, descriptors[item.peer_place])
+            near.flush()
+            far.raise_interface(item.peer_interface)
+        elif isinstance(item, Address | Route):
+            link(item.place).add(item)
+    for one in links.values():
+        one.flush()
+
+
+def _position(item: Item) -> tuple[object, ...]:
+    """Return what identifies an address or a route where it is."""
+    if isinstance(item, Route):
+        return ("route", item.place, item.destination)
+    if isinstance(item, Address):
+        return ("address", item.place, item.interface, item.address)
+    return ("", item)
+
+
+# --- removal ----------------------------------------------------------------------------------
+
+
+def _remove(folder: Folder, record: Record) -> None:
+    """Remove what the record says may be there: processes first, then namespaces, then the record."""
+    folder.write(msgspec.structs.replace(record, state="removing"))
+    if record.agent is not None:
+        daemons.stop(record.agent)
+    for name in reversed(record.namespaces):
+        netns.remove(name)
+    netns.remove_seed()
+    folder.remove()
+
+
+def node_files(made: Plan, place: str) -> dict[str, str]:
+    """Return the files that a node has of its own, by path."""
+    servers = [server for item in made.of(Resolver) if item.place == place for server in item.servers]
+    own = [item.address for item in made.of(Address) if item.place == place and item.interface != "lo"]
+    hosts = ["127.0.0.1 localhost", *(f"{address} {place}" for address in own[:1])]
+    # Names come from the node's resolver only, never through a socket to the machine's own.
+    switch = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n"
+    files = {"/etc/hosts": "\n".join(hosts) + "\n", "/etc/nsswitch.conf": switch}
+    if servers:
+        files["/etc/resolv.conf"] = "".join(f"nameserver {server}\n" for server in servers)
+    return files

@@ -1,0 +1,145 @@
+"""Processes: start them, know them again, stop them. The only importer of subprocess.
+
+A process is known by its number and its start time, so that a number which the system has given
+to somebody else is never signalled.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lab.errors import LabError
+
+_STOP_S = 3.0  # how long a process may take to end when asked
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A process of ours: its number, and its start in clock ticks since boot (proc(5), stat field 22)."""
+
+    pid: int
+    started: int
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """What a command left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def identify(pid: int) -> Process | None:
+    """Return the process of a number, None if there is none or it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else Process(pid, int(fields[19]))
+
+
+def alive(process: Process | None) -> bool:
+    """Tell whether a process still runs."""
+    return process is not None and identify(process.pid) == process
+
+
+def start(module: str, *arguments: str, log: Path, pass_fds: Sequence[int] = (), stdin: int | None = None) -> Process:
+    """Start a Python module of ours in a session of its own; what it says goes to ``log``."""
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=output,
+            stderr=output,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+    process = identify(started.pid)
+    # It outlives us on purpose; without this, its end would be waited for when we end.
+    started.returncode = 0
+    if process is None:
+        raise LabError(f"{module} ended at once; it must keep running; read {log}")
+    return process
+
+
+def talk(module: str) -> "subprocess.Popen[bytes]":
+    """Start a Python module of ours that is spoken to through its standard input and output."""
+    return subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def stop(process: Process) -> None:
+    """End a process: ask, wait, then force. One that is gone is fine.
+
+    Raises:
+        LabError: it is still there after being forced.
+
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not alive(process):
+            return
+        try:
+            os.kill(process.pid, number)
+        except ProcessLookupError:
+            return
+        if wait_ended(process, deadline_s=_STOP_S):
+            return
+    raise LabError(f"process {process.pid} does not end; it must before its namespaces can; see /proc/{process.pid}")
+
+
+def wait_ended(process: Process, *, deadline_s: float) -> bool:
+    """Wait until a process has ended; return False if it has not by the deadline."""
+    end = time.monotonic() + deadline_s
+    pause = 0.001
+    while alive(process):
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+    return True
+
+
+def run(
+    command: Sequence[str], *, inside: Callable[[], Any] | None = None, stdin: str = "", timeout_s: float = 30.0
+) -> Finished:
+    """Run a command to its end; ``inside`` is called in the child before the command begins.
+
+    Raises:
+        LabError: there is no such command, or it takes longer than ``timeout_s``.
+
+    """
+    try:
+        done = subprocess.run(
+            list(command),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            preexec_fn=inside,  # noqa: PLW1509 - no thread is running where this is used
+            check=False,
+        )
+    except FileNotFoundError:
+        raise LabError(f"{command[0]}: no such command; it must be installed; run `lab doctor`") from None
+    except subprocess.TimeoutExpired:
+        raise LabError(f"{' '.join(command)}: no end after {timeout_s:g} s; it must end by itself") from None
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def serve(command: Sequence[str], connection: int, inside: Callable[[], Any]) -> "subprocess.Popen[bytes]":
+    """Start a server for one connection, which is its standard input and output (as inetd does).
+
+    What it says on standard error is for the caller to read.
+    """
+    return subprocess.Popen(
+        list(command),
+        stdin=connection,
+        stdout=connection,
+        stderr=subprocess.PIPE,
+        preexec_fn=inside,  # noqa: PLW1509 - no thread is running where this is used
+    )

@@ -1,0 +1,173 @@
+"""What this machine runs of ours: one folder for each lab under /run/lab.
+
+A record is written before anything it speaks of is made, and removed after the last of it is gone:
+whatever moment a command is killed at, the next one knows what may be left.
+
+    record.json     readable by all: state, namespaces, the agent's process
+    plan.json       readable by all: the plan that was applied last
+    health.json     readable by all: what the agent knows of pool members
+    topology.yaml   root only: the file as it was given; it may hold shared keys
+    log/            what the agent and the servers said
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from lab import plan
+from lab.errors import Busy, LabError, MachineError, UsageError, did_you_mean
+from lab.kernel.daemons import Process
+
+RUN = Path("/run/lab")
+
+State = Literal["building", "running", "changing", "removing"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One lab of this machine."""
+
+    lab: str
+    state: State
+    file: str
+    profile: str
+    time_scale: int
+    created: float  # seconds since the epoch
+    namespaces: tuple[str, ...]  # every namespace that may be there
+    agent: Process | None = None
+
+
+class MemberHealth(msgspec.Struct, frozen=True):
+    """What the agent knows of one member of a pool, as shown to users."""
+
+    up: bool
+    judged: bool
+    since: float  # seconds since the epoch
+    reason: str
+
+
+class Folder:
+    """The folder of one lab."""
+
+    def __init__(self, lab: str) -> None:
+        self.lab = lab
+        self.path = RUN / lab
+        self.record_file = self.path / "record.json"
+        self.plan_file = self.path / "plan.json"
+        self.health_file = self.path / "health.json"
+        self.topology_file = self.path / "topology.yaml"
+        self.certificate_file = self.path / "ca.pem"
+        self.log = self.path / "log"
+        self.own = self.path / "own"  # empty; a process mounts files of its own over it
+
+    def make(self) -> None:
+        """Make the folder."""
+        self.log.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.own.mkdir(mode=0o755, exist_ok=True)
+
+    def read(self) -> Record | None:
+        """Return the record, None if there is none."""
+        try:
+            return msgspec.json.decode(self.record_file.read_bytes(), type=Record)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise LabError(
+                f"{self.record_file}: {error}; it must be what `lab up` wrote; "
+                f"remove its namespaces ({plan.namespace(self.lab, '*')} in /run/netns), then the folder"
+            ) from None
+
+    def write(self, record: Record) -> None:
+        """Replace the record in one step."""
+        replace(self.record_file, msgspec.json.encode(record))
+
+    def plan(self) -> plan.Plan:
+        """Return the plan that was applied last."""
+        return plan.decode(self.plan_file.read_bytes())
+
+    def health(self) -> dict[str, MemberHealth]:
+        """Return what the agent wrote of pool members; nothing before its first word."""
+        try:
+            return msgspec.json.decode(self.health_file.read_bytes(), type=dict[str, MemberHealth])
+        except FileNotFoundError:
+            return {}
+
+    def remove(self) -> None:
+        """Remove the folder; the record goes last. What is gone is fine."""
+        files = (self.plan_file, self.health_file, self.topology_file, self.certificate_file)
+        for file in (*files, *self.path.glob("*.tmp"), *self.log.glob("*")):
+            file.unlink(missing_ok=True)
+        for folder in (self.log, self.own):
+            if folder.is_dir():
+                folder.rmdir()
+        self.record_file.unlink(missing_ok=True)
+        if self.path.is_dir():
+            self.path.rmdir()
+
+
+def replace(file: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file in one step: readers see the old content or the new."""
+    temporary = file.with_name(file.name + ".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as output:
+        os.fchmod(descriptor, mode)
+        output.write(data)
+    temporary.replace(file)
+
+
+def names() -> list[str]:
+    """Return the labs that this machine has a record of."""
+    return sorted(file.parent.name for file in RUN.glob("*/record.json"))
+
+
+def existing(lab: str) -> tuple[Folder, Record]:
+    """Return a lab's folder and record.
+
+    Raises:
+        UsageError: there is no such lab.
+
+    """
+    folder = Folder(lab)
+    record = folder.read()
+    if record is None:
+        raise UsageError(f'no lab "{lab}"; a lab must be up first; {did_you_mean(lab, names())}; see `lab list`')
+    return folder, record
+
+
+@contextmanager
+def locked(lab: str, *, deadline_s: float = 60.0) -> Iterator[None]:
+    """Hold the lock of one lab: only one command at a time changes it.
+
+    The lock is a file that stays, so that two commands never lock two files of one name.
+
+    Raises:
+        Busy: another command holds it past the deadline.
+        MachineError: the folder of labs cannot be made.
+
+    """
+    try:
+        RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = os.open(RUN / f".{lab}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except PermissionError as error:
+        raise MachineError(f"{error.filename}: {error.strerror}; root is needed; run it with sudo") from None
+    try:
+        end = time.monotonic() + deadline_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Busy(
+                        f'lab "{lab}" is being changed by another command for {deadline_s:g} s; '
+                        "one at a time; wait for it, or end it"
+                    ) from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)

@@ -265,8 +265,3 @@ def interfaces_here() -> dict[str, int]:
     return {name: number for number, name in socket.if_nameindex()}
 
 
-def queue_all(link: Link, items: Iterable[Address | Route]) -> None:
-    """Queue addresses before routes: a route may need the address."""
-    ordered = sorted(items, key=lambda item: isinstance(item, Route))
-    for item in ordered:
-        link.add(item)

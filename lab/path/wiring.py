@@ -61,11 +61,12 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         yield from _virtual_network(network, vnet)
 
 
-def _forwarder(place: str, why: Why) -> Iterator[Item]:
-    # Written for "all" and "default" alike: a new namespace begins with the host's values.
+def _forwarder(place: str, why: Why, *, checks_source: bool) -> Iterator[Item]:
+    # A new namespace begins with the machine's own values, so each that matters is written.
     # rp_filter=1 drops what claims a source that is not routed back the way it came:
     # no VM can speak with another's address.
-    values = {"ip_forward": 1, "conf.all.rp_filter": 1, "conf.all.send_redirects": 0, "conf.default.send_redirects": 0}
+    values = {"ip_forward": 1, "conf.all.send_redirects": 0, "conf.default.send_redirects": 0}
+    values |= {"conf.all.rp_filter": int(checks_source), "conf.default.rp_filter": int(checks_source)}
     for key, value in values.items():
         yield Sysctl(place=place, key=f"net.ipv4.{key}", value=value, why=why)
 
@@ -102,7 +103,7 @@ def _resolver(place: str, address: IPv4Address, why: Why) -> Iterator[Item]:
 def _internet(network: Network) -> Iterator[Item]:
     why = Why("wiring", INTERNET, _SPLIT)
     yield Place(place=INTERNET, role="internet", why=why)
-    yield from _forwarder(INTERNET, why)
+    yield from _forwarder(INTERNET, why, checks_source=False)
     yield Address(place=INTERNET, interface="lo", address=INTERNET_SIDE, why=why)
     yield Address(place=INTERNET, interface="lo", address=str(PUBLIC_RESOLVER), why=why)
     # What nobody has is lost without an answer, as on the Internet.
@@ -134,8 +135,8 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     why = Why("wiring", f"virtual network {vnet.name}", _SPLIT)
     yield Place(place=inside, role="router", why=why)
     yield Place(place=edge, role="load balancer", why=why)
-    yield from _forwarder(inside, why)
-    yield from _forwarder(edge, why)
+    yield from _forwarder(inside, why, checks_source=True)
+    yield from _forwarder(edge, why, checks_source=True)
     yield Wire(place=inside, interface=to(edge), peer_place=edge, peer_interface=to(inside), why=why)
     yield Wire(place=INTERNET, interface=to(edge), peer_place=edge, peer_interface=to(INTERNET), why=why)
     yield Address(place=inside, interface=to(edge), address=ROUTER_SIDE, why=why)
@@ -143,6 +144,8 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     yield Address(place=edge, interface=to(INTERNET), address=EDGE_SIDE, why=why)
     yield Route(place=inside, destination=EVERYWHERE, interface=to(edge), via=LOAD_BALANCER_SIDE, why=why)
     yield Route(place=edge, destination=EVERYWHERE, interface=to(INTERNET), via=INTERNET_SIDE, why=why)
+    # Without this the edge would take the router's ARP requests for spoofed.
+    yield Route(place=edge, destination=f"{ROUTER_SIDE}/32", interface=to(inside), why=why)
     for prefix in vnet.address_space:
         # An address of the space that no VM has is lost inside; it must not leave by the default route.
         yield Route(place=inside, destination=str(prefix), why=why)

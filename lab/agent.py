@@ -1,0 +1,261 @@
+"""The process beside a running lab: it holds the servers' sockets and asks pool members for their health.
+
+    python -m lab.agent LAB READY-DESCRIPTOR
+
+One process for all namespaces of a lab. It is started by ``up`` and waits for ``go`` on its standard
+input, so that it loads while the namespaces are made; when its servers listen it writes ``ready``.
+SIGHUP makes it read the plan again and keep every connection it has.
+
+It decides nothing itself: probe results go to ``load_balancer.Health``, and what follows from them is
+the plan of the same network with other members down, compiled and applied like any other.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import h11
+import msgspec
+
+from lab import services
+from lab.errors import Busy, LabError
+from lab.kernel import apply, netns
+from lab.kernel.record import Folder, MemberHealth, locked, replace
+from lab.path.load_balancer import Health
+from lab.plan import HealthCheck, Plan, Record, Server, Why, namespace
+
+_BACKLOG = 4096
+_LOCK_S = 0.05  # how long to wait before asking again for a lab that is being changed
+
+
+class Agent:
+    """The servers and probes of one lab."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.plan: Plan = folder.plan()
+        self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.names: dict[str, dict[str, str]] = {}
+        self.open: dict[Server, contextlib.AsyncExitStack] = {}
+        self.health: dict[str, Health] = {}
+        self.probes: dict[HealthCheck, asyncio.Task[None]] = {}
+        self.changed = asyncio.Event()
+        self.certificates = services.Certificates(folder.certificate_file)
+        self.sshd: services.Sshd | None = None
+
+    @contextlib.contextmanager
+    def inside(self, place: str) -> Iterator[None]:
+        """Be in a place for as long as it takes to open a socket."""
+        netns.enter(namespace(self.plan.lab, place))
+        try:
+            yield
+        finally:
+            netns.enter_descriptor(self.home)
+
+    async def read_plan(self) -> None:
+        """Open what the plan has and we have not; close what it no longer has."""
+        self.plan = self.folder.plan()
+        names: dict[str, dict[str, str]] = {}
+        for record in self.plan.of(Record):
+            names.setdefault(record.place, {})[record.name.lower()] = record.address
+        self.names = names
+        nobody = Why("", "")
+        wanted = {msgspec.structs.replace(server, why=nobody) for server in self.plan.of(Server)}
+        for server in self.open.keys() - wanted:
+            await self.open.pop(server).aclose()
+        for server in sorted(wanted - self.open.keys(), key=lambda s: (s.place, s.port, s.protocol)):
+            self.open[server] = await self._serve(server)
+        checks = {msgspec.structs.replace(check, why=nobody) for check in self.plan.of(HealthCheck)}
+        for check in self.probes.keys() - checks:
+            self.probes.pop(check).cancel()
+        keys = {check.key for check in checks}
+        self.health = {key: state for key, state in self.health.items() if key in keys}
+        for check in checks - self.probes.keys():
+            self.health.setdefault(check.key, Health(since_s=time.time()))
+            self.probes[check] = asyncio.create_task(self._probe(check))
+        self._write_health()
+
+    # --- servers ------------------------------------------------------------------------------
+
+    def _socket(self, server: Server) -> socket.socket:
+        kind = socket.SOCK_DGRAM if server.protocol == "udp" else socket.SOCK_STREAM
+        with self.inside(server.place):
+            opened = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind((server.address, server.port))
+        except OSError as error:
+            raise LabError(f"{server.place}: {server}: {error.strerror}; the port must be free") from None
+        if server.protocol == "tcp":
+            opened.listen(_BACKLOG)
+        return opened
+
+    async def _serve(self, server: Server) -> contextlib.AsyncExitStack:
+        opened = self._socket(server)
+        stack = contextlib.AsyncExitStack()
+        loop = asyncio.get_running_loop()
+        place = server.place if server.kind == "resolver" else "internet"
+
+        def names() -> services.Names:
+            return self.names.get(place, {})
+
+        if server.kind == "ssh":
+            self.sshd = self.sshd or services.Sshd(services.make_host_key(self.folder.path))
+            log = self.folder.log / f"{server.node}.auth.log"
+            self.sshd.serve(opened, namespace(self.plan.lab, server.place), server.node, log)
+            stack.callback(loop.remove_reader, opened)
+            stack.callback(opened.close)
+        elif server.protocol == "udp":
+            tells = server.kind == "dns"
+            protocol = (
+                services.Udp(server.node)
+                if server.kind == "udp"
+                else services.DnsUdp(names, tells_source=tells)
+            )
+            transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=opened)
+            stack.callback(transport.close)
+        else:
+            handlers = {"http": services.http, "https": services.http, "tcp": services.tcp}
+            handler = (
+                handlers[server.kind](server.node)
+                if server.kind in handlers
+                else services.dns_tcp(names, tells_source=server.kind == "dns")
+            )
+            tls = self.certificates.context(server.node, server.address) if server.kind == "https" else None
+            listening = await asyncio.start_server(handler, sock=opened, ssl=tls, backlog=_BACKLOG)
+            stack.callback(listening.close)
+        return stack
+
+    # --- health -------------------------------------------------------------------------------
+
+    async def _probe(self, check: HealthCheck) -> None:
+        while True:
+            began = time.monotonic()
+            result = await self._ask(check)
+            before = self.health[check.key]
+            after = before.after(result, check.number_of_probes, time.time())
+            self.health[check.key] = after
+            if (after.up, after.judged, after.reason) != (before.up, before.judged, before.reason):
+                self._write_health()
+            if after.up != before.up:
+                self.changed.set()
+            await asyncio.sleep(max(0.0, began + check.interval_s - time.monotonic()))
+
+    async def _ask(self, check: HealthCheck) -> str:
+        """Send one probe; return ``success`` or why it failed. A TCP probe closes as it opened: with four packets."""
+        with self.inside(check.place):
+            opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        loop = asyncio.get_running_loop()
+        where = f"{check.protocol} {check.address}:{check.port}"
+        try:
+            opened.bind((check.source, 0))
+            async with asyncio.timeout(check.interval_s):
+                await loop.sock_connect(opened, (check.address, check.port))
+                if check.protocol == "Tcp":
+                    return "success"
+                status = await _http_status(opened, check)
+        except TimeoutError:
+            return f"{where}: no answer"
+        except (OSError, h11.RemoteProtocolError) as error:
+            return f"{where}: {getattr(error, 'strerror', None) or error}"
+        else:
+            return "success" if status == 200 else f"{where}{check.request_path}: status {status}"
+        finally:
+            opened.close()
+
+    def _write_health(self) -> None:
+        shown = {
+            key: MemberHealth(state.up, state.judged, state.since_s, state.reason)
+            for key, state in sorted(self.health.items())
+        }
+        replace(self.folder.health_file, msgspec.json.encode(shown))
+
+    async def keep_rules(self) -> None:
+        """Apply the plan with the members that are down, each time they change."""
+        while True:
+            await self.changed.wait()
+            self.changed.clear()
+            while not self._try_rewrite():
+                await asyncio.sleep(_LOCK_S)
+
+    def _try_rewrite(self) -> bool:
+        """Rewrite the rules; return False if another command is changing the lab."""
+        from lab.compile import compile as compile_network  # noqa: PLC0415 - a lab without pools needs neither
+        from lab.topology import parse  # noqa: PLC0415
+
+        try:
+            with locked(self.plan.lab, deadline_s=0):
+                record = self.folder.read()
+                if record is None:
+                    return True  # `down` is waiting for us to end
+                if record.state != "running":
+                    return False
+                text = self.folder.topology_file.read_text()
+                network = parse(text, record.file, time_scale=record.time_scale)
+                down = frozenset(key for key, state in self.health.items() if not state.up)
+                apply.rewrite(self.folder, compile_network(network, down))
+                return True
+        except Busy:
+            return False
+
+
+async def _http_status(opened: socket.socket, check: HealthCheck) -> int:
+    loop = asyncio.get_running_loop()
+    connection = h11.Connection(h11.CLIENT)
+    host = f"{check.address}:{check.port}"
+    request = h11.Request(method="GET", target=check.request_path, headers=[("Host", host), ("Connection", "close")])
+    await loop.sock_sendall(opened, (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await loop.sock_recv(opened, 65536))
+        elif isinstance(event, h11.Response):
+            return event.status_code
+        elif isinstance(event, h11.ConnectionClosed):
+            raise ConnectionResetError("closed before the response")
+
+
+async def run(lab: str, ready: int) -> None:
+    """Serve a lab until told to end."""
+    loop = asyncio.get_running_loop()
+    folder = Folder(lab)
+    agent = Agent(folder)
+    ended = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    await agent.read_plan()
+    work: set[asyncio.Task[None]] = {asyncio.create_task(agent.keep_rules())}
+
+    def reload() -> None:
+        task = asyncio.create_task(agent.read_plan())
+        work.add(task)
+        task.add_done_callback(_report)
+
+    loop.add_signal_handler(apply.AGENT_RELOAD, reload)
+    for task in work:
+        task.add_done_callback(_report)
+    os.write(ready, b"ready\n")
+    os.close(ready)
+    await ended.wait()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        print(f"agent: {task.exception()!r}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Wait for ``go``, then serve; whoever should have said it is gone if there is nothing to read."""
+    lab, ready = sys.argv[1], int(sys.argv[2])
+    netns.prepare()
+    if sys.stdin.readline() != "go\n":
+        return
+    asyncio.run(run(lab, ready))
+
+
+if __name__ == "__main__":
+    main()
