@@ -220,9 +220,12 @@ LogLevel VERBOSE
 """
 
 
+_SYSTEM_SSHD = Path("/usr/sbin/sshd")
+
+
 def find_sshd() -> Path | None:
     """Return the system's sshd, or the one that was unpacked beside the virtual environment's libraries."""
-    for path in (Path("/usr/sbin/sshd"), Path(sys.prefix) / "lib/lab-sshd/usr/sbin/sshd"):
+    for path in (_SYSTEM_SSHD, Path(sys.prefix) / "lib/lab-sshd/usr/sbin/sshd"):
         if path.exists():
             return path
     return None
@@ -258,11 +261,11 @@ class Sshd:
         if "\nsshd:" not in passwd:
             passwd += "sshd:x:65522:65534::/run/sshd:/usr/sbin/nologin\n"
         config = _SSHD_CONFIG
-        for name in ("SshdSession", "SshdAuth"):
-            # Newer servers are three programs; the other two lie beside the first.
-            program = sshd.parents[2] / f"usr/lib/openssh/{'sshd-session' if name == 'SshdSession' else 'sshd-auth'}"
-            if sshd.parts[1] != "usr" and program.exists():
-                config += f"{name}Path {program}\n"
+        for option, program in (("SshdSessionPath", "sshd-session"), ("SshdAuthPath", "sshd-auth")):
+            # Newer servers are three programs; where ours is unpacked, the other two lie beside it.
+            path = sshd.parents[2] / "usr/lib/openssh" / program
+            if sshd != _SYSTEM_SSHD and path.exists():
+                config += f"{option} {path}\n"
 
         def inside() -> None:
             netns.enter(namespace)

@@ -53,7 +53,7 @@ def start(module: str, *arguments: str, log: Path, pass_fds: Sequence[int] = (),
     """Start a Python module of ours in a session of its own; what it says goes to ``log``."""
     with log.open("ab") as output:
         started = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=output,
             stderr=output,
@@ -70,7 +70,7 @@ def start(module: str, *arguments: str, log: Path, pass_fds: Sequence[int] = (),
 
 def talk(module: str) -> "subprocess.Popen[bytes]":
     """Start a Python module of ours that is spoken to through its standard input and output."""
-    return subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def stop(process: Process) -> None:
