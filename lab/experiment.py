@@ -23,13 +23,13 @@ class _Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """An interface whose incoming packets are captured."""
+    """Where incoming packets are captured: a node's interface, or a virtual network's public wire."""
 
-    place: str
-    interface: str
+    kind: Literal["node", "public wire"]
+    name: str
 
     def __str__(self) -> str:
-        return f"{self.interface} of {self.place}"
+        return self.name if self.kind == "node" else f"the public wire of {self.name}"
 
 
 class Send(_Experiment, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class Ask(_Experiment, frozen=True, kw_only=True):
     client: str
     address: str
     port: int
-    kind: Literal["http", "https", "tcp", "udp"]
+    kind: Literal["http", "https", "tcp", "udp", "connect"]  # connect: say nothing, as to a server we do not know
     count: int = 1
     timeout_s: float = 1.0
 
@@ -131,10 +131,10 @@ class Names(_Observation, frozen=True, kw_only=True):
 
 
 class Track(_Experiment, frozen=True, kw_only=True):
-    """Open a flow, and list the connection-tracking entries of it at a place, before and after."""
+    """Open a flow, and list the entries that a virtual network's load balancer tracks of it, before and after."""
 
     send: Send
-    place: str
+    network: str
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -171,6 +171,17 @@ class Returned(_Observation, frozen=True, kw_only=True):
     intruded: bool  # the stranger's packet came in
 
 
+class Health(_Experiment, frozen=True, kw_only=True):
+    """Wait until the load balancers have judged every member, and tell what they know."""
+
+
+class Members(_Observation, frozen=True, kw_only=True):
+    """Members of pools as ``load balancer/probe/VM``, and why those that are down are."""
+
+    up: tuple[str, ...]
+    down: dict[str, str]
+
+
 class CheckFile(_Experiment, frozen=True, kw_only=True):
     """Give a topology to ``lab check``."""
 
@@ -190,8 +201,8 @@ class Failed(_Observation, frozen=True, kw_only=True):
     reason: str
 
 
-Experiment: TypeAlias = Send | Ask | Login | Lookup | Track | Return | CheckFile
-Observation: TypeAlias = Arrivals | Answers | AuthLog | Names | Tracked | Returned | Checked | Failed
+Experiment: TypeAlias = Send | Ask | Login | Lookup | Track | Return | Health | CheckFile
+Observation: TypeAlias = Arrivals | Answers | AuthLog | Names | Tracked | Returned | Members | Checked | Failed
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from lab import experiment as ex
 from lab.errors import LabError
 from lab.kernel import daemons, netns
 from lab.kernel.record import Folder
-from lab.plan import namespace
+from lab.plan import HealthCheck, interface_to, namespace
 
 # --- the caller's side ------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ _PACKET_OUTGOING = 4  # linux/if_packet.h
 _SO_RCVBUFFORCE = 33
 _CAPTURE_BYTES = 64 * 1024 * 1024
 _BURST = 256  # flows sent before captures are read
-_QUIET_S = 0.3  # nothing more is expected after the wires were quiet for so long
+_QUIET_S = 0.1  # nothing more is expected once the control packet came and the wires were quiet for so long
 _ARRIVAL_S = 3.0  # what has not arrived by then will not
 _CONTROL_PORT = 9  # discard (RFC 863)
 _LARGE = 3000  # bytes of a datagram that needs three fragments on an Ethernet-sized wire
@@ -124,10 +124,11 @@ class _Capture:
     def __init__(self, lab: str, watches: Sequence[ex.Watch]) -> None:
         self.sockets = []
         for watch in watches:
-            with inside(lab, watch.place):
+            node = watch.kind == "node"
+            with inside(lab, watch.name if node else "internet"):
                 opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
                 opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BYTES)
-                opened.bind((watch.interface, 0x0800))
+                opened.bind(("eth0" if node else interface_to(f"lb.{watch.name}"), 0x0800))
             self.sockets.append(opened)
 
     def close(self) -> None:
@@ -276,7 +277,7 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
                     sender.sendto(part, (what.destination, 0))
             read()
         _control(lab, what, first + what.count)
-        _wait(capture.sockets, read, complete)
+        _wait(capture.sockets, read, complete, lambda: control[0])
     finally:
         sender.close()
         capture.close()
@@ -292,9 +293,7 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
 
 def _control(lab: str, what: ex.Send, number: int) -> None:
     """Send a packet that no rule of Azure's concerns to where the flows must arrive: the capture must see it."""
-    place = what.watches[-1].place
-    from_place = "internet" if place != "internet" else place
-    with inside(lab, from_place):
+    with inside(lab, "internet"):
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         opened.sendto(struct.pack("!HH", _MAGIC, number), (what.destination, _CONTROL_PORT))
@@ -302,14 +301,16 @@ def _control(lab: str, what: ex.Send, number: int) -> None:
         opened.close()
 
 
-def _wait(sockets: Sequence[socket.socket], read: Any, complete: Any) -> None:
-    """Read captures until all is there, nothing has come for a while, or it took too long."""
+def _wait(
+    sockets: Sequence[socket.socket], read: Callable[[], None], complete: Callable[[], bool], control: Callable[[], bool]
+) -> None:
+    """Read captures until all is there, nothing has come since the control packet, or it took too long."""
     with selectors.DefaultSelector() as selector:
         for opened in sockets:
             selector.register(opened, selectors.EVENT_READ)
         end = time.monotonic() + _ARRIVAL_S
         while not complete() and time.monotonic() < end:
-            if not selector.select(_QUIET_S):
+            if not selector.select(_QUIET_S) and control():
                 return
             read()
 
@@ -336,6 +337,8 @@ def _ask_once(lab: str, what: ex.Ask) -> ex.Answer:
     try:
         opened.settimeout(what.timeout_s)
         opened.connect((what.address, what.port))
+        if what.kind == "connect":
+            return ex.Answer("answered")
         text = _converse(opened, what)
         return msgspec.convert({"outcome": "answered", **json.loads(text)}, ex.Answer)
     except TimeoutError:
@@ -407,9 +410,9 @@ def lookup(lab: str, what: ex.Lookup) -> ex.Names:
 
 def track(lab: str, what: ex.Track, numbers: Numbers) -> ex.Tracked:
     """List the tracked flows from the sender to the destination before and after a flow is opened."""
-    before = _entries(lab, what.place, what.send)
+    before = _entries(lab, f"lb.{what.network}", what.send)
     arrivals = send(lab, what.send, numbers)
-    after = _entries(lab, what.place, what.send)
+    after = _entries(lab, f"lb.{what.network}", what.send)
     return ex.Tracked(before=before, after=tuple(e for e in after if e not in before), arrivals=arrivals)
 
 
@@ -449,7 +452,7 @@ def come_back(lab: str, what: ex.Return, numbers: Numbers) -> ex.Returned:
         return ex.Returned(source="", source_port=0, answered=False, intruded=False)
     flow = arrivals.seen[-1][0]
     first = numbers.take(2)
-    capture = _Capture(lab, [ex.Watch(what.send.sender, "eth0")])
+    capture = _Capture(lab, [ex.Watch("node", what.send.sender)])
     arrived: set[int] = set()
 
     def read() -> None:
@@ -467,12 +470,29 @@ def come_back(lab: str, what: ex.Return, numbers: Numbers) -> ex.Returned:
             raw = _raw(lab, place)
             raw.sendto(Template(packet, flow.source_port).packet(port, number), (flow.source, 0))
             raw.close()
-        _wait(capture.sockets, read, lambda: len(arrived) == 2)
+        _wait(capture.sockets, read, lambda: len(arrived) == 2, lambda: first in arrived)
     finally:
         capture.close()
     return ex.Returned(
         source=flow.source, source_port=flow.source_port, answered=first in arrived, intruded=first + 1 in arrived
     )
+
+
+def health(lab: str) -> ex.Members:
+    """Wait for the agent's judgement of every member of the plan."""
+    folder = Folder(lab)
+    wanted = {check.key: check for check in folder.plan().of(HealthCheck)}
+    longest = max((check.interval_s * check.number_of_probes for check in wanted.values()), default=0.0)
+    end = time.monotonic() + longest + 5.0
+    while True:
+        known = {key: member for key, member in folder.health().items() if key in wanted}
+        if len(known) == len(wanted) and all(member.judged for member in known.values()):
+            up = tuple(sorted(key for key, member in known.items() if member.up))
+            return ex.Members(up=up, down={k: m.reason for k, m in sorted(known.items()) if not m.up})
+        if time.monotonic() > end:
+            waiting = sorted(key for key in wanted if key not in known or not known[key].judged)
+            raise LabError(f"members not judged after {longest + 5:g} s: {', '.join(waiting)}")
+        time.sleep(0.02)
 
 
 def check_file(what: ex.CheckFile) -> ex.Checked:
@@ -503,6 +523,8 @@ def perform(lab: str, what: ex.Experiment, numbers: Numbers) -> ex.Observation:
             return track(lab, what, numbers)
         case ex.Return():
             return come_back(lab, what, numbers)
+        case ex.Health():
+            return health(lab)
         case ex.CheckFile():
             return check_file(what)
 

@@ -729,3 +729,13 @@ def read(file: Path) -> str:
 def load(file: Path, *, time_scale: int | None = None) -> model.Network:
     """Read and check a topology file; see ``read`` and ``parse`` for what is raised."""
     return parse(read(file), str(file), time_scale=time_scale)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema (draft-07) of a topology file."""
+    made = _Topology.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
+    made["definitions"] = made.pop("$defs")
+    made["patternProperties"] = {"^x-": {}}
+    for definition in made["definitions"].values():
+        definition["patternProperties"] = {"^x-": {}}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "lab topology", **made}

@@ -21,7 +21,7 @@ import msgspec
 
 from lab.errors import KernelError, MachineError
 from lab.kernel import netns
-from lab.plan import BUILTIN_CHAINS, DestinationNat, HashMark, Jump, Policy, Rule, SourceNat, Table, Verdict
+from lab.plan import BUILTIN_CHAINS, DestinationNat, HashMark, Jump, Policy, Rule, SourceNat, Table, Verdict, Why
 
 # Values that stand for what is patched, chosen to appear nowhere else in an entry.
 _MARK_COMMENT = "?" * 64
@@ -43,20 +43,19 @@ def write(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]]) -> Non
     netns.run_in(namespace, _write_here, namespace, tables)
 
 
-def available() -> list[str]:
-    """Return what the kernel lacks for the rules of a lab: the tables, matches and targets it refuses.
+def gaps() -> list[str]:
+    """Return the matches and targets of a lab's rules that the kernel refuses.
 
-    Must run in a namespace of its own; see ``netns.in_child``.
+    Must run in a namespace that nobody else uses.
     """
-    why = iptc_why()
-    trials: dict[str, Rule] = {
-        "match conntrack": Rule(place="", why=why, table="filter", chain="t", ctstate="NEW", target=Verdict("DROP")),
-        "match mark": Rule(place="", why=why, table="filter", chain="t", mark=1, target=Verdict("DROP")),
-        "target SNAT": Rule(
-            place="", why=why, table="nat", chain="POSTROUTING", protocol="tcp", target=SourceNat("192.0.2.1", "1-2")
-        ),
-        "target DNAT": Rule(place="", why=why, table="nat", chain="PREROUTING", target=DestinationNat("192.0.2.1")),
-        "target HMARK": Rule(place="", why=why, table="nat", chain="PREROUTING", target=HashMark("src,dst", 2, 1)),
+    trial = Rule(place="", why=Why("doctor", "trial"), table="nat", chain="PREROUTING", target=Verdict("ACCEPT"))
+    change = msgspec.structs.replace
+    trials = {
+        "match conntrack": change(trial, ctstate="NEW"),
+        "match mark": change(trial, mark=1),
+        "target SNAT": change(trial, chain="POSTROUTING", protocol="tcp", target=SourceNat("192.0.2.1", "1-2")),
+        "target DNAT": change(trial, target=DestinationNat("192.0.2.1")),
+        "target HMARK": change(trial, target=HashMark("src,dst", 2, 1)),
     }
     missing = []
     for name, rule in trials.items():
@@ -65,13 +64,6 @@ def available() -> list[str]:
         except (KernelError, MachineError):
             missing.append(name)
     return missing
-
-
-def iptc_why() -> Any:
-    """Return the why of a rule that is only tried."""
-    from lab.plan import Why  # noqa: PLC0415
-
-    return Why("doctor", "trial")
 
 
 def _write_here(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]]) -> None:

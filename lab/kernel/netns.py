@@ -70,6 +70,11 @@ def make(namespace: str) -> int:
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def leave_machine() -> None:
+    """Move this process into a new namespace without a name, which ends with it."""
+    _call("unshare", _CLONE_NEWNET)
+
+
 def remove(namespace: str) -> None:
     """Take a namespace's name away; it ends with its last process. What has no name is fine."""
     name = os.fsencode(path(namespace))

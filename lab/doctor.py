@@ -1,0 +1,112 @@
+"""What this machine can and cannot do for a lab, and the package that would mend it."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from lab.errors import LabError
+from lab.kernel import netns
+from lab.services import find_sshd
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a lab needs."""
+
+    what: str
+    ok: bool
+    needed_for: str
+    found: str
+    mend: str = ""
+
+
+#: Programs that are run, the package that has each, and what for.
+_PROGRAMS = {
+    "ssh": ("openssh-client", "the ssh probe of seed 001"),
+    "ssh-keygen": ("openssh-client", "ssh services"),
+    "nslookup": ("bind9-dnsutils", "the lookup of seed 002"),
+    "curl": ("curl", "trying things by hand"),
+    "iptables-legacy-save": ("iptables", "reading the rules back by hand"),
+}
+
+
+def examine() -> list[Finding]:
+    """Try everything a lab needs; what needs root is tried only as root."""
+    return [_python(), _root(), *_kernel(), *_programs(), _sshd()]
+
+
+def _python() -> Finding:
+    found = sys.version.split()[0]
+    ok = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Finding(what="Python", ok=ok, needed_for="everything", found=found, mend="" if ok else "use 3.11 to 3.13")
+
+
+def _root() -> Finding:
+    ok = os.geteuid() == 0
+    return Finding(
+        what="root",
+        ok=ok,
+        needed_for="up, down, exec, verify",
+        found="yes" if ok else f"user {os.geteuid()}",
+        mend="" if ok else "run it with sudo",
+    )
+
+
+def _kernel() -> list[Finding]:
+    if os.geteuid() != 0:
+        return []
+    findings = [_try("network namespaces", "everything", _makes_namespace, "a kernel with CONFIG_NET_NS and CONFIG_VETH")]
+    missing = netns.in_child(_netfilter_gaps)
+    findings.append(
+        Finding(
+            what="legacy iptables",
+            ok=not missing,
+            needed_for="all translation",
+            found="complete" if not missing else "missing: " + ", ".join(missing),
+            mend="" if not missing else "load the modules iptable_nat, iptable_filter, xt_conntrack, xt_HMARK",
+        )
+    )
+    return findings
+
+
+def _try(what: str, needed_for: str, trial: Callable[[], None], mend: str) -> Finding:
+    try:
+        netns.in_child(trial)
+    except (LabError, OSError) as error:
+        return Finding(what=what, ok=False, needed_for=needed_for, found=str(error), mend=mend)
+    return Finding(what=what, ok=True, needed_for=needed_for, found="yes")
+
+
+def _makes_namespace() -> None:
+    netns.leave_machine()
+
+
+def _netfilter_gaps() -> list[str]:
+    from lab.kernel import netfilter  # noqa: PLC0415 - takes a while to load
+
+    netns.leave_machine()
+    return netfilter.gaps()
+
+
+def _programs() -> list[Finding]:
+    findings = []
+    for program, (package, needed_for) in _PROGRAMS.items():
+        path = shutil.which(program)
+        mend = "" if path else f"apt-get install {package}"
+        found = path or "not found"
+        findings.append(Finding(what=program, ok=path is not None, needed_for=needed_for, found=found, mend=mend))
+    return findings
+
+
+def _sshd() -> Finding:
+    path: Path | None = find_sshd()
+    return Finding(
+        what="sshd",
+        ok=path is not None,
+        needed_for="ssh services",
+        found=str(path or "not found"),
+        mend="" if path else "run scripts/setup, which unpacks one without starting it",
+    )

@@ -1,0 +1,144 @@
+"""Up, judge every claim and expectation that applies, down: the main job.
+
+A lab that already runs with the same plan is judged as it stands and left as it stands, altered rules
+included: that is how one sees a claim contradicted. A trial that needs another network gets it as a
+difference applied to the running lab, and the lab is changed back after it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+from lab import claims, topology, verdict
+from lab.claims import Trial
+from lab.compile import compile as compile_network
+from lab.errors import LabError
+from lab.experiment import Health, Observation
+from lab.kernel import apply
+from lab.kernel.record import Folder
+from lab.model import Network
+from lab.plan import HealthCheck, Plan
+from lab.probe import Prober
+from lab.verdict import Judgement, Result
+
+Progress = Callable[[str], None]
+
+
+def all_down(network: Network) -> Plan:
+    """Return the plan of a network none of whose members has been probed yet: none receives new flows."""
+    checks = compile_network(network).of(HealthCheck)
+    return compile_network(network, frozenset(check.key for check in checks))
+
+
+def plan_now(network: Network) -> Plan:
+    """Return the plan of a network with the members down that a running lab of its name knows to be down."""
+    known = Folder(network.name).health()
+    checks = compile_network(network).of(HealthCheck)
+    return compile_network(network, frozenset(c.key for c in checks if c.key not in known or not known[c.key].up))
+
+
+def bring_up(network: Network, source: apply.Source, progress: Progress) -> apply.Outcome:
+    """Make a network run, from nothing or as a difference."""
+    record = Folder(network.name).read()
+    running = record is not None and apply.is_whole(record)
+    return apply.up(plan_now(network) if running else all_down(network), source, progress)
+
+
+def source_of(network: Network, file: Path, text: str) -> apply.Source:
+    """Return what the record keeps of a file."""
+    return apply.Source(
+        file=str(file), text=text, profile=network.profile.name, time_scale=network.overrides.time_scale
+    )
+
+
+@contextmanager
+def _running(network: Network, source: apply.Source, progress: Progress) -> Iterator[None]:
+    """Have the lab run; one that runs already, with this very plan, is neither changed nor removed."""
+    folder = Folder(network.name)
+    record = folder.read()
+    if record is not None and apply.is_whole(record) and apply.agent_alive(record):
+        if folder.plan() != plan_now(network):
+            raise LabError(
+                f'lab "{network.name}" runs with another plan than {source.file}; they must agree to be judged; '
+                f"run `lab up {source.file}` or `lab down {network.name}` first"
+            )
+        yield
+        return
+    apply.up(all_down(network), source, progress)
+    try:
+        yield
+    finally:
+        apply.down(network.name)
+
+
+def verify(
+    file: Path,
+    prober: Prober,
+    progress: Progress,
+    *,
+    only: frozenset[str] = frozenset(),
+    time_scale: int | None = None,
+) -> list[Result]:
+    """Judge one topology; the lab is down afterwards unless it was up before.
+
+    Raises:
+        TopologyError, KernelError, MachineError, LabError: the lab could not be brought up or changed.
+
+    """
+    text = topology.read(file)
+    network = topology.parse(text, str(file), time_scale=time_scale)
+    planned = claims.trials(network, only)
+    if not planned:
+        return []
+    source = source_of(network, file, text)
+    results = []
+    with _running(network, source, progress):
+        prober.run(network.name, (Health(),))
+        for claim, trials in planned:
+            progress(f"{network.name}: {claim}")
+            began = time.monotonic()
+            judged = [(trial, _try(network, trial, source, prober)) for trial in trials]
+            results.append(_result(network, claim, judged, time.monotonic() - began))
+    return results
+
+
+def _try(network: Network, trial: Trial, source: apply.Source, prober: Prober) -> Judgement:
+    """Run the stages of a trial and judge what was seen; the lab ends as it began."""
+    observations: list[Observation] = []
+    current: Network | None = None
+    try:
+        for stage in trial.stages:
+            if stage.network is not current:
+                apply.up(plan_now(stage.network or network), source, _quiet)
+                current = stage.network
+            observations += prober.run(network.name, stage.experiments).observations
+    finally:
+        if current is not None:
+            apply.up(plan_now(network), source, _quiet)
+    return trial.judge(observations)
+
+
+def _quiet(_text: str) -> None:
+    """Say nothing: a trial's own changes are no news."""
+
+
+def _result(network: Network, claim: str, judged: list[tuple[Trial, Judgement]], seconds: float) -> Result:
+    known = claims.find(claim)
+    word = verdict.worst(judgement.verdict for _, judgement in judged)
+    overrides = f" (with {network.overrides})" if str(network.overrides) else ""
+    return Result(
+        id=claim,
+        statement=known.statement if known else f"expectation of {network.name}: {judged[0][0].subject}",
+        source=known.source if known else "the topology file",
+        topology=network.name,
+        profile=network.profile.name + overrides,
+        expected="; ".join(dict.fromkeys(f"{trial.subject}: {trial.expected}" for trial, _ in judged)),
+        observed="; ".join(f"{trial.subject}: {judgement.observed}" for trial, judgement in judged),
+        verdict=word,
+        reason="; ".join(f"{t.subject}: {j.reason}" for t, j in judged if j.verdict == word and j.reason),
+        seconds=round(seconds, 3),
+    )
+
+
