@@ -112,11 +112,7 @@ class Agent:
             stack.callback(opened.close)
         elif server.protocol == "udp":
             tells = server.kind == "dns"
-            protocol = (
-                services.Udp(server.node)
-                if server.kind == "udp"
-                else services.DnsUdp(names, tells_source=tells)
-            )
+            protocol = services.Udp(server.node) if server.kind == "udp" else services.DnsUdp(names, tells_source=tells)
             transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=opened)
             stack.callback(transport.close)
         else:
@@ -180,7 +176,7 @@ class Agent:
         while True:
             await self.changed.wait()
             self.changed.clear()
-            while not self._try_rewrite():
+            while not self._try_rewrite():  # noqa: ASYNC110 - another process tells of its end by a file lock only
                 await asyncio.sleep(_LOCK_S)
 
     def _try_rewrite(self) -> bool:

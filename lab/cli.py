@@ -15,7 +15,6 @@ from lab import __version__
 from lab.errors import Interrupted, LabError, MachineError, TopologyError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from lab.model import Network
     from lab.show import Lab, Node
     from lab.verdict import Report
 
@@ -362,7 +361,7 @@ def _become(name: str, node: str, command: Sequence[str]) -> NoReturn:
     netns.enter(namespace(name, node))
     netns.own_files(node, folder.own, apply.node_files(made, node))
     try:
-        os.execvp(command[0], list(command))
+        os.execvp(command[0], list(command))  # noqa: S606 - an argument list, and what the user asked for
     except OSError as error:
         raise UsageError(f"{command[0]}: {error.strerror}; it must be a command of this machine") from None
 
@@ -426,9 +425,7 @@ def _print_report(done: "Report") -> None:
             click.echo(f"  observed  {result.observed}")
             click.echo(f"  because   {result.reason}")
     s = done.summary
-    click.echo(
-        f"\n{s.holds} hold, {s.contradicted} contradicted, {s.inconclusive} inconclusive, {s.not_run} not run"
-    )
+    click.echo(f"\n{s.holds} hold, {s.contradicted} contradicted, {s.inconclusive} inconclusive, {s.not_run} not run")
 
 
 @cli.command("claims")

@@ -58,7 +58,9 @@ def _root() -> Finding:
 def _kernel() -> list[Finding]:
     if os.geteuid() != 0:
         return []
-    findings = [_try("network namespaces", "everything", _makes_namespace, "a kernel with CONFIG_NET_NS and CONFIG_VETH")]
+    findings = [
+        _try("network namespaces", "everything", _makes_namespace, "a kernel with CONFIG_NET_NS and CONFIG_VETH")
+    ]
     missing = netns.in_child(_netfilter_gaps)
     findings.append(
         Finding(

@@ -58,7 +58,7 @@ class UsageError(LabError):
 
 
 class MachineError(LabError):
-    """This machine lacks a privilege, a program or a kernel feature."""
+    """The machine lacks a privilege, a program or a kernel feature."""
 
     exit_code = 4
 

@@ -273,9 +273,7 @@ class HealthCheck(_Item, frozen=True, kw_only=True, tag="health-check"):
         return f"probe {self.key}: {what} every {self.interval_s:g} s, down after {self.number_of_probes}"
 
 
-Item: TypeAlias = (
-    Place | Sysctl | Wire | Address | Route | Policy | Rule | Server | Record | Resolver | HealthCheck
-)
+Item: TypeAlias = Place | Sysctl | Wire | Address | Route | Policy | Rule | Server | Record | Resolver | HealthCheck
 #: The order in which kinds are made, and printed.
 KINDS: tuple[type[Item], ...] = (
     Place,

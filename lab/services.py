@@ -231,6 +231,12 @@ def find_sshd() -> Path | None:
     return None
 
 
+def _passwd_with_sshd() -> str:
+    """Return the machine's users and the one that sshd changes to before anybody has logged in."""
+    users = Path("/etc/passwd").read_text()
+    return users if "\nsshd:" in users else users + "sshd:x:65522:65534::/run/sshd:/usr/sbin/nologin\n"
+
+
 class Sshd:
     """Starts one sshd for each connection, in its node's namespace, and writes what it says as auth.log does."""
 
@@ -257,9 +263,7 @@ class Sshd:
             connection.close()
             print(f"{node}: no sshd on this machine; run `lab doctor`", file=sys.stderr, flush=True)
             return
-        passwd = Path("/etc/passwd").read_text()
-        if "\nsshd:" not in passwd:
-            passwd += "sshd:x:65522:65534::/run/sshd:/usr/sbin/nologin\n"
+        passwd = _passwd_with_sshd()
         config = _SSHD_CONFIG
         for option, program in (("SshdSessionPath", "sshd-session"), ("SshdAuthPath", "sshd-auth")):
             # Newer servers are three programs; where ours is unpacked, the other two lie beside it.
@@ -276,7 +280,7 @@ class Sshd:
             key.touch(mode=0o600)
             key.write_text(self.host_key)
 
-        connection.setblocking(True)  # noqa: FBT003
+        connection.setblocking(True)
         process = daemons.serve([str(sshd), "-i", "-e", "-f", "/run/sshd_config"], connection.fileno(), inside)
         connection.close()
         assert process.stderr is not None

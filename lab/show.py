@@ -152,4 +152,3 @@ def _public_addresses(plan: Plan) -> dict[str, str]:
         for route in plan.of(Route)
         if route.place == "internet" and route.via is not None and not route.why.entity.startswith("default")
     }
-

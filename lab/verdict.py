@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as ET
 
 import msgspec
 
@@ -78,7 +78,7 @@ def exit_status(done: Report) -> int:
 
 def junit(done: Report) -> str:
     """Return a report as JUnit XML, for CI systems that show such."""
-    suite = Xml.Element(
+    suite = ET.Element(
         "testsuite",
         name="lab verify",
         tests=str(len(done.results)),
@@ -88,10 +88,8 @@ def junit(done: Report) -> str:
     )
     kinds = {"CONTRADICTED": "failure", "INCONCLUSIVE": "error", "NOT_RUN": "skipped"}
     for result in done.results:
-        case = Xml.SubElement(
-            suite, "testcase", classname=result.topology, name=result.id, time=f"{result.seconds:.3f}"
-        )
+        case = ET.SubElement(suite, "testcase", classname=result.topology, name=result.id, time=f"{result.seconds:.3f}")
         if result.verdict in kinds:
-            child = Xml.SubElement(case, kinds[result.verdict], message=result.reason or result.observed)
+            child = ET.SubElement(case, kinds[result.verdict], message=result.reason or result.observed)
             child.text = f"expected: {result.expected}\nobserved: {result.observed}\n"
-    return Xml.tostring(suite, encoding="unicode") + "\n"
+    return ET.tostring(suite, encoding="unicode") + "\n"

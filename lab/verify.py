@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
 from lab import claims, topology, verdict
 from lab.claims import Trial
 from lab.compile import compile as compile_network
@@ -140,5 +139,3 @@ def _result(network: Network, claim: str, judged: list[tuple[Trial, Judgement]],
         reason="; ".join(f"{t.subject}: {j.reason}" for t, j in judged if j.verdict == word and j.reason),
         seconds=round(seconds, 3),
     )
-
-

@@ -121,7 +121,7 @@ def run(
             text=True,
             errors="replace",
             timeout=timeout_s,
-            preexec_fn=inside,  # noqa: PLW1509 - no thread is running where this is used
+            preexec_fn=inside,
             check=False,
         )
     except FileNotFoundError:

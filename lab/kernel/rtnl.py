@@ -10,7 +10,6 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable
 from functools import cache
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
@@ -263,5 +262,3 @@ class Link:
 def interfaces_here() -> dict[str, int]:
     """Return the interfaces of the namespace this thread is in, with their numbers."""
     return {name: number for number, name in socket.if_nameindex()}
-
-

@@ -9,7 +9,6 @@ Members are picked by a hash of the flow with a fixed seed, never at random
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import msgspec
 
@@ -87,9 +86,7 @@ def _load_balancing_rule(
         target=Jump(chain),
         why=why,
     )
-    members = [
-        vms[name] for name in lb.pool(rule.backend_pool).members if f"{lb.name}/{rule.probe}/{name}" not in down
-    ]
+    members = [vms[name] for name in lb.pool(rule.backend_pool).members if f"{lb.name}/{rule.probe}/{name}" not in down]
     if len(members) > 1:
         pick = HashMark(_HASHED[rule.load_distribution], len(members), _HASH_SEED)
         yield Rule(place=place, table="nat", chain=chain, target=pick, why=why)
@@ -143,7 +140,7 @@ class Health(msgspec.Struct, frozen=True):
     since_s: float = 0.0
     reason: str = "not probed yet"
 
-    def after(self, result: Literal["success"] | str, number_of_probes: int, now_s: float) -> "Health":
+    def after(self, result: str, number_of_probes: int, now_s: float) -> "Health":
         """Return the state after one probe; ``result`` is ``success`` or why it failed. Time in seconds."""
         if result == "success":
             since = self.since_s if self.up else now_s

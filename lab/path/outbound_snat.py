@@ -18,9 +18,8 @@ import msgspec
 from lab.flow import PortRange
 from lab.model import Frontend, LoadBalancer, Network, VirtualMachine, VirtualNetwork, natural
 from lab.path import wiring
-from lab.plan import HashMark, Item, Jump, Rule, SourceNat, Sysctl, Verdict, Why
+from lab.plan import CHAIN_MAX, HashMark, Item, Jump, Rule, SourceNat, Sysctl, Verdict, Why, short
 from lab.plan import interface_to as to
-from lab.plan import short, CHAIN_MAX
 
 _DEFAULT = "seed 002: standalone VM"
 _LINKED = "seed 001; seed 002: load-balanced VM"
@@ -125,9 +124,7 @@ def _linked(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[Share, .
     for prefix, members in groupby(sorted(vms, key=group), key=group):
         chain = short(f"snat-{prefix.network_address}", CHAIN_MAX)
         why = Why("outbound_snat", f"VMs of {prefix}", _LINKED)
-        yield Rule(
-            place=place, table="nat", chain="POSTROUTING", source=str(prefix), target=Jump(chain), why=why
-        )
+        yield Rule(place=place, table="nat", chain="POSTROUTING", source=str(prefix), target=Jump(chain), why=why)
         for vm, parts in members:
             yield from _translation(place, chain, vm, parts)
 
@@ -150,7 +147,7 @@ def _translation(place: str, chain: str, vm: VirtualMachine, parts: tuple[Share,
                 table="nat",
                 chain=chain,
                 source=source or None,
-                protocol=protocol,  # type: ignore[arg-type]
+                protocol=protocol,
                 mark=number if len(parts) > 1 else None,
                 target=SourceNat(str(part.frontend), str(part.ports)),
                 why=why,
@@ -170,21 +167,23 @@ def _default(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
                 table="nat",
                 chain="POSTROUTING",
                 source=str(prefix),
-                protocol=protocol,  # type: ignore[arg-type]
+                protocol=protocol,
                 target=SourceNat(str(address), str(ports)),
                 why=why,
             )
 
 
 def _carried(vnet: VirtualNetwork) -> Iterator[Item]:
-    why = Why("outbound_snat", f"what SNAT carries out of {vnet.name}", "load-balancer-outbound-connections.md (2018-07)")
+    why = Why(
+        "outbound_snat", f"what SNAT carries out of {vnet.name}", "load-balancer-outbound-connections.md (2018-07)"
+    )
     for protocol in ("tcp", "udp"):
         yield Rule(
             place=wiring.load_balancer(vnet),
             table="filter",
             chain="FORWARD",
             in_interface=to(wiring.router(vnet)),
-            protocol=protocol,  # type: ignore[arg-type]
+            protocol=protocol,
             ctstate="NEW",
             target=Verdict("ACCEPT"),
             why=why,

@@ -11,6 +11,7 @@ the addresses are link-local (RFC 3927), the same on every wire.
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+from lab.flow import Transport
 from lab.model import PLATFORM_ADDRESS, PUBLIC_RESOLVER, Network, Service, VirtualNetwork
 from lab.plan import Address, Item, Place, Policy, Record, Resolver, Route, Rule, Server, Sysctl, Verdict, Why, Wire
 from lab.plan import interface_to as to
@@ -74,7 +75,7 @@ def _forwarder(place: str, why: Why, *, checks_source: bool) -> Iterator[Item]:
 def _servers(place: str, node: str, address: IPv4Address, services: tuple[Service, ...]) -> Iterator[Item]:
     why = Why("wiring", node, "services of the topology")
     for service in services:
-        protocols = ("udp", "tcp") if service.kind == "dns" else (service.protocol,)
+        protocols: tuple[Transport, ...] = ("udp", "tcp") if service.kind == "dns" else (service.protocol,)
         for protocol in protocols:
             yield Server(
                 place=place,
@@ -95,7 +96,7 @@ def _resolver(place: str, address: IPv4Address, why: Why) -> Iterator[Item]:
             kind="resolver",
             address=str(address),
             port=53,
-            protocol=protocol,  # type: ignore[arg-type]
+            protocol=protocol,
             why=why,
         )
 
@@ -120,9 +121,7 @@ def _internet(network: Network) -> Iterator[Item]:
             why=why,
         )
         yield Address(place=host.name, interface=NODE_INTERFACE, address=str(host.address), why=why)
-        yield Route(
-            place=host.name, destination=EVERYWHERE, interface=NODE_INTERFACE, via=INTERNET_SIDE, why=why
-        )
+        yield Route(place=host.name, destination=EVERYWHERE, interface=NODE_INTERFACE, via=INTERNET_SIDE, why=why)
         yield Route(place=INTERNET, destination=f"{host.address}/32", interface=to(host.name), why=why)
         yield Resolver(place=host.name, servers=(str(PUBLIC_RESOLVER),), why=why)
         yield from _servers(host.name, host.name, host.address, host.services)
@@ -160,13 +159,9 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         why = Why("wiring", f"VM {vm.name}")
         address = str(vm.private_ip_address)
         yield Place(place=vm.name, role="vm", why=why)
-        yield Wire(
-            place=inside, interface=to(vm.name), peer_place=vm.name, peer_interface=NODE_INTERFACE, why=why
-        )
+        yield Wire(place=inside, interface=to(vm.name), peer_place=vm.name, peer_interface=NODE_INTERFACE, why=why)
         yield Address(place=vm.name, interface=NODE_INTERFACE, address=address, why=why)
-        yield Route(
-            place=vm.name, destination=EVERYWHERE, interface=NODE_INTERFACE, via=gateways[vm.subnet], why=why
-        )
+        yield Route(place=vm.name, destination=EVERYWHERE, interface=NODE_INTERFACE, via=gateways[vm.subnet], why=why)
         yield Route(place=inside, destination=f"{address}/32", interface=to(vm.name), why=why)
         yield Resolver(place=vm.name, servers=servers, why=why)
         yield from _servers(vm.name, vm.name, vm.private_ip_address, vm.services)
@@ -181,9 +176,7 @@ def _platform(vnet: VirtualNetwork) -> Iterator[Item]:
     yield from _resolver(edge, PLATFORM_ADDRESS, Why("wiring", f"names of {vnet.name} and of the outside hosts"))
     # The edge is no host: it neither hears nor says anything on the public wire, ICMP errors included.
     silent = Why("wiring", f"edge of {vnet.name}", "Azure is silent where no rule listens")
-    yield Rule(
-        place=edge, table="filter", chain="INPUT", in_interface=to(INTERNET), target=Verdict("DROP"), why=silent
-    )
+    yield Rule(place=edge, table="filter", chain="INPUT", in_interface=to(INTERNET), target=Verdict("DROP"), why=silent)
     yield Rule(
         place=edge, table="filter", chain="OUTPUT", out_interface=to(INTERNET), target=Verdict("DROP"), why=silent
     )

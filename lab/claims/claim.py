@@ -1,0 +1,39 @@
+"""The parts of a claim: what it states, and the trials that show whether it holds."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from lab.experiment import Experiment
+from lab.model import Network
+from lab.verdict import Judgement
+
+Judge: TypeAlias = Callable[[Sequence[Any]], Judgement]
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """Experiments in one state of the network: as it is (None), or changed for the trial."""
+
+    experiments: tuple[Experiment, ...]
+    network: Network | None = None
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One way to see whether a claim holds here."""
+
+    claim: str
+    subject: str
+    expected: str
+    stages: tuple[Stage, ...]
+    judge: Judge
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A testable statement of a document. ``profiles`` empty: every revision states it."""
+
+    id: str
+    statement: str
+    source: str
+    trials: Callable[[Network], Iterable[Trial]]
+    profiles: tuple[str, ...] = ()

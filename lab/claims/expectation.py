@@ -1,0 +1,156 @@
+"""What users say of their own topologies under ``expect``, as trials like any other."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lab.claims.claim import Stage, Trial
+from lab.claims.judging import arrived, judge_by, send
+from lab.experiment import Answers, Arrivals, Ask, Health
+from lab.flow import Destination
+from lab.model import Expectation, Network, Service
+
+#: A statistical claim may raise a false alarm in one run of this many.
+FALSE_ALARM = 1e-9
+_FLOWS = 16  # flows for an expectation about their source
+
+
+def trial(network: Network, number: int, expectation: Expectation) -> Trial:
+    """Return the trial of one expectation; ``number`` is its place in the file."""
+    claim = expectation.claim or f"expect-{number}"
+    to = expectation.to
+    subject = f"{expectation.sender} to {to}"
+    wanted = _wanted(expectation)
+    host, sender = network.host(to.host), network.vm(expectation.sender)
+    if sender is not None and host is not None and (expectation.source_ip or expectation.source_port):
+        opened = send(sender, host, to.protocol, _FLOWS, port=to.port)
+        stages = (Stage((opened, *_asks(network, expectation, only_outcome=True))),)
+    else:
+        stages = (Stage((Health(), *_asks(network, expectation, only_outcome=False))),)
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        observed, contradictions = [], []
+        for observation in observations:
+            if isinstance(observation, Arrivals):
+                observed.append(arrived(observation))
+                contradictions.append(_unexpected_source(expectation, observation))
+            elif isinstance(observation, Answers):
+                observed.append(_outcomes_by_node(observation))
+                contradictions.append(_unexpected_answers(expectation, observation))
+        return "; ".join(observed), next((c for c in contradictions if c), "")
+
+    return Trial(claim, subject, wanted, stages, judge_by(check))
+
+
+def _wanted(expectation: Expectation) -> str:
+    parts = []
+    if expectation.source_ip:
+        parts.append(f"source {expectation.source_ip}")
+    if expectation.source_port:
+        parts.append(f"source port {expectation.source_port}")
+    if expectation.answered_by:
+        parts.append("answered by " + " and ".join(expectation.answered_by))
+    if expectation.outcome:
+        parts.append(expectation.outcome)
+    return ", ".join(parts) or "answered"
+
+
+def _asks(network: Network, expectation: Expectation, *, only_outcome: bool) -> Iterator[Ask]:
+    """Yield the conversation an expectation is about."""
+    if only_outcome and not (expectation.outcome or expectation.answered_by):
+        return
+    kind = _service_kind(network, expectation.to)
+    count = _sample(len(expectation.answered_by)) if expectation.answered_by else 3
+    yield Ask(
+        client=expectation.sender,
+        address=_resolve(network, expectation.sender, expectation.to.host),
+        port=expectation.to.port,
+        kind=kind,  # type: ignore[arg-type]
+        count=count,
+    )
+
+
+def _sample(nodes: int) -> int:
+    """Return how many conversations find each of ``nodes`` equally likely ones, but for one run in 1/FALSE_ALARM.
+
+    Union bound: nodes * (1 - 1/nodes) ** count <= FALSE_ALARM.
+    """
+    if nodes < 2:
+        return 3
+    return math.ceil(math.log(FALSE_ALARM / nodes) / math.log(1 - 1 / nodes))
+
+
+def _resolve(network: Network, sender: str, name: str) -> str:
+    """Return the address a node is reached at by another."""
+    host, vm, from_vm = network.host(name), network.vm(name), network.vm(sender)
+    if host:
+        return str(host.address)
+    if vm is None:
+        return name
+    if vm.instance_public_ip and (from_vm is None or from_vm.virtual_network != vm.virtual_network):
+        return str(vm.instance_public_ip.address)
+    return str(vm.private_ip_address)
+
+
+def _service_kind(network: Network, to: Destination) -> str:
+    """Return the kind of server behind a destination: its own, or that of the VM a rule leads to."""
+    services: list[Service] = []
+    host, vm = network.host(to.host), network.vm(to.host)
+    own = next(
+        (v for v in network.virtual_machines if v.instance_public_ip and str(v.instance_public_ip.address) == to.host),
+        None,
+    )
+    by_address = next((h for h in network.internet if str(h.address) == to.host), None)
+    node = host or vm or own or by_address
+    if node is not None:
+        services = [s for s in node.services if s.port == to.port and s.protocol == to.protocol]
+    for lb in network.load_balancers:
+        names = {f.name for f in lb.frontends if str(f.address) == to.host}
+        targets = [
+            (member, rule.backend_port)
+            for rule in lb.load_balancing_rules
+            if rule.frontend in names and (rule.frontend_port, rule.protocol) == (to.port, to.protocol)
+            for member in lb.pool(rule.backend_pool).members
+        ] + [
+            (rule.virtual_machine, rule.backend_port)
+            for rule in lb.inbound_nat_rules
+            if rule.frontend in names and (rule.frontend_port, rule.protocol) == (to.port, to.protocol)
+        ]
+        for member, port in targets:
+            found = network.vm(member)
+            services += [s for s in found.services if s.port == port and s.protocol == to.protocol] if found else []
+    kinds = [s.kind for s in services if s.kind in ("http", "https", "tcp", "udp")]
+    return kinds[0] if kinds else "udp" if to.protocol == "udp" else "connect"
+
+
+def _unexpected_source(expectation: Expectation, arrivals: Arrivals) -> str:
+    if arrivals.strays:
+        return f"left untranslated: {arrivals.strays[0]}"
+    if not arrivals.seen[-1]:
+        return "nothing arrived"
+    for seen in arrivals.seen[-1]:
+        if expectation.source_ip and seen.source != str(expectation.source_ip):
+            return f"seen from {seen.source}"
+        if expectation.source_port and seen.source_port not in expectation.source_port:
+            return f"seen from port {seen.source_port}"
+    return ""
+
+
+def _outcomes_by_node(answers: Answers) -> str:
+    words = [a.node or a.outcome for a in answers.answers]
+    return ", ".join(f"{words.count(w)} {w}" for w in dict.fromkeys(words))
+
+
+def _unexpected_answers(expectation: Expectation, answers: Answers) -> str:
+    wanted = expectation.outcome or "answered"
+    for answer in answers.answers:
+        if answer.outcome != wanted:
+            return answer.outcome
+        if expectation.source_ip and answer.client_address and answer.client_address != str(expectation.source_ip):
+            return f"seen from {answer.client_address}"
+        if expectation.source_port and answer.client_port and answer.client_port not in expectation.source_port:
+            return f"seen from port {answer.client_port}"
+        if expectation.answered_by and answer.node not in expectation.answered_by:
+            return f"answered by {answer.node or 'a server that does not say who it is'}"
+    silent = [node for node in expectation.answered_by if node not in {a.node for a in answers.answers}]
+    return f"none of {len(answers.answers)} answers came from {', '.join(silent)}" if silent else ""

@@ -1,0 +1,60 @@
+"""What the lab promises of itself, beyond the documents."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lab.claims.claim import Claim, Stage, Trial
+from lab.claims.documents import WayOut, far_host, matches, one_of_each, way_out
+from lab.claims.judging import arrived, judge_by, send, sources
+from lab.model import Network
+
+_LABELS = ("udp", "fragments", "icmp", "gre", "mid-stream tcp")
+
+
+def _lab_1(network: Network) -> Iterator[Trial]:
+    far = far_host(network)
+    for vm in one_of_each(network):
+        way = way_out(network, vm)
+        if far is None:
+            continue
+        carried = ("icmp", "gre") if way.kind == "own" else ()
+        sends = (
+            send(vm, far, "udp", 1),
+            send(vm, far, "udp", 1, form="large"),
+            send(vm, far, "icmp", 4),
+            send(vm, far, "gre", 4),
+            send(vm, far, "tcp", 4, form="middle"),
+        )
+
+        def check(
+            observations: Sequence[Any], way: WayOut = way, carried: tuple[str, ...] = carried
+        ) -> tuple[str, str]:
+            observed = "; ".join(f"{label}: {arrived(a)}" for label, a in zip(_LABELS, observations, strict=True))
+            strays = [stray for a in observations for stray in a.strays]
+            if strays:
+                return observed, f"left untranslated: {strays[0]}"
+            for label, arrivals in zip(_LABELS, observations, strict=True):
+                wrong = [source for source in sources(arrivals) if not matches(network, way, source)]
+                if wrong:
+                    return observed, f"{label} seen from {', '.join(wrong)}"
+                passes = label in ("udp", "fragments", *carried)
+                if passes and not arrivals.seen[-1]:
+                    return observed, f"{label} did not arrive"
+                if not passes and arrivals.seen[0]:
+                    return observed, f"{label} left the virtual network"
+            return observed, ""
+
+        what = "ICMP and GRE too" if carried else "ICMP and GRE do not leave"
+        expected = f"nothing on the public wire with a private source; {what}; no flow is picked up in its middle"
+        yield Trial("LAB-1", vm.name, expected, (Stage(sends),), judge_by(check))
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "LAB-1",
+        "Nothing leaves a virtual network with a private source: no ICMP, no other protocol, no fragment, no segment "
+        "of a flow that was never opened.",
+        "the lab's own promise",
+        _lab_1,
+    ),
+)

@@ -1,0 +1,60 @@
+"""The process that does the experiments; scapy is imported in it and in no other."""
+
+import os
+import sys
+import time
+
+import msgspec
+
+from lab import experiment as ex
+from lab.errors import LabError
+from lab.probe import packets
+from lab.probe.conversations import ask, check_file, health, login, lookup
+from lab.probe.packets import Numbers, send
+from lab.probe.tracking import come_back, track
+
+
+def perform(lab: str, what: ex.Experiment, numbers: Numbers) -> ex.Observation:  # noqa: PLR0911 - one for each kind
+    """Do one experiment."""
+    match what:
+        case ex.Send():
+            return send(lab, what, numbers)
+        case ex.Ask():
+            return ask(lab, what)
+        case ex.Login():
+            return login(lab, what)
+        case ex.Lookup():
+            return lookup(lab, what)
+        case ex.Track():
+            return track(lab, what, numbers)
+        case ex.Return():
+            return come_back(lab, what, numbers)
+        case ex.Health():
+            return health(lab)
+        case ex.CheckFile():
+            return check_file(what)
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    packets.load()  # now, while a lab comes up
+
+    numbers = Numbers(os.getpid() ^ time.time_ns())
+    for line in sys.stdin.buffer:
+        request = msgspec.json.decode(line, type=ex.Request)
+        observations: list[ex.Observation] = []
+        seconds = []
+        for what in request.experiments:
+            began = time.monotonic()
+            try:
+                observations.append(perform(request.lab, what, numbers))
+            except (OSError, LabError, ValueError) as error:
+                observations.append(ex.Failed(reason=f"{type(error).__name__}: {error}"))
+            seconds.append(time.monotonic() - began)
+        reply = ex.Reply(tuple(observations), tuple(seconds))
+        sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Real clients against real servers, as a program in the node would run them."""
+
+import http.client
+import json
+import re
+import socket
+import ssl
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from lab import experiment as ex
+from lab.errors import LabError
+from lab.kernel import daemons, netns
+from lab.kernel.apply import node_files
+from lab.kernel.record import Folder
+from lab.plan import HealthCheck, namespace
+from lab.probe.packets import inside
+
+
+def ask(lab: str, what: ex.Ask) -> ex.Answers:
+    """Talk to a real server, several times at once."""
+    with ThreadPoolExecutor(min(16, what.count)) as pool:
+        return ex.Answers(answers=tuple(pool.map(lambda _: _ask_once(lab, what), range(what.count))))
+
+
+def _ask_once(lab: str, what: ex.Ask) -> ex.Answer:
+    kind = socket.SOCK_DGRAM if what.kind == "udp" else socket.SOCK_STREAM
+    with inside(lab, what.client):
+        opened = socket.socket(socket.AF_INET, kind)
+    try:
+        opened.settimeout(what.timeout_s)
+        opened.connect((what.address, what.port))
+        if what.kind == "connect":
+            return ex.Answer("answered")
+        text = _converse(opened, what)
+        return msgspec.convert({"outcome": "answered", **json.loads(text)}, ex.Answer)
+    except TimeoutError:
+        return ex.Answer("timeout")
+    except OSError:
+        return ex.Answer("refused")
+    finally:
+        opened.close()
+
+
+def _converse(opened: socket.socket, what: ex.Ask) -> bytes:
+    if what.kind == "udp":
+        opened.send(b"who am I?\n")
+        return opened.recv(65536)
+    if what.kind == "tcp":
+        with opened.makefile("rb") as stream:
+            return stream.readline()
+    if what.kind == "https":
+        context = ssl.create_default_context()
+        context.check_hostname = False  # which server answers is what is asked
+        context.verify_mode = ssl.CERT_NONE
+        opened = context.wrap_socket(opened)
+    connection = http.client.HTTPConnection(what.address, what.port)
+    connection.sock = opened
+    connection.request("GET", "/")
+    return connection.getresponse().read()
+
+
+def login(lab: str, what: ex.Login) -> ex.AuthLog:
+    """Run ssh; nobody may log in, but the server names its peer."""
+    log = Folder(lab).log / f"{what.host}.auth.log"
+    size = log.stat().st_size if log.exists() else 0
+    options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=3"]
+    command = ["ssh", "-F", "none", *(word for option in options for word in ("-o", option))]
+    # Run to its end; the log is complete once the server has seen the connection close.
+    daemons.run(
+        [*command, "-p", str(what.port), f"nobody@{what.address}", "true"],
+        inside=lambda: netns.enter(namespace(lab, what.client)),
+        timeout_s=10,
+    )
+    lines: list[str] = []
+    end = time.monotonic() + 1.0
+    while not any("Connection closed" in line for line in lines) and time.monotonic() < end:
+        lines = log.read_bytes()[size:].decode(errors="replace").splitlines() if log.exists() else []
+        time.sleep(0.01)
+    peers = [match[1] for line in lines if (match := re.search(r"Connection from (\S+) port \d+", line))]
+    return ex.AuthLog(lines=tuple(lines), peers=tuple(dict.fromkeys(peers)))
+
+
+def lookup(lab: str, what: ex.Lookup) -> ex.Names:
+    """Run nslookup with the node's own resolver."""
+    folder = Folder(lab)
+    files = node_files(folder.plan(), what.client)
+
+    def become() -> None:
+        netns.enter(namespace(lab, what.client))
+        netns.own_files(what.client, folder.own, files)
+
+    done = daemons.run(["nslookup", "-timeout=2", "-retry=1", what.name, what.server], inside=become, timeout_s=15)
+    # The first address is the server's own; what follows the blank line is the answer.
+    answer = done.stdout.partition("\n\n")[2]
+    return ex.Names(addresses=tuple(re.findall(r"^Address: (\S+)$", answer, re.MULTILINE)), said=done.stdout)
+
+
+def health(lab: str) -> ex.Members:
+    """Wait for the agent's judgement of every member of the plan."""
+    folder = Folder(lab)
+    wanted = {check.key: check for check in folder.plan().of(HealthCheck)}
+    longest = max((check.interval_s * check.number_of_probes for check in wanted.values()), default=0.0)
+    end = time.monotonic() + longest + 5.0
+    while True:
+        known = {key: member for key, member in folder.health().items() if key in wanted}
+        if len(known) == len(wanted) and all(member.judged for member in known.values()):
+            up = tuple(sorted(key for key, member in known.items() if member.up))
+            return ex.Members(up=up, down={k: m.reason for k, m in sorted(known.items()) if not m.up})
+        if time.monotonic() > end:
+            waiting = sorted(key for key in wanted if key not in known or not known[key].judged)
+            raise LabError(f"members not judged after {longest + 5:g} s: {', '.join(waiting)}")
+        time.sleep(0.02)
+
+
+def check_file(what: ex.CheckFile) -> ex.Checked:
+    """Run ``lab check`` on a text."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lab.yaml") as file:
+        file.write(what.text)
+        file.flush()
+        done = daemons.run([sys.executable, "-P", "-m", "lab", "check", file.name])
+        said = (done.stdout + done.stderr).replace(file.name, Path(file.name).suffixes[-2].lstrip(".") + ".yaml")
+    return ex.Checked(status=done.status, said=said.strip())

@@ -1,0 +1,271 @@
+"""Flows: scapy builds one packet of each kind, and what differs between flows is patched into its bytes.
+
+They go out through a raw socket. Arrivals are captured by packet sockets that were opened where the flow
+must arrive, and matched by a number that each flow carries where no translation touches it: in the
+TCP sequence number, or in the first bytes of the payload. Only this file imports scapy.
+"""
+
+import contextlib
+import os
+import random
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from lab import experiment as ex
+from lab.kernel import netns
+from lab.plan import interface_to, namespace
+
+_MAGIC = 0x4C41  # "LA": the upper half of the number that flows carry
+_PACKET_OUTGOING = 4  # linux/if_packet.h
+_SO_RCVBUFFORCE = 33
+_CAPTURE_BYTES = 64 * 1024 * 1024
+_BURST = 256  # flows sent before captures are read
+_QUIET_S = 0.1  # nothing more is expected once the control packet came and the wires were quiet for so long
+_ARRIVAL_S = 3.0  # what has not arrived by then will not
+_CONTROL_PORT = 9  # discard (RFC 863)
+_LARGE = 3000  # bytes of a datagram that needs three fragments on an Ethernet-sized wire
+_PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "gre": 47}
+
+
+class Numbers:
+    """Numbers and ports that no earlier experiment of this process has used."""
+
+    def __init__(self, seed: int) -> None:
+        chosen = random.Random(seed)  # noqa: S311 - nothing secret
+        self._number = chosen.randrange(0, 0x8000)
+        self._port = chosen.randrange(20000, 30000)
+        self._source = chosen.randrange(0, 10000)
+
+    def take(self, count: int) -> int:
+        """Return the first of ``count`` numbers, below 0x10000."""
+        first = self._number
+        self._number += count
+        if self._number > 0xFFFF:
+            first, self._number = 0, count
+        return first
+
+    def port(self) -> int:
+        """Return a destination port."""
+        self._port = 20000 + (self._port - 19999) % 10000
+        return self._port
+
+    def source_ports(self, count: int) -> tuple[int, ...]:
+        """Return source ports above every VM's range of SNAT ports in small pools."""
+        first = self._source
+        self._source += count
+        return tuple(32768 + (first + i) % 32000 for i in range(count))
+
+
+class Capture:
+    """Packet sockets of several watches, read together."""
+
+    def __init__(self, lab: str, watches: Sequence[ex.Watch]) -> None:
+        self.sockets = []
+        for watch in watches:
+            node = watch.kind == "node"
+            with inside(lab, watch.name if node else "internet"):
+                opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
+                opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BYTES)
+                opened.bind(("eth0" if node else interface_to(f"lb.{watch.name}"), 0x0800))
+            self.sockets.append(opened)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for opened in self.sockets:
+            opened.close()
+
+    def read(self) -> Iterator[tuple[int, bytes]]:
+        """Yield incoming packets that are there now, with the number of their watch."""
+        for number, opened in enumerate(self.sockets):
+            while True:
+                try:
+                    packet, address = opened.recvfrom(65536)
+                except BlockingIOError:
+                    break
+                if address[2] != _PACKET_OUTGOING:
+                    yield number, packet
+
+
+@contextlib.contextmanager
+def inside(lab: str, place: str) -> Iterator[None]:
+    """Have this thread be in a place for as long as it takes to open a socket."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        netns.enter(namespace(lab, place))
+        yield
+    finally:
+        netns.enter_descriptor(home)
+        os.close(home)
+
+
+def number_of(packet: bytes) -> int | None:
+    """Return the number that a packet of ours carries, None for any other packet."""
+    start = (packet[0] & 15) * 4
+    protocol = packet[9]
+    if struct.unpack_from("!H", packet, 6)[0] & 0x1FFF:
+        return None  # not the first fragment
+    if protocol == 6:
+        at = start + 4
+    elif protocol in (17, 1):
+        at = start + 8
+    elif protocol == 47:
+        at = start + 4
+    else:
+        return None
+    if len(packet) < at + 4:
+        return None
+    magic, number = struct.unpack_from("!HH", packet, at)
+    return number if magic == _MAGIC else None
+
+
+def seen_of(packet: bytes, number: int) -> ex.Seen:
+    """Return a packet's addresses and ports."""
+    start = (packet[0] & 15) * 4
+    ports = struct.unpack_from("!HH", packet, start) if packet[9] in (6, 17) else (0, 0)
+    return ex.Seen(number, socket.inet_ntoa(packet[12:16]), ports[0], socket.inet_ntoa(packet[16:20]), ports[1])
+
+
+def load() -> None:
+    """Import what building packets needs; it takes a while."""
+    import scapy.layers.inet  # noqa: F401, PLC0415
+
+
+class Template:
+    """One packet, built by scapy, and the bytes that differ from flow to flow: source port, number, checksum."""
+
+    def __init__(self, send: ex.Send, port: int) -> None:
+        from scapy.layers.inet import ICMP, IP, TCP, UDP  # noqa: PLC0415 - in this process only
+        from scapy.packet import Raw  # noqa: PLC0415
+
+        number = struct.pack("!HH", _MAGIC, 0)
+        size = _LARGE if send.form == "large" else 16
+        payload = Raw(number.ljust(size, b"\0"))
+        layers: dict[str, Any] = {
+            "tcp": TCP(sport=0, dport=port, seq=_MAGIC << 16, flags="S"),
+            "udp": UDP(sport=0, dport=port) / payload,
+            "icmp": ICMP(type=8, id=1) / payload,
+            "gre": Raw(b"\0\0\x08\0" + number),
+        }
+        layer = layers[send.protocol]
+        if send.form == "middle":
+            layer = TCP(sport=0, dport=port, seq=_MAGIC << 16, ack=1, flags="PA") / payload
+        head = IP(src=send.private, dst=send.destination, proto=_PROTOCOLS[send.protocol])
+        self.data = bytes(head / layer)
+        self.protocol = send.protocol
+        self.number_at = 26 if send.protocol in ("tcp", "gre") else 30
+        self.checksum_at = {"tcp": 36, "udp": 26, "icmp": 22, "gre": None}[send.protocol]
+        base = 0 if self.checksum_at is None else struct.unpack_from("!H", self.data, self.checksum_at)[0]
+        self.sum = ~base & 0xFFFF
+
+    def packet(self, source_port: int, number: int) -> bytearray:
+        """Return the packet of one flow; the checksum follows RFC 1624."""
+        data = bytearray(self.data)
+        total = self.sum + number
+        if self.protocol in ("tcp", "udp"):
+            struct.pack_into("!H", data, 20, source_port)
+            total += source_port
+        struct.pack_into("!H", data, self.number_at, number)
+        if self.checksum_at is not None:
+            total = (total & 0xFFFF) + (total >> 16)
+            total = (total & 0xFFFF) + (total >> 16)
+            struct.pack_into("!H", data, self.checksum_at, ~total & 0xFFFF or 0xFFFF)
+        return data
+
+
+def _fragments(packet: bytes) -> list[bytes]:
+    from scapy.layers.inet import IP, fragment  # noqa: PLC0415
+
+    return [bytes(part) for part in fragment(IP(bytes(packet)), fragsize=1400)]
+
+
+def raw_socket(lab: str, place: str) -> socket.socket:
+    """Return a socket that sends whole IP packets from a place."""
+    with inside(lab, place):
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+
+def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
+    """Send flows and watch for them until all have arrived at every watch, or the wires are quiet."""
+    first, port = numbers.take(what.count + 1), what.port or numbers.port()
+    ports = numbers.source_ports(what.count)
+    template = Template(what, port)
+    capture = Capture(lab, what.watches)
+    private = socket.inet_aton(what.private)
+    seen: list[dict[int, ex.Seen]] = [{} for _ in what.watches]
+    strays: dict[str, None] = {}
+    control = [False]
+    last = began = time.monotonic()
+
+    def read() -> None:
+        nonlocal last
+        for watch, packet in capture.read():
+            number = number_of(packet)
+            if number == first + what.count:
+                control[0] = True
+            elif number is not None and first <= number < first + what.count:
+                seen[watch].setdefault(number - first, seen_of(packet, number - first))
+                last = time.monotonic()
+            if packet[12:16] == private:
+                strays[f"{_words(packet)} on {what.watches[watch]}"] = None
+
+    def complete() -> bool:
+        return control[0] and all(len(found) == what.count for found in seen)
+
+    sender = raw_socket(lab, what.sender)
+    try:
+        for start in range(0, what.count, _BURST):
+            for index in range(start, min(start + _BURST, what.count)):
+                data = template.packet(ports[index], first + index)
+                for part in _fragments(bytes(data)) if what.form == "large" else (data,):
+                    sender.sendto(part, (what.destination, 0))
+            read()
+        _control(lab, what, first + what.count)
+        wait(capture.sockets, read, complete, lambda: control[0])
+    finally:
+        sender.close()
+        capture.close()
+    return ex.Arrivals(
+        sent=what.count,
+        source_ports=ports,
+        control=control[0],
+        seen=tuple(tuple(found[n] for n in sorted(found)) for found in seen),
+        strays=tuple(strays),
+        seconds=last - began,
+    )
+
+
+def _control(lab: str, what: ex.Send, number: int) -> None:
+    """Send a packet that no rule of Azure's concerns to where the flows must arrive: the capture must see it."""
+    with inside(lab, "internet"):
+        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        opened.sendto(struct.pack("!HH", _MAGIC, number), (what.destination, _CONTROL_PORT))
+    finally:
+        opened.close()
+
+
+def wait(
+    sockets: Sequence[socket.socket],
+    read: Callable[[], None],
+    complete: Callable[[], bool],
+    control: Callable[[], bool],
+) -> None:
+    """Read captures until all is there, nothing has come since the control packet, or it took too long."""
+    with selectors.DefaultSelector() as selector:
+        for opened in sockets:
+            selector.register(opened, selectors.EVENT_READ)
+        end = time.monotonic() + _ARRIVAL_S
+        while not complete() and time.monotonic() < end:
+            if not selector.select(_QUIET_S) and control():
+                return
+            read()
+
+
+def _words(packet: bytes) -> str:
+    from scapy.layers.inet import IP  # noqa: PLC0415
+
+    return str(IP(packet).summary())

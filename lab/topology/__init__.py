@@ -1,0 +1,100 @@
+"""A topology file becomes a ``Network``, or every problem in it with its line.
+
+text.py         YAML to plain data, with the line of every value
+shape.py        the file's keys and what each may hold; what does not fit is reported and cut out
+build.py        names are resolved, addresses allocated
+../invariants   what must hold between the parts
+"""
+
+from pathlib import Path
+
+import yaml
+
+from lab import invariants, model
+from lab.errors import TopologyError, UsageError, did_you_mean
+from lab.topology import shape
+from lab.topology.build import Builder
+from lab.topology.shape import schema
+from lab.topology.text import Positions, data_of
+
+__all__ = ["SUFFIX", "load", "parse", "read", "schema"]
+
+#: A file of 1,000 VMs takes about 0.1 MB; what is larger is not a topology.
+MAX_BYTES = 4 * 1024 * 1024
+SUFFIX = ".lab.yaml"
+
+
+def parse(text: str, file: str, *, time_scale: int | None = None) -> model.Network:
+    """Turn the text of a topology file into a network.
+
+    ``time_scale`` replaces the file's own. ``file`` is named in messages.
+
+    Raises:
+        TopologyError: with every problem of the text, in the order of its lines.
+
+    """
+    positions = Positions()
+    try:
+        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        data = data_of(node, (), positions) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        found = error.problem or error.context
+        raise TopologyError([f"{file}:{line}: found {found}; a topology is YAML; correct this line"]) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise TopologyError([f"{file}:1: found {reason}; a topology is YAML; see `lab check --help`"]) from None
+    if not isinstance(data, dict):
+        found = "an empty file" if data is None else shape.shown(data)
+        advice = 'begin with "name: NAME"; the bundled topologies are examples'
+        raise TopologyError([f"{file}:1: found {found}; a topology is a mapping of keys; {advice}"])
+    problems = list(positions.problems)
+    cut: set[str] = set()
+    for path, problem in shape.problems_of(data):
+        problems.append((positions.line(path), problem))
+        cut.update(path)
+    # A file whose name does not fit is still checked to its end.
+    builder = Builder(shape.Topology.model_validate({"name": "unnamed", **data}), frozenset(cut), time_scale)
+    network = builder.network()
+    problems += [(positions.line(p.path), p) for p in (*builder.problems, *invariants.violations(network))]
+    if problems:
+        ordered = sorted(problems, key=lambda item: item[0])
+        raise TopologyError(f"{file}:{line}: {problem}" for line, problem in ordered)
+    return network
+
+
+def read(file: Path) -> str:
+    """Return the text of a topology file.
+
+    Raises:
+        UsageError: there is no such file, or it cannot be read.
+        TopologyError: it is too large or not text.
+
+    """
+    try:
+        if file.is_dir():
+            raise UsageError(f"{file}: a folder; a topology file is needed; name a file such as {file}/NAME{SUFFIX}")
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            limit = MAX_BYTES // (1024 * 1024)
+            raise TopologyError([f"{file}:1: found {size:,} bytes; a topology has at most {limit} MiB; split it"])
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        near = did_you_mean(file.name, [p.name for p in file.parent.glob(f"*{SUFFIX}")] if file.parent.is_dir() else [])
+        raise UsageError(f"{file}: no such file; a topology file is needed; {near}") from None
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; the file must be readable; check its permissions") from None
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise TopologyError([f"{file}:{line}: found bytes that are not UTF-8; a topology is a text file"]) from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise TopologyError([f"{file}:{line}: found a NUL byte; a topology is a text file"])
+    return text
+
+
+def load(file: Path, *, time_scale: int | None = None) -> model.Network:
+    """Read and check a topology file; see ``read`` and ``parse`` for what is raised."""
+    return parse(read(file), str(file), time_scale=time_scale)

@@ -1,0 +1,244 @@
+"""A file of the right shape becomes a ``Network``: names are resolved and addresses allocated."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
+
+from lab import model, profile
+from lab.errors import Problem, did_you_mean
+from lab.topology.shape import Expectation, InstancePublicIp, LoadBalancer, Topology
+from lab.topology.text import Position
+
+
+class Builder:
+    """Turns a valid shape into a ``Network``, collecting the names that lead nowhere.
+
+    What was cut out of the file is in ``cut``: a name that leads there has its problem already.
+    """
+
+    def __init__(self, raw: Topology, cut: frozenset[str], time_scale: int | None) -> None:
+        self.raw = raw
+        self.cut = cut
+        self.time_scale = time_scale
+        self.problems: list[Problem] = []
+
+    def _dangling(self, path: Position, what: str, name: str, known: Iterable[str]) -> bool:
+        names = list(known)
+        if name in names:
+            return False
+        if name not in self.cut:
+            self.problems.append(
+                Problem(
+                    path=path,
+                    found=f'no {what} "{name}"',
+                    must=f"it must name a {what} of this file",
+                    advice=did_you_mean(name, names),
+                )
+            )
+        return True
+
+    def network(self) -> model.Network:
+        """Return the network; what leads nowhere is left out of it, and in ``problems``."""
+        raw = self.raw
+        networks = self._virtual_networks()
+        taken = self._given_public_addresses()
+        free = model.allocate_public(taken)
+        # The order of allocation is fixed: load balancers first, then VMs, each by name.
+        load_balancers = tuple(
+            self._load_balancer(n, raw.load_balancers[n], free) for n in _ordered(raw.load_balancers)
+        )
+        vms = self._virtual_machines(networks, free)
+        overrides = model.Overrides(
+            snat_ports_per_vm=raw.overrides.snat_ports_per_vm, time_scale=self.time_scale or raw.overrides.time_scale
+        )
+        return model.Network(
+            name=raw.name,
+            profile=profile.resolve(raw.profile),
+            internet=tuple(
+                model.InternetHost(name=n, address=raw.internet[n].address, services=raw.internet[n].services)
+                for n in _ordered(raw.internet)
+            ),
+            virtual_networks=networks,
+            virtual_machines=vms,
+            load_balancers=load_balancers,
+            overrides=overrides,
+            expectations=tuple(_expectation(e) for e in raw.expect),
+        )
+
+    def _given_public_addresses(self) -> set[IPv4Address]:
+        raw = self.raw
+        given = {h.address for h in raw.internet.values()}
+        given |= {a for lb in raw.load_balancers.values() for a in lb.frontend_ip_configurations.values() if a}
+        own = [vm.instance_public_ip for vm in raw.virtual_machines.values() if vm.instance_public_ip]
+        return given | {ip.address for ip in own if ip.address}
+
+    def _virtual_networks(self) -> tuple[model.VirtualNetwork, ...]:
+        found = [
+            model.VirtualNetwork(
+                name=name,
+                location=raw.location,
+                subscription=raw.subscription,
+                address_space=raw.address_space,
+                subnets=tuple(
+                    model.Subnet(name=n, address_prefix=raw.subnets[n].address_prefix) for n in _ordered(raw.subnets)
+                ),
+                dns_servers=raw.dns_servers,
+            )
+            for name, raw in ((n, self.raw.virtual_networks[n]) for n in _ordered(self.raw.virtual_networks))
+        ]
+        if any(vm.subnet is None for vm in self.raw.virtual_machines.values()):
+            space = model.PLATFORM_SPACE
+            found.append(
+                model.VirtualNetwork(
+                    name=model.PLATFORM_NETWORK,
+                    location="",
+                    subscription="",
+                    address_space=(space,),
+                    subnets=(model.Subnet(name=model.PLATFORM_NETWORK, address_prefix=space),),
+                )
+            )
+        return tuple(found)
+
+    def _virtual_machines(
+        self, networks: tuple[model.VirtualNetwork, ...], free: Iterator[IPv4Address]
+    ) -> tuple[model.VirtualMachine, ...]:
+        subnets = {f"{n.name}/{s.name}": (n, s) for n in networks for s in n.subnets}
+        home: dict[str, str] = {}
+        for name in _ordered(self.raw.virtual_machines):
+            reference = self.raw.virtual_machines[name].subnet
+            where = reference or f"{model.PLATFORM_NETWORK}/{model.PLATFORM_NETWORK}"
+            known = [s for s in subnets if not s.startswith(model.PLATFORM_NETWORK + "/")]
+            if where in subnets:
+                home[name] = where
+            elif not {where, where.split("/")[0], where.split("/")[1]} & self.cut:
+                self._dangling(("virtual_machines", name, "subnet"), "subnet", where, known)
+        addresses: dict[str, IPv4Address] = {}
+        for reference, (_, subnet) in subnets.items():
+            wanted = {n: self.raw.virtual_machines[n].private_ip_address for n, ref in home.items() if ref == reference}
+            given, left_over = model.allocate_private(subnet, wanted)
+            addresses |= given
+            self.problems += [
+                Problem(
+                    path=("virtual_machines", name, "subnet"),
+                    found=f'subnet "{reference}" ({subnet.address_prefix}) has no address left',
+                    must=f"it has {max(0, subnet.address_prefix.num_addresses - 5)} for VMs",
+                    advice="choose a larger subnet",
+                )
+                for name in left_over
+            ]
+        return tuple(
+            model.VirtualMachine(
+                name=name,
+                virtual_network=subnets[home[name]][0].name,
+                subnet=subnets[home[name]][1].name,
+                private_ip_address=addresses[name],
+                services=raw.services,
+                instance_public_ip=_instance_public_ip(raw.instance_public_ip, free),
+                availability_set=raw.availability_set,
+            )
+            for name, raw in ((n, self.raw.virtual_machines[n]) for n in _ordered(self.raw.virtual_machines))
+            if name in addresses
+        )
+
+    def _load_balancer(self, name: str, raw: LoadBalancer, free: Iterator[IPv4Address]) -> model.LoadBalancer:
+        path = ("load_balancers", name)
+        machines = self.raw.virtual_machines
+        pools = []
+        for pool in _ordered(raw.backend_address_pools):
+            members = raw.backend_address_pools[pool]
+            where = (*path, "backend_address_pools", pool)
+            kept = [
+                m for i, m in enumerate(members) if not self._dangling((*where, str(i)), "virtual machine", m, machines)
+            ]
+            pools.append(model.BackendPool(name=pool, members=tuple(sorted(kept, key=model.natural))))
+        return model.LoadBalancer(
+            name=name,
+            sku=raw.sku,
+            frontends=tuple(
+                model.Frontend(name=n, address=raw.frontend_ip_configurations[n] or next(free))
+                for n in _ordered(raw.frontend_ip_configurations)
+            ),
+            pools=tuple(pools),
+            probes=tuple(
+                model.HealthProbe(
+                    name=n,
+                    protocol=probe.protocol,
+                    port=probe.port,
+                    request_path=probe.request_path,
+                    interval_s=probe.interval_in_seconds,
+                    number_of_probes=probe.number_of_probes,
+                )
+                for n, probe in ((n, raw.probes[n]) for n in _ordered(raw.probes))
+            ),
+            load_balancing_rules=tuple(
+                rule for n in _ordered(raw.load_balancing_rules) if (rule := self._load_balancing_rule(path, raw, n))
+            ),
+            inbound_nat_rules=tuple(
+                nat for n in _ordered(raw.inbound_nat_rules) if (nat := self._inbound_nat_rule(path, raw, n))
+            ),
+        )
+
+    def _load_balancing_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.LoadBalancingRule | None:
+        raw = lb.load_balancing_rules[name]
+        where = (*path, "load_balancing_rules", name)
+        references: list[tuple[str, str, str, Iterable[str]]] = [
+            ("frontend", "frontend", raw.frontend, lb.frontend_ip_configurations),
+            ("backend_pool", "backend pool", raw.backend_pool, lb.backend_address_pools),
+        ]
+        if raw.probe is not None:
+            references.append(("probe", "probe", raw.probe, lb.probes))
+        if any([self._dangling((*where, key), what, named, known) for key, what, named, known in references]):  # noqa: C419 - all of them are reported
+            return None
+        return model.LoadBalancingRule(
+            name=name,
+            frontend=raw.frontend,
+            backend_pool=raw.backend_pool,
+            probe=raw.probe,
+            protocol="udp" if raw.protocol == "Udp" else "tcp",
+            frontend_port=raw.frontend_port,
+            backend_port=raw.backend_port,
+            load_distribution=raw.load_distribution,
+            idle_timeout_min=raw.idle_timeout_in_minutes,
+        )
+
+    def _inbound_nat_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.InboundNatRule | None:
+        raw = lb.inbound_nat_rules[name]
+        where = (*path, "inbound_nat_rules", name)
+        lost = [
+            self._dangling((*where, "frontend"), "frontend", raw.frontend, lb.frontend_ip_configurations),
+            self._dangling(
+                (*where, "virtual_machine"), "virtual machine", raw.virtual_machine, self.raw.virtual_machines
+            ),
+        ]
+        if any(lost):
+            return None
+        return model.InboundNatRule(
+            name=name,
+            frontend=raw.frontend,
+            virtual_machine=raw.virtual_machine,
+            protocol="udp" if raw.protocol == "Udp" else "tcp",
+            frontend_port=raw.frontend_port,
+            backend_port=raw.backend_port,
+        )
+
+
+def _instance_public_ip(raw: InstancePublicIp | None, free: Iterator[IPv4Address]) -> model.InstancePublicIp | None:
+    if raw is None:
+        return None
+    address = raw.address or next(free)
+    return model.InstancePublicIp(name=raw.name, address=address, domain_name_label=raw.domain_name_label)
+
+
+def _expectation(raw: Expectation) -> model.Expectation:
+    return model.Expectation(
+        sender=raw.sender,
+        to=raw.to,
+        source_ip=raw.source_ip,
+        source_port=raw.source_port,
+        answered_by=raw.answered_by,
+        outcome=raw.outcome,
+        claim=raw.claim,
+    )
+
+
+def _ordered(names: Mapping[str, object]) -> list[str]:
+    return sorted(names, key=model.natural)

@@ -1,0 +1,373 @@
+"""The shape of a topology file: its keys, and what each may hold; the JSON schema comes from here too.
+
+What does not fit is reported and cut out, so that the rest of the file can still be checked.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from lab import model, profile
+from lab.errors import Problem, did_you_mean
+from lab.flow import Destination, PortRange
+from lab.topology.text import Position
+
+#: Words of the vocabulary that this version reads but cannot play.
+NOT_PLAYED = {
+    "cloud_services": "classic cloud services",
+    "reserved_ips": "reserved addresses",
+    "network_security_groups": "network security groups",
+    "network_security_group": "network security groups",
+    "vpn_gateways": "VPN gateways",
+    "local_networks": "VPN gateways",
+    "connections": "VPN gateways",
+    "network_interfaces": "several network interfaces",
+}
+
+
+def _from_text(parse: Callable[[str], Any]) -> BeforeValidator:
+    def convert(value: object) -> object:
+        return parse(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+    return BeforeValidator(convert)
+
+
+def _address(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise ValueError("not an IPv4 address, such as 10.1.0.4") from None
+
+
+def _prefix(text: str) -> IPv4Network:
+    try:
+        return IPv4Network(text)
+    except ValueError as error:
+        if "host bits" in str(error):
+            raise ValueError(f"has host bits set; the prefix is {IPv4Network(text, strict=False)}") from None
+        raise ValueError("not an IPv4 prefix, such as 10.1.0.0/24") from None
+
+
+def _service(text: str) -> model.Service:
+    match = re.fullmatch(r"(http|https|tcp|udp|dns|ssh):(\d{1,5})(?:/(tcp|udp))?", text)
+    if not match or not 1 <= int(match[2]) <= 65535:
+        raise ValueError("not KIND:PORT with a kind of http, https, tcp, udp, dns, ssh and a port of 1-65535")
+    kind, port, protocol = match[1], int(match[2]), match[3]
+    natural = "udp" if kind in ("udp", "dns") else "tcp"
+    if protocol not in (None, natural) and kind != "dns":
+        raise ValueError(f"{kind} runs over {natural} only")
+    return model.Service(kind=kind, port=port, protocol=natural)  # type: ignore[arg-type]
+
+
+def _subnet(value: object) -> object:
+    """Read the short form: the prefix alone."""
+    return {"address_prefix": value} if isinstance(value, str) else value
+
+
+def _profile_name(name: str) -> str:
+    if name not in profile.NAMES:
+        raise ValueError(f"no such revision; {did_you_mean(name, profile.NAMES)}")
+    return name
+
+
+def _one_public_ip(value: object) -> object:
+    if isinstance(value, list):
+        raise ValueError(f"{len(value)} instance-level public IPs; a VM has at most one (seed 004)")  # noqa: TRY004
+    return value
+
+
+_NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
+Name = Annotated[str, Field(pattern=_NAME)]
+Address = Annotated[IPv4Address, _from_text(_address)]
+Prefix = Annotated[IPv4Network, _from_text(_prefix)]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
+ServiceText = Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(_service)]
+Protocol = Literal["Tcp", "Udp"]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Host(_File):
+    """A host outside Azure."""
+
+    address: Address
+    services: tuple[ServiceText, ...] = ()
+
+
+class Subnet(_File):
+    """A range of a virtual network."""
+
+    address_prefix: Prefix
+
+
+class VirtualNetwork(_File):
+    """A private address space."""
+
+    location: str = "China North"
+    subscription: str = "default"
+    address_space: Annotated[tuple[Prefix, ...], Field(min_length=1)]
+    subnets: dict[Name, Annotated[Subnet, BeforeValidator(_subnet)]] = Field(default_factory=dict)
+    dns_servers: tuple[Address, ...] = ()
+
+
+class InstancePublicIp(_File):
+    """A public address of one VM's own; left out, one is allocated."""
+
+    name: Name
+    address: Address | None = None
+    domain_name_label: str | None = None
+
+
+class VirtualMachine(_File):
+    """A VM; without a subnet it belongs to no virtual network."""
+
+    subnet: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")] | None = None
+    private_ip_address: Address | None = None
+    services: tuple[ServiceText, ...] = ()
+    instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
+    availability_set: Name | None = None
+
+
+class Probe(_File):
+    """How a load balancer asks a VM whether it may receive new flows."""
+
+    protocol: Literal["Tcp", "Http"] = "Tcp"
+    port: Port
+    request_path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
+    interval_in_seconds: Positive = 15
+    number_of_probes: Positive = 2
+
+
+class LoadBalancingRule(_File):
+    """Frontend and port to a pool and port."""
+
+    frontend: str
+    backend_pool: str
+    probe: str | None = None
+    protocol: Protocol = "Tcp"
+    frontend_port: Port
+    backend_port: Port
+    load_distribution: Literal["Default", "SourceIP", "SourceIPProtocol"] = "Default"
+    idle_timeout_in_minutes: Positive = 4
+
+
+class InboundNatRule(_File):
+    """Frontend and port to one VM and port."""
+
+    frontend: str
+    virtual_machine: str
+    protocol: Protocol = "Tcp"
+    frontend_port: Port
+    backend_port: Port
+
+
+class LoadBalancer(_File):
+    """A public load balancer of the Resource Manager model."""
+
+    sku: Literal["Basic", "Standard"] = "Basic"
+    frontend_ip_configurations: Annotated[dict[Name, Address | None], Field(min_length=1)]
+    backend_address_pools: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    probes: dict[Name, Probe] = Field(default_factory=dict)
+    load_balancing_rules: dict[Name, LoadBalancingRule] = Field(default_factory=dict)
+    inbound_nat_rules: dict[Name, InboundNatRule] = Field(default_factory=dict)
+
+
+class Overrides(_File):
+    """Departures from the documents, for experiments."""
+
+    snat_ports_per_vm: Annotated[int, Field(ge=1, le=64511, strict=True)] | None = None
+    time_scale: Annotated[int, Field(ge=1, le=240, strict=True)] = 1
+
+
+class Expectation(_File):
+    """An assertion that `lab verify` judges."""
+
+    sender: Annotated[str, Field(alias="from")]
+    to: Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(Destination.parse)]
+    source_ip: Address | None = None
+    source_port: Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(PortRange.parse)] = None
+    answered_by: tuple[str, ...] = ()
+    outcome: Literal["answered", "refused", "timeout"] | None = None
+    claim: str | None = None
+
+
+class Topology(_File):
+    """A topology file."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
+    profile: Annotated[str, AfterValidator(_profile_name)] = profile.SEEDS
+    internet: dict[Name, Host] = Field(default_factory=dict)
+    virtual_networks: dict[Name, VirtualNetwork] = Field(default_factory=dict)
+    virtual_machines: dict[Name, VirtualMachine] = Field(default_factory=dict)
+    load_balancers: dict[Name, LoadBalancer] = Field(default_factory=dict)
+    overrides: Overrides = Overrides()
+    expect: tuple[Expectation, ...] = ()
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema (draft-07) of a topology file."""
+    made = Topology.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
+    made["definitions"] = made.pop("$defs")
+    made["patternProperties"] = {"^x-": {}}
+    for definition in made["definitions"].values():
+        definition["patternProperties"] = {"^x-": {}}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "lab topology", **made}
+
+
+# --- what does not fit ---
+
+
+def problems_of(data: dict[str, Any]) -> Iterator[tuple[Position, Problem]]:
+    """Yield what does not fit the file's shape, and cut it out of ``data``.
+
+    The first round finds every problem. Cutting may leave a parent without a required part;
+    later rounds cut such parents too, and have nothing new to say.
+    """
+    for message in (True, False, False, False, False, False, False):
+        try:
+            Topology.model_validate(data)
+        except ValidationError as error:
+            for item in error.errors(include_url=False):
+                path = _file_path(data, item["loc"])
+                if message:
+                    yield path, _shape_problem(path, item)
+                _cut(data, path[:-1] if item["type"] == "missing" else path)
+            _drop_cut(data)
+        else:
+            return
+
+
+def _file_path(data: object, loc: tuple[int | str, ...]) -> Position:
+    """Keep of pydantic's location what is in the file, or is missing from it."""
+    path: list[str] = []
+    here: object = data
+    for part in loc:
+        if isinstance(here, dict) and part not in here and part not in _all_keys():
+            continue
+        if not isinstance(here, dict | list):
+            break
+        path.append(str(part))
+        if isinstance(here, dict):
+            here = here.get(str(part))
+        elif isinstance(part, int) and part < len(here):
+            here = here[part]
+    return tuple(path)
+
+
+def _models() -> Iterator[type[_File]]:
+    return iter(_File.__subclasses__())
+
+
+def _all_keys() -> frozenset[str]:
+    return frozenset(field.alias or name for cls in _models() for name, field in cls.model_fields.items())
+
+
+_CUT = object()
+
+
+def _cut(data: Any, path: Position) -> None:
+    here = data
+    for part in path[:-1]:
+        here = here[int(part)] if isinstance(here, list) else here[part] if isinstance(here, dict) else _CUT
+        if here is _CUT:  # went with its parent
+            return
+    if path and isinstance(here, list):
+        here[int(path[-1])] = _CUT  # dropped after the round: the others keep their index until then
+    elif path:
+        here[path[-1]] = _CUT
+
+
+def _drop_cut(here: Any) -> None:
+    if isinstance(here, list):
+        here[:] = [item for item in here if item is not _CUT]
+    else:
+        for key in [key for key, value in here.items() if value is _CUT]:
+            del here[key]
+    for child in here.values() if isinstance(here, dict) else here:
+        if isinstance(child, dict | list):
+            _drop_cut(child)
+
+
+def _shape_problem(path: Position, item: Any) -> Problem:
+    kind, found = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        return _unknown_key(path)
+    if kind == "missing":
+        return Problem(path=path[:-1], found=f'no "{path[-1]}"', must=f'"{path[-1]}" is required', advice="add it")
+    value = shown(found)
+    context = item.get("ctx", {})
+    if kind == "value_error":
+        return Problem(path=path, found=value, must=str(context["error"]), advice="correct it")
+    if kind == "literal_error":
+        must = f"it must be {context['expected']}"
+        known = re.findall(r"'([^']*)'", context["expected"])
+        close = did_you_mean(str(found), known)
+        return Problem(path=path, found=value, must=must, advice=close if "mean" in close else "use one of them")
+    if kind == "string_pattern_mismatch":
+        return Problem(path=path, found=value, must=_pattern_text(context["pattern"]), advice="rename it")
+    must = item["msg"].replace("Input should be", "it must be").replace("Tuple", "the list")
+    return Problem(path=path, found=value, must=must[:1].lower() + must[1:], advice="correct it")
+
+
+def _pattern_text(pattern: str) -> str:
+    if pattern == _NAME:
+        return "a name begins with a letter and has up to 63 letters, digits, dots, dashes and underscores"
+    if "/" in pattern and "[^/]" in pattern:
+        return 'a subnet reference is NETWORK/SUBNET, such as "vnet1/front"'
+    if pattern.startswith("^/"):
+        return 'a request path begins with "/"'
+    return "a lab's name begins with a lower-case letter and has up to 20 lower-case letters, digits and dashes"
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "nothing"
+    text = str(value)
+    return f'"{text[:60]}…"' if len(text) > 60 else f'"{text}"' if isinstance(value, str) else text
+
+
+def _unknown_key(path: Position) -> Problem:
+    key = path[-1]
+    if key in NOT_PLAYED:
+        return Problem(
+            path=path,
+            found=f'"{key}"',
+            must=f"this version does not play {NOT_PLAYED[key]} yet",
+            advice='remove it, or put "x-" before the key to keep it in the file',
+        )
+    return Problem(
+        path=path,
+        found=f'unknown key "{key}"',
+        must='keys are those of the vocabulary, or begin with "x-"',
+        advice=did_you_mean(key, _siblings(path)),
+    )
+
+
+def _siblings(path: Position) -> Iterable[str]:
+    """Return the keys that may stand where an unknown one was found."""
+    cls: Any = Topology
+    for part in path[:-1]:
+        if isinstance(cls, type) and issubclass(cls, _File):
+            field = next((f for n, f in cls.model_fields.items() if part in (n, f.alias)), None)
+            cls = _element(field.annotation) if field else None
+    if isinstance(cls, type) and issubclass(cls, _File):
+        return [f.alias or n for n, f in cls.model_fields.items()]
+    return _all_keys()
+
+
+def _element(annotation: Any) -> Any:
+    """Return the file class inside ``dict[Name, X]``, ``tuple[X, ...]`` or ``X | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, _File):
+        return annotation
+    return next((found for arg in getattr(annotation, "__args__", ()) if (found := _element(arg)) is not None), None)
