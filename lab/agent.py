@@ -45,6 +45,7 @@ class Agent:
         self.health: dict[str, Health] = {}
         self.probes: dict[HealthCheck, asyncio.Task[None]] = {}
         self.changed = asyncio.Event()
+        self.applied: dict[str, bool] = {}  # what the rules say of each member: whether it is up
         self.certificates = services.Certificates(folder.certificate_file)
         self.sshd: services.Sshd | None = None
 
@@ -78,6 +79,7 @@ class Agent:
         for check in checks - self.probes.keys():
             self.health.setdefault(check.key, Health(since_s=time.time()))
             self.probes[check] = asyncio.create_task(self._probe(check))
+            self.changed.set()
         self._write_health()
 
     # --- servers ------------------------------------------------------------------------------
@@ -166,7 +168,7 @@ class Agent:
 
     def _write_health(self) -> None:
         shown = {
-            key: MemberHealth(state.up, state.judged, state.since_s, state.reason)
+            key: MemberHealth(state.up, state.judged, self.applied.get(key) == state.up, state.since_s, state.reason)
             for key, state in sorted(self.health.items())
         }
         replace(self.folder.health_file, msgspec.json.encode(shown))
@@ -182,7 +184,7 @@ class Agent:
     def _try_rewrite(self) -> bool:
         """Rewrite the rules; return False if another command is changing the lab."""
         from lab.compile import compile as compile_network  # noqa: PLC0415 - a lab without pools needs neither
-        from lab.topology import parse  # noqa: PLC0415
+        from lab.model import decode  # noqa: PLC0415
 
         try:
             with locked(self.plan.lab, deadline_s=0):
@@ -191,10 +193,12 @@ class Agent:
                     return True  # `down` is waiting for us to end
                 if record.state != "running":
                     return False
-                text = self.folder.topology_file.read_text()
-                network = parse(text, record.file, time_scale=record.time_scale)
-                down = frozenset(key for key, state in self.health.items() if not state.up)
+                network = decode(self.folder.network_file.read_bytes())
+                known = {key: state.up for key, state in self.health.items()}
+                down = frozenset(key for key, up in known.items() if not up)
                 apply.rewrite(self.folder, compile_network(network, down))
+                self.applied = known
+                self._write_health()
                 return True
         except Busy:
             return False

@@ -135,27 +135,24 @@ def plan(file: Path | None, diff: bool, time_scale: int | None, output: str) -> 
       lab plan source-ip.lab.yaml
       lab plan source-ip.lab.yaml --diff
     """
-    from lab import plan as planning
     from lab import topology
     from lab.compile import compile as compile_network
 
-    network = topology.load(file or _only_file(), time_scale=time_scale)
+    chosen = file or _only_file()
     if not diff:
-        made = compile_network(network)
+        made = compile_network(topology.load(chosen, time_scale=time_scale))
         if output == "json":
             _print_json(made)
         else:
             click.echo(made.text(), nl=False)
         return
-    from lab.kernel.record import Folder, existing
-    from lab.plan import HealthCheck
+    from lab import plan as planning
+    from lab import verify
+    from lab.kernel.record import existing
 
-    existing(network.name)
-    folder = Folder(network.name)
-    known = folder.health()
-    checks = [check.key for check in compile_network(network).of(HealthCheck)]
-    made = compile_network(network, frozenset(key for key in checks if key not in known or not known[key].up))
-    change = planning.difference(folder.plan(), made)
+    network = verify.load(chosen, time_scale=time_scale)
+    folder, _ = existing(network.name)
+    change = planning.difference(folder.plan(), verify.plan_now(network))
     if output == "json":
         _print_json(change)
     else:
@@ -192,15 +189,14 @@ def up(file: Path | None, time_scale: int | None) -> None:
       sudo lab up source-ip.lab.yaml
       sudo lab up source-ip.lab.yaml --time-scale 60
     """
-    from lab import topology, verify
+    from lab import verify
 
     chosen = file or _only_file()
-    text = topology.read(chosen)
-    network = topology.parse(text, str(chosen), time_scale=time_scale)
+    network = verify.load(chosen, time_scale=time_scale)
     _need_root()
     began = time.monotonic()
     with _interruptible(), _progress() as say:
-        outcome = verify.bring_up(network, verify.source_of(network, chosen, text), say)
+        outcome = verify.bring_up(network, chosen, say)
     seconds = time.monotonic() - began
     if not outcome.built and not outcome.changed:
         click.echo(f"{network.name}: runs already, nothing to change")

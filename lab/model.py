@@ -5,7 +5,7 @@ what must hold between them is in ``invariants``. Nothing here knows how a packe
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
@@ -86,6 +86,9 @@ class VirtualNetwork(_Value, frozen=True, kw_only=True):
     subscription: str
     address_space: tuple[IPv4Network, ...]
     subnets: tuple[Subnet, ...]
+    #: What VMs without another way out are seen with: the platform's choice, which cannot be
+    #: configured and is in no list of the user's addresses (seed 002, standalone VM).
+    default_outbound_address: IPv4Address
     dns_servers: tuple[IPv4Address, ...] = ()
 
 
@@ -249,17 +252,6 @@ class Network(_Value, frozen=True, kw_only=True):
             if next((home[vm] for vm in sorted(lb.virtual_machines()) if vm in home), first) == network.name
         )
 
-    def default_snat_address(self, network: VirtualNetwork) -> IPv4Address:
-        """Return the address the platform chose for the VMs of a network that have no other way out.
-
-        It cannot be configured and is in no list of the user's public addresses (seed 002,
-        "Standalone VM"). Here: documentation addresses from the top, one per virtual network.
-        """
-        taken = {address for address, _ in self.public_addresses()}
-        free = (a for a in _documentation_addresses(descending=True) if a not in taken)
-        names = [n.name for n in self.virtual_networks]
-        return next(a for i, a in enumerate(free) if i == names.index(network.name))
-
     def public_addresses(self) -> Iterator[tuple[IPv4Address, tuple[str, ...]]]:
         """Yield every public address the file gives or lets be allocated, with its path in the file."""
         for host in self.internet:
@@ -271,41 +263,39 @@ class Network(_Value, frozen=True, kw_only=True):
             for frontend in lb.frontends:
                 yield frontend.address, ("load_balancers", lb.name, "frontend_ip_configurations", frontend.name)
 
+    def addresses(self) -> dict[str, IPv4Address]:
+        """Return every address of the network by its path in the file, given or allocated."""
+        found = {".".join(path): address for address, path in self.public_addresses()}
+        for vnet in self.virtual_networks:
+            found[f"virtual_networks.{vnet.name}.default_outbound_address"] = vnet.default_outbound_address
+        for vm in self.virtual_machines:
+            found[f"virtual_machines.{vm.name}.private_ip_address"] = vm.private_ip_address
+        return found
+
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key that puts ``web2`` before ``web10``."""
     return tuple((int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name) if p)
 
 
-def _documentation_addresses(*, descending: bool = False) -> Iterator[IPv4Address]:
+def documentation_addresses(*, descending: bool = False) -> Iterator[IPv4Address]:
+    """Yield the addresses that are given out where a file names none."""
     networks = reversed(DOCUMENTATION_NETWORKS) if descending else iter(DOCUMENTATION_NETWORKS)
     for network in networks:
         hosts = list(network.hosts())
         yield from (a for a in (reversed(hosts) if descending else hosts) if a != PUBLIC_RESOLVER)
 
 
-def allocate_private(
-    subnet: Subnet, wanted: Mapping[str, IPv4Address | None]
-) -> tuple[dict[str, IPv4Address], tuple[str, ...]]:
-    """Give each VM of a subnet its address: the one it asks for, else the lowest that is free.
+def encode(network: Network) -> bytes:
+    """Return a network as JSON."""
+    return msgspec.json.encode(network, enc_hook=str)
 
-    VMs are served in the order of ``natural``, so the same file always gives the same addresses.
-    Returns the addresses by VM, and the VMs for which the subnet has none left.
+
+def decode(text: bytes) -> Network:
+    """Return the network of a JSON text.
+
+    Raises:
+        msgspec.DecodeError: it is not one.
+
     """
-    given = {name: address for name, address in wanted.items() if address is not None}
-    taken = set(given.values())
-    free = (a for a in subnet.usable() if a not in taken)
-    left_over = []
-    for name in sorted((n for n, a in wanted.items() if a is None), key=natural):
-        address = next(free, None)
-        if address is None:
-            left_over.append(name)
-        else:
-            given[name] = address
-    return given, tuple(left_over)
-
-
-def allocate_public(taken: Iterable[IPv4Address]) -> Iterator[IPv4Address]:
-    """Yield documentation addresses that are not taken, lowest first."""
-    used = set(taken)
-    return (a for a in _documentation_addresses() if a not in used)
+    return msgspec.json.decode(text, type=Network, dec_hook=lambda kind, value: kind(value))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import claims, topology, verdict
+from lab import claims, model, topology, verdict
 from lab.claims import Trial
 from lab.compile import compile as compile_network
 from lab.errors import LabError
@@ -23,6 +23,16 @@ from lab.probe import Prober
 from lab.verdict import Judgement, Result
 
 Progress = Callable[[str], None]
+
+#: How long `up` waits for the first answers of pool members. A member that is silent takes longer to be judged.
+_FIRST_ANSWERS_S = 2.0
+
+
+def load(file: Path, *, time_scale: int | None = None) -> Network:
+    """Read a topology; what it leaves open is as it is in a lab of its name that runs already."""
+    network = topology.load(file, time_scale=time_scale)
+    kept = Folder(network.name).addresses()
+    return topology.load(file, time_scale=time_scale, kept=kept) if kept else network
 
 
 def all_down(network: Network) -> Plan:
@@ -38,34 +48,41 @@ def plan_now(network: Network) -> Plan:
     return compile_network(network, frozenset(c.key for c in checks if c.key not in known or not known[c.key].up))
 
 
-def bring_up(network: Network, source: apply.Source, progress: Progress) -> apply.Outcome:
+def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
     """Make a network run, from nothing or as a difference."""
     record = Folder(network.name).read()
     running = record is not None and apply.is_whole(record)
-    return apply.up(plan_now(network) if running else all_down(network), source, progress)
+    outcome = apply.up(plan_now(network) if running else all_down(network), _source(network, file), progress)
+    progress("waiting for the first probes")
+    Folder(network.name).wait_health(deadline_s=_FIRST_ANSWERS_S)
+    return outcome
 
 
-def source_of(network: Network, file: Path, text: str) -> apply.Source:
-    """Return what the record keeps of a file."""
+def _source(network: Network, file: Path) -> apply.Source:
+    """Return what the record keeps of a network."""
     return apply.Source(
-        file=str(file), text=text, profile=network.profile.name, time_scale=network.overrides.time_scale
+        file=str(file),
+        addresses={path: str(address) for path, address in network.addresses().items()},
+        network=model.encode(network),
+        profile=network.profile.name,
+        time_scale=network.overrides.time_scale,
     )
 
 
 @contextmanager
-def _running(network: Network, source: apply.Source, progress: Progress) -> Iterator[None]:
+def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
     """Have the lab run; one that runs already, with this very plan, is neither changed nor removed."""
     folder = Folder(network.name)
     record = folder.read()
     if record is not None and apply.is_whole(record) and apply.agent_alive(record):
         if folder.plan() != plan_now(network):
             raise LabError(
-                f'lab "{network.name}" runs with another plan than {source.file}; they must agree to be judged; '
-                f"run `lab up {source.file}` or `lab down {network.name}` first"
+                f'lab "{network.name}" runs with another plan than {file}; they must agree to be judged; '
+                f"run `lab up {file}` or `lab down {network.name}` first"
             )
         yield
         return
-    apply.up(all_down(network), source, progress)
+    bring_up(network, file, progress)
     try:
         yield
     finally:
@@ -86,36 +103,34 @@ def verify(
         TopologyError, KernelError, MachineError, LabError: the lab could not be brought up or changed.
 
     """
-    text = topology.read(file)
-    network = topology.parse(text, str(file), time_scale=time_scale)
+    network = load(file, time_scale=time_scale)
     planned = claims.trials(network, only)
     if not planned:
         return []
-    source = source_of(network, file, text)
     results = []
-    with _running(network, source, progress):
+    with _running(network, file, progress):
         prober.run(network.name, (Health(),))
         for claim, trials in planned:
             progress(f"{network.name}: {claim}")
             began = time.monotonic()
-            judged = [(trial, _try(network, trial, source, prober)) for trial in trials]
+            judged = [(trial, _try(network, trial, file, prober)) for trial in trials]
             results.append(_result(network, claim, judged, time.monotonic() - began))
     return results
 
 
-def _try(network: Network, trial: Trial, source: apply.Source, prober: Prober) -> Judgement:
+def _try(network: Network, trial: Trial, file: Path, prober: Prober) -> Judgement:
     """Run the stages of a trial and judge what was seen; the lab ends as it began."""
     observations: list[Observation] = []
     current: Network | None = None
     try:
         for stage in trial.stages:
             if stage.network is not current:
-                apply.up(plan_now(stage.network or network), source, _quiet)
+                bring_up(stage.network or network, file, _quiet)
                 current = stage.network
             observations += prober.run(network.name, stage.experiments).observations
     finally:
         if current is not None:
-            apply.up(plan_now(network), source, _quiet)
+            bring_up(network, file, _quiet)
     return trial.judge(observations)
 
 

@@ -41,7 +41,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan was compiled from, for the record."""
 
     file: str
-    text: str
+    addresses: dict[str, str]  # by their path in the file
+    network: bytes  # kept for the agent, which compiles it again when members come and go
     profile: str
     time_scale: int
 
@@ -109,6 +110,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
     )
     folder.make()
     folder.write(record)
+    agent: _AgentStart | None = None
     try:
         _write_sources(folder, made, source)
         progress(f"making {len(names)} namespaces")
@@ -123,12 +125,15 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
         agent.go()
         folder.write(msgspec.structs.replace(record, state="running"))
     except BaseException:
+        if agent is not None:
+            record = msgspec.structs.replace(record, agent=agent.process)
         _remove(folder, record)
         raise
 
 
 def _write_sources(folder: Folder, made: Plan, source: Source) -> None:
-    replace(folder.topology_file, source.text.encode(), mode=0o600)
+    replace(folder.network_file, source.network, mode=0o600)
+    replace(folder.addresses_file, msgspec.json.encode(source.addresses))
     replace(folder.plan_file, plan.encode(made))
 
 
@@ -331,13 +336,6 @@ def _alter(lab: str, gone: list[Item], added: list[Item]) -> None:
         if isinstance(item, Wire) and stays(item):
             link(item.place).remove_wire(item)
             link(item.place).flush()
-    # A route or address that is replaced is not removed first: live flows keep their way.
-    replaced = {_position(item) for item in added}
-    for item in gone:
-        if isinstance(item, Address | Route) and stays(item) and _position(item) not in replaced:
-            link(item.place).remove(item)
-    for one in links.values():
-        one.flush()
     for place in removed:
         netns.remove(namespace(lab, place))
     for item in added:
@@ -356,6 +354,14 @@ def _alter(lab: str, gone: list[Item], added: list[Item]) -> None:
             far.raise_interface(item.peer_interface)
         elif isinstance(item, Address | Route):
             link(item.place).add(item)
+    for one in links.values():
+        one.flush()
+    # What goes, goes last: an interface that loses its only address loses its routes, and a route that is
+    # replaced is never missing, so live flows keep their way.
+    replaced = {_position(item) for item in added}
+    for item in gone:
+        if isinstance(item, Address | Route) and stays(item) and _position(item) not in replaced:
+            link(item.place).remove(item)
     for one in links.values():
         one.flush()
 

@@ -188,8 +188,14 @@ def in_child(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) ->
         finally:
             os._exit(status)
     os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        data = pipe.read()
+    try:
+        with os.fdopen(reader, "rb") as pipe:
+            data = pipe.read()
+    except BaseException:
+        # Whoever interrupts us will remove what was made: nothing may be made after that.
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
     _, status = os.waitpid(child, 0)
     if not data:
         raise LabError(f"a child process ended without a result (status {status}); report this")

@@ -5,8 +5,9 @@ whatever moment a command is killed at, the next one knows what may be left.
 
     record.json     readable by all: state, namespaces, the agent's process
     plan.json       readable by all: the plan that was applied last
+    addresses.json  readable by all: the addresses by their path in the file, so that a change keeps them
     health.json     readable by all: what the agent knows of pool members
-    topology.yaml   root only: the file as it was given; it may hold shared keys
+    network.json    root only: what the plan was compiled from; it may hold shared keys
     log/            what the agent and the servers said
 """
 
@@ -15,6 +16,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +49,7 @@ class MemberHealth(msgspec.Struct, frozen=True):
 
     up: bool
     judged: bool
+    applied: bool  # the rules follow what is known
     since: float  # seconds since the epoch
     reason: str
 
@@ -60,7 +63,8 @@ class Folder:
         self.record_file = self.path / "record.json"
         self.plan_file = self.path / "plan.json"
         self.health_file = self.path / "health.json"
-        self.topology_file = self.path / "topology.yaml"
+        self.addresses_file = self.path / "addresses.json"
+        self.network_file = self.path / "network.json"
         self.certificate_file = self.path / "ca.pem"
         self.log = self.path / "log"
         self.own = self.path / "own"  # empty; a process mounts files of its own over it
@@ -90,6 +94,14 @@ class Folder:
         """Return the plan that was applied last."""
         return plan.decode(self.plan_file.read_bytes())
 
+    def addresses(self) -> dict[str, IPv4Address]:
+        """Return the addresses of the lab by their path in the file; none if there is no lab."""
+        try:
+            texts = msgspec.json.decode(self.addresses_file.read_bytes(), type=dict[str, str])
+        except FileNotFoundError:
+            return {}
+        return {path: IPv4Address(text) for path, text in texts.items()}
+
     def health(self) -> dict[str, MemberHealth]:
         """Return what the agent wrote of pool members; nothing before its first word."""
         try:
@@ -97,9 +109,23 @@ class Folder:
         except FileNotFoundError:
             return {}
 
+    def wait_health(self, *, deadline_s: float) -> tuple[dict[str, MemberHealth], tuple[str, ...]]:
+        """Wait until every member of the plan was judged and the rules follow.
+
+        Returns what is known of the members of the plan, and those that are not settled by the deadline.
+        """
+        wanted = {check.key for check in self.plan().of(plan.HealthCheck)}
+        end = time.monotonic() + deadline_s
+        while True:
+            known = {key: member for key, member in self.health().items() if key in wanted}
+            settled = {key for key, member in known.items() if member.judged and member.applied}
+            if settled == wanted or time.monotonic() > end:
+                return known, tuple(sorted(wanted - settled))
+            time.sleep(0.01)
+
     def remove(self) -> None:
         """Remove the folder; the record goes last. What is gone is fine."""
-        files = (self.plan_file, self.health_file, self.topology_file, self.certificate_file)
+        files = (self.plan_file, self.addresses_file, self.health_file, self.network_file, self.certificate_file)
         for file in (*files, *self.path.glob("*.tmp"), *self.log.glob("*")):
             file.unlink(missing_ok=True)
         for folder in (self.log, self.own):
@@ -143,31 +169,36 @@ def existing(lab: str) -> tuple[Folder, Record]:
 def locked(lab: str, *, deadline_s: float = 60.0) -> Iterator[None]:
     """Hold the lock of one lab: only one command at a time changes it.
 
-    The lock is a file that stays, so that two commands never lock two files of one name.
-
     Raises:
         Busy: another command holds it past the deadline.
         MachineError: the folder of labs cannot be made.
 
     """
+    file = RUN / f".{lab}.lock"
+    descriptor = _lock(lab, file, time.monotonic() + deadline_s)
     try:
-        RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(RUN / f".{lab}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except PermissionError as error:
-        raise MachineError(f"{error.filename}: {error.strerror}; root is needed; run it with sudo") from None
-    try:
-        end = time.monotonic() + deadline_s
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Busy(
-                        f'lab "{lab}" is being changed by another command for {deadline_s:g} s; '
-                        "one at a time; wait for it, or end it"
-                    ) from None
-                time.sleep(0.02)
         yield
     finally:
+        if not Folder(lab).record_file.exists():
+            file.unlink(missing_ok=True)  # while it is held: whoever waits for it sees that it is gone
         os.close(descriptor)
+
+
+def _lock(lab: str, file: Path, end: float) -> int:
+    """Open and lock a file that is still the one of its name when it is ours."""
+    while True:
+        try:
+            RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+            descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except PermissionError as error:
+            raise MachineError(f"{error.filename}: {error.strerror}; root is needed; run it with sudo") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if file.exists() and file.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BlockingIOError:
+            pass
+        os.close(descriptor)
+        if time.monotonic() > end:
+            raise Busy(f'lab "{lab}" is being changed by another command; one at a time; wait for it, or end it')
+        time.sleep(0.02)

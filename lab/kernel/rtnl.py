@@ -26,11 +26,16 @@ _RTM_NEWADDR, _RTM_DELADDR = 20, 21
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _NLMSG_ERROR = 2
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
-_IFF_UP = 1
+_IFF_UP, _IFF_NOARP = 1, 0x80
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
 _RTPROT_STATIC, _RT_TABLE_MAIN = 4, 254
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _RTNH_F_ONLINK = 4
+
+#: The hardware address of both ends of every wire: the one that Azure's hosts answer every ARP request with.
+#: With it at both ends no ARP is needed, and none is sent: the machine's one table of neighbours, which
+#: all namespaces share and which holds 1,024 entries, sets no limit to the size of a lab.
+_HARDWARE_ADDRESS = "12:34:56:78:9a:bc"
 
 LOOPBACK = 1  # interface number of lo in every namespace
 #: Bytes of messages per batch: well below the default send buffer (net.core.wmem_default).
@@ -72,14 +77,22 @@ class _Template:
 def _new_wire() -> _Template:
     message = ifinfmsg()
     message["index"] = _MARK_INDEX
-    message["flags"] = message["change"] = _IFF_UP
+    message["flags"] = message["change"] = _IFF_UP | _IFF_NOARP
     peer = {
         "index": _MARK_PEER_INDEX,
         # The peer cannot be raised here: the kernel refuses before the pair is joined.
-        "attrs": [["IFLA_IFNAME", _MARK_PEER_NAME], ["IFLA_NET_NS_FD", _MARK_FD]],
+        "attrs": [
+            ["IFLA_IFNAME", _MARK_PEER_NAME],
+            ["IFLA_ADDRESS", _HARDWARE_ADDRESS],
+            ["IFLA_NET_NS_FD", _MARK_FD],
+        ],
     }
     info = [["IFLA_INFO_KIND", "veth"], ["IFLA_INFO_DATA", {"attrs": [["VETH_INFO_PEER", peer]]}]]
-    message["attrs"] = [["IFLA_IFNAME", _MARK_NAME], ["IFLA_LINKINFO", {"attrs": info}]]
+    message["attrs"] = [
+        ["IFLA_IFNAME", _MARK_NAME],
+        ["IFLA_ADDRESS", _HARDWARE_ADDRESS],
+        ["IFLA_LINKINFO", {"attrs": info}],
+    ]
     return _Template(
         message,
         _RTM_NEWLINK,
@@ -96,7 +109,7 @@ def _new_wire() -> _Template:
 def _link(kind: int) -> _Template:
     message = ifinfmsg()
     message["index"] = _MARK_INDEX
-    message["flags"] = message["change"] = _IFF_UP
+    message["flags"] = message["change"] = _IFF_UP | _IFF_NOARP
     return _Template(message, kind, 0, index=_word(_MARK_INDEX))
 
 

@@ -156,7 +156,7 @@ def _translation(place: str, chain: str, vm: VirtualMachine, parts: tuple[Share,
 
 def _default(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield the way out of every VM that nothing above took: an address of the platform's choice."""
-    address = network.default_snat_address(vnet)
+    address = vnet.default_outbound_address
     why = Why("outbound_snat", f"default address of {vnet.name}", _DEFAULT)
     yield from wiring.public_address(vnet, address, why)
     ports = PortRange(network.profile.snat_first_port, network.profile.snat_last_port)

@@ -143,8 +143,6 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     yield Address(place=edge, interface=to(INTERNET), address=EDGE_SIDE, why=why)
     yield Route(place=inside, destination=EVERYWHERE, interface=to(edge), via=LOAD_BALANCER_SIDE, why=why)
     yield Route(place=edge, destination=EVERYWHERE, interface=to(INTERNET), via=INTERNET_SIDE, why=why)
-    # Without this the edge would take the router's ARP requests for spoofed.
-    yield Route(place=edge, destination=f"{ROUTER_SIDE}/32", interface=to(inside), why=why)
     for prefix in vnet.address_space:
         # An address of the space that no VM has is lost inside; it must not leave by the default route.
         yield Route(place=inside, destination=str(prefix), why=why)

@@ -104,18 +104,13 @@ def lookup(lab: str, what: ex.Lookup) -> ex.Names:
 def health(lab: str) -> ex.Members:
     """Wait for the agent's judgement of every member of the plan."""
     folder = Folder(lab)
-    wanted = {check.key: check for check in folder.plan().of(HealthCheck)}
-    longest = max((check.interval_s * check.number_of_probes for check in wanted.values()), default=0.0)
-    end = time.monotonic() + longest + 5.0
-    while True:
-        known = {key: member for key, member in folder.health().items() if key in wanted}
-        if len(known) == len(wanted) and all(member.judged for member in known.values()):
-            up = tuple(sorted(key for key, member in known.items() if member.up))
-            return ex.Members(up=up, down={k: m.reason for k, m in sorted(known.items()) if not m.up})
-        if time.monotonic() > end:
-            waiting = sorted(key for key in wanted if key not in known or not known[key].judged)
-            raise LabError(f"members not judged after {longest + 5:g} s: {', '.join(waiting)}")
-        time.sleep(0.02)
+    checks = folder.plan().of(HealthCheck)
+    longest = max((check.interval_s * check.number_of_probes for check in checks), default=0.0) + 5.0
+    known, unsettled = folder.wait_health(deadline_s=longest)
+    if unsettled:
+        raise LabError(f"members not judged after {longest:g} s: {', '.join(unsettled)}")
+    up = tuple(sorted(key for key, member in known.items() if member.up))
+    return ex.Members(up=up, down={key: member.reason for key, member in sorted(known.items()) if not member.up})
 
 
 def check_file(what: ex.CheckFile) -> ex.Checked:

@@ -6,6 +6,8 @@ build.py        names are resolved, addresses allocated
 ../invariants   what must hold between the parts
 """
 
+from collections.abc import Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import yaml
@@ -24,10 +26,13 @@ MAX_BYTES = 4 * 1024 * 1024
 SUFFIX = ".lab.yaml"
 
 
-def parse(text: str, file: str, *, time_scale: int | None = None) -> model.Network:
+def parse(
+    text: str, file: str, *, time_scale: int | None = None, kept: Mapping[str, IPv4Address] | None = None
+) -> model.Network:
     """Turn the text of a topology file into a network.
 
-    ``time_scale`` replaces the file's own. ``file`` is named in messages.
+    ``time_scale`` replaces the file's own. ``file`` is named in messages. ``kept`` are the addresses of a lab
+    that runs already (``Network.addresses``): what the file leaves open stays as it is.
 
     Raises:
         TopologyError: with every problem of the text, in the order of its lines.
@@ -54,7 +59,9 @@ def parse(text: str, file: str, *, time_scale: int | None = None) -> model.Netwo
         problems.append((positions.line(path), problem))
         cut.update(path)
     # A file whose name does not fit is still checked to its end.
-    builder = Builder(shape.Topology.model_validate({"name": "unnamed", **data}), frozenset(cut), time_scale)
+    builder = Builder(
+        shape.Topology.model_validate({"name": "unnamed", **data}), frozenset(cut), time_scale, kept or {}
+    )
     network = builder.network()
     problems += [(positions.line(p.path), p) for p in (*builder.problems, *invariants.violations(network))]
     if problems:
@@ -95,6 +102,6 @@ def read(file: Path) -> str:
     return text
 
 
-def load(file: Path, *, time_scale: int | None = None) -> model.Network:
+def load(file: Path, *, time_scale: int | None = None, kept: Mapping[str, IPv4Address] | None = None) -> model.Network:
     """Read and check a topology file; see ``read`` and ``parse`` for what is raised."""
-    return parse(read(file), str(file), time_scale=time_scale)
+    return parse(read(file), str(file), time_scale=time_scale, kept=kept)

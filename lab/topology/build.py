@@ -1,11 +1,11 @@
 """A file of the right shape becomes a ``Network``: names are resolved and addresses allocated."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
 from lab import model, profile
 from lab.errors import Problem, did_you_mean
-from lab.topology.shape import Expectation, InstancePublicIp, LoadBalancer, Topology
+from lab.topology.shape import Expectation, LoadBalancer, Topology
 from lab.topology.text import Position
 
 
@@ -15,8 +15,11 @@ class Builder:
     What was cut out of the file is in ``cut``: a name that leads there has its problem already.
     """
 
-    def __init__(self, raw: Topology, cut: frozenset[str], time_scale: int | None) -> None:
+    def __init__(
+        self, raw: Topology, cut: frozenset[str], time_scale: int | None, kept: Mapping[str, IPv4Address]
+    ) -> None:
         self.raw = raw
+        self.kept = kept
         self.cut = cut
         self.time_scale = time_scale
         self.problems: list[Problem] = []
@@ -39,14 +42,12 @@ class Builder:
     def network(self) -> model.Network:
         """Return the network; what leads nowhere is left out of it, and in ``problems``."""
         raw = self.raw
+        # The order of allocation is fixed: load balancers, VMs, virtual networks, each by name.
+        self.taken = self._given_public_addresses()
+        load_balancers = tuple(self._load_balancer(n, raw.load_balancers[n]) for n in _ordered(raw.load_balancers))
+        own = self._instance_public_ips()
         networks = self._virtual_networks()
-        taken = self._given_public_addresses()
-        free = model.allocate_public(taken)
-        # The order of allocation is fixed: load balancers first, then VMs, each by name.
-        load_balancers = tuple(
-            self._load_balancer(n, raw.load_balancers[n], free) for n in _ordered(raw.load_balancers)
-        )
-        vms = self._virtual_machines(networks, free)
+        vms = self._virtual_machines(networks, own)
         overrides = model.Overrides(
             snat_ports_per_vm=raw.overrides.snat_ports_per_vm, time_scale=self.time_scale or raw.overrides.time_scale
         )
@@ -71,6 +72,54 @@ class Builder:
         own = [vm.instance_public_ip for vm in raw.virtual_machines.values() if vm.instance_public_ip]
         return given | {ip.address for ip in own if ip.address}
 
+    def _public(self, path: str, given: IPv4Address | None, *, descending: bool = False) -> IPv4Address:
+        """Return a public address: the one given, else the one it had, else the next that is free."""
+        if given is not None:
+            return given
+        had = self.kept.get(path)
+        if had is None or had in self.taken:
+            # Not what another part of the network had, if there is enough.
+            free = [a for a in model.documentation_addresses(descending=descending) if a not in self.taken]
+            had = next((a for a in free if a not in self.kept.values()), free[0])
+        self.taken.add(had)
+        return had
+
+    def _instance_public_ips(self) -> dict[str, model.InstancePublicIp]:
+        found = {}
+        for name in _ordered(self.raw.virtual_machines):
+            raw = self.raw.virtual_machines[name].instance_public_ip
+            if raw is not None:
+                address = self._public(f"virtual_machines.{name}.instance_public_ip.address", raw.address)
+                label = raw.domain_name_label
+                found[name] = model.InstancePublicIp(name=raw.name, address=address, domain_name_label=label)
+        return found
+
+    def _private(
+        self, subnet: model.Subnet, wanted: Mapping[str, IPv4Address | None]
+    ) -> tuple[dict[str, IPv4Address], tuple[str, ...]]:
+        """Give each VM of a subnet its address: the one it asks for, else the one it had, else the lowest free.
+
+        VMs are served by name, so the same file always gives the same addresses. Returns the addresses
+        by VM, and the VMs for which the subnet has none left.
+        """
+        given = {name: address for name, address in wanted.items() if address is not None}
+        taken = set(given.values())
+        without = [name for name in sorted(wanted, key=model.natural) if name not in given]
+        for name in without:
+            had = self.kept.get(f"virtual_machines.{name}.private_ip_address")
+            if had is not None and had not in taken and had in subnet.address_prefix:
+                given[name] = had
+                taken.add(had)
+        free = (address for address in subnet.usable() if address not in taken)
+        left_over = []
+        for name in (name for name in without if name not in given):
+            address = next(free, None)
+            if address is None:
+                left_over.append(name)
+            else:
+                given[name] = address
+        return given, tuple(left_over)
+
     def _virtual_networks(self) -> tuple[model.VirtualNetwork, ...]:
         found = [
             model.VirtualNetwork(
@@ -81,6 +130,7 @@ class Builder:
                 subnets=tuple(
                     model.Subnet(name=n, address_prefix=raw.subnets[n].address_prefix) for n in _ordered(raw.subnets)
                 ),
+                default_outbound_address=self._default(name),
                 dns_servers=raw.dns_servers,
             )
             for name, raw in ((n, self.raw.virtual_networks[n]) for n in _ordered(self.raw.virtual_networks))
@@ -94,12 +144,16 @@ class Builder:
                     subscription="",
                     address_space=(space,),
                     subnets=(model.Subnet(name=model.PLATFORM_NETWORK, address_prefix=space),),
+                    default_outbound_address=self._default(model.PLATFORM_NETWORK),
                 )
             )
         return tuple(found)
 
+    def _default(self, network: str) -> IPv4Address:
+        return self._public(f"virtual_networks.{network}.default_outbound_address", None, descending=True)
+
     def _virtual_machines(
-        self, networks: tuple[model.VirtualNetwork, ...], free: Iterator[IPv4Address]
+        self, networks: tuple[model.VirtualNetwork, ...], own: Mapping[str, model.InstancePublicIp]
     ) -> tuple[model.VirtualMachine, ...]:
         subnets = {f"{n.name}/{s.name}": (n, s) for n in networks for s in n.subnets}
         home: dict[str, str] = {}
@@ -114,7 +168,7 @@ class Builder:
         addresses: dict[str, IPv4Address] = {}
         for reference, (_, subnet) in subnets.items():
             wanted = {n: self.raw.virtual_machines[n].private_ip_address for n, ref in home.items() if ref == reference}
-            given, left_over = model.allocate_private(subnet, wanted)
+            given, left_over = self._private(subnet, wanted)
             addresses |= given
             self.problems += [
                 Problem(
@@ -132,14 +186,14 @@ class Builder:
                 subnet=subnets[home[name]][1].name,
                 private_ip_address=addresses[name],
                 services=raw.services,
-                instance_public_ip=_instance_public_ip(raw.instance_public_ip, free),
+                instance_public_ip=own.get(name),
                 availability_set=raw.availability_set,
             )
             for name, raw in ((n, self.raw.virtual_machines[n]) for n in _ordered(self.raw.virtual_machines))
             if name in addresses
         )
 
-    def _load_balancer(self, name: str, raw: LoadBalancer, free: Iterator[IPv4Address]) -> model.LoadBalancer:
+    def _load_balancer(self, name: str, raw: LoadBalancer) -> model.LoadBalancer:
         path = ("load_balancers", name)
         machines = self.raw.virtual_machines
         pools = []
@@ -154,7 +208,12 @@ class Builder:
             name=name,
             sku=raw.sku,
             frontends=tuple(
-                model.Frontend(name=n, address=raw.frontend_ip_configurations[n] or next(free))
+                model.Frontend(
+                    name=n,
+                    address=self._public(
+                        f"load_balancers.{name}.frontend_ip_configurations.{n}", raw.frontend_ip_configurations[n]
+                    ),
+                )
                 for n in _ordered(raw.frontend_ip_configurations)
             ),
             pools=tuple(pools),
@@ -219,13 +278,6 @@ class Builder:
             frontend_port=raw.frontend_port,
             backend_port=raw.backend_port,
         )
-
-
-def _instance_public_ip(raw: InstancePublicIp | None, free: Iterator[IPv4Address]) -> model.InstancePublicIp | None:
-    if raw is None:
-        return None
-    address = raw.address or next(free)
-    return model.InstancePublicIp(name=raw.name, address=address, domain_name_label=raw.domain_name_label)
 
 
 def _expectation(raw: Expectation) -> model.Expectation:

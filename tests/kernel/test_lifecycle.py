@@ -1,0 +1,256 @@
+"""Up, down, twice, side by side, interrupted, killed: what is left, and what is not touched."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import compile as compiling
+from lab import topology, verify
+from lab.errors import KernelError
+from lab.kernel import apply, netfilter, netns
+from lab.kernel.record import Folder
+from lab.plan import namespace
+from tests import rootlab
+
+pytestmark = pytest.mark.root
+
+
+def test_up_then_down_leaves_nothing_and_the_machine_is_untouched_all_the_while(tmp_path: Path):
+    before = rootlab.machine()
+    with rootlab.running(tmp_path, rootlab.small("once")) as name:
+        rootlab.ask(name, "web", "http://198.51.100.10/")
+        during = rootlab.machine()
+    assert during == before
+    assert rootlab.machine() == before
+    assert rootlab.leftovers("once") == []
+
+
+def test_down_twice_is_fine(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("twice")):
+        pass
+    assert rootlab.ok("down", "twice") == "twice: is not up\n"
+
+
+def test_up_twice_changes_nothing(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("again")) as name:
+        before, record = rootlab.world(name), Folder(name).read()
+        said = rootlab.ok("up", tmp_path / "again.lab.yaml")
+        assert said == "again: runs already, nothing to change\n"
+        assert (rootlab.world(name), Folder(name).read()) == (before, record)
+
+
+def test_what_up_makes_is_what_plan_prints(tmp_path: Path):
+    """Read back with other tools: ``ip`` and ``iptables-legacy-save``."""
+    with rootlab.running(tmp_path, rootlab.small("readback")) as name:
+        plan = json.loads(rootlab.ok("plan", tmp_path / "readback.lab.yaml", "-o", "json"))
+        for kind, command in (("address", ["ip", "-o", "-4", "addr"]), ("route", ["ip", "-4", "route"])):
+            for place in {i["place"] for i in plan["items"] if i["type"] == kind}:
+                said = rootlab.must(name, place, *command)
+                for item in plan["items"]:
+                    if item["type"] == kind and item["place"] == place:
+                        key = "address" if kind == "address" else "destination"
+                        wanted = item[key].replace("0.0.0.0/0", "default").removesuffix("/32")
+                        assert wanted in said, (item, said)
+        rules = [i for i in plan["items"] if i["type"] == "rule"]
+        saved = rootlab.must(name, "lb.vnet1", "iptables-legacy-save")
+        assert sum(line.startswith("-A") for line in saved.splitlines()) == len(rules)
+        assert all(i["why"]["rule"] in saved for i in rules)
+
+
+def test_two_labs_with_the_same_addresses_run_side_by_side(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("left")), rootlab.running(tmp_path, rootlab.small("right")):
+        for name in ("left", "right"):
+            assert rootlab.ask(name, "web", "http://198.51.100.10/")["client_address"] == "40.1.2.3"
+        listed = json.loads(rootlab.ok("list", "-o", "json"))["labs"]
+        assert {"left", "right"} <= {lab["name"] for lab in listed}
+        rootlab.ok("down", "left")
+        assert rootlab.ask("right", "web", "http://198.51.100.10/")["client_address"] == "40.1.2.3"
+
+
+def test_a_change_keeps_live_flows_and_its_undoing_restores_everything(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("change")) as name:
+        file = tmp_path / "change.lab.yaml"
+        before = rootlab.world(name)
+        live = subprocess.Popen(
+            ["ip", "netns", "exec", namespace(name, "web"), sys.executable, "-c", _TALK],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert live.stdin is not None
+        assert live.stdout is not None
+        first = live.stdout.readline()
+        assert first.startswith("{")
+        file.write_text(
+            rootlab.small(name)
+            .replace("  alone:", "  added: {subnet: vnet1/front, services: [http:80]}\n  alone:")
+            .replace("pool: [web]", "pool: [web, added]")
+            .replace("other: {address: 198.51.100.11}", "other: {address: 198.51.100.12, services: [http:80]}")
+        )
+        rootlab.ok("up", file)
+        assert rootlab.ask(name, "added", "http://198.51.100.12/")["client_address"] == "40.1.2.3"
+        live.stdin.write("\n")
+        live.stdin.flush()
+        assert live.stdout.readline() == first
+        live.stdin.close()
+        assert live.wait(5) == 0
+        live.stdout.close()
+        file.write_text(rootlab.small(name))
+        rootlab.ok("up", file)
+        assert _without_numbers(rootlab.world(name)) == _without_numbers(before)
+
+
+_TALK = """
+import socket
+with socket.create_connection(("198.51.100.10", 7000), timeout=10) as peer, peer.makefile("rw") as stream:
+    print(stream.readline(), end="", flush=True)
+    input()
+    stream.write("still there?\\n")
+    stream.flush()
+    print(stream.readline(), end="", flush=True)
+"""
+
+
+def _without_numbers(world: str) -> list[str]:
+    """Leave out links: a wire made anew has another number and hardware address."""
+    return [line for line in world.splitlines() if "link/ether" not in line]
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(namespace: str, tables: object) -> None:
+        raise KernelError(f"{namespace}: refused for a test")
+
+    monkeypatch.setattr(netfilter, "write", refuse)
+    file = tmp_path / "fails.lab.yaml"
+    file.write_text(rootlab.small("fails"))
+    with pytest.raises(KernelError, match="refused for a test"):
+        verify.bring_up(topology.load(file), file, lambda _: None)
+    assert rootlab.leftovers("fails") == []
+
+
+def test_a_change_that_fails_is_changed_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with rootlab.running(tmp_path, rootlab.small("back")) as name:
+        before = rootlab.world(name)
+        file = tmp_path / "back.lab.yaml"
+        file.write_text(
+            rootlab.small(name)
+            .replace("  alone:", "  added: {subnet: vnet1/front}\n  alone:")
+            .replace("pool: [web]", "pool: [web, added]")
+        )
+        write = netfilter.write
+
+        def refuse_once(namespace: str, tables: object) -> None:
+            monkeypatch.setattr(netfilter, "write", write)
+            raise KernelError(f"{namespace}: refused for a test")
+
+        monkeypatch.setattr(netfilter, "write", refuse_once)
+        with pytest.raises(KernelError, match="refused for a test"):
+            verify.bring_up(topology.load(file), file, lambda _: None)
+        assert rootlab.world(name) == before
+        assert "added" not in {p.name.rsplit(".", 1)[-1] for p in netns.RUN.glob(f"lab.{name}.*")}
+        assert rootlab.ask(name, "web", "http://198.51.100.10/")["client_address"] == "40.1.2.3"
+
+
+@pytest.mark.parametrize("delay_s", [0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4])
+@pytest.mark.parametrize("healer", ["up", "down"])
+def test_a_build_killed_at_any_moment_is_healed(tmp_path: Path, delay_s: float, healer: str):
+    file = tmp_path / "killed.lab.yaml"
+    machines = "".join(f"  vm{n}: {{subnet: vnet1/front, services: [http:80]}}\n" for n in range(60))
+    file.write_text(rootlab.small("killed").replace("  alone:", machines + "  alone:"))
+    try:
+        rootlab.kill_after(delay_s, "up", file)
+        if healer == "up":
+            rootlab.ok("up", file)
+            assert rootlab.ask("killed", "web", "http://198.51.100.10/")["client_address"] == "40.1.2.3"
+    finally:
+        rootlab.ok("down", "killed")
+    rootlab.wait_until(lambda: rootlab.leftovers("killed") == [], "nothing left", lambda: rootlab.leftovers("killed"))
+
+
+@pytest.mark.parametrize("delay_s", [0.1, 0.2, 0.3, 0.45])
+def test_a_change_killed_at_any_moment_is_healed(tmp_path: Path, delay_s: float):
+    with rootlab.running(tmp_path, rootlab.small("cut")) as name:
+        file = tmp_path / "cut.lab.yaml"
+        machines = "".join(f"  vm{n}: {{subnet: vnet1/front}}\n" for n in range(60))
+        file.write_text(rootlab.small(name).replace("  alone:", machines + "  alone:"))
+        rootlab.kill_after(delay_s, "up", file)
+        rootlab.ok("up", file)
+        assert rootlab.ask(name, "vm59", "http://198.51.100.10/")["node"] == "far"
+
+
+def test_a_removal_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path):
+    for delay_s in (0.05, 0.08, 0.12):
+        with rootlab.running(tmp_path, rootlab.small("half")):
+            rootlab.kill_after(delay_s, "down", "half")
+        assert rootlab.leftovers("half") == []
+
+
+def test_an_interrupted_verify_cleans_up_and_exits_130(tmp_path: Path):
+    file = tmp_path / "stopped.lab.yaml"
+    file.write_text(rootlab.small("stopped"))
+    command = [sys.executable, "-P", "-m", "lab", "verify", str(file)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    record = Path("/run/lab/stopped/record.json")
+    rootlab.wait_until(record.exists, "the lab comes up")
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "interrupted" in said
+    # An agent that was not told to go yet ends when nobody is left to tell it.
+    rootlab.wait_until(lambda: rootlab.leftovers("stopped") == [], "nothing left")
+
+
+def test_a_dead_agent_is_reported_and_up_starts_another(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("agent")) as name:
+        record = Folder(name).read()
+        assert record is not None
+        assert record.agent is not None
+        os.kill(record.agent.pid, signal.SIGKILL)
+        rootlab.wait_until(lambda: not apply.agent_alive(record), "the agent has ended")
+        assert "servers and probes are not running" in rootlab.ok("show", name)
+        rootlab.ok("up", tmp_path / "agent.lab.yaml")
+        assert rootlab.ask(name, "web", "http://198.51.100.10/")["node"] == "far"
+
+
+def test_a_missing_namespace_is_reported_and_up_heals_it(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("hole")) as name:
+        netns.remove(namespace(name, "alone"))
+        assert "damaged: a namespace is missing" in rootlab.ok("show", name)
+        rootlab.ok("up", tmp_path / "hole.lab.yaml")
+        assert rootlab.ask(name, "alone", "http://198.51.100.10/")["node"] == "far"
+
+
+def test_what_a_lab_was_made_from_is_readable_by_root_only(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("modes")) as name:
+        assert stat.S_IMODE(Folder(name).network_file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(Folder(name).record_file.stat().st_mode) == 0o644
+
+
+def test_another_users_namespace_of_our_name_is_left_alone(tmp_path: Path):
+    """No record says it is ours: refuse, and do not remove it."""
+    theirs = namespace("taken", "web")
+    subprocess.run(["ip", "netns", "add", theirs], check=True)
+    try:
+        file = tmp_path / "taken.lab.yaml"
+        file.write_text(rootlab.small("taken"))
+        done = rootlab.run("up", file)
+        assert done.returncode == 1
+        assert f"{netns.path(theirs)}: is there already, and no record says it is ours" in done.stderr
+        assert netns.exists(theirs)
+    finally:
+        subprocess.run(["ip", "netns", "del", theirs], check=True)
+
+
+def test_compiling_the_record_again_gives_the_applied_plan(tmp_path: Path):
+    """What the agent compiles from is the whole network."""
+    from lab import model
+
+    with rootlab.running(tmp_path, rootlab.small("whole")) as name:
+        folder = Folder(name)
+        assert compiling.compile(model.decode(folder.network_file.read_bytes())) == folder.plan()
