@@ -255,6 +255,9 @@ def main() -> None:
     if sys.stdin.readline() != "go\n":
         return
     asyncio.run(run(lab, ready))
+    sys.stderr.flush()
+    # `down` waits for our end, and tidying up an interpreter that is about to vanish takes a while.
+    os._exit(0)
 
 
 if __name__ == "__main__":

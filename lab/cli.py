@@ -199,7 +199,7 @@ def up(file: Path | None, time_scale: int | None) -> None:
         outcome = verify.bring_up(network, chosen, say)
     seconds = time.monotonic() - began
     if not outcome.built and not outcome.changed:
-        click.echo(f"{network.name}: runs already, nothing to change")
+        click.echo(f"{network.name}: runs already, nothing to change; its rules were written again")
         return
     what = f"{_count(outcome.changed, 'object')}, " if outcome.built else f"{_count(outcome.changed, 'change')}, "
     vms, hosts = len(network.virtual_machines), len(network.internet)
@@ -545,8 +545,11 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]], empty: str 
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=colours.get(cell, "")) for cell in row))
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, soft_wrap=not sys.stdout.isatty(), highlight=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Labs that root tests make: small texts, run through the real command line, always removed."""
 
+import difflib
 import json
 import os
 import re
@@ -113,6 +114,12 @@ def world(lab: str) -> str:
             kept = [line.split(" [")[0] for line in said.splitlines() if not line.startswith("#")]
             lines += [line for line in kept if "tcp_metrics" not in line]
     return "\n".join(lines)
+
+
+def assert_same(before: str, after: str) -> None:
+    """Fail with the lines that differ."""
+    changed = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", n=0, lineterm=""))
+    assert not changed, "\n".join(changed)
 
 
 def machine() -> str:

@@ -117,7 +117,8 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
         agent = _AgentStart(folder)
         record = msgspec.structs.replace(record, agent=agent.process)
         folder.write(record)
-        netns.in_child(_make_all, made)
+        with netns.beside(_make_all, made):
+            _load_netfilter(made)
         progress("writing packet-filter tables")
         _write_tables(made, made.tables())
         _write_late_sysctls(made.lab, made.of(Sysctl))
@@ -172,6 +173,12 @@ def _make_all(made: Plan) -> None:
         links[route.place].add(route)
     for link in links.values():
         link.flush()
+
+
+def _load_netfilter(made: Plan) -> None:
+    """Load what writes the tables while the namespaces are being made."""
+    if made.tables():
+        from lab.kernel import netfilter  # noqa: F401, PLC0415
 
 
 def _write_tables(made: Plan, tables: Tables) -> None:

@@ -11,17 +11,25 @@ three patched into the bytes.
 """
 
 import ctypes
+import os
 import socket
 import struct
+import sys
+import sysconfig
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import iptc
 import msgspec
 
 from lab.errors import KernelError, MachineError
 from lab.kernel import netns
 from lab.plan import BUILTIN_CHAINS, DestinationNat, HashMark, Jump, Policy, Rule, SourceNat, Table, Verdict, Why
+
+# What python-iptables asks for when it is imported, and does as well without, costs 80 ms: distutils, which setuptools
+# answers for in a virtual environment; and its own C half, which ldconfig, gcc and ld are asked for in turn.
+sys.modules.setdefault("distutils", None)  # type: ignore[arg-type]
+os.environ.setdefault("IPTABLES_LIBDIR", sysconfig.get_path("purelib"))
+import iptc  # noqa: E402
 
 # Values that stand for what is patched, chosen to appear nowhere else in an entry.
 _MARK_COMMENT = "?" * 64

@@ -5,6 +5,7 @@ find the way back. Names are hard links of one empty file with a namespace mount
 where /run is on a disk, making a file costs far more than linking one.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -12,9 +13,10 @@ import pickle
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, Self, TypeVar
 
 from lab.errors import KernelError, LabError
 
@@ -65,8 +67,7 @@ def make(namespace: str) -> int:
         os.close(os.open(_SEED, os.O_CREAT | os.O_RDONLY, 0))
         os.link(_SEED, name)
     _call("mount", b"/proc/thread-self/ns/net", os.fsencode(name), b"none", _MS_BIND, None)
-    write_sysctl("net.ipv6.conf.all.disable_ipv6", 1)
-    write_sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+    write_sysctl("net.ipv6.conf.all.disable_ipv6", 1)  # the kernel writes conf.default, and lo's, with it
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -163,46 +164,73 @@ def own_files(hostname: str, folder: Path, files: dict[str, str]) -> None:
             _call("mount", os.fsencode(copy), os.fsencode(target), None, _MS_BIND, None)
 
 
+class _Child(Generic[_T]):
+    """A function that runs in a child process."""
+
+    def __init__(self, function: Callable[[], _T]) -> None:
+        reader, writer = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._pid = os.fork()
+        if self._pid == 0:
+            status = 1
+            try:
+                # Whoever kills us must not find half a lab still growing.
+                _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                os.close(reader)
+                try:
+                    outcome: tuple[bool, object] = (True, function())
+                except BaseException as error:  # noqa: BLE001 - handed to the parent, which raises it
+                    outcome = (False, error)
+                with os.fdopen(writer, "wb") as pipe:
+                    pipe.write(pickle.dumps(outcome))
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(writer)
+        self._pipe = os.fdopen(reader, "rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            # Whoever interrupts us will remove what was made: nothing may be made after that.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+        self._pipe.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+    def result(self) -> _T:
+        """Wait for the end; return what the function returned, or raise what it raised."""
+        data = self._pipe.read()
+        if not data:
+            raise LabError("a child process ended without a result; report this")
+        done, value = pickle.loads(data)  # noqa: S301 - written by our own child
+        if not done:
+            raise value
+        return value  # type: ignore[no-any-return]
+
+
 def in_child(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Run a function in a child process and return what it returns, or raise what it raises.
 
     The result is pickled. Whatever the child does to its namespaces ends with it.
     """
-    reader, writer = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            # Whoever kills us must not find half a lab still growing.
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            os.close(reader)
-            try:
-                outcome: tuple[bool, object] = (True, function(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - handed to the parent, which raises it
-                outcome = (False, error)
-            with os.fdopen(writer, "wb") as pipe:
-                pipe.write(pickle.dumps(outcome))
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writer)
-    try:
-        with os.fdopen(reader, "rb") as pipe:
-            data = pipe.read()
-    except BaseException:
-        # Whoever interrupts us will remove what was made: nothing may be made after that.
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        raise
-    _, status = os.waitpid(child, 0)
-    if not data:
-        raise LabError(f"a child process ended without a result (status {status}); report this")
-    done, value = pickle.loads(data)  # noqa: S301 - written by our own child
-    if not done:
-        raise value
-    return value  # type: ignore[no-any-return]
+    with _Child(partial(function, *args, **kwargs)) as child:
+        return child.result()
+
+
+@contextlib.contextmanager
+def beside(function: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> Iterator[None]:
+    """Run a function in a child process while the body of ``with`` runs here; both have ended after it.
+
+    What the body raises ends the child; what the child raises is raised at the end of the body.
+    """
+    with _Child(partial(function, *args, **kwargs)) as child:
+        yield
+        child.result()
 
 
 def run_in(namespace: str, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
