@@ -71,6 +71,11 @@ class Arrivals(_Observation, frozen=True, kw_only=True):
     seconds: float  # from the first packet sent to the last one seen
 
 
+#: How long to wait for an answer, and how long to listen to what must stay silent; within a lab an answer
+#: takes a millisecond.
+ANSWER_S, SILENCE_S = 3.0, 0.5
+
+
 class Ask(_Experiment, frozen=True, kw_only=True):
     """Connect ``count`` times to a real server, as a program in the node would, and read what it answers."""
 
@@ -79,7 +84,7 @@ class Ask(_Experiment, frozen=True, kw_only=True):
     port: int
     kind: Literal["http", "https", "tcp", "udp", "connect"]  # connect: say nothing, as to a server we do not know
     count: int = 1
-    timeout_s: float = 1.0
+    timeout_s: float = ANSWER_S
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 from lab.claims.claim import Stage, Trial
 from lab.claims.judging import arrived, judge_by, send
-from lab.experiment import Answers, Arrivals, Ask, Health
+from lab.experiment import ANSWER_S, SILENCE_S, Answers, Arrivals, Ask, Health
 from lab.flow import Destination
 from lab.model import Expectation, Network, Service
 
@@ -67,6 +67,7 @@ def _asks(network: Network, expectation: Expectation, *, only_outcome: bool) -> 
         port=expectation.to.port,
         kind=kind,  # type: ignore[arg-type]
         count=count,
+        timeout_s=SILENCE_S if expectation.outcome == "timeout" else ANSWER_S,
     )
 
 

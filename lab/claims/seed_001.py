@@ -18,7 +18,7 @@ from lab.claims.judging import (
     sources,
     wrong_source,
 )
-from lab.experiment import Ask, AuthLog, Health, Login, Members
+from lab.experiment import ANSWER_S, SILENCE_S, Ask, AuthLog, Health, Login, Members
 from lab.model import InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
 
 _SEED_001 = "seed 001 (2018-12-11)"
@@ -154,8 +154,8 @@ def _s1_7(network: Network) -> Iterator[Trial]:
     for lb, rule, vm in _unanswered_probes(network):
         if client is None or not healthy or rule.protocol != "tcp" or not _listens(network, vm.name, rule.backend_port):
             continue
-        ask = _ask_frontend(client, lb, rule, count=3)
-        control = _ask_frontend(client, *healthy[0], count=3)
+        ask = _ask_frontend(client, lb, rule, timeout_s=SILENCE_S)
+        control = _ask_frontend(client, *healthy[0])
 
         def check(
             observations: Sequence[Any],
@@ -183,9 +183,9 @@ def _listens(network: Network, vm: str, port: int) -> bool:
     return found is not None and any(s.port == port and s.protocol == "tcp" for s in found.services)
 
 
-def _ask_frontend(client: InternetHost, lb: LoadBalancer, rule: LoadBalancingRule, count: int) -> Ask:
-    address = str(lb.frontend(rule.frontend).address)
-    return Ask(client=client.name, address=address, port=rule.frontend_port, kind="connect", count=count)
+def _ask_frontend(client: InternetHost, lb: LoadBalancer, rule: LoadBalancingRule, timeout_s: float = ANSWER_S) -> Ask:
+    address, port = str(lb.frontend(rule.frontend).address), rule.frontend_port
+    return Ask(client=client.name, address=address, port=port, kind="connect", count=3, timeout_s=timeout_s)
 
 
 def _s1_8(network: Network) -> Iterator[Trial]:

@@ -112,7 +112,9 @@ class VirtualNetwork(_File):
     location: str = "China North"
     subscription: str = "default"
     address_space: Annotated[tuple[Prefix, ...], Field(min_length=1)]
-    subnets: dict[Name, Annotated[Subnet, BeforeValidator(_subnet)]] = Field(default_factory=dict)
+    subnets: dict[Name, Annotated[Subnet, BeforeValidator(_subnet, json_schema_input_type=str | Subnet)]] = Field(
+        default_factory=dict
+    )
     dns_servers: tuple[Address, ...] = ()
 
 
