@@ -160,7 +160,8 @@ class Agent:
         except TimeoutError:
             return f"{where}: no answer"
         except (OSError, h11.RemoteProtocolError) as error:
-            return f"{where}: {getattr(error, 'strerror', None) or error}"
+            number = getattr(error, "errno", None)
+            return f"{where}: {os.strerror(number).lower() if number else error}"
         else:
             return "success" if status == 200 else f"{where}{check.request_path}: status {status}"
         finally:

@@ -584,7 +584,7 @@ def _interruptible() -> Iterator[None]:
 def main() -> None:
     """Run the command line; every expected error is one message and an exit status."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="lab", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:

@@ -59,6 +59,8 @@ def _check(made: Plan) -> None:
                 unique.append(("address", item.place, item.address))
             case plan.Route():
                 unique.append(("route", item.place, item.destination))
+            case plan.Rule(target=plan.Jump(chain=chain)):
+                unique.append(("chain", item.place, item.table, chain))
             case plan.Server():
                 unique.append(("server", item.place, item.address, str(item.port), item.protocol))
             case _:

@@ -40,20 +40,28 @@ def violations(network: Network) -> Iterator[Problem]:
 
 def _names(network: Network) -> Iterator[Problem]:
     hosts = {h.name for h in network.internet}
-    reserved = {"internet"} | {f"{kind}.{n.name}" for kind in ("router", "lb", "gw") for n in network.virtual_networks}
+    lowered = {name.lower(): name for name in sorted(hosts)}
+    # lo is an interface of every namespace; Linux has all and default for its settings of interfaces.
+    reserved = {"internet", "lo", "all", "default"} | {
+        f"{kind}.{n.name}" for kind in ("router", "lb", "gw") for n in network.virtual_networks
+    }
     for vm in network.virtual_machines:
-        if vm.name in hosts:
+        # Names are compared as DNS does: without regard to case.
+        other = lowered.get(vm.name.lower())
+        if other is not None:
+            where = "internet" if other in hosts else "virtual_machines"
             yield Problem(
                 path=("virtual_machines", vm.name),
-                found=f'"{vm.name}" is also a host under internet',
-                must="a node's name must be unique in the lab",
+                found=f'"{other}" is also under {where}',
+                must="a node's name must be unique in the lab, whatever its case",
                 advice="rename one of the two",
             )
+        lowered.setdefault(vm.name.lower(), vm.name)
     for section, names in (("virtual_machines", [v.name for v in network.virtual_machines]), ("internet", hosts)):
         for name in sorted(set(names) & reserved):
             yield Problem(
                 path=(section, name),
-                found=f'"{name}" is the name of one of the lab\'s own namespaces',
+                found=f'"{name}" is a name that the lab or Linux uses for itself',
                 must="a node's name must be unique in the lab",
                 advice="rename it",
             )

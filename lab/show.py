@@ -44,6 +44,8 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     agent: bool
 
 
+#: What the platform's own address is for, in a why of outbound_snat; no name of a user's has a space.
+_DEFAULT = "default address of "
 _HOW = {"instance_public_ip": "instance-level public IP", "outbound_snat": "SNAT"}
 
 
@@ -130,7 +132,7 @@ def outbound(rules: list[Rule], address: str, chain: str = "POSTROUTING") -> tup
                 found[inner] = None
         elif isinstance(rule.target, SourceNat):
             how = _HOW.get(rule.why.rule, rule.why.rule)
-            how = f"default {how}" if rule.why.entity.startswith("default") else how
+            how = f"default {how}" if rule.why.entity.startswith(_DEFAULT) else how
             found[Outbound(rule.target.address, rule.target.ports or "unchanged", how)] = None
         # TCP is followed by its UDP twin, so only a new kind of answer ends the search.
         if found and chain == "POSTROUTING" and (rule.protocol in (None, "udp")):
@@ -150,5 +152,5 @@ def _public_addresses(plan: Plan) -> dict[str, str]:
     return {
         route.destination.removesuffix("/32"): route.why.entity
         for route in plan.of(Route)
-        if route.place == "internet" and route.via is not None and not route.why.entity.startswith("default")
+        if route.place == "internet" and route.via is not None and not route.why.entity.startswith(_DEFAULT)
     }

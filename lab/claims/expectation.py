@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lab.claims.claim import Stage, Trial
-from lab.claims.judging import arrived, judge_by, send
+from lab.claims.claim import Judge, Stage, Trial
+from lab.claims.judging import arrived, failed, judge_by, send
 from lab.experiment import ANSWER_S, SILENCE_S, Answers, Arrivals, Ask, Health
 from lab.flow import Destination
-from lab.model import Expectation, Network, Service
+from lab.model import PLATFORM_ADDRESS, PUBLIC_RESOLVER, Expectation, Network, Service
+from lab.verdict import Judgement
 
 #: A statistical claim may raise a false alarm in one run of this many.
 FALSE_ALARM = 1e-9
@@ -23,7 +24,7 @@ def trial(network: Network, number: int, expectation: Expectation) -> Trial:
     wanted = _wanted(expectation)
     host, sender = network.host(to.host), network.vm(expectation.sender)
     if sender is not None and host is not None and (expectation.source_ip or expectation.source_port):
-        opened = send(sender, host, to.protocol, _FLOWS, port=to.port)
+        opened = send(network, sender, host, to.protocol, _FLOWS, port=to.port)
         stages = (Stage((opened, *_asks(network, expectation, only_outcome=True))),)
     else:
         stages = (Stage((Health(), *_asks(network, expectation, only_outcome=False))),)
@@ -39,7 +40,24 @@ def trial(network: Network, number: int, expectation: Expectation) -> Trial:
                 contradictions.append(_unexpected_answers(expectation, observation))
         return "; ".join(observed), next((c for c in contradictions if c), "")
 
-    return Trial(claim, subject, wanted, stages, judge_by(check))
+    if expectation.outcome != "timeout":
+        return Trial(claim, subject, wanted, stages, judge_by(check))
+    # Silence alone proves nothing: the same node must be heard by the resolver it always has.
+    resolver = PLATFORM_ADDRESS if sender is not None else PUBLIC_RESOLVER
+    control = Ask(client=expectation.sender, address=str(resolver), port=53, kind="connect")
+    return Trial(claim, subject, wanted, (*stages, Stage((control,))), _controlled(judge_by(check)))
+
+
+def _controlled(judge: Judge) -> Judge:
+    """Make a judge believe what was seen only if the last conversation, the control, was answered."""
+
+    def judged(observations: Sequence[Any]) -> Judgement:
+        *seen, control = observations
+        if isinstance(control, Answers) and any(a.outcome != "answered" for a in control.answers):
+            return Judgement("INCONCLUSIVE", "no answer to the control", "the node does not reach its own resolver")
+        return failed((control,)) or judge(seen)
+
+    return judged
 
 
 def _wanted(expectation: Expectation) -> str:
@@ -129,6 +147,8 @@ def _unexpected_source(expectation: Expectation, arrivals: Arrivals) -> str:
         return f"left untranslated: {arrivals.strays[0]}"
     if not arrivals.seen[-1]:
         return "nothing arrived"
+    if len(arrivals.seen[-1]) < arrivals.sent:
+        return f"{arrivals.sent - len(arrivals.seen[-1])} of {arrivals.sent} flows did not arrive"
     for seen in arrivals.seen[-1]:
         if expectation.source_ip and seen.source != str(expectation.source_ip):
             return f"seen from {seen.source}"

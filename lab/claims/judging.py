@@ -12,8 +12,22 @@ from lab.verdict import Judgement
 _FLOWS = 16  # flows for a claim about every flow's source
 
 
-def send(vm: VirtualMachine, far: InternetHost, protocol: Protocol = "tcp", count: int = _FLOWS, **more: Any) -> Send:
-    """Ask for flows from a VM to an outside host, watched on the public wire and where they must arrive."""
+def send(
+    network: Network,
+    vm: VirtualMachine,
+    far: InternetHost,
+    protocol: Protocol = "tcp",
+    count: int = _FLOWS,
+    *,
+    beyond_ports: bool = False,
+    **more: Any,
+) -> Send:
+    """Ask for flows from a VM to an outside host, watched on the public wire and where they must arrive.
+
+    No more of them than the VM has SNAT ports by ``overrides``, unless they are to go ``beyond_ports``.
+    """
+    if not beyond_ports:
+        count = min(count, network.overrides.snat_ports_per_vm or count)
     watches = (Watch("public wire", vm.virtual_network), Watch("node", far.name))
     return Send(
         sender=vm.name,
@@ -82,7 +96,7 @@ def source_trial(claim: str, network: Network, vm: VirtualMachine, far: Internet
         (arrivals,) = observations
         return arrived(arrivals), wrong_source(network, way, arrivals)
 
-    return Trial(claim, vm.name, f"source {way}", (Stage((send(vm, far),)),), judge_by(check))
+    return Trial(claim, vm.name, f"source {way}", (Stage((send(network, vm, far),)),), judge_by(check))
 
 
 def refused(claim: str, text: str, what: str, words: str) -> Trial:
@@ -134,4 +148,4 @@ def pool_only(claim: str, network: Network) -> Iterator[Trial]:
             return arrived(observations[0]), contradiction
 
         expected = f"not {' or '.join(frontends)}, but as a standalone VM"
-        yield Trial(claim, vm.name, expected, (Stage(tuple(send(s, far) for s in senders)),), judge_by(check))
+        yield Trial(claim, vm.name, expected, (Stage(tuple(send(network, s, far) for s in senders)),), judge_by(check))

@@ -19,11 +19,11 @@ def _lab_1(network: Network) -> Iterator[Trial]:
             continue
         carried = ("icmp", "gre") if way.kind == "own" else ()
         sends = (
-            send(vm, far, "udp", 1),
-            send(vm, far, "udp", 1, form="large"),
-            send(vm, far, "icmp", 4),
-            send(vm, far, "gre", 4),
-            send(vm, far, "tcp", 4, form="middle"),
+            send(network, vm, far, "udp", 1),
+            send(network, vm, far, "udp", 1, form="large"),
+            send(network, vm, far, "icmp", 4),
+            send(network, vm, far, "gre", 4),
+            send(network, vm, far, "tcp", 4, form="middle"),
         )
 
         def check(

@@ -45,7 +45,7 @@ def _s1_1(network: Network) -> Iterator[Trial]:
 
     expected = "three VMs, three sources: its own address, the frontend, the platform's choice"
     names = ", ".join(vm.name for vm in vms)
-    yield Trial("S1-1", names, expected, (Stage(tuple(send(vm, far) for vm in vms)),), judge_by(check))
+    yield Trial("S1-1", names, expected, (Stage(tuple(send(network, vm, far) for vm in vms)),), judge_by(check))
 
 
 def _by_ssh(claim: str, network: Network, vm: VirtualMachine, way: WayOut) -> Iterator[Trial]:
@@ -138,7 +138,7 @@ def _s1_6(network: Network) -> Iterator[Trial]:
             return observed, _down(members, lb, rule, vm) or wrong_source(network, way, arrivals)
 
         expected = f"probe down, and source {way}"
-        yield Trial("S1-6", vm.name, expected, (Stage((Health(), send(vm, far))),), judge_by(check))
+        yield Trial("S1-6", vm.name, expected, (Stage((Health(), send(network, vm, far))),), judge_by(check))
 
 
 def _s1_7(network: Network) -> Iterator[Trial]:
@@ -201,7 +201,7 @@ def _s1_8(network: Network) -> Iterator[Trial]:
             continue
         without = _without_rules(network, vm.name)
         bound, free = way_out(network, vm), way_out(without, vm)
-        stages = tuple(Stage((send(vm, far),), state) for state in (None, without, None))
+        stages = tuple(Stage((send(network, vm, far),), state) for state in (None, without, None))
 
         def check(
             observations: Sequence[Any], bound: WayOut = bound, free: WayOut = free, without: Network = without

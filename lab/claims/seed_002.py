@@ -25,7 +25,7 @@ def _s2_1(network: Network) -> Iterator[Trial]:
         if way.kind == "own":
             continue  # every port of its own address reaches it, a stranger's packet too (seed 004)
         flow = Return(
-            send=send(vm, far, "udp", 1),
+            send=send(network, vm, far, "udp", 1),
             far=far.name,
             stranger=stranger.name,
             stranger_address=str(stranger.address),
@@ -57,7 +57,7 @@ def _s2_2(network: Network) -> Iterator[Trial]:
         return
     for vm in network.virtual_machines:
         way = way_out(network, vm)
-        sends = (send(vm, far, "tcp"), send(vm, far, "udp"))
+        sends = (send(network, vm, far, "tcp"), send(network, vm, far, "udp"))
 
         def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
             observed = "; ".join(f"{p}: {arrived(a)}" for p, a in zip(("tcp", "udp"), observations, strict=True))
@@ -103,10 +103,10 @@ def _s2_4(network: Network) -> Iterator[Trial]:
                 return observed, "the port tracked is not the port seen"
             if len(seen) < tracked.arrivals.sent:
                 return observed, "two flows to one destination share a port"
-            outside = [port for _, port in seen if port not in _EPHEMERAL]
+            outside = sorted(port for _, port in seen if port not in _EPHEMERAL)
             return observed, f"ports {outside} are not 1024-65535" if outside else ""
 
-        opened = send(vm, far, "udp", 4)  # a refused TCP flow would be forgotten at once
+        opened = send(network, vm, far, "udp", 4)  # a refused TCP flow would be forgotten at once
         expected = "a port of 1024-65535 for each flow, taken when its first packet is sent"
         stage = Stage((Track(send=opened, network=vm.virtual_network),))
         yield Trial("S2-4", vm.name, expected, (stage,), judge_by(check))
@@ -132,7 +132,7 @@ def _s2_11(network: Network) -> Iterator[Trial]:
             return observed, wrong
 
         # To one port of one host, so that a shared port would be ambiguous there.
-        sends = tuple(send(vm, far, "tcp", 64, port=9000) for vm in pair)
+        sends = tuple(send(network, vm, far, "tcp", 64, port=9000) for vm in pair)
         names = ", ".join(vm.name for vm in pair)
         yield Trial("S2-11", names, f"both from {way}, no port twice", (Stage(sends),), judge_by(check))
 
@@ -157,7 +157,7 @@ def _s2_12(network: Network) -> Iterator[Trial]:
 
         balanced = "behind a load balancer" if pooled(network, vm.name) else "without a load balancer"
         expected = f"source {way}, ports unchanged, ICMP too"
-        stage = Stage(tuple(send(vm, far, protocol) for protocol in _ALL_PROTOCOLS))
+        stage = Stage(tuple(send(network, vm, far, protocol) for protocol in _ALL_PROTOCOLS))
         yield Trial("S2-12", f"{vm.name} {balanced}", expected, (stage,), judge_by(check))
 
 
@@ -169,7 +169,10 @@ def _s2_13(network: Network) -> Iterator[Trial]:
     if far is None or not limited or not own:
         return
     count = 2 * limit
-    sends = (send(own[0], far, "udp", count), send(limited[0], far, "udp", count))
+    sends = (
+        send(network, own[0], far, "udp", count, beyond_ports=True),
+        send(network, limited[0], far, "udp", count, beyond_ports=True),
+    )
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
         free, shared = observations
@@ -206,7 +209,7 @@ def _s2_14(network: Network) -> Iterator[Trial]:
 
         lookup = Lookup(client=vm.name, name="myip.opendns.com", server=far.name)
         expected = f"the answer is {way}"
-        stage = Stage((send(vm, far, "udp", 1, port=53), lookup))
+        stage = Stage((send(network, vm, far, "udp", 1, port=53), lookup))
         yield Trial("S2-14", vm.name, expected, (stage,), judge_by(check))
 
 
@@ -220,7 +223,9 @@ def _s2_17(network: Network) -> Iterator[Trial]:
         def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
             return arrived(observations[0]), wrong_source(network, way, observations[0])
 
-        yield Trial("S2-17", vm.name, f"every flow from {way}", (Stage((send(vm, far, "tcp", 200),)),), judge_by(check))
+        yield Trial(
+            "S2-17", vm.name, f"every flow from {way}", (Stage((send(network, vm, far, "tcp", 200),)),), judge_by(check)
+        )
 
 
 CLAIMS: tuple[Claim, ...] = (

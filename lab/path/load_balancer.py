@@ -75,7 +75,8 @@ def _load_balancing_rule(
 ) -> Iterator[Item]:
     place = wiring.load_balancer(vnet)
     why = Why("load_balancer", f"{lb.name}/{rule.name}", _RULE)
-    chain = short(f"{lb.name}-{rule.name}", CHAIN_MAX)
+    # No name has a slash, so a-b/c and a/b-c stay apart, and both from the chains of other files.
+    chain = short(f"{lb.name}/{rule.name}", CHAIN_MAX)
     yield Rule(
         place=place,
         table="nat",

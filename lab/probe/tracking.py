@@ -3,6 +3,7 @@
 from typing import Any
 
 from lab import experiment as ex
+from lab.errors import LabError
 from lab.kernel import netns
 from lab.plan import namespace
 from lab.probe import packets
@@ -49,6 +50,8 @@ def _tuple(entry: Any, name: str) -> tuple[str, int, str, int]:
 def come_back(lab: str, what: ex.Return, numbers: Numbers) -> ex.Returned:
     """Let the far end of a flow, and then a stranger, send to the flow's translated port."""
     arrivals = packets.send(lab, what.send, numbers)
+    if not arrivals.control:
+        raise LabError("the control packet did not arrive")
     if not arrivals.seen[-1]:
         return ex.Returned(source="", source_port=0, answered=False, intruded=False)
     flow = arrivals.seen[-1][0]

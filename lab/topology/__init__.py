@@ -17,7 +17,7 @@ from lab.errors import TopologyError, UsageError, did_you_mean
 from lab.topology import shape
 from lab.topology.build import Builder
 from lab.topology.shape import schema
-from lab.topology.text import Positions, data_of
+from lab.topology.text import LOADER, Positions, check_depth, data_of
 
 __all__ = ["SUFFIX", "load", "parse", "read", "schema"]
 
@@ -40,15 +40,19 @@ def parse(
     """
     positions = Positions()
     try:
-        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        check_depth(text)
+        node = yaml.compose(text, Loader=LOADER)
         data = data_of(node, (), positions) if node is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        found = error.problem or error.context
-        raise TopologyError([f"{file}:{line}: found {found}; a topology is YAML; correct this line"]) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise TopologyError([f"{file}:1: found {reason}; a topology is YAML; see `lab check --help`"]) from None
+        found = ", ".join(part for part in (error.context, error.problem) if part)
+        raise TopologyError([f"{file}:{line}: {found}; a topology is YAML; correct this line"]) from None
+    except yaml.YAMLError as error:
+        line = text.encode()[: getattr(error, "position", 0)].count(b"\n") + 1
+        reason = str(error).splitlines()[0]
+        raise TopologyError([f"{file}:{line}: {reason}; a topology is YAML; correct this line"]) from None
+    except RecursionError:
+        raise TopologyError([f"{file}:1: an alias that holds itself; a topology is YAML; remove it"]) from None
     if not isinstance(data, dict):
         found = "an empty file" if data is None else shape.shown(data)
         advice = 'begin with "name: NAME"; the bundled topologies are examples'
@@ -63,7 +67,8 @@ def parse(
         shape.Topology.model_validate({"name": "unnamed", **data}), frozenset(cut), time_scale, kept or {}
     )
     network = builder.network()
-    problems += [(positions.line(p.path), p) for p in (*builder.problems, *invariants.violations(network))]
+    violations = () if builder.exhausted else invariants.violations(network)
+    problems += [(positions.line(p.path), p) for p in (*builder.problems, *violations)]
     if problems:
         ordered = sorted(problems, key=lambda item: item[0])
         raise TopologyError(f"{file}:{line}: {problem}" for line, problem in ordered)

@@ -20,6 +20,7 @@ class Builder:
     ) -> None:
         self.raw = raw
         self.kept = kept
+        self.exhausted = False  # more public addresses are wanted than there are
         self.cut = cut
         self.time_scale = time_scale
         self.problems: list[Problem] = []
@@ -80,9 +81,25 @@ class Builder:
         if had is None or had in self.taken:
             # Not what another part of the network had, if there is enough.
             free = [a for a in model.documentation_addresses(descending=descending) if a not in self.taken]
+            if not free:
+                return self._exhausted(path)
             had = next((a for a in free if a not in self.kept.values()), free[0])
         self.taken.add(had)
         return had
+
+    def _exhausted(self, path: str) -> IPv4Address:
+        if not self.exhausted:
+            self.exhausted = True
+            count = len(list(model.documentation_addresses()))
+            self.problems.append(
+                Problem(
+                    path=tuple(path.split(".")),
+                    found="no public address left",
+                    must=f"the lab has {count} of its own (RFC 5737)",
+                    advice="give it one: an address of your choice",
+                )
+            )
+        return model.PUBLIC_RESOLVER
 
     def _instance_public_ips(self) -> dict[str, model.InstancePublicIp]:
         found = {}
@@ -107,7 +124,9 @@ class Builder:
         without = [name for name in sorted(wanted, key=model.natural) if name not in given]
         for name in without:
             had = self.kept.get(f"virtual_machines.{name}.private_ip_address")
-            if had is not None and had not in taken and had in subnet.address_prefix:
+            low = int(subnet.address_prefix.network_address) + model.RESERVED_AT_START
+            high = int(subnet.address_prefix.broadcast_address)
+            if had is not None and had not in taken and low <= int(had) < high:
                 given[name] = had
                 taken.add(had)
         free = (address for address in subnet.usable() if address not in taken)

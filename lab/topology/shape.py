@@ -6,7 +6,7 @@ What does not fit is reported and cut out, so that the rest of the file can stil
 import re
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -30,7 +30,9 @@ NOT_PLAYED = {
 
 def _from_text(parse: Callable[[str], Any]) -> BeforeValidator:
     def convert(value: object) -> object:
-        return parse(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else value
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return parse(str(value))
+        raise ValueError("it must be text; correct it")
 
     return BeforeValidator(convert)
 
@@ -193,7 +195,7 @@ class Expectation(_File):
     sender: Annotated[str, Field(alias="from")]
     to: Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(Destination.parse)]
     source_ip: Address | None = None
-    source_port: Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(PortRange.parse)] = None
+    source_port: Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(PortRange.parse)] | None = None
     answered_by: tuple[str, ...] = ()
     outcome: Literal["answered", "refused", "timeout"] | None = None
     claim: str | None = None
@@ -235,9 +237,12 @@ def problems_of(data: dict[str, Any]) -> Iterator[tuple[Position, Problem]]:
         try:
             Topology.model_validate(data)
         except ValidationError as error:
-            for item in error.errors(include_url=False):
+            items = error.errors(include_url=False)
+            for item in items:
                 path = _file_path(data, item["loc"])
-                if message:
+                # A list whose every part is wrong is also too short; its parts have said so.
+                parts_wrong = any(other["loc"][: len(item["loc"])] == item["loc"] for other in items if other != item)
+                if message and not (item["type"] == "too_short" and parts_wrong):
                     yield path, _shape_problem(path, item)
                 _cut(data, path[:-1] if item["type"] == "missing" else path)
             _drop_cut(data)
@@ -251,6 +256,8 @@ def _file_path(data: object, loc: tuple[int | str, ...]) -> Position:
     here: object = data
     for part in loc:
         if isinstance(here, dict) and part not in here and part not in _all_keys():
+            continue
+        if isinstance(here, list) and not isinstance(part, int):
             continue
         if not isinstance(here, dict | list):
             break
@@ -296,6 +303,19 @@ def _drop_cut(here: Any) -> None:
             _drop_cut(child)
 
 
+#: What must hold, by the kind of pydantic's error.
+_MUST = {
+    "int_type": "it must be a whole number",
+    "string_type": "it must be text",
+    "tuple_type": "it must be a list",
+    "dict_type": "it must be a mapping",
+    "model_type": "it must be a mapping",
+    "too_short": "it must not be empty",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than_equal": "it must be at most {le}",
+}
+
+
 def _shape_problem(path: Position, item: Any) -> Problem:
     kind, found = item["type"], item["input"]
     if kind == "extra_forbidden":
@@ -305,16 +325,17 @@ def _shape_problem(path: Position, item: Any) -> Problem:
     value = shown(found)
     context = item.get("ctx", {})
     if kind == "value_error":
-        return Problem(path=path, found=value, must=str(context["error"]), advice="correct it")
+        must, _, advice = str(context["error"]).partition("; ")
+        return Problem(path=path, found=value, must=must, advice=advice or "correct it")
     if kind == "literal_error":
         must = f"it must be {context['expected']}"
         known = re.findall(r"'([^']*)'", context["expected"])
         close = did_you_mean(str(found), known)
         return Problem(path=path, found=value, must=must, advice=close if "mean" in close else "use one of them")
     if kind == "string_pattern_mismatch":
-        return Problem(path=path, found=value, must=_pattern_text(context["pattern"]), advice="rename it")
-    must = item["msg"].replace("Input should be", "it must be").replace("Tuple", "the list")
-    return Problem(path=path, found=value, must=must[:1].lower() + must[1:], advice="correct it")
+        return Problem(path=path, found=value, must=_pattern_text(context["pattern"]), advice="correct it")
+    must = _MUST[kind].format(**context) if kind in _MUST else str(item["msg"])
+    return Problem(path=path, found=value, must=must, advice="correct it")
 
 
 def _pattern_text(pattern: str) -> str:
@@ -335,6 +356,8 @@ def shown(value: object) -> str:
         return "a list"
     if value is None:
         return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
     text = str(value)
     return f'"{text[:60]}…"' if len(text) > 60 else f'"{text}"' if isinstance(value, str) else text
 
@@ -359,10 +382,14 @@ def _unknown_key(path: Position) -> Problem:
 def _siblings(path: Position) -> Iterable[str]:
     """Return the keys that may stand where an unknown one was found."""
     cls: Any = Topology
+    named = False  # the next part is a name of the user's, or a place in a list
     for part in path[:-1]:
-        if isinstance(cls, type) and issubclass(cls, _File):
+        if named:
+            named = False
+        elif isinstance(cls, type) and issubclass(cls, _File):
             field = next((f for n, f in cls.model_fields.items() if part in (n, f.alias)), None)
             cls = _element(field.annotation) if field else None
+            named = field is not None and get_origin(field.annotation) in (dict, tuple)
     if isinstance(cls, type) and issubclass(cls, _File):
         return [f.alias or n for n, f in cls.model_fields.items()]
     return _all_keys()

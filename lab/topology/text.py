@@ -1,6 +1,7 @@
 """YAML text becomes plain data and a table of positions: the line of every key and value."""
 
 import re
+from typing import Any
 
 import yaml
 
@@ -8,6 +9,10 @@ from lab.errors import Problem
 
 #: More values than this, aliases included, are an attack and no topology.
 MAX_NODES = 400_000
+#: A topology is at most eight deep. PyYAML's C half recurses without a limit, and ends the process.
+MAX_DEPTH = 64
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Position = tuple[str, ...]
 
@@ -42,6 +47,24 @@ def _scalar(node: yaml.ScalarNode) -> object:
     if re.fullmatch(r"[+-]?\d+\.\d+", text):
         return float(text)
     return text
+
+
+def check_depth(text: str) -> None:
+    """Refuse a text that is nested too deeply to be composed.
+
+    Raises:
+        yaml.YAMLError: it is, or it is no YAML.
+
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels", problem_mark=mark)
 
 
 def data_of(node: yaml.Node, path: Position, positions: Positions) -> object:

@@ -30,7 +30,7 @@ SABOTAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "S1-7": (
         "source-ip",
         EDGE,
-        ("-t", "nat", "-A", "lb-unhealthy-web", "-p", "tcp", "-j", "DNAT", "--to-destination", "@unhealthy:80"),
+        ("-t", "nat", "-A", "lb-unhealthy/web", "-p", "tcp", "-j", "DNAT", "--to-destination", "@unhealthy:80"),
     ),
     # In the internet, whose tables a change of the lab does not touch: every source looks alike from there on.
     "S1-8": (

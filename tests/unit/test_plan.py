@@ -1,0 +1,173 @@
+"""lab/plan.py: names, order, text, difference and JSON of plans."""
+
+import msgspec
+import pytest
+
+from lab import plan
+from lab.plan import (
+    Address,
+    DestinationNat,
+    HashMark,
+    HealthCheck,
+    Item,
+    Jump,
+    Place,
+    Plan,
+    Policy,
+    Record,
+    Resolver,
+    Route,
+    Rule,
+    Server,
+    SourceNat,
+    Sysctl,
+    Verdict,
+    Why,
+    Wire,
+    difference,
+)
+
+_WHY = Why("rule", "entity", "source")
+
+
+def rule(number: int, *, place: str = "lb", chain: str = "POSTROUTING") -> Rule:
+    return Rule(place=place, why=_WHY, table="nat", chain=chain, source=f"10.0.0.{number}/32", target=Verdict("ACCEPT"))
+
+
+def made(*items: Item) -> Plan:
+    return plan.make("a", items)
+
+
+CHECK = HealthCheck(
+    place="lb", why=_WHY, load_balancer="lb1", probe="alive", node="web", protocol="Http", source="168.63.129.16",
+    address="10.0.0.4", port=80, request_path="/ok", interval_s=2.5, number_of_probes=2,
+)  # fmt: skip
+
+#: One item of each kind, in the order of `plan.KINDS`, with its text.
+ITEMS: list[tuple[Item, str]] = [
+    (Place(place="lb", why=_WHY, role="load balancer"), "namespace (load balancer)"),
+    (Sysctl(place="lb", why=_WHY, key="net.ipv4.ip_forward", value=1), "sysctl net.ipv4.ip_forward = 1"),
+    (Wire(place="lb", why=_WHY, interface="vm", peer_place="vm", peer_interface="eth0"), "wire vm --- eth0 in vm"),
+    (Address(place="lb", why=_WHY, interface="lo", address="10.0.0.1"), "address 10.0.0.1/32 on lo"),
+    (Route(place="lb", why=_WHY, destination="0.0.0.0/0", interface="eth0", via="10.0.0.1"),
+     "route 0.0.0.0/0 via 10.0.0.1 dev eth0"),
+    (Policy(place="lb", why=_WHY, table="filter", chain="FORWARD", verdict="DROP"), "-t filter -P FORWARD DROP"),
+    (rule(1), "-t nat -A POSTROUTING -s 10.0.0.1/32 -j ACCEPT"),
+    (Server(place="lb", why=_WHY, node="web", kind="http", address="10.0.0.4", port=80, protocol="tcp"),
+     "http server as web on 10.0.0.4:80/tcp"),
+    (Record(place="lb", why=_WHY, name="web", address="10.0.0.4"), "name web A 10.0.0.4"),
+    (Resolver(place="lb", why=_WHY, servers=("10.0.0.1", "10.0.0.2")), "resolv.conf 10.0.0.1 10.0.0.2"),
+    (CHECK, "probe lb1/alive/web: Http 10.0.0.4:80/ok every 2.5 s, down after 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("item", "text"), ITEMS, ids=[type(item).__name__ for item, _ in ITEMS])
+def test_an_item_is_said_in_the_kernels_words(item: Item, text: str) -> None:
+    assert str(item) == text
+
+
+def test_every_kind_of_item_is_made_in_an_order_and_tried_here() -> None:
+    assert [type(item) for item, _ in ITEMS] == list(plan.KINDS)
+
+
+def test_a_route_may_lead_nowhere_or_straight_out() -> None:
+    assert str(Route(place="x", why=_WHY, destination="1.2.3.4/32")) == "route 1.2.3.4/32 blackhole"
+    assert str(Route(place="x", why=_WHY, destination="1.2.3.4/32", interface="a")) == "route 1.2.3.4/32 dev a"
+
+
+def test_a_rule_is_said_as_iptables_would_have_it() -> None:
+    full = Rule(
+        place="lb", why=_WHY, table="nat", chain="c", source="1.1.1.1/32", destination="2.2.2.2/32", protocol="tcp",
+        in_interface="i", out_interface="o", destination_port=80, ctstate="NEW", mark=2, target=Jump("d"),
+    )  # fmt: skip
+    wanted = "-t nat -A c -s 1.1.1.1/32 -d 2.2.2.2/32 -i i -o o -p tcp --dport 80 --ctstate NEW --mark 2 -j d"
+    assert str(full) == wanted
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        (SourceNat("1.1.1.1", "1024-2047"), "-j SNAT --to-source 1.1.1.1:1024-2047"),
+        (SourceNat("1.1.1.1"), "-j SNAT --to-source 1.1.1.1"),
+        (DestinationNat("1.1.1.1", 80), "-j DNAT --to-destination 1.1.1.1:80"),
+        (DestinationNat("1.1.1.1"), "-j DNAT --to-destination 1.1.1.1"),
+        (HashMark("src", 3, 7), "-j HMARK --hmark-tuple src --hmark-mod 3 --hmark-rnd 7"),
+        (Verdict("DROP"), "-j DROP"),
+    ],
+)
+def test_a_target_is_said_as_iptables_would_have_it(target: plan.Target, text: str) -> None:
+    assert str(target) == text
+
+
+def test_a_why_leads_back_to_a_file_and_fits_a_comment() -> None:
+    assert str(_WHY) == "rule: entity (source)"
+    assert str(Why("rule", "entity")) == "rule: entity"
+    assert len(str(Why("rule", "e" * 300))) == plan.COMMENT_MAX
+
+
+def test_names_that_are_too_long_for_the_kernel_are_cut_and_stay_apart() -> None:
+    assert plan.interface_to("router.vnet1") == "router.vnet1"
+    first, second = plan.interface_to("a-very-long-name-1"), plan.interface_to("a-very-long-name-2")
+    assert first != second
+    assert len(first) == len(second) == plan.IFNAMSIZ
+    assert plan.interface_to("a" * plan.IFNAMSIZ) == "a" * plan.IFNAMSIZ
+
+
+def test_a_namespace_is_named_after_its_lab_and_place() -> None:
+    assert plan.namespace("shop", "lb.vnet1") == "lab.shop.lb.vnet1"
+
+
+def test_a_plan_is_in_the_order_of_kinds_whatever_the_order_of_its_items() -> None:
+    items = [item for item, _ in ITEMS]
+    assert made(*reversed(items)).items == tuple(items)
+
+
+def test_rules_of_one_chain_keep_their_order() -> None:
+    assert made(rule(3), rule(1), rule(2)).items == (rule(3), rule(1), rule(2))
+
+
+def test_a_plan_is_printed_by_place_with_the_why_of_every_item() -> None:
+    text = made(*(item for item, _ in ITEMS[:2]), Place(place="a", why=_WHY, role="vm")).text()
+    wanted = ["a", f"  {'namespace (vm)':<74}  # rule: entity (source)", "lb"]
+    wanted += [f"  {text:<74}  # rule: entity (source)" for _, text in ITEMS[:2]]
+    assert text.splitlines() == wanted
+
+
+def test_a_plan_knows_its_places_and_the_tables_of_each() -> None:
+    both = made(*(item for item, _ in ITEMS))
+    assert both.places() == ("lb",)
+    assert both.tables() == {("lb", "filter"): (ITEMS[5][0],), ("lb", "nat"): (ITEMS[6][0],)}
+
+
+def test_equal_plans_have_no_difference() -> None:
+    items = [item for item, _ in ITEMS]
+    change = difference(made(*items), made(*reversed(items)))
+    assert not change
+    assert change.text() == ""
+
+
+def test_a_difference_is_what_is_gone_and_what_is_new() -> None:
+    change = difference(made(rule(1), rule(2)), made(rule(1), rule(3)))
+    assert (change.gone, change.new) == ((rule(2),), (rule(3),))
+    assert change.text() == f"- lb: {rule(2)}  # {_WHY}\n+ lb: {rule(3)}  # {_WHY}\n"
+
+
+def test_a_change_of_order_alone_is_a_change_of_the_whole_table() -> None:
+    other = rule(9, place="other")
+    change = difference(made(rule(1), rule(2), other), made(rule(2), rule(1), other))
+    assert (change.gone, change.new) == ((rule(1), rule(2)), (rule(2), rule(1)))
+
+
+def test_the_order_of_rules_of_different_chains_does_not_count() -> None:
+    first, second = rule(1, chain="a"), rule(1, chain="b")
+    assert not difference(made(first, second), made(second, first))
+
+
+@pytest.mark.parametrize(("item", "_text"), ITEMS, ids=[type(item).__name__ for item, _ in ITEMS])
+def test_every_kind_of_item_survives_being_written_down(item: Item, _text: str) -> None:
+    assert plan.decode(plan.encode(made(item))) == made(item)
+
+
+def test_what_is_no_plan_is_refused() -> None:
+    with pytest.raises(msgspec.DecodeError):
+        plan.decode(b'{"lab": "a"}')

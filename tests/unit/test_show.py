@@ -1,0 +1,143 @@
+"""lab/show.py: what a running lab looks like, read from a record that is written here by hand."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lab import plan, show
+from lab.compile import compile as compile_network
+from lab.errors import UsageError
+from lab.kernel import record
+from lab.kernel.record import Folder, MemberHealth, Record
+from lab.model import Network
+from lab.plan import Rule
+from lab.show import Outbound
+from tests import worlds
+
+
+def rules_of(network: Network) -> list[Rule]:
+    return [rule for rule in compile_network(network).of(Rule) if rule.table == "nat"]
+
+
+def seen(network: Network, vm: str) -> list[tuple[str, str, str]]:
+    found = network.vm(vm)
+    assert found is not None
+    return [(o.address, o.ports, o.how) for o in show.outbound(rules_of(network), str(found.private_ip_address))]
+
+
+def test_the_first_translation_that_matches_is_the_one_a_vm_is_seen_with() -> None:
+    network = worlds.three_ways_out()
+    default = str(network.virtual_networks[0].default_outbound_address)
+    assert {vm.name: seen(network, vm.name) for vm in network.virtual_machines} == {
+        "own": [("104.43.142.188", "unchanged", "instance-level public IP")],
+        "web": [("40.1.1.1", "1024-2047", "SNAT")],
+        "web2": [("40.1.1.1", "2048-3071", "SNAT")],
+        "alone": [(default, "1024-65535", "default SNAT")],
+    }
+
+
+def test_a_vm_linked_to_several_frontends_is_seen_with_any_of_them() -> None:
+    assert seen(worlds.several_frontends(), "many") == [(f"40.1.1.{n}", "1024-2047", "SNAT") for n in (1, 2, 3)]
+
+
+def test_translations_are_found_through_the_chains_of_large_pools() -> None:
+    network = worlds.load_balanced(17)
+    assert [seen(network, f"web{n}") for n in (1, 17)] == [
+        [("40.1.1.1", "1024-2047", "SNAT")],
+        [("40.1.1.1", "17408-18431", "SNAT")],
+    ]
+
+
+def test_an_address_that_no_rule_names_is_seen_with_nothing() -> None:
+    assert show.outbound(rules_of(worlds.one_vm()), "10.9.9.9") == ()
+
+
+def test_names_that_begin_with_default_are_no_default() -> None:
+    """The platform's address is told by what it is for, not by how a user's name begins."""
+    network = worlds.network(
+        "virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}\n"
+        "virtual_machines: {default-vm: {subnet: v/s}}\n"
+        "load_balancers:\n  default:\n    frontend_ip_configurations: {f: 40.1.1.1}\n"
+        "    inbound_nat_rules: {r: {frontend: f, virtual_machine: default-vm, frontend_port: 1, backend_port: 22}}\n"
+    )
+    assert seen(network, "default-vm") == [("40.1.1.1", "1024-2047", "SNAT")]
+    assert show._public_addresses(compile_network(network)) == {"40.1.1.1": "default/f"}
+
+
+# --- a lab that was written down --------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(record, "RUN", tmp_path)
+    return tmp_path
+
+
+def written(network: Network, state: record.State = "running", **health: bool) -> None:
+    """Leave what `up` leaves, without its namespaces."""
+    folder = Folder(network.name)
+    folder.make()
+    folder.write(
+        Record(
+            lab=network.name, state=state, file="w.lab.yaml", profile="seeds", time_scale=1, created=1.0, namespaces=()
+        )
+    )
+    record.replace(folder.plan_file, plan.encode(compile_network(network)))
+    members = {
+        f"lb1/alive/{vm}": MemberHealth(up=up, judged=True, applied=True, since=2.0, reason="r")
+        for vm, up in health.items()
+    }
+    record.replace(folder.health_file, msgspec.json.encode(members))
+
+
+@pytest.mark.usefixtures("run")
+def test_no_lab_is_up_where_nothing_was_written() -> None:
+    assert show.labs() == []
+
+
+@pytest.mark.usefixtures("run")
+def test_a_lab_that_is_not_there_is_named_with_the_nearest() -> None:
+    written(worlds.one_vm())
+    with pytest.raises(UsageError) as caught:
+        show.describe("wold")
+    wanted = 'no lab "wold"; a lab must be up first; did you mean "world"?; see `lab list`'
+    assert str(caught.value) == wanted
+
+
+@pytest.mark.usefixtures("run")
+def test_a_lab_is_its_vms_and_hosts_with_their_addresses_services_and_health() -> None:
+    network = worlds.three_ways_out()
+    written(network, web=True, web2=False)
+    lab = show.describe("world")
+    assert [(n.name, n.role, n.address) for n in lab.nodes] == [
+        ("alone", "vm", "10.1.0.4"), ("client", "host", "198.51.100.30"), ("far", "host", "198.51.100.20"),
+        ("own", "vm", "10.1.0.5"), ("resolver", "host", "208.67.222.222"), ("web", "vm", "10.1.0.6"),
+        ("web2", "vm", "10.1.0.7"),
+    ]  # fmt: skip
+    nodes = {node.name: node for node in lab.nodes}
+    assert nodes["far"].services == ("http:80/tcp", "ssh:22/tcp")
+    assert nodes["far"].outbound == ()
+    assert nodes["web"].outbound == (Outbound("40.1.1.1", "1024-2047", "SNAT"),)
+    assert [list(nodes[n].health) for n in ("web", "web2", "own")] == [["lb1/alive/web"], ["lb1/alive/web2"], []]
+    assert (nodes["web"].health["lb1/alive/web"].up, nodes["web2"].health["lb1/alive/web2"].up) == (True, False)
+
+
+@pytest.mark.usefixtures("run")
+def test_the_users_public_addresses_are_counted_and_the_platforms_choice_is_not() -> None:
+    """Seed 002, standalone VM."""
+    written(worlds.three_ways_out())
+    assert show.describe("world").public_addresses == {"104.43.142.188": "own", "40.1.1.1": "lb1/public"}
+
+
+@pytest.mark.parametrize("state", ["building", "changing", "removing"])
+@pytest.mark.usefixtures("run")
+def test_a_lab_that_a_command_left_half_way_says_so(state: record.State) -> None:
+    written(worlds.one_vm(), state)
+    assert show.describe("world").state == f"interrupted while {state}; `lab up` or `lab down` heals it"
+
+
+@pytest.mark.usefixtures("run")
+def test_a_lab_whose_agent_is_gone_says_so() -> None:
+    written(worlds.one_vm())
+    assert show.describe("world").state == "servers and probes are not running; `lab up` heals it"

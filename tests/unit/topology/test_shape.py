@@ -1,0 +1,99 @@
+"""lab/topology/shape.py: short forms, defaults, cutting, and the JSON schema. Messages: test_errors_text*.py."""
+
+from typing import Any
+
+from lab.topology import shape
+from lab.topology.shape import Topology, problems_of
+
+_VNET = {"address_space": ["10.1.0.0/16"], "subnets": {"s": "10.1.0.0/24"}}
+
+
+def test_a_subnet_may_be_its_prefix_alone() -> None:
+    long = {**_VNET, "subnets": {"s": {"address_prefix": "10.1.0.0/24"}}}
+    short, written = (Topology.model_validate({"name": "a", "virtual_networks": {"v": v}}) for v in (_VNET, long))
+    assert short == written
+
+
+def test_the_defaults_are_azures() -> None:
+    rule = {"frontend": "f", "backend_pool": "p", "frontend_port": 80, "backend_port": 80}
+    lb = {"frontend_ip_configurations": {"f": None}, "probes": {"p": {"port": 80}}, "load_balancing_rules": {"r": rule}}
+    read = Topology.model_validate({"name": "a", "load_balancers": {"lb": lb}}).load_balancers["lb"]
+    probe, web = read.probes["p"], read.load_balancing_rules["r"]
+    assert (read.sku, web.protocol, web.load_distribution, web.idle_timeout_in_minutes) == (
+        "Basic",
+        "Tcp",
+        "Default",
+        4,
+    )
+    assert (probe.protocol, probe.interval_in_seconds, probe.number_of_probes, probe.request_path) == (
+        "Tcp",
+        15,
+        2,
+        "/",
+    )
+
+
+def test_what_fits_has_no_problem_and_is_not_cut() -> None:
+    data: dict[str, Any] = {"name": "a", "virtual_networks": {"v": _VNET}}
+    assert list(problems_of(data)) == []
+    assert data == {"name": "a", "virtual_networks": {"v": _VNET}}
+
+
+def test_what_does_not_fit_is_cut_out_so_that_the_rest_can_be_checked() -> None:
+    data: dict[str, Any] = {
+        "name": "a",
+        "colour": "red",
+        "internet": {"good": {"address": "198.51.100.1"}, "bad": {"address": "here"}},
+    }
+    assert [path for path, _ in problems_of(data)] == [("internet", "bad", "address"), ("colour",)]
+    assert data == {"name": "a", "internet": {"good": {"address": "198.51.100.1"}}}
+
+
+def test_a_part_that_lost_a_required_value_goes_without_a_second_problem() -> None:
+    data: dict[str, Any] = {"name": "a", "expect": [{"from": "vm", "to": "nowhere"}, {"from": "vm", "to": "vm:80"}]}
+    assert [path for path, _ in problems_of(data)] == [("expect", "0", "to")]
+    assert data["expect"] == [{"from": "vm", "to": "vm:80"}]
+
+
+def test_parts_of_one_list_are_cut_by_the_places_they_had() -> None:
+    services = ["http", "http:80", "smtp:25", "tcp:81"]
+    data: dict[str, Any] = {"name": "a", "internet": {"h": {"address": "198.51.100.1", "services": services}}}
+    assert [path[-1] for path, _ in problems_of(data)] == ["0", "2"]
+    assert data["internet"]["h"]["services"] == ["http:80", "tcp:81"]
+
+
+def test_a_value_is_shown_as_the_file_has_it() -> None:
+    values = ({}, [], None, True, 5, "x", "y" * 61)
+    wanted = ["a mapping", "a list", "nothing", "true", "5", '"x"', '"' + "y" * 60 + '…"']
+    assert [shape.shown(value) for value in values] == wanted
+
+
+def test_the_words_that_are_not_played_are_no_keys_of_the_shape() -> None:
+    """A word that is played one day must leave this list."""
+    keys = {field.alias or name for cls in shape._models() for name, field in cls.model_fields.items()}
+    assert set(shape.NOT_PLAYED) & keys == set()
+
+
+def test_the_schema_is_draft_07_and_refuses_what_the_reader_refuses() -> None:
+    made = shape.schema()
+    assert made["$schema"] == "http://json-schema.org/draft-07/schema#"
+    assert made["required"] == ["name"]
+    assert made["additionalProperties"] is False
+    assert set(made["properties"]) == {field.alias or name for name, field in Topology.model_fields.items()}
+
+
+def test_the_schema_leaves_keys_alone_that_begin_with_x() -> None:
+    made = shape.schema()
+    assert all(d["patternProperties"] == {"^x-": {}} for d in (made, *made["definitions"].values()))
+
+
+def test_every_reference_of_the_schema_leads_to_a_definition() -> None:
+    made = shape.schema()
+
+    def references(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            own = {value["$ref"]} if "$ref" in value else set()
+            return own.union(*map(references, value.values()))
+        return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+    assert references(made) == {f"#/definitions/{name}" for name in made["definitions"]}

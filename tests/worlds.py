@@ -1,0 +1,158 @@
+"""Small named networks. Each is a function; what its docstring does not say is not in it."""
+
+from lab.model import Network
+from lab.topology import parse
+
+_OUTSIDE = """
+internet:
+  far: {address: 198.51.100.20, services: [http:80, udp:9000]}
+  client: {address: 198.51.100.30}
+"""
+_VNET = """
+virtual_networks:
+  vnet1: {address_space: [10.1.0.0/16], subnets: {front: 10.1.0.0/24, back: 10.1.1.0/24}}
+"""
+
+
+def network(text: str, name: str = "world") -> Network:
+    """Return the network of a YAML text without its name."""
+    return parse(f"name: {name}\n{text}", "world.lab.yaml")
+
+
+def one_vm() -> Network:
+    """One VM, which stands alone."""
+    return network(_OUTSIDE + _VNET + "virtual_machines: {vm: {subnet: vnet1/front, services: [http:80]}}")
+
+
+def one_vm_with_public_ip() -> Network:
+    """One VM with an address of its own and a DNS label."""
+    own = "{name: ip, address: 104.43.142.188, domain_name_label: shop}"
+    vm = f"{{subnet: vnet1/front, services: [http:80], instance_public_ip: {own}}}"
+    return network(f"{_OUTSIDE}{_VNET}virtual_machines: {{vm: {vm}}}")
+
+
+def pool_without_rule() -> Network:
+    """A VM in a backend pool that no rule names, and one that stands alone."""
+    return network(
+        f"""{_OUTSIDE}{_VNET}
+virtual_machines: {{pooled: {{subnet: vnet1/front}}, alone: {{subnet: vnet1/front}}}}
+load_balancers:
+  lb1: {{frontend_ip_configurations: {{public: 40.1.1.1}}, backend_address_pools: {{pool: [pooled]}}}}
+"""
+    )
+
+
+def nat_rule_only(sku: str = "Basic") -> Network:
+    """A VM bound to a frontend by an inbound NAT rule, 50001 to 22, and by nothing else."""
+    return network(
+        f"""{_OUTSIDE}{_VNET}
+virtual_machines: {{vm: {{subnet: vnet1/front, services: [ssh:22]}}}}
+load_balancers:
+  lb1:
+    sku: {sku}
+    frontend_ip_configurations: {{public: 40.1.1.1}}
+    inbound_nat_rules: {{ssh: {{frontend: public, virtual_machine: vm, frontend_port: 50001, backend_port: 22}}}}
+"""
+    )
+
+
+def load_balanced(
+    count: int,
+    *,
+    probe_port: int = 80,
+    distribution: str = "Default",
+    time_scale: int = 1,
+    snat_ports: int | None = None,
+) -> Network:
+    """VMs web1, web2, … behind port 80 of one frontend; they listen on 80."""
+    names = [f"web{number}" for number in range(1, count + 1)]
+    machines = "".join(f"  {name}: {{subnet: v/s, services: [http:80]}}\n" for name in names)
+    overrides = f"time_scale: {time_scale}" + (f", snat_ports_per_vm: {snat_ports}" if snat_ports else "")
+    return network(
+        f"""{_OUTSIDE}
+virtual_networks: {{v: {{address_space: [10.1.0.0/16], subnets: {{s: 10.1.0.0/16}}}}}}
+virtual_machines:
+{machines}
+load_balancers:
+  lb1:
+    frontend_ip_configurations: {{public: 40.1.1.1}}
+    backend_address_pools: {{pool: [{", ".join(names)}]}}
+    probes: {{alive: {{protocol: Http, port: {probe_port}, interval_in_seconds: 5, number_of_probes: 2}}}}
+    load_balancing_rules:
+      web: {{frontend: public, backend_pool: pool, probe: alive, frontend_port: 80, backend_port: 80,
+            load_distribution: {distribution}}}
+overrides: {{{overrides}}}
+"""
+    )
+
+
+def several_frontends() -> Network:
+    """VM `many` linked to three frontends of one load balancer."""
+    rules = "".join(
+        f"      r{n}: {{frontend: f{n}, backend_pool: pool, probe: alive, frontend_port: 80, backend_port: {79 + n}}}\n"
+        for n in (1, 2, 3)
+    )
+    return network(
+        f"""{_OUTSIDE}{_VNET}
+virtual_machines: {{many: {{subnet: vnet1/back, services: [http:80]}}}}
+load_balancers:
+  lb1:
+    frontend_ip_configurations: {{f1: 40.1.1.1, f2: 40.1.1.2, f3: 40.1.1.3}}
+    backend_address_pools: {{pool: [many]}}
+    probes: {{alive: {{port: 80}}}}
+    load_balancing_rules:
+{rules}"""
+    )
+
+
+def two_networks() -> Network:
+    """Two virtual networks with the same address space, a VM in each, and no load balancer."""
+    vnet = "{address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}"
+    return network(
+        f"{_OUTSIDE}virtual_networks: {{v1: {vnet}, v2: {vnet}}}\n"
+        "virtual_machines: {a: {subnet: v1/s}, b: {subnet: v2/s}}"
+    )
+
+
+def three_ways_out() -> Network:
+    """One VM of each row of seed 002's table: `own`, `web` behind a frontend, `alone`; a name server outside."""
+    return network(
+        """
+internet:
+  far: {address: 198.51.100.20, services: [http:80, ssh:22]}
+  resolver: {address: 208.67.222.222, services: [dns:53]}
+  client: {address: 198.51.100.30}
+virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}
+virtual_machines:
+  own: {subnet: v/s, services: [http:80], instance_public_ip: {name: ip, address: 104.43.142.188}}
+  web: {subnet: v/s, services: [http:80]}
+  web2: {subnet: v/s, services: [http:80]}
+  alone: {subnet: v/s}
+load_balancers:
+  lb1:
+    frontend_ip_configurations: {public: 40.1.1.1}
+    backend_address_pools: {pool: [web, web2]}
+    probes: {alive: {port: 80}}
+    load_balancing_rules:
+      web: {frontend: public, backend_pool: pool, probe: alive, frontend_port: 80, backend_port: 80}
+"""
+    )
+
+
+def healthy_and_sick() -> Network:
+    """VM `well` behind one load balancer, and `sick`, whose probe's port nobody listens on, behind another."""
+    balancer = """
+  lb-%s:
+    frontend_ip_configurations: {public: 40.1.1.%d}
+    backend_address_pools: {pool: [%s]}
+    probes: {alive: {port: %d}}
+    load_balancing_rules:
+      web: {frontend: public, backend_pool: pool, probe: alive, frontend_port: 80, backend_port: 80}"""
+    return network(
+        f"""{_OUTSIDE}{_VNET}
+virtual_machines:
+  well: {{subnet: vnet1/front, services: [http:80]}}
+  sick: {{subnet: vnet1/front, services: [http:80]}}
+load_balancers:{balancer % ("well", 1, "well", 80)}{balancer % ("sick", 2, "sick", 8080)}
+"""
+    )
