@@ -1,8 +1,6 @@
 """Inside nodes: names, servers, the way there, and no way out."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.kernel.record import Folder
-from tests import rootlab
+from tests import nobody, rootlab
 
 pytestmark = pytest.mark.root
 
@@ -162,13 +160,7 @@ def _forwarded(lab: str) -> int:
 
 
 def test_show_needs_no_privilege(lab: str):
-    def become_nobody() -> None:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-
-    command = [sys.executable, "-P", "-m", "lab", "show", lab]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=become_nobody)
+    done = nobody.run("show", lab)
     assert done.returncode == 0, done.stderr
     assert "instance-level public IP" in done.stdout
 

@@ -13,11 +13,11 @@ import pytest
 
 from lab import __version__, claims, cli
 from lab.kernel import record
+from tests import nobody
 from tests.unit.refusals import MACHINE
 
 CHECKOUT = Path(__file__).parents[2]
 BUNDLED = sorted((CHECKOUT / "topologies").glob("*.lab.yaml"))
-NOBODY = 65534
 
 
 class Done(NamedTuple):
@@ -34,7 +34,7 @@ def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Run a command line in this process, in an empty folder, as a user without root and on a machine without labs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(record, "RUN", tmp_path / "run")
-    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    monkeypatch.setattr(os, "geteuid", lambda: nobody.NOBODY)
 
     def run(*arguments: str | Path) -> Done:
         monkeypatch.setattr(sys, "argv", ["lab", *map(str, arguments)])
@@ -221,7 +221,7 @@ def test_a_lab_that_is_not_up_is_an_error_of_the_request(lab: Run, command: list
 # --- root, manners ----------------------------------------------------------------------------
 
 
-_NEEDS_ROOT = f"user {NOBODY}: network namespaces need root; nothing was made; run it again with sudo\n"
+_NEEDS_ROOT = f"user {nobody.NOBODY}: network namespaces need root; nothing was made; run it again with sudo\n"
 
 
 @pytest.mark.parametrize("command", ["up", "deploy", "verify"])
@@ -308,12 +308,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_verify_by_a_user_without_root_ends_with_4_and_says_what_to_do(copy: Path) -> None:
-    become = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "lab", "verify"], env={**os.environ, "PYTHONPATH": str(copy)}, cwd=copy,
-        capture_output=True, text=True, check=False, **become,
-    )  # fmt: skip
-    user = NOBODY if os.geteuid() == 0 else os.geteuid()
+    done = nobody.run("verify", env={**os.environ, "PYTHONPATH": str(copy)}, cwd=copy)
+    user = nobody.NOBODY if os.geteuid() == 0 else os.geteuid()
     wanted = f"user {user}: network namespaces need root; nothing was made; run it again with sudo\n"
     assert Done(done.returncode, done.stdout, done.stderr) == Done(4, "", wanted)
 
