@@ -122,12 +122,14 @@ def topology(
     nat_rules: int = 0,
     own_addresses: int = 0,
     services: str = "",
+    snat_ports: int = 0,
 ) -> Path:
     """Write a topology: one virtual network with ``vms`` VMs and one outside host.
 
     ``pools`` gives the sizes of load-balanced pools, filled from the first VM on, each with a frontend and a rule;
     ``nat_rules`` is the number of inbound NAT rules of one more load balancer, all to the last VM; the
-    ``own_addresses`` VMs after those of the pools have an instance-level public IP; ``services`` is each VM's.
+    ``own_addresses`` VMs after those of the pools have an instance-level public IP; ``services`` is each VM's;
+    ``snat_ports`` replaces the documents' number of SNAT ports of a VM.
     """
     lines = [
         f"name: {name}",
@@ -165,6 +167,8 @@ def topology(
     for number in range(nat_rules):
         ports = f"frontend_port: {10000 + number}, backend_port: {1 + number}"
         lines.append(f"      r{number}: {{frontend: public, virtual_machine: vm{vms - 1}, {ports}}}")
+    if snat_ports:
+        lines.append(f"overrides: {{snat_ports_per_vm: {snat_ports}}}")
     file = folder / f"{name}.lab.yaml"
     file.write_text("\n".join(lines) + "\n")
     return file

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import h11
 import msgspec
@@ -25,7 +26,7 @@ import msgspec
 from lab import services
 from lab.errors import Busy, LabError
 from lab.kernel import apply, netns
-from lab.kernel.record import Folder, MemberHealth, locked, replace
+from lab.kernel.record import AgentState, Folder, MemberHealth, locked, replace
 from lab.path.load_balancer import Health
 from lab.plan import HealthCheck, Plan, Record, Server, Why, namespace
 
@@ -48,6 +49,7 @@ class Agent:
         self.applied: dict[str, bool] = {}  # what the rules say of each member: whether it is up
         self.certificates = services.Certificates(folder.certificate_file)
         self.sshd: services.Sshd | None = None
+        self.reading = asyncio.Lock()  # one reading of the plan at a time
 
     @contextlib.contextmanager
     def inside(self, place: str) -> Iterator[None]:
@@ -58,9 +60,18 @@ class Agent:
         finally:
             netns.enter_descriptor(self.home)
 
-    async def read_plan(self) -> None:
-        """Open what the plan has and we have not; close what it no longer has."""
+    async def read_plan(self) -> tuple[str, ...]:
+        """Open what the plan has and we have not; close what it no longer has. Return what could not be opened."""
+        async with self.reading:
+            record = self.folder.read()
+            problems = await self._read_plan()
+            state = AgentState(0 if record is None else record.generation, problems)
+            replace(self.folder.agent_file, msgspec.json.encode(state))
+            return problems
+
+    async def _read_plan(self) -> tuple[str, ...]:
         self.plan = self.folder.plan()
+        problems: list[str] = []
         names: dict[str, dict[str, str]] = {}
         for record in self.plan.of(Record):
             names.setdefault(record.place, {})[record.name.lower()] = record.address
@@ -70,7 +81,10 @@ class Agent:
         for server in self.open.keys() - wanted:
             await self.open.pop(server).aclose()
         for server in sorted(wanted - self.open.keys(), key=lambda s: (s.place, s.port, s.protocol)):
-            self.open[server] = await self._serve(server)
+            try:
+                self.open[server] = await self._serve(server)
+            except LabError as error:
+                problems.append(str(error))
         checks = {msgspec.structs.replace(check, why=nobody) for check in self.plan.of(HealthCheck)}
         for check in self.probes.keys() - checks:
             self.probes.pop(check).cancel()
@@ -79,8 +93,13 @@ class Agent:
         for check in checks - self.probes.keys():
             self.health.setdefault(check.key, Health(since_s=time.time()))
             self.probes[check] = asyncio.create_task(self._probe(check))
-            self.changed.set()
+            self.probes[check].add_done_callback(_report)
+        # Whoever changed the plan may have known less of the members than we do.
+        self.applied = {}
         self._write_health()
+        if self.health:
+            self.changed.set()
+        return tuple(problems)
 
     # --- servers ------------------------------------------------------------------------------
 
@@ -228,8 +247,10 @@ async def run(lab: str, ready: int) -> None:
     agent = Agent(folder)
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    await agent.read_plan()
-    work: set[asyncio.Task[None]] = {asyncio.create_task(agent.keep_rules())}
+    problems = await agent.read_plan()
+    if problems:
+        raise LabError("; ".join(problems))
+    work: set[asyncio.Task[Any]] = {asyncio.create_task(agent.keep_rules())}
 
     def reload() -> None:
         task = asyncio.create_task(agent.read_plan())
@@ -244,7 +265,7 @@ async def run(lab: str, ready: int) -> None:
     await ended.wait()
 
 
-def _report(task: asyncio.Task[None]) -> None:
+def _report(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and task.exception() is not None:
         print(f"agent: {task.exception()!r}", file=sys.stderr, flush=True)
 

@@ -377,7 +377,8 @@ def verify_files(
     """Bring topologies up, judge every claim and expectation that applies, take them down.
 
     Without FILE: all bundled topologies. A lab that runs already with the same plan is judged as it
-    stands, altered rules included, and stays up. Needs root.
+    stands, altered rules included, and stays up; claims that need it changed come last, and write its
+    rules again. What cannot be judged is NOT_RUN, with the reason. Needs root.
 
     \b
     Example:
@@ -393,20 +394,28 @@ def verify_files(
     for claim in only:
         if claim not in known:
             raise UsageError(f'no claim "{claim}"; {did_you_mean(claim, known)}; see `lab claims`')
+    if junit is not None and not junit.parent.is_dir():
+        raise UsageError(f"{junit}: no folder {junit.parent}; the file's folder must be there; make it first")
     _need_root()
     from lab.probe import Prober
 
     results = []
-    with _interruptible(), _progress() as say, Prober() as prober:
-        for file in chosen:
-            results += verify.verify(file, prober, say, only=frozenset(only), time_scale=time_scale)
+    with _interruptible(), _progress() as say:
+        for file, network in zip(chosen, networks, strict=True):
+            try:
+                with Prober() as prober:
+                    results += verify.verify(file, prober, say, only=frozenset(only), time_scale=time_scale)
+            except MachineError:
+                raise
+            except LabError as error:
+                results += verify.not_run(network, frozenset(only), str(error))
     done = verdict.report(results)
-    if junit is not None:
-        junit.write_text(verdict.junit(done))
     if output == "json":
         _print_json(done)
     else:
         _print_report(done)
+    if junit is not None:
+        junit.write_text(verdict.junit(done))
     sys.exit(verdict.exit_status(done))
 
 

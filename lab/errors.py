@@ -5,6 +5,7 @@
       UsageError                   2   the request: an unknown lab or node
       MachineError                 4   this machine lacks what is needed
       KernelError                  1   the kernel refused a step of the plan
+      NotJudgedError               3   a topology could not be judged
       Busy                         1   another command is changing the lab
       Interrupted                130   Ctrl-C or SIGTERM, cleaned up
 
@@ -65,6 +66,12 @@ class MachineError(LabError):
 
 class KernelError(LabError):
     """The kernel refused a step; the message names the plan item and the errno."""
+
+
+class NotJudgedError(LabError):
+    """A topology could not be judged; nothing is said about its claims."""
+
+    exit_code = 3
 
 
 class Busy(LabError):  # noqa: N818 - it passes

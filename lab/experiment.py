@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Protocol = Literal["tcp", "udp", "icmp", "gre"]
+Protocol = Literal["tcp", "udp", "icmp", "esp"]
 Form = Literal["open", "middle", "large"]
 Outcome = Literal["answered", "refused", "timeout"]
 
@@ -23,13 +23,17 @@ class _Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """Where incoming packets are captured: a node's interface, or a virtual network's public wire."""
+    """Where incoming packets are captured.
 
-    kind: Literal["node", "public wire"]
+    ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes
+    into a virtual network's load balancer from outside, ``edge inside``: from its router.
+    """
+
+    kind: Literal["node", "public wire", "edge", "edge inside"]
     name: str
 
     def __str__(self) -> str:
-        return self.name if self.kind == "node" else f"the public wire of {self.name}"
+        return self.name if self.kind == "node" else f"the {self.kind} of {self.name}"
 
 
 class Send(_Experiment, frozen=True, kw_only=True):
@@ -37,7 +41,8 @@ class Send(_Experiment, frozen=True, kw_only=True):
 
     ``form``: ``open`` begins a flow, ``middle`` is a TCP segment of a flow that never began, ``large`` is
     a datagram of 3,000 bytes, in fragments. ``port`` None: one that no earlier experiment has used.
-    ``private`` is the sender's own address, which must be seen on no watched wire.
+    ``private`` is the sender's own address, which must be seen on no watched wire; nor may any other address
+    that is not public on a public one.
     """
 
     sender: str
@@ -48,6 +53,7 @@ class Send(_Experiment, frozen=True, kw_only=True):
     count: int = 1
     form: Form = "open"
     watches: tuple[Watch, ...]
+    controlled: bool = True  # False: what arrives is itself the control of something else
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -67,7 +73,7 @@ class Arrivals(_Observation, frozen=True, kw_only=True):
     source_ports: tuple[int, ...]  # as the sender chose them, by flow
     control: bool  # a packet from the internet itself arrived at the last watch, after the flows
     seen: tuple[tuple[Seen, ...], ...]
-    strays: tuple[str, ...]  # packets with the private source on a watched wire, in words
+    strays: tuple[str, ...]  # packets with a source that must not be there, in words
     seconds: float  # from the first packet sent to the last one seen
 
 
@@ -187,6 +193,16 @@ class Members(_Observation, frozen=True, kw_only=True):
     down: dict[str, str]
 
 
+class Counted(_Experiment, frozen=True, kw_only=True):
+    """Ask ``lab show`` for the public addresses that count as the user's."""
+
+
+class PublicAddresses(_Observation, frozen=True, kw_only=True):
+    """The addresses that ``lab show`` counts."""
+
+    addresses: tuple[str, ...]
+
+
 class CheckFile(_Experiment, frozen=True, kw_only=True):
     """Give a topology to ``lab check``."""
 
@@ -206,8 +222,10 @@ class Failed(_Observation, frozen=True, kw_only=True):
     reason: str
 
 
-Experiment: TypeAlias = Send | Ask | Login | Lookup | Track | Return | Health | CheckFile
-Observation: TypeAlias = Arrivals | Answers | AuthLog | Names | Tracked | Returned | Members | Checked | Failed
+Experiment: TypeAlias = Send | Ask | Login | Lookup | Track | Return | Health | Counted | CheckFile
+Observation: TypeAlias = (
+    Arrivals | Answers | AuthLog | Names | Tracked | Returned | Members | PublicAddresses | Checked | Failed
+)
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -4,11 +4,27 @@ A flow is described from its initiator's side: *source* is who opened it.
 """
 
 import re
+from ipaddress import IPv4Network
 from typing import Literal, Self
 
 import msgspec
 
 Transport = Literal["tcp", "udp"]
+
+#: Sources that must never be seen outside: private (RFC 1918), shared (RFC 6598), loopback, link-local, and
+#: the platform's own. Documentation addresses (RFC 5737) stand for public ones in a lab.
+NOT_PUBLIC = tuple(
+    IPv4Network(prefix)
+    for prefix in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "168.63.129.16/32",
+    )
+)
 
 
 class PortRange(msgspec.Struct, frozen=True, order=True):

@@ -346,6 +346,15 @@ def _expectation(network: Network, index: int, expectation: Expectation) -> Iter
             must="from is the name of a VM or of a host under internet",
             advice=did_you_mean(expectation.sender, nodes),
         )
+    if expectation.outcome == "timeout" and (
+        expectation.source_ip or expectation.source_port or expectation.answered_by
+    ):
+        yield Problem(
+            path=path,
+            found="outcome timeout together with a source or an answer",
+            must="what is silent has neither",
+            advice="write two expectations",
+        )
     host = expectation.to.host
     if host not in nodes and not _is_address(host):
         yield Problem(

@@ -170,6 +170,7 @@ class HashMark(msgspec.Struct, frozen=True, tag="hmark"):
 
 Target: TypeAlias = Verdict | Jump | SourceNat | DestinationNat | HashMark
 Table = Literal["filter", "nat", "mangle", "raw"]
+TABLES: tuple[Table, ...] = ("filter", "nat", "mangle", "raw")
 BUILTIN_CHAINS = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from lab import claims, model, topology, verdict
 from lab.claims import Trial
 from lab.compile import compile as compile_network
-from lab.errors import LabError
+from lab.errors import LabError, NotJudgedError
 from lab.experiment import Health, Observation
 from lab.kernel import apply
 from lab.kernel.record import Folder
@@ -26,6 +26,8 @@ Progress = Callable[[str], None]
 
 #: How long `up` waits for the first answers of pool members. A member that is silent takes longer to be judged.
 _FIRST_ANSWERS_S = 2.0
+#: How long the agent of a running lab may take to read its new plan.
+_AGENT_S = 10.0
 
 
 def load(file: Path, *, time_scale: int | None = None) -> Network:
@@ -49,12 +51,21 @@ def plan_now(network: Network) -> Plan:
 
 
 def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
-    """Make a network run, from nothing or as a difference."""
-    record = Folder(network.name).read()
+    """Make a network run, from nothing or as a difference.
+
+    Raises:
+        LabError: it runs, but a server of it could not be opened.
+
+    """
+    folder = Folder(network.name)
+    record = folder.read()
     running = record is not None and apply.is_whole(record)
     outcome = apply.up(plan_now(network) if running else all_down(network), _source(network, file), progress)
-    progress("waiting for the first probes")
-    Folder(network.name).wait_health(deadline_s=_FIRST_ANSWERS_S)
+    progress("waiting for servers and first probes")
+    problems = folder.wait_agent(deadline_s=_AGENT_S)
+    if problems:
+        raise LabError(f"{'; '.join(problems)}; the rest of {network.name} runs; free it, then run `lab up` again")
+    folder.wait_health(deadline_s=_FIRST_ANSWERS_S)
     return outcome
 
 
@@ -71,14 +82,24 @@ def _source(network: Network, file: Path) -> apply.Source:
 
 @contextmanager
 def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
-    """Have the lab run; one that runs already, with this very plan, is neither changed nor removed."""
+    """Have the lab run; one that runs already, with this very plan, is neither changed nor removed.
+
+    Raises:
+        NotJudgedError: a lab of this name runs, but not as the file says.
+
+    """
     folder = Folder(network.name)
     record = folder.read()
-    if record is not None and apply.is_whole(record) and apply.agent_alive(record):
+    if record is not None and apply.is_whole(record):
+        if not apply.agent_alive(record):
+            raise NotJudgedError(
+                f'lab "{network.name}" runs without its servers and probes; they must run to be judged; '
+                f"run `lab up {file}` first"
+            )
         if folder.plan() != plan_now(network):
-            raise LabError(
-                f'lab "{network.name}" runs with another plan than {file}; they must agree to be judged; '
-                f"run `lab up {file}` or `lab down {network.name}` first"
+            raise NotJudgedError(
+                f'lab "{network.name}" runs with another plan than {file}, or was brought up by another version; '
+                f"they must agree to be judged; run `lab up {file}` or `lab down {network.name}` first"
             )
         yield
         return
@@ -101,6 +122,7 @@ def verify(
 
     Raises:
         TopologyError, KernelError, MachineError, LabError: the lab could not be brought up or changed.
+        NotJudgedError: a lab of that name runs, but not as the file says.
 
     """
     network = load(file, time_scale=time_scale)
@@ -110,12 +132,25 @@ def verify(
     results = []
     with _running(network, file, progress):
         prober.run(network.name, (Health(),))
-        for claim, trials in planned:
+        # Claims that need the lab changed come last: a change writes rules again, and all else is judged as it stands.
+        for claim, trials in sorted(planned, key=lambda item: any(_changes(trial) for trial in item[1])):
             progress(f"{network.name}: {claim}")
             began = time.monotonic()
             judged = [(trial, _try(network, trial, file, prober)) for trial in trials]
             results.append(_result(network, claim, judged, time.monotonic() - began))
-    return results
+    order = [claim for claim, _ in planned]
+    return sorted(results, key=lambda result: order.index(result.id))
+
+
+def _changes(trial: Trial) -> bool:
+    return any(stage.network is not None for stage in trial.stages)
+
+
+def not_run(network: Network, only: frozenset[str], reason: str) -> list[Result]:
+    """Return NOT_RUN for every claim that would have been judged."""
+    nothing = Judgement("NOT_RUN", "nothing", reason)
+    planned = claims.trials(network, only)
+    return [_result(network, claim, [(trial, nothing) for trial in trials], 0.0) for claim, trials in planned]
 
 
 def _try(network: Network, trial: Trial, file: Path, prober: Prober) -> Judgement:
@@ -151,6 +186,10 @@ def _result(network: Network, claim: str, judged: list[tuple[Trial, Judgement]],
         expected="; ".join(dict.fromkeys(f"{trial.subject}: {trial.expected}" for trial, _ in judged)),
         observed="; ".join(f"{trial.subject}: {judgement.observed}" for trial, judgement in judged),
         verdict=word,
-        reason="; ".join(f"{t.subject}: {j.reason}" for t, j in judged if j.verdict == word and j.reason),
+        reason="; ".join(dict.fromkeys(_reason(t, j) for t, j in judged if j.verdict == word and j.reason)),
         seconds=round(seconds, 3),
     )
+
+
+def _reason(trial: Trial, judgement: Judgement) -> str:
+    return judgement.reason if judgement.verdict == "NOT_RUN" else f"{trial.subject}: {judgement.reason}"

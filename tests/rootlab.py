@@ -109,7 +109,7 @@ def world(lab: str) -> str:
             ["iptables-legacy-save"],
             ["sysctl", "-a", "--pattern", r"^net\.ipv4\.(ip_forward|conf\.all)|nf_conntrack_(tcp|udp)_"],
         ):
-            said = re.sub(r"(state|qdisc) \w+", "", inside(lab, place, *command).stdout)
+            said = re.sub(r"(state|qdisc) \w+|NO-CARRIER,", "", inside(lab, place, *command).stdout)
             # Counters and dates are no state of ours.
             kept = [line.split(" [")[0] for line in said.splitlines() if not line.startswith("#")]
             lines += [line for line in kept if "tcp_metrics" not in line]
@@ -131,7 +131,8 @@ def machine() -> str:
         ["ip", "rule"],
         ["iptables-legacy-save"],
         ["sysctl", "-a", "--pattern", r"^net\.(ipv4|ipv6|core|netfilter)\."],
-        ["cat", "/proc/net/tcp", "/proc/net/udp", "/etc/resolv.conf", "/etc/hosts", "/etc/passwd"],
+        ["ss", "-Hltun"],
+        ["cat", "/etc/resolv.conf", "/etc/hosts", "/etc/passwd"],
     )
     lines = []
     for command in commands:
@@ -142,7 +143,7 @@ def machine() -> str:
 
 
 #: Values of the machine that change by themselves.
-_MOVING = ("nf_conntrack_count", "tcp_metrics", "udp_mem", "tcp_mem", "dev_weight", "netdev_rss", "inode", "  sl ")
+_MOVING = ("nf_conntrack_count", "tcp_metrics", "udp_mem", "tcp_mem", "dev_weight", "netdev_rss", "inode")
 
 
 def leftovers(lab: str) -> list[str]:

@@ -1,7 +1,10 @@
 """What the documents say of one VM, restated by hand: its way out, and what it may be seen with."""
 
+from ipaddress import IPv4Address
+
 import msgspec
 
+from lab.flow import NOT_PUBLIC
 from lab.model import InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
 
 
@@ -43,7 +46,10 @@ def declared(network: Network) -> frozenset[str]:
 
 def matches(network: Network, way: WayOut, address: str) -> bool:
     """Tell whether an address may be the source of flows that take a way out."""
-    return address not in declared(network) if way.kind == "default" else address in way.addresses
+    if way.kind != "default":
+        return address in way.addresses
+    inside = any(IPv4Address(address) in prefix for prefix in NOT_PUBLIC)
+    return address not in declared(network) and not inside
 
 
 def pooled(network: Network, vm: str) -> list[LoadBalancer]:

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
 from typing import Any
 
 from lab.claims.claim import Judge, Stage, Trial
 from lab.claims.judging import arrived, failed, judge_by, send
-from lab.experiment import ANSWER_S, SILENCE_S, Answers, Arrivals, Ask, Health
-from lab.flow import Destination
+from lab.experiment import ANSWER_S, SILENCE_S, Answers, Arrivals, Ask, Experiment, Health, Send, Watch
+from lab.flow import NOT_PUBLIC, Destination
 from lab.model import PLATFORM_ADDRESS, PUBLIC_RESOLVER, Expectation, Network, Service
 from lab.verdict import Judgement
 
@@ -29,7 +30,9 @@ def trial(network: Network, number: int, expectation: Expectation) -> Trial:
     else:
         stages = (Stage((Health(), *_asks(network, expectation, only_outcome=False))),)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
+    members_only = _is_sticky(network, to)
+
+    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
         observed, contradictions = [], []
         for observation in observations:
             if isinstance(observation, Arrivals):
@@ -37,25 +40,79 @@ def trial(network: Network, number: int, expectation: Expectation) -> Trial:
                 contradictions.append(_unexpected_source(expectation, observation))
             elif isinstance(observation, Answers):
                 observed.append(_outcomes_by_node(observation))
-                contradictions.append(_unexpected_answers(expectation, observation))
+                contradictions.append(_unexpected_answers(expectation, observation, members_only=members_only))
+                if not contradictions[-1] and _says_nothing(expectation, observation):
+                    return Judgement("INCONCLUSIVE", observed[-1], "a server does not say who it is and whom it saw")
         return "; ".join(observed), next((c for c in contradictions if c), "")
 
     if expectation.outcome != "timeout":
         return Trial(claim, subject, wanted, stages, judge_by(check))
-    # Silence alone proves nothing: the same node must be heard by the resolver it always has.
-    resolver = PLATFORM_ADDRESS if sender is not None else PUBLIC_RESOLVER
-    control = Ask(client=expectation.sender, address=str(resolver), port=53, kind="connect")
+    control = _reaches(network, expectation)
     return Trial(claim, subject, wanted, (*stages, Stage((control,))), _controlled(judge_by(check)))
 
 
+def _reaches(network: Network, expectation: Expectation) -> Experiment:
+    """Return the experiment that makes silence tell: the flow gets as far as what is to be silent.
+
+    From outside, it must come in at the edge of the virtual network that it is for; from a VM to the outside, it
+    must come out on the public wire. For what has neither, the node must at least be heard by its resolver.
+    """
+    sender, to = network.vm(expectation.sender), expectation.to
+    address = _resolve(network, expectation.sender, to.host)
+    home = _home(network, address)
+    resolver = PLATFORM_ADDRESS if sender else PUBLIC_RESOLVER
+    heard = Ask(client=expectation.sender, address=str(resolver), port=53, kind="connect")
+    if sender is not None:
+        if any(IPv4Address(address) in prefix for prefix in NOT_PUBLIC):
+            return heard
+        own = sender.private_ip_address
+        inside = home == sender.virtual_network
+        watch = Watch("edge inside" if inside else "public wire", sender.virtual_network)
+    else:
+        host, other = network.host(expectation.sender), network.host(to.host)
+        if host is None or not (home or other):
+            return heard
+        own = host.address
+        watch = Watch("edge", home) if home else Watch("node", to.host)
+    return Send(
+        sender=expectation.sender,
+        private=str(own),
+        destination=address,
+        protocol=to.protocol,
+        port=to.port,
+        watches=(watch,),
+        controlled=False,
+    )
+
+
+def _home(network: Network, address: str) -> str | None:
+    """Return the virtual network that a public address belongs to."""
+    for vnet in network.virtual_networks:
+        owned = {str(f.address) for lb in network.load_balancers_of(vnet) for f in lb.frontends}
+        owned |= {str(v.instance_public_ip.address) for v in network.vms_of(vnet) if v.instance_public_ip}
+        if address in owned | {str(vnet.default_outbound_address)}:
+            return vnet.name
+    return None
+
+
 def _controlled(judge: Judge) -> Judge:
-    """Make a judge believe what was seen only if the last conversation, the control, was answered."""
+    """Make a judge believe what was seen only if the last observation, the control, shows that something arrived."""
 
     def judged(observations: Sequence[Any]) -> Judgement:
         *seen, control = observations
-        if isinstance(control, Answers) and any(a.outcome != "answered" for a in control.answers):
-            return Judgement("INCONCLUSIVE", "no answer to the control", "the node does not reach its own resolver")
-        return failed((control,)) or judge(seen)
+        doubt = failed((control,))
+        if doubt is not None and doubt.verdict == "INCONCLUSIVE":
+            return doubt
+        heard = (
+            all(a.outcome == "answered" for a in control.answers)
+            if isinstance(control, Answers)
+            else bool(control.seen[-1])
+        )
+        if not heard:
+            return Judgement(
+                "INCONCLUSIVE", "no sign of the control", "the flow does not get as far as what is to be silent"
+            )
+        return judge(seen)
 
     return judged
 
@@ -139,7 +196,9 @@ def _service_kind(network: Network, to: Destination) -> str:
             found = network.vm(member)
             services += [s for s in found.services if s.port == port and s.protocol == to.protocol] if found else []
     kinds = [s.kind for s in services if s.kind in ("http", "https", "tcp", "udp")]
-    return kinds[0] if kinds else "udp" if to.protocol == "udp" else "connect"
+    if len(set(kinds)) == 1:
+        return kinds[0]
+    return "udp" if to.protocol == "udp" else "connect"  # unknown, or members that speak differently
 
 
 def _unexpected_source(expectation: Expectation, arrivals: Arrivals) -> str:
@@ -162,7 +221,24 @@ def _outcomes_by_node(answers: Answers) -> str:
     return ", ".join(f"{words.count(w)} {w}" for w in dict.fromkeys(words))
 
 
-def _unexpected_answers(expectation: Expectation, answers: Answers) -> str:
+def _is_sticky(network: Network, to: Destination) -> bool:
+    """Tell whether a destination's rule gives one client one member: then not every member is to be seen."""
+    return any(
+        rule.load_distribution != "Default"
+        for lb in network.load_balancers
+        for rule in lb.load_balancing_rules
+        if str(lb.frontend(rule.frontend).address) == to.host
+        and (rule.frontend_port, rule.protocol) == (to.port, to.protocol)
+    )
+
+
+def _says_nothing(expectation: Expectation, answers: Answers) -> bool:
+    """Tell whether a source or a name is expected of servers that do not say who they are and what they saw."""
+    asked = expectation.source_ip or expectation.source_port or expectation.answered_by
+    return bool(asked) and any(a.outcome == "answered" and not a.node for a in answers.answers)
+
+
+def _unexpected_answers(expectation: Expectation, answers: Answers, *, members_only: bool) -> str:
     wanted = expectation.outcome or "answered"
     for answer in answers.answers:
         if answer.outcome != wanted:
@@ -171,7 +247,9 @@ def _unexpected_answers(expectation: Expectation, answers: Answers) -> str:
             return f"seen from {answer.client_address}"
         if expectation.source_port and answer.client_port and answer.client_port not in expectation.source_port:
             return f"seen from port {answer.client_port}"
-        if expectation.answered_by and answer.node not in expectation.answered_by:
-            return f"answered by {answer.node or 'a server that does not say who it is'}"
+        if expectation.answered_by and answer.node and answer.node not in expectation.answered_by:
+            return f"answered by {answer.node}"
+    if members_only or not all(a.node for a in answers.answers):
+        return ""
     silent = [node for node in expectation.answered_by if node not in {a.node for a in answers.answers}]
     return f"none of {len(answers.answers)} answers came from {', '.join(silent)}" if silent else ""

@@ -41,11 +41,14 @@ def send(
 
 
 def failed(observations: Sequence[Observation]) -> Judgement | None:
-    """Return a judgement if an experiment could not be done, or a capture did not see its control packet."""
+    """Return a judgement if an experiment could not be done, or a capture saw no control packet, or a stray one."""
     for observation in observations:
         if isinstance(observation, Failed):
             return Judgement("INCONCLUSIVE", "nothing", f"the experiment failed: {observation.reason}")
         arrivals = observation.arrivals if isinstance(observation, Tracked) else observation
+        if isinstance(arrivals, Arrivals) and arrivals.strays:
+            # What was seen needs no control.
+            return Judgement("CONTRADICTED", arrived(arrivals), f"left untranslated: {arrivals.strays[0]}")
         if isinstance(arrivals, Arrivals) and not arrivals.control:
             return Judgement("INCONCLUSIVE", arrived(arrivals), "the control packet did not arrive")
     return None
@@ -66,14 +69,20 @@ def sources(arrivals: Arrivals) -> list[str]:
     return sorted({seen.source for seen in arrivals.seen[-1]})
 
 
-def judge_by(check: Callable[[Sequence[Any]], tuple[str, str]]) -> Judge:
-    """Make a judge of a check that returns what was observed, and what contradicts the claim ("" if nothing)."""
+def judge_by(check: Callable[[Sequence[Any]], tuple[str, str] | Judgement]) -> Judge:
+    """Make a judge of a check that returns what was observed, and what contradicts the claim ("" if nothing).
+
+    A check that cannot tell returns a judgement of its own.
+    """
 
     def judge(observations: Sequence[Any]) -> Judgement:
         doubt = failed(observations)
         if doubt is not None:
             return doubt
-        observed, contradiction = check(observations)
+        found = check(observations)
+        if isinstance(found, Judgement):
+            return found
+        observed, contradiction = found
         return Judgement("CONTRADICTED" if contradiction else "HOLDS", observed, contradiction)
 
     return judge
@@ -81,8 +90,6 @@ def judge_by(check: Callable[[Sequence[Any]], tuple[str, str]]) -> Judge:
 
 def wrong_source(network: Network, way: WayOut, arrivals: Arrivals) -> str:
     """Return what contradicts that all flows arrived from a way out, "" if nothing does."""
-    if arrivals.strays:
-        return f"left untranslated: {arrivals.strays[0]}"
     if len(arrivals.seen[-1]) < arrivals.sent:
         return f"{arrivals.sent - len(arrivals.seen[-1])} flows did not arrive"
     wrong = [source for source in sources(arrivals) if not matches(network, way, source)]

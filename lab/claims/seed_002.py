@@ -5,8 +5,8 @@ from typing import Any
 
 from lab.claims.claim import Claim, Stage, Trial
 from lab.claims.documents import WayOut, far_client, far_host, matches, of_kind, one_of_each, pooled, way_out
-from lab.claims.judging import arrived, judge_by, pairs, pool_only, refused, send, source_trial, sources, wrong_source
-from lab.experiment import Lookup, Protocol, Return, Returned, Track, Tracked
+from lab.claims.judging import arrived, judge_by, pairs, pool_only, refused, send, sources, wrong_source
+from lab.experiment import Counted, Lookup, Protocol, Return, Returned, Track, Tracked
 from lab.model import Network, VirtualMachine
 
 _SEED_002 = "seed 002 (2017-05-31)"
@@ -79,9 +79,21 @@ virtual_machines: {vm: {subnet: v/s, default_outbound_address: 192.0.2.77}}
 def _s2_3(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for vm in of_kind(network, "default")[:1]:
-        if far is not None:
-            yield source_trial("S2-3", network, vm, far, way_out(network, vm))
-            yield refused("S2-3", _DEFAULT_CHOSEN, "choosing the default address", "default_outbound_address")
+        if far is None:
+            continue
+        way = way_out(network, vm)
+
+        def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
+            arrivals, counted = observations
+            observed = f"{arrived(arrivals)}; counted: {', '.join(counted.addresses) or 'none'}"
+            contradiction = wrong_source(network, way, arrivals)
+            if not contradiction and set(sources(arrivals)) & set(counted.addresses):
+                contradiction = "the default address is counted as a public IP"
+            return observed, contradiction
+
+        stage = Stage((send(network, vm, far), Counted()))
+        yield Trial("S2-3", vm.name, f"source {way}, not counted", (stage,), judge_by(check))
+        yield refused("S2-3", _DEFAULT_CHOSEN, "choosing the default address", "default_outbound_address")
 
 
 def _s2_4(network: Network) -> Iterator[Trial]:

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,8 +19,10 @@ from lab import plan
 from lab.errors import KernelError, LabError
 from lab.kernel import daemons, netns
 from lab.kernel.record import Folder, Record, locked, replace
-from lab.plan import Address, HealthCheck, Item, Place, Plan, Resolver, Route, Server, Sysctl, Wire, namespace
-from lab.plan import Record as NameRecord
+from lab.plan import Address, Item, Place, Plan, Resolver, Route, Sysctl, Wire, namespace
+
+if TYPE_CHECKING:
+    from lab.kernel import rtnl
 
 AGENT = "lab.agent"
 #: Makes the agent read its plan again.
@@ -158,6 +161,7 @@ def _make_all(made: Plan) -> None:
         for sysctl in filter(_early, sysctls.get(place, ())):
             netns.write_sysctl(sysctl.key, sysctl.value)
         links[place] = rtnl.Link(place)
+    netns.remove_seed()
     raised = {place: ["lo"] for place in links}
     for wire in made.of(Wire):
         links[wire.place].add_wire(wire, links[wire.peer_place], descriptors[wire.peer_place])
@@ -253,11 +257,9 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
     old = folder.plan()
     change = plan.difference(old, made)
     if not change:
-        # The tables are written again all the same: whoever altered a rule by hand gets the lab back.
-        _write_tables(made, made.tables())
-        if not agent_alive(record):
-            progress("starting the agent again")
-            _start_agent(folder, record)
+        # All is written again all the same: whoever altered it by hand gets the lab back.
+        _restore(made)
+        _renew_agent(folder, record, progress)
         return Outcome(built=False, changed=0)
     progress(f"applying {len(change.gone) + len(change.new)} differences")
     names = tuple(namespace(made.lab, place) for place in made.places())
@@ -275,18 +277,21 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         record, file=source.file, profile=source.profile, time_scale=source.time_scale, namespaces=names
     )
     folder.write(record)
-    if not agent_alive(record):
-        _start_agent(folder, record)
-    elif record.agent is not None and _concerns_agent(change):
-        os.kill(record.agent.pid, AGENT_RELOAD)
+    _renew_agent(folder, record, progress)
     return Outcome(built=False, changed=len(change.gone) + len(change.new))
 
 
-def _concerns_agent(change: plan.Difference) -> bool:
-    return any(isinstance(i, Server | NameRecord | HealthCheck) for i in (*change.gone, *change.new))
+def _renew_agent(folder: Folder, record: Record, progress: Progress) -> None:
+    """Have a live agent read its plan again, keeping its connections; start one where none lives.
 
-
-def _start_agent(folder: Folder, record: Record) -> None:
+    Always, whatever changed: the plan that was just applied may know less of the members than the agent does.
+    """
+    record = msgspec.structs.replace(record, generation=record.generation + 1)
+    if record.agent is not None and daemons.alive(record.agent):
+        folder.write(record)
+        os.kill(record.agent.pid, AGENT_RELOAD)
+        return
+    progress("starting the agent again")
     agent = _AgentStart(folder)
     folder.write(msgspec.structs.replace(record, agent=agent.process))
     agent.go()
@@ -312,7 +317,7 @@ def _apply_difference(old: Plan, new: Plan) -> None:
     after = {_content(item) for item in new.items}
     gone = [item for item in old.items if _content(item) not in after]
     added = [item for item in new.items if _content(item) not in before]
-    netns.in_child(_alter, new.lab, gone, added)
+    netns.in_child(_alter, new.lab, gone, [*added, *_on_new_wires(new, added)])
     old_tables, new_tables, kept = old.tables(), new.tables(), set(new.places())
     changed = {key: items for key, items in new_tables.items() if old_tables.get(key) != items}
     emptied: Tables = {key: () for key in old_tables if key not in new_tables and key[0] in kept}
@@ -320,57 +325,114 @@ def _apply_difference(old: Plan, new: Plan) -> None:
     _write_late_sysctls(new.lab, [item for item in added if isinstance(item, Sysctl)])
 
 
+def _on_new_wires(new: Plan, added: list[Item]) -> list[Item]:
+    """Return the addresses and routes that stay as they are, on interfaces that are made anew."""
+    ends = {end for wire in added if isinstance(wire, Wire) for end in _ends(wire)}
+    known = {_content(item) for item in added}
+    placed = (item for item in new.items if isinstance(item, Address | Route))
+    return [item for item in placed if (item.place, item.interface) in ends and _content(item) not in known]
+
+
+def _ends(wire: Wire) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (wire.place, wire.interface), (wire.peer_place, wire.peer_interface)
+
+
+def _restore(made: Plan) -> None:
+    """Make addresses, routes, sysctls and tables what the plan says, whatever was done to them by hand."""
+    placed: list[Item] = [item for item in made.items if isinstance(item, Address | Route | Sysctl)]
+    netns.in_child(_alter, made.lab, [], placed)
+    tables = made.tables()
+    for place in made.of(Place):
+        if place.role not in ("vm", "host"):
+            from lab.kernel import netfilter  # noqa: PLC0415
+
+            own = {table: items for (where, table), items in tables.items() if where == place.place}
+            netfilter.write(namespace(made.lab, place.place), own, only=True)
+    _write_late_sysctls(made.lab, made.of(Sysctl))
+
+
 def _alter(lab: str, gone: list[Item], added: list[Item]) -> None:
     """Remove and make links, addresses, routes and namespaces. Runs in a child."""
-    from lab.kernel import rtnl  # noqa: PLC0415
-
     netns.prepare()
-    links: dict[str, rtnl.Link] = {}
-    descriptors: dict[str, int] = {}
-    removed = {item.place for item in gone if isinstance(item, Place)}
+    _Alteration(lab, {item.place for item in gone if isinstance(item, Place)}).run(gone, added)
 
-    def link(place: str) -> rtnl.Link:
-        if place not in links:
-            netns.enter(namespace(lab, place))
-            descriptors[place] = os.open(netns.path(namespace(lab, place)), os.O_RDONLY | os.O_CLOEXEC)
-            links[place] = rtnl.Link(place, rtnl.interfaces_here())
-        return links[place]
 
-    def stays(item: Item) -> bool:
-        return item.place not in removed and netns.exists(namespace(lab, item.place))
+class _Alteration:
+    """A change of a running lab, by a process that wanders through its namespaces."""
 
-    for item in gone:
-        if isinstance(item, Wire) and stays(item):
-            link(item.place).remove_wire(item)
-            link(item.place).flush()
-    for place in removed:
-        netns.remove(namespace(lab, place))
-    for item in added:
+    def __init__(self, lab: str, removed: set[str]) -> None:
+        from lab.kernel import rtnl  # noqa: PLC0415
+
+        self.lab = lab
+        self.removed = removed
+        self.new_link = rtnl.Link
+        self.interfaces_here = rtnl.interfaces_here
+        self.links: dict[str, rtnl.Link] = {}
+        self.descriptors: dict[str, int] = {}
+
+    def run(self, gone: list[Item], added: list[Item]) -> None:
+        """Remove wires and places, make what is new, and then remove addresses and routes.
+
+        What goes, goes last: an interface that loses its only address loses its routes, and a route that is
+        replaced is never missing, so live flows keep their way.
+        """
+        for item in gone:
+            if isinstance(item, Wire):
+                self.remove_wire(item)
+        for place in self.removed:
+            netns.remove(namespace(self.lab, place))
+        for item in added:
+            self.make(item)
+        self.flush()
+        netns.remove_seed()
+        replaced = {_position(item) for item in added}
+        for item in gone:
+            if isinstance(item, Address | Route) and self.stays(item.place) and _position(item) not in replaced:
+                self.link(item.place).remove(item)
+        self.flush()
+
+    def link(self, place: str) -> "rtnl.Link":
+        """Return the socket of a place, opened there at the first call."""
+        if place not in self.links:
+            netns.enter(namespace(self.lab, place))
+            self.descriptors[place] = os.open(netns.path(namespace(self.lab, place)), os.O_RDONLY | os.O_CLOEXEC)
+            self.links[place] = self.new_link(place, self.interfaces_here())
+        return self.links[place]
+
+    def stays(self, place: str) -> bool:
+        """Tell whether a place is there, and will be."""
+        return place not in self.removed and netns.exists(namespace(self.lab, place))
+
+    def flush(self) -> None:
+        """Have everything done that was asked for."""
+        for one in self.links.values():
+            one.flush()
+
+    def remove_wire(self, wire: Wire) -> None:
+        """Remove a wire at whichever end survives: what goes with a namespace goes when the kernel finds time."""
+        for place, interface in _ends(wire):
+            if self.stays(place):
+                self.link(place).remove_interface(interface)
+                self.link(place).flush()
+                return
+
+    def make(self, item: Item) -> None:
+        """Make one item; what it needs is there."""
         if isinstance(item, Place):
-            netns.remove(namespace(lab, item.place))  # left by a change that was undone
-            descriptors[item.place] = netns.make(namespace(lab, item.place))
-            links[item.place] = rtnl.Link(item.place)
-            links[item.place].raise_interface("lo")
+            netns.remove(namespace(self.lab, item.place))  # left by a change that was undone
+            self.descriptors[item.place] = netns.make(namespace(self.lab, item.place))
+            self.links[item.place] = self.new_link(item.place)
+            self.links[item.place].raise_interface("lo")
         elif isinstance(item, Sysctl) and _early(item):
-            netns.enter(namespace(lab, item.place))
+            netns.enter(namespace(self.lab, item.place))
             netns.write_sysctl(item.key, item.value)
         elif isinstance(item, Wire):
-            near, far = link(item.place), link(item.peer_place)
-            near.add_wire(item, far, descriptors[item.peer_place])
+            near, far = self.link(item.place), self.link(item.peer_place)
+            near.add_wire(item, far, self.descriptors[item.peer_place])
             near.flush()
             far.raise_interface(item.peer_interface)
         elif isinstance(item, Address | Route):
-            link(item.place).add(item)
-    for one in links.values():
-        one.flush()
-    # What goes, goes last: an interface that loses its only address loses its routes, and a route that is
-    # replaced is never missing, so live flows keep their way.
-    replaced = {_position(item) for item in added}
-    for item in gone:
-        if isinstance(item, Address | Route) and stays(item) and _position(item) not in replaced:
-            link(item.place).remove(item)
-    for one in links.values():
-        one.flush()
+            self.link(item.place).add(item)
 
 
 def _position(item: Item) -> tuple[object, ...]:
@@ -390,8 +452,7 @@ def _remove(folder: Folder, record: Record) -> None:
     folder.write(msgspec.structs.replace(record, state="removing"))
     if record.agent is not None:
         daemons.stop(record.agent)
-    for name in reversed(record.namespaces):
-        netns.remove(name)
+    netns.remove_all(reversed(record.namespaces))
     netns.remove_seed()
     folder.remove()
 

@@ -5,9 +5,8 @@ are being tracked keep their translation. python-iptables keeps the first namesp
 table is written by a child process of its own, and writes *legacy* tables: read them back
 with ``iptables-legacy-save``.
 
-An object of python-iptables costs about half a millisecond to build. Rules that differ only in
-their source, their translation and their comment are therefore encoded once, and those
-three patched into the bytes.
+An object of python-iptables costs about half a millisecond to build. Rules of one shape are
+therefore encoded once; addresses, ports, marks, translation and comment are patched into the bytes.
 """
 
 import ctypes
@@ -17,13 +16,26 @@ import struct
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lab.errors import KernelError, MachineError
 from lab.kernel import netns
-from lab.plan import BUILTIN_CHAINS, DestinationNat, HashMark, Jump, Policy, Rule, SourceNat, Table, Verdict, Why
+from lab.plan import (
+    BUILTIN_CHAINS,
+    TABLES,
+    DestinationNat,
+    HashMark,
+    Jump,
+    Policy,
+    Rule,
+    SourceNat,
+    Table,
+    Verdict,
+    Why,
+)
 
 # What python-iptables asks for when it is imported, and does as well without, costs 80 ms: distutils, which setuptools
 # answers for in a virtual environment; and its own C half, which ldconfig, gcc and ld are asked for in turn.
@@ -35,20 +47,23 @@ import iptc  # noqa: E402
 _MARK_COMMENT = "?" * 64
 _MARK_ADDRESS = "222.173.190.239"
 _MARK_FIRST, _MARK_LAST = 0x5AC3, 0xC3A5
+_MARK_PORT, _MARK_MARK = 0x6B1D, 0x7A5C1E33
 _COMMENT_BYTES = 256  # struct xt_comment_info, linux/netfilter/xt_comment.h
 #: struct ipt_ip begins with source, destination, source mask, destination mask, four bytes each.
-_SOURCE_AT, _SOURCE_MASK_AT = 0, 8
+_SOURCE_AT, _DESTINATION_AT, _SOURCE_MASK_AT, _DESTINATION_MASK_AT = 0, 4, 8, 12
 
 
-def write(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]]) -> None:
+def write(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]], *, only: bool = False) -> None:
     """Make tables of a namespace hold these items and nothing else, each table in one step.
+
+    ``only``: empty every other table that the namespace has begun to use.
 
     Raises:
         MachineError: the kernel has no such table, match or target.
         KernelError: the kernel refused a table.
 
     """
-    netns.run_in(namespace, _write_here, namespace, tables)
+    netns.run_in(namespace, _write_here, namespace, tables, only=only)
 
 
 def gaps() -> list[str]:
@@ -74,7 +89,11 @@ def gaps() -> list[str]:
     return missing
 
 
-def _write_here(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]]) -> None:
+def _write_here(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]], *, only: bool = False) -> None:
+    if only:
+        used = Path("/proc/thread-self/net/ip_tables_names").read_text().split()
+        others: tuple[Table, ...] = tuple(t for t in TABLES if t in used and t not in tables)
+        tables = {**tables, **dict.fromkeys(others, ())}
     for name, items in tables.items():
         try:
             table = iptc.Table(name)
@@ -126,6 +145,9 @@ def _encoder() -> Callable[[Rule], bytearray]:
             rule,
             why=None,
             source=None if rule.source is None else "",
+            destination=None if rule.destination is None else "",
+            destination_port=None if rule.destination_port is None else _MARK_PORT,
+            mark=None if rule.mark is None else _MARK_MARK,
             target=_marked(rule.target),
         )
         if shape not in shapes:
@@ -145,10 +167,16 @@ def _marked(target: Any) -> Any:
 
 
 class _Shape:
-    """The bytes of a rule with gaps for source, translation and comment."""
+    """The bytes of a rule with gaps for addresses, port, mark, translation and comment."""
 
     def __init__(self, rule: Rule) -> None:
-        self.data = bytes(_build(rule, _marked(rule.target)).rule)
+        port = None if rule.destination_port is None else _MARK_PORT
+        mark_match = None if rule.mark is None else _MARK_MARK
+        marked = msgspec.structs.replace(rule, destination_port=port, mark=mark_match)
+        self.data = bytes(_build(marked, _marked(rule.target)).rule)
+        # struct xt_tcp and xt_udp: first and last destination port; struct xt_mark_mtinfo1: the mark, then its mask.
+        self.port_at = None if port is None else self.data.index(struct.pack("=HH", port, port))
+        self.mark_at = None if mark_match is None else self.data.index(struct.pack("=I", mark_match))
         self.comment_at = self.data.index(_MARK_COMMENT.encode())
         mark = socket.inet_aton(_MARK_ADDRESS)
         self.address_at = _all(self.data, mark)
@@ -160,11 +188,19 @@ class _Shape:
 
     def fill(self, rule: Rule) -> bytearray:
         data = bytearray(self.data)
-        if rule.source is not None:
-            address, length = rule.source.split("/")
-            data[_SOURCE_AT : _SOURCE_AT + 4] = socket.inet_aton(address)
-            mask = (0xFFFFFFFF << (32 - int(length))) & 0xFFFFFFFF
-            data[_SOURCE_MASK_AT : _SOURCE_MASK_AT + 4] = struct.pack("!I", mask)
+        for prefix, at, mask_at in (
+            (rule.source, _SOURCE_AT, _SOURCE_MASK_AT),
+            (rule.destination, _DESTINATION_AT, _DESTINATION_MASK_AT),
+        ):
+            if prefix is not None:
+                address, length = prefix.split("/")
+                mask = (0xFFFFFFFF << (32 - int(length))) & 0xFFFFFFFF
+                data[at : at + 4] = socket.inet_aton(address)
+                data[mask_at : mask_at + 4] = struct.pack("!I", mask)
+        if self.port_at is not None:
+            struct.pack_into("=HH", data, self.port_at, rule.destination_port, rule.destination_port)
+        if self.mark_at is not None:
+            struct.pack_into("=I", data, self.mark_at, rule.mark)
         comment = str(rule.why).encode()[: _COMMENT_BYTES - 1]
         data[self.comment_at : self.comment_at + _COMMENT_BYTES] = comment.ljust(_COMMENT_BYTES, b"\0")
         target = rule.target

@@ -13,7 +13,7 @@ import pickle
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Generic, ParamSpec, Self, TypeVar
@@ -21,7 +21,6 @@ from typing import Generic, ParamSpec, Self, TypeVar
 from lab.errors import KernelError, LabError
 
 RUN = Path("/run/netns")
-_SEED = RUN / ".lab"
 
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWNS = 0x00020000
@@ -60,12 +59,12 @@ def make(namespace: str) -> int:
     second family would be a way around every rule.
     """
     _call("unshare", _CLONE_NEWNET)
-    name = path(namespace)
+    name, seed = path(namespace), _seed()
     try:
-        os.link(_SEED, name)
+        os.link(seed, name)
     except FileNotFoundError:
-        os.close(os.open(_SEED, os.O_CREAT | os.O_RDONLY, 0))
-        os.link(_SEED, name)
+        os.close(os.open(seed, os.O_CREAT | os.O_RDONLY, 0))
+        os.link(seed, name)
     _call("mount", b"/proc/thread-self/ns/net", os.fsencode(name), b"none", _MS_BIND, None)
     write_sysctl("net.ipv6.conf.all.disable_ipv6", 1)  # the kernel writes conf.default, and lo's, with it
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -85,13 +84,34 @@ def remove(namespace: str) -> None:
     path(namespace).unlink(missing_ok=True)
 
 
-def remove_seed() -> None:
-    """Remove the file behind the names if no name is left that links to it."""
+def remove_all(namespaces: Iterable[str]) -> None:
+    """Take the names of many namespaces away.
+
+    They are held until the last name is gone: taking a mount away waits for every processor to look up from
+    its work, and the kernel, which begins to dismantle a namespace when nobody holds it, would be at work.
+    """
+    prepare()
+    held = []
     try:
-        if _SEED.stat().st_nlink == 1:
-            _SEED.unlink(missing_ok=True)
-    except FileNotFoundError:
-        pass  # another lab's `down` was first
+        for namespace in namespaces:
+            with contextlib.suppress(FileNotFoundError):
+                held.append(os.open(path(namespace), os.O_RDONLY | os.O_CLOEXEC))
+            remove(namespace)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def _seed() -> Path:
+    """Return the file that this process links its names from. Other tools take it for a namespace: it must not stay."""
+    return RUN / f".lab.{os.getpid()}"
+
+
+def remove_seed() -> None:
+    """Remove this process's seed, and those of processes that did not come to it."""
+    for file in (_seed(), *RUN.glob(".lab.*")):
+        if file == _seed() or not Path(f"/proc/{file.name.removeprefix('.lab.')}").exists():
+            file.unlink(missing_ok=True)
 
 
 def exists(namespace: str) -> bool:

@@ -6,6 +6,7 @@ whatever moment a command is killed at, the next one knows what may be left.
     record.json     readable by all: state, namespaces, the agent's process
     plan.json       readable by all: the plan that was applied last
     addresses.json  readable by all: the addresses by their path in the file, so that a change keeps them
+    agent.json      readable by all: the plan that the agent has read, and what it could not open
     health.json     readable by all: what the agent knows of pool members
     network.json    root only: what the plan was compiled from; it may hold shared keys
     log/            what the agent and the servers said
@@ -41,7 +42,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     time_scale: int
     created: float  # seconds since the epoch
     namespaces: tuple[str, ...]  # every namespace that may be there
+    generation: int = 0  # counts the plans that the agent was told to read
     agent: Process | None = None
+
+
+class AgentState(msgspec.Struct, frozen=True):
+    """What the agent says of itself: the plan it has read, and the servers it could not open."""
+
+    generation: int
+    problems: tuple[str, ...]
 
 
 class MemberHealth(msgspec.Struct, frozen=True):
@@ -64,6 +73,7 @@ class Folder:
         self.plan_file = self.path / "plan.json"
         self.health_file = self.path / "health.json"
         self.addresses_file = self.path / "addresses.json"
+        self.agent_file = self.path / "agent.json"
         self.network_file = self.path / "network.json"
         self.certificate_file = self.path / "ca.pem"
         self.log = self.path / "log"
@@ -109,6 +119,21 @@ class Folder:
         except FileNotFoundError:
             return {}
 
+    def wait_agent(self, *, deadline_s: float) -> tuple[str, ...]:
+        """Wait until the agent has read the plan of the record; return what it could not open."""
+        end = time.monotonic() + deadline_s
+        while True:
+            record = self.read()
+            try:
+                state = msgspec.json.decode(self.agent_file.read_bytes(), type=AgentState)
+            except FileNotFoundError:
+                state = AgentState(-1, ())
+            if record is None or state.generation >= record.generation:
+                return state.problems
+            if time.monotonic() > end:
+                return (f"the agent has not read its plan after {deadline_s:g} s; see {self.log / 'agent.log'}",)
+            time.sleep(0.01)
+
     def wait_health(self, *, deadline_s: float) -> tuple[dict[str, MemberHealth], tuple[str, ...]]:
         """Wait until every member of the plan was judged and the rules follow.
 
@@ -125,7 +150,14 @@ class Folder:
 
     def remove(self) -> None:
         """Remove the folder; the record goes last. What is gone is fine."""
-        files = (self.plan_file, self.addresses_file, self.health_file, self.network_file, self.certificate_file)
+        files = (
+            self.plan_file,
+            self.addresses_file,
+            self.agent_file,
+            self.health_file,
+            self.network_file,
+            self.certificate_file,
+        )
         for file in (*files, *self.path.glob("*.tmp"), *self.log.glob("*")):
             file.unlink(missing_ok=True)
         for folder in (self.log, self.own):

@@ -231,11 +231,11 @@ class Link:
         )
         self._queue(wire, message)
 
-    def remove_wire(self, wire: Wire) -> None:
-        """Remove a veth pair; one that is gone is fine."""
-        if wire.interface in self.interfaces:
-            index = self.interfaces.pop(wire.interface)
-            self._queue(wire, _link(_RTM_DELLINK).fill(index=_word(index)), (errno.ENODEV,))
+    def remove_interface(self, name: str) -> None:
+        """Remove an end of a veth pair, and the other with it; one that is gone is fine."""
+        if name in self.interfaces:
+            index = self.interfaces.pop(name)
+            self._queue(f"remove {name}", _link(_RTM_DELLINK).fill(index=_word(index)), (errno.ENODEV,))
 
     def add(self, item: Address | Route) -> None:
         """Make an address or a route, or change what is there into it."""

@@ -16,7 +16,7 @@ from typing import Self
 import msgspec
 
 from lab import experiment as ex
-from lab.errors import LabError
+from lab.errors import NotJudgedError
 from lab.kernel import daemons
 
 
@@ -41,7 +41,7 @@ class Prober:
         """Do experiments in a running lab.
 
         Raises:
-            LabError: the prober ended.
+            NotJudgedError: the prober ended.
 
         """
         assert self._process.stdin is not None
@@ -53,5 +53,5 @@ class Prober:
         except BrokenPipeError:
             line = b""
         if not line:
-            raise LabError("the prober ended; it must answer; what it said is above")
+            raise NotJudgedError("the prober ended; it must answer; what it said is above")
         return msgspec.json.decode(line, type=ex.Reply)

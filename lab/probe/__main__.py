@@ -1,15 +1,15 @@
 """The process that does the experiments; scapy is imported in it and in no other."""
 
 import os
+import signal
 import sys
 import time
 
 import msgspec
 
 from lab import experiment as ex
-from lab.errors import LabError
 from lab.probe import packets
-from lab.probe.conversations import ask, check_file, health, login, lookup
+from lab.probe.conversations import ask, check_file, counted, health, login, lookup
 from lab.probe.packets import Numbers, send
 from lab.probe.tracking import come_back, track
 
@@ -31,12 +31,15 @@ def perform(lab: str, what: ex.Experiment, numbers: Numbers) -> ex.Observation: 
             return come_back(lab, what, numbers)
         case ex.Health():
             return health(lab)
+        case ex.Counted():
+            return counted(lab)
         case ex.CheckFile():
             return check_file(what)
 
 
 def main() -> None:
     """Answer requests until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks is interrupted, and ends our input
     packets.load()  # now, while a lab comes up
 
     numbers = Numbers(os.getpid() ^ time.time_ns())
@@ -48,7 +51,7 @@ def main() -> None:
             began = time.monotonic()
             try:
                 observations.append(perform(request.lab, what, numbers))
-            except (OSError, LabError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever went wrong with one, the others are asked for too
                 observations.append(ex.Failed(reason=f"{type(error).__name__}: {error}"))
             seconds.append(time.monotonic() - began)
         reply = ex.Reply(tuple(observations), tuple(seconds))

@@ -41,8 +41,10 @@ def _ask_once(lab: str, what: ex.Ask) -> ex.Answer:
         return msgspec.convert({"outcome": "answered", **json.loads(text)}, ex.Answer)
     except TimeoutError:
         return ex.Answer("timeout")
-    except OSError:
+    except (ConnectionRefusedError, ConnectionResetError):
         return ex.Answer("refused")
+    except (http.client.HTTPException, json.JSONDecodeError, msgspec.ValidationError, ssl.SSLError) as error:
+        raise LabError(f"{what.address}:{what.port} answers, but not as {what.kind}: {error}") from None
     finally:
         opened.close()
 
@@ -111,6 +113,12 @@ def health(lab: str) -> ex.Members:
         raise LabError(f"members not judged after {longest:g} s: {', '.join(unsettled)}")
     up = tuple(sorted(key for key, member in known.items() if member.up))
     return ex.Members(up=up, down={key: member.reason for key, member in sorted(known.items()) if not member.up})
+
+
+def counted(lab: str) -> ex.PublicAddresses:
+    """Run ``lab show``."""
+    done = daemons.run([sys.executable, "-P", "-m", "lab", "show", lab, "-o", "json"])
+    return ex.PublicAddresses(addresses=tuple(json.loads(done.stdout)["public_addresses"]))
 
 
 def check_file(what: ex.CheckFile) -> ex.Checked:

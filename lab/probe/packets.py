@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lab import experiment as ex
+from lab.flow import NOT_PUBLIC
 from lab.kernel import netns
 from lab.plan import interface_to, namespace
 
@@ -28,7 +29,7 @@ _QUIET_S = 0.1  # nothing more is expected once the control packet came and the 
 _ARRIVAL_S = 3.0  # what has not arrived by then will not
 _CONTROL_PORT = 9  # discard (RFC 863)
 _LARGE = 3000  # bytes of a datagram that needs three fragments on an Ethernet-sized wire
-_PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "gre": 47}
+_PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "esp": 50}
 
 
 class Numbers:
@@ -60,17 +61,38 @@ class Numbers:
         return tuple(32768 + (first + i) % 32000 for i in range(count))
 
 
+def _where(watch: ex.Watch) -> tuple[str, str]:
+    """Return the place and the interface of a watch."""
+    match watch.kind:
+        case "node":
+            return watch.name, "eth0"
+        case "public wire":
+            return "internet", interface_to(f"lb.{watch.name}")
+        case "edge":
+            return f"lb.{watch.name}", interface_to("internet")
+        case "edge inside":
+            return f"lb.{watch.name}", interface_to(f"router.{watch.name}")
+
+
+_INSIDE = tuple((int(net.network_address), int(net.broadcast_address)) for net in NOT_PUBLIC)
+
+
+def _is_inside(source: bytes) -> bool:
+    number = int.from_bytes(source, "big")
+    return any(first <= number <= last for first, last in _INSIDE)
+
+
 class Capture:
     """Packet sockets of several watches, read together."""
 
     def __init__(self, lab: str, watches: Sequence[ex.Watch]) -> None:
         self.sockets = []
         for watch in watches:
-            node = watch.kind == "node"
-            with inside(lab, watch.name if node else "internet"):
+            place, interface = _where(watch)
+            with inside(lab, place):
                 opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
                 opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BYTES)
-                opened.bind(("eth0" if node else interface_to(f"lb.{watch.name}"), 0x0800))
+                opened.bind((interface, 0x0800))
             self.sockets.append(opened)
 
     def close(self) -> None:
@@ -112,8 +134,8 @@ def number_of(packet: bytes) -> int | None:
         at = start + 4
     elif protocol in (17, 1):
         at = start + 8
-    elif protocol == 47:
-        at = start + 4
+    elif protocol == 50:
+        at = start  # the SPI
     else:
         return None
     if len(packet) < at + 4:
@@ -148,7 +170,7 @@ class Template:
             "tcp": TCP(sport=0, dport=port, seq=_MAGIC << 16, flags="S"),
             "udp": UDP(sport=0, dport=port) / payload,
             "icmp": ICMP(type=8, id=1) / payload,
-            "gre": Raw(b"\0\0\x08\0" + number),
+            "esp": Raw(number.ljust(16, b"\0")),
         }
         layer = layers[send.protocol]
         if send.form == "middle":
@@ -156,8 +178,8 @@ class Template:
         head = IP(src=send.private, dst=send.destination, proto=_PROTOCOLS[send.protocol])
         self.data = bytes(head / layer)
         self.protocol = send.protocol
-        self.number_at = 26 if send.protocol in ("tcp", "gre") else 30
-        self.checksum_at = {"tcp": 36, "udp": 26, "icmp": 22, "gre": None}[send.protocol]
+        self.number_at = {"tcp": 26, "esp": 22}.get(send.protocol, 30)
+        self.checksum_at = {"tcp": 36, "udp": 26, "icmp": 22, "esp": None}[send.protocol]
         base = 0 if self.checksum_at is None else struct.unpack_from("!H", self.data, self.checksum_at)[0]
         self.sum = ~base & 0xFFFF
 
@@ -209,7 +231,8 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
             elif number is not None and first <= number < first + what.count:
                 seen[watch].setdefault(number - first, seen_of(packet, number - first))
                 last = time.monotonic()
-            if packet[12:16] == private:
+            out = what.watches[watch].kind == "public wire"
+            if packet[12:16] == private or (out and _is_inside(packet[12:16])):
                 strays[f"{_words(packet)} on {what.watches[watch]}"] = None
 
     def complete() -> bool:
@@ -223,7 +246,10 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
                 for part in _fragments(bytes(data)) if what.form == "large" else (data,):
                     sender.sendto(part, (what.destination, 0))
             read()
-        _control(lab, what, first + what.count)
+        if what.controlled:
+            _control(lab, what, first + what.count)
+        else:
+            control[0] = True
         wait(capture.sockets, read, complete, lambda: control[0])
     finally:
         sender.close()

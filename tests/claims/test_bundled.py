@@ -52,3 +52,35 @@ def test_an_expectation_that_is_wrong_is_contradicted_with_exit_1(tmp_path: Path
     assert "seen from 40.1.2.3" in results["expect-1"]["reason"]
     assert "answered by web" in results["expect-2"]["reason"]
     assert "timeout" in results["expect-3"]["reason"]
+
+
+def test_silence_is_in_doubt_where_the_way_there_is_cut(tmp_path: Path):
+    text = rootlab.small("cutoff") + 'expect:\n  - {from: far, to: "40.1.2.3:81/tcp", outcome: timeout}\n'
+    with rootlab.running(tmp_path, text) as name:
+        rootlab.must(name, "internet", "iptables-legacy", "-I", "FORWARD", "-j", "DROP")
+        done = rootlab.run("verify", tmp_path / f"{name}.lab.yaml", "--claim", "expect-1", "-o", "json")
+        (result,) = json.loads(done.stdout)["results"]
+        assert (result["verdict"], done.returncode) == ("INCONCLUSIVE", 3)
+
+
+def test_a_standalone_vm_that_is_seen_from_a_private_address_contradicts(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("private")) as name:
+        rule = ["-I", "POSTROUTING", "1", "-s", "10.1.0.4", "-j", "SNAT", "--to-source", "10.1.77.77"]
+        rootlab.must(name, "lb.vnet1", "iptables-legacy", "-t", "nat", *rule)
+        claims_to_judge = [word for claim in ("S2-2", "S2-3", "LAB-1") for word in ("--claim", claim)]
+        done = rootlab.run("verify", tmp_path / f"{name}.lab.yaml", *claims_to_judge, "-o", "json")
+        verdicts = {r["id"]: r["verdict"] for r in json.loads(done.stdout)["results"]}
+        assert verdicts == dict.fromkeys(("S2-2", "S2-3", "LAB-1"), "CONTRADICTED")
+
+
+def test_servers_that_speak_something_else_are_inconclusive_and_lose_no_other_result(tmp_path: Path):
+    text = rootlab.small("mixed").replace(
+        "alone: {subnet: vnet1/front}", "alone: {subnet: vnet1/front, services: [tcp:80]}"
+    )
+    text = text.replace("pool: [web]", "pool: [web, alone]")
+    file = tmp_path / "mixed.lab.yaml"
+    file.write_text(text + 'expect:\n  - {from: far, to: "40.1.2.3:80/tcp", answered_by: [web, alone]}\n')
+    done = rootlab.run("verify", file, "-o", "json")
+    verdicts = {r["id"]: r["verdict"] for r in json.loads(done.stdout)["results"]}
+    assert verdicts["expect-1"] == "INCONCLUSIVE"
+    assert set(verdicts.values()) == {"INCONCLUSIVE", "HOLDS"}

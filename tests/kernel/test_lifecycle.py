@@ -107,6 +107,89 @@ def test_a_change_keeps_live_flows_and_its_undoing_restores_everything(tmp_path:
         rootlab.assert_same(_without_numbers(before), _without_numbers(rootlab.world(name)))
 
 
+def test_a_network_that_is_renamed_under_a_running_lab_works_as_before(tmp_path: Path):
+    """Every wire of it is made anew, and what stays as it was is made again on them."""
+    with rootlab.running(tmp_path, rootlab.small("rename")) as name:
+        file = tmp_path / "rename.lab.yaml"
+        for network in ("other", "vnet1", "third", "vnet1"):
+            file.write_text(rootlab.small(name).replace("vnet1", network))
+            rootlab.ok("up", file)
+            assert rootlab.ask(name, "web", "http://198.51.100.10/")["client_address"] == "40.1.2.3"
+            assert rootlab.ask(name, "far", "http://40.1.2.3/")["node"] == "web"
+
+
+def test_up_again_undoes_what_was_done_by_hand(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("byhand")) as name:
+        before = rootlab.world(name)
+        rootlab.must(name, "lb.vnet1", "iptables-legacy", "-t", "nat", "-F")
+        rootlab.must(name, "lb.vnet1", "iptables-legacy", "-t", "mangle", "-I", "FORWARD", "-j", "DROP")
+        rootlab.must(name, "router.vnet1", "iptables-legacy", "-I", "FORWARD", "-j", "DROP")
+        rootlab.must(name, "internet", "ip", "route", "del", "40.1.2.3")
+        rootlab.must(name, "web", "ip", "route", "del", "default")
+        rootlab.ok("up", tmp_path / "byhand.lab.yaml")
+        assert rootlab.ask(name, "web", "http://198.51.100.10/")["client_address"] == "40.1.2.3"
+        after = rootlab.world(name)
+        # Tables once used stay registered, empty.
+        new = {line for line in after.splitlines() if line not in before.splitlines()}
+        assert {line for line in new if not line.startswith((":", "*", "COMMIT"))} == set()
+
+
+def test_a_server_that_cannot_open_on_a_change_is_reported_and_the_others_open(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("port")) as name:
+        command = [sys.executable, "-m", "http.server", "8080", "--bind", "0.0.0.0"]
+        squatter = subprocess.Popen(
+            ["ip", "netns", "exec", namespace(name, "alone"), *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            rootlab.wait_until(
+                lambda: rootlab.inside(name, "alone", "curl", "-s", "http://127.0.0.1:8080/").status == 0, "it listens"
+            )
+            file = tmp_path / "port.lab.yaml"
+            file.write_text(
+                rootlab.small(name)
+                .replace("alone: {subnet: vnet1/front}", "alone: {subnet: vnet1/front, services: [http:8080]}")
+                .replace("other: {address: 198.51.100.11}", "other: {address: 198.51.100.11, services: [http:80]}")
+            )
+            done = rootlab.run("up", file)
+            assert done.returncode == 1
+            assert "the port must be free" in done.stderr
+            assert rootlab.ask(name, "web", "http://198.51.100.11/")["node"] == "other"
+        finally:
+            squatter.kill()
+            squatter.wait()
+        rootlab.ok("up", file)
+        assert rootlab.ask(name, "alone", "http://10.1.0.4:8080/")["node"] == "alone"
+
+
+def test_other_tools_can_list_namespaces_while_a_lab_runs(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("seen")) as name:
+        done = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        assert namespace(name, "web") in done.stdout
+        assert ".lab" not in [line.split()[0][:4] for line in done.stdout.splitlines() if line]
+
+
+def test_verify_leaves_a_lab_up_that_it_cannot_judge(tmp_path: Path):
+    """Not as the file says, or without its agent: NOT_RUN, exit 3, and nothing is touched."""
+    with rootlab.running(tmp_path, rootlab.small("asis")) as name:
+        file, other = tmp_path / "asis.lab.yaml", tmp_path / "changed.lab.yaml"
+        other.write_text(rootlab.small(name).replace("  alone:", "  more: {subnet: vnet1/front}\n  alone:"))
+        before = rootlab.world(name)
+        done = rootlab.run("verify", other, "-o", "json")
+        results = json.loads(done.stdout)
+        assert (done.returncode, results["summary"]["not_run"]) == (3, len(results["results"]))
+        assert "runs with another plan" in results["results"][0]["reason"]
+        record = Folder(name).read()
+        assert record is not None
+        assert record.agent is not None
+        os.kill(record.agent.pid, signal.SIGKILL)
+        rootlab.wait_until(lambda: not apply.agent_alive(record), "the agent has ended")
+        assert rootlab.run("verify", file).returncode == 3
+        rootlab.assert_same(before, rootlab.world(name))
+
+
 _TALK = """
 import socket
 with socket.create_connection(("198.51.100.10", 7000), timeout=10) as peer, peer.makefile("rw") as stream:

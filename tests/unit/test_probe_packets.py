@@ -11,7 +11,7 @@ from lab.probe.packets import Numbers, Template, number_of, seen_of
 
 #: What is sent; GRE has neither ports nor a checksum.
 KINDS: list[tuple[ex.Protocol, ex.Form]] = [
-    ("tcp", "open"), ("tcp", "middle"), ("udp", "open"), ("udp", "large"), ("icmp", "open"), ("gre", "open"),
+    ("tcp", "open"), ("tcp", "middle"), ("udp", "open"), ("udp", "large"), ("icmp", "open"), ("esp", "open"),
 ]  # fmt: skip
 _VALUES = [(32768, 1), (65535, 65535), (1024, 0), (40000, 32767), (1, 40000)]
 
@@ -53,7 +53,7 @@ def test_addresses_and_ports_of_a_packet_are_read_back(protocol: ex.Protocol) ->
     assert seen == ex.Seen(3, "10.1.0.4", 40000, "198.51.100.20", 9000)
 
 
-@pytest.mark.parametrize("protocol", ["icmp", "gre"])
+@pytest.mark.parametrize("protocol", ["icmp", "esp"])
 def test_a_packet_without_ports_is_seen_with_none(protocol: ex.Protocol) -> None:
     assert seen_of(packet(protocol, "open", 40000, 7), 3) == ex.Seen(3, "10.1.0.4", 0, "198.51.100.20", 0)
 
@@ -71,7 +71,7 @@ def test_a_segment_from_the_middle_of_a_flow_does_not_open_one() -> None:
     [
         bytes(IP(dst="10.0.0.1", proto=17) / (b"hello, world" * 4)),
         bytes(IP(dst="10.0.0.1", proto=6) / b"xx"),
-        bytes(IP(dst="10.0.0.1", proto=50) / (b"LA" * 20)),
+        bytes(IP(dst="10.0.0.1", proto=47) / (b"LA" * 20)),
         bytes(IP(dst="10.0.0.1", proto=17, frag=100) / (b"LA" * 20)),
     ],
     ids=["another's", "too short", "another protocol", "a later fragment"],

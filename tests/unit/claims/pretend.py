@@ -61,6 +61,8 @@ class Lab:
                 return ex.Returned(source=source, source_port=2000, answered=True, intruded=False)
             case ex.Health():
                 return ex.Members(up=(), down=dict.fromkeys(self.down, "no answer"))
+            case ex.Counted():
+                return ex.PublicAddresses(addresses=("40.1.1.1",))
             case ex.CheckFile():
                 words = (
                     "f:9: no probe" if "backend_pool" in what.text else 'f:3: unknown key "default_outbound_address"'

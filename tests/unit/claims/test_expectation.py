@@ -124,7 +124,7 @@ _BALANCED = "from: client, to: '40.1.1.1:80', answered_by: [web, web2]"
         (_BALANCED, [_MEMBERS, answers("web", "web2")], ("HOLDS", "")),
         (_BALANCED, [_MEMBERS, answers("web", "web")], ("CONTRADICTED", "none of 2 answers came from web2")),
         (_BALANCED, [_MEMBERS, answers("web", "alone")], ("CONTRADICTED", "answered by alone")),
-        (_BALANCED, [_MEMBERS, answers("")], ("CONTRADICTED", "answered by a server that does not say who it is")),
+        (_BALANCED, [_MEMBERS, answers("")], ("INCONCLUSIVE", "a server does not say who it is and whom it saw")),
         (_BALANCED, [_MEMBERS, answers("web", outcome="timeout")], ("CONTRADICTED", "timeout")),
         ("from: own, to: 'far:81', outcome: refused", [_MEMBERS, answers("", outcome="refused")], ("HOLDS", "")),
         ("from: own, to: 'far:81', outcome: refused", [_MEMBERS, answers("web")], ("CONTRADICTED", "answered")),
@@ -144,28 +144,49 @@ _SILENT = "from: client, to: '40.1.1.1:81', outcome: timeout"
 
 def test_silence_is_expected_beside_a_control_that_must_be_answered() -> None:
     """A claim of absence: a node that reaches nothing at all must not make it hold."""
-    asked = [what for stage in trial_of(_SILENT).stages for what in stage.experiments if isinstance(what, ex.Ask)]
-    assert [(ask.client, ask.address, ask.port) for ask in asked] == [
-        ("client", "40.1.1.1", 81),
-        ("client", "192.0.2.53", 53),
-    ]
+    asked = [what for stage in trial_of(_SILENT).stages for what in stage.experiments]
+    assert [type(what) for what in asked] == [ex.Health, ex.Ask, ex.Send]
+    control = asked[-1]
+    assert isinstance(control, ex.Send)
+    assert (control.sender, control.destination, control.port) == ("client", "40.1.1.1", 81)
+    assert control.watches == (ex.Watch("edge", "v"),)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "control", "verdict"),
+    ("outcome", "reached", "verdict"),
     [
-        ("timeout", "answered", "HOLDS"),
-        ("answered", "answered", "CONTRADICTED"),
-        ("refused", "answered", "CONTRADICTED"),
-        ("timeout", "timeout", "INCONCLUSIVE"),
-        ("timeout", "refused", "INCONCLUSIVE"),
+        ("timeout", 1, "HOLDS"),
+        ("answered", 1, "CONTRADICTED"),
+        ("refused", 1, "CONTRADICTED"),
+        ("timeout", 0, "INCONCLUSIVE"),
+        ("refused", 0, "INCONCLUSIVE"),
     ],
 )
-def test_silence_is_believed_only_if_the_control_was_answered(
-    outcome: ex.Outcome, control: ex.Outcome, verdict: str
+def test_silence_is_believed_only_if_the_flow_got_as_far_as_what_is_silent(
+    outcome: ex.Outcome, reached: int, verdict: str
 ) -> None:
-    seen = (_MEMBERS, answers("", outcome=outcome), answers("", outcome=control))
-    assert judged(_SILENT, *seen)[0] == verdict
+    control = arrivals(*[("198.51.100.30", 40000)] * reached, sent=1)
+    assert judged(_SILENT, _MEMBERS, answers("", outcome=outcome), control)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("expected", "control"),
+    [
+        ("from: alone, to: '203.0.113.99:80', outcome: timeout", ex.Watch("public wire", "v")),
+        ("from: alone, to: '40.1.1.1:81', outcome: timeout", ex.Watch("edge inside", "v")),
+        ("from: client, to: 'far:80', outcome: timeout", ex.Watch("node", "far")),
+        ("from: alone, to: 'web:81', outcome: timeout", ("168.63.129.16", 53)),
+        ("from: client, to: '203.0.113.99:80', outcome: timeout", ("192.0.2.53", 53)),
+    ],
+)
+def test_the_control_of_silence_is_where_the_flow_must_pass(expected: str, control: object) -> None:
+    what = trial_of(expected).stages[-1].experiments[-1]
+    assert control == (what.watches[0] if isinstance(what, ex.Send) else (what.address, what.port))
+
+
+def test_a_source_expected_of_a_server_that_does_not_say_is_in_doubt() -> None:
+    silent = ex.Answers(answers=(ex.Answer("answered"),))
+    assert judged("from: client, to: '40.1.1.1:80', source_ip: 9.9.9.9", _MEMBERS, silent)[0] == "INCONCLUSIVE"
 
 
 def test_a_control_that_failed_leaves_silence_in_doubt() -> None:

@@ -106,6 +106,7 @@ LIES: list[tuple[str, Lie, str]] = [
     ("S2-2", about(ex.Send, astray), "left untranslated: "),
     ("S2-2", about(ex.Send, from_source(_FRONTEND), "alone"), f"seen from {_FRONTEND}"),
     ("S2-3", about(ex.Send, from_source(_FRONTEND)), f"seen from {_FRONTEND}"),
+    ("S2-3", about(ex.Counted, replace(addresses=(DEFAULT,))), "the default address is counted as a public IP"),
     ("S2-3", about(ex.CheckFile, _not_refused), "choosing the default address was not refused"),
     ("S2-4", about(ex.Track, _untracked), "the port tracked is not the port seen"),
     ("S2-4", about(ex.Track, _tracked_low), "ports [80, 81, 82, 83] are not 1024-65535"),
