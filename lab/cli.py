@@ -255,7 +255,9 @@ def list_labs(output: str) -> None:
     if output == "json":
         _print_json({"labs": labs})
         return
-    rows = [(lab.name, lab.state, lab.profile, f"1:{lab.time_scale}", str(len(lab.nodes)), lab.file) for lab in labs]
+    rows = [
+        (lab.name, lab.state, lab.profile, f"1:{lab.time_scale}", str(len(lab.nodes)), _near(lab.file)) for lab in labs
+    ]
     _print_table(("LAB", "STATE", "PROFILE", "TIME", "NODES", "FILE"), rows, empty="no lab is up")
 
 
@@ -288,7 +290,7 @@ def show_lab(name: str, node: str | None, output: str) -> None:
 
 def _show_lab(lab: "Lab") -> None:
     scale = f", time 1:{lab.time_scale}" if lab.time_scale != 1 else ""
-    click.echo(f"{lab.name}: {lab.state}; profile {lab.profile}{scale}; {lab.file}")
+    click.echo(f"{lab.name}: {lab.state}; profile {lab.profile}{scale}; {_near(lab.file)}")
     rows = []
     for node in lab.nodes:
         seen = " ".join(dict.fromkeys(o.address for o in node.outbound)) or "-"
@@ -521,6 +523,12 @@ def _need_root() -> None:
         raise MachineError(
             f"user {os.geteuid()}: network namespaces need root; nothing was made; run it again with sudo"
         )
+
+
+def _near(file: str) -> str:
+    """Return a path as it is typed here, if it is in this folder."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def _count(number: int, noun: str, plural: str = "s") -> str:

@@ -72,7 +72,7 @@ def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
 def _source(network: Network, file: Path) -> apply.Source:
     """Return what the record keeps of a network."""
     return apply.Source(
-        file=str(file),
+        file=str(file.resolve()),
         addresses={path: str(address) for path, address in network.addresses().items()},
         network=model.encode(network),
         profile=network.profile.name,

@@ -107,6 +107,9 @@ def _internet(network: Network) -> Iterator[Item]:
     yield from _forwarder(INTERNET, why, checks_source=False)
     yield Address(place=INTERNET, interface="lo", address=INTERNET_SIDE, why=why)
     yield Address(place=INTERNET, interface="lo", address=str(PUBLIC_RESOLVER), why=why)
+    # Its routers say nothing: they have no public address to say it from.
+    mute = Why("wiring", "routers of the internet are silent", _SPLIT)
+    yield Rule(place=INTERNET, table="filter", chain="OUTPUT", protocol="icmp", target=Verdict("DROP"), why=mute)
     # What nobody has is lost without an answer, as on the Internet.
     yield Route(place=INTERNET, destination=EVERYWHERE, why=why)
     yield from _resolver(INTERNET, PUBLIC_RESOLVER, Why("wiring", "names of the outside hosts"))
