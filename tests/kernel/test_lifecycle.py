@@ -61,10 +61,11 @@ def test_what_up_makes_is_what_plan_prints(tmp_path: Path):
                         key = "address" if kind == "address" else "destination"
                         wanted = item[key].replace("0.0.0.0/0", "default").removesuffix("/32")
                         assert wanted in said, (item, said)
-        rules = [i for i in plan["items"] if i["type"] == "rule"]
-        saved = rootlab.must(name, "lb.vnet1", "iptables-legacy-save")
-        assert sum(line.startswith("-A") for line in saved.splitlines()) == len(rules)
-        assert all(i["why"]["rule"] in saved for i in rules)
+        for place in ("lb.vnet1", "internet"):
+            rules = [i for i in plan["items"] if i["type"] == "rule" and i["place"] == place]
+            saved = rootlab.must(name, place, "iptables-legacy-save")
+            assert sum(line.startswith("-A") for line in saved.splitlines()) == len(rules) > 0
+            assert all(i["why"]["rule"] in saved for i in rules)
 
 
 def test_two_labs_with_the_same_addresses_run_side_by_side(tmp_path: Path):
