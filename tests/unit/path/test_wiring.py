@@ -93,7 +93,7 @@ def test_azures_places_drop_what_claims_a_source_that_is_not_theirs_and_the_inte
 def test_nothing_is_forwarded_by_the_load_balancer_unless_a_rule_accepts_it() -> None:
     found = items_of(worlds.one_vm())
     assert [str(i) for i in found if isinstance(i, Policy)] == ["-t filter -P FORWARD DROP"]
-    rules = [str(i) for i in found if isinstance(i, Rule) and i.place == "lb.v"]
+    rules = [str(i) for i in found if isinstance(i, Rule) and i.place == "lb.vnet1"]
     assert rules == [
         "-t filter -A INPUT -i internet -j DROP",
         "-t filter -A OUTPUT -o internet -j DROP",
