@@ -91,7 +91,11 @@ class Capture:
             place, interface = _where(watch)
             with inside(lab, place):
                 opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
-                opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BYTES)
+                try:
+                    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BYTES)
+                except PermissionError:
+                    # Root of a user namespace only: as much as the machine lets anybody have, which holds two bursts.
+                    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CAPTURE_BYTES)
                 opened.bind((interface, 0x0800))
             self.sockets.append(opened)
 
