@@ -13,7 +13,7 @@ from pathlib import Path
 from lab import claims, model, topology, verdict
 from lab.claims import Trial
 from lab.compile import compile as compile_network
-from lab.errors import LabError, NotJudgedError
+from lab.errors import Busy, LabError, NotJudgedError
 from lab.experiment import Health, Observation
 from lab.kernel import apply
 from lab.kernel.record import Folder
@@ -103,11 +103,17 @@ def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]
             )
         yield
         return
-    bring_up(network, file, progress)
+    ours = True
     try:
+        try:
+            bring_up(network, file, progress)
+        except Busy:
+            ours = False  # it is another command's lab, and not ours to remove
+            raise
         yield
     finally:
-        apply.down(network.name)
+        if ours:
+            apply.down(network.name)
 
 
 def verify(

@@ -1,5 +1,6 @@
 """Up, down, twice, side by side, interrupted, killed: what is left, and what is not touched."""
 
+import contextlib
 import json
 import os
 import signal
@@ -279,13 +280,16 @@ def test_a_removal_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path):
         assert rootlab.leftovers("half") == []
 
 
-def test_an_interrupted_verify_cleans_up_and_exits_130(tmp_path: Path):
+@pytest.mark.parametrize("delay_s", [0.0, 0.15, 0.3, 0.6])
+def test_an_interrupted_verify_cleans_up_and_exits_130(tmp_path: Path, delay_s: float):
     file = tmp_path / "stopped.lab.yaml"
     file.write_text(rootlab.small("stopped"))
     command = [sys.executable, "-P", "-m", "lab", "verify", str(file)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     record = Path("/run/lab/stopped/record.json")
     rootlab.wait_until(record.exists, "the lab comes up")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(delay_s)
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said
