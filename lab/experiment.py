@@ -53,6 +53,7 @@ class Send(_Experiment, frozen=True, kw_only=True):
     count: int = 1
     form: Form = "open"
     watches: tuple[Watch, ...]
+    all_arrive: bool = True  # False: some are meant to be lost, so waiting for them may be cut short
     controlled: bool = True  # False: what arrives is itself the control of something else
 
 

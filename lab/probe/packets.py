@@ -25,7 +25,9 @@ _PACKET_OUTGOING = 4  # linux/if_packet.h
 _SO_RCVBUFFORCE = 33
 _CAPTURE_BYTES = 64 * 1024 * 1024
 _BURST = 256  # flows sent before captures are read
-_QUIET_S = 0.1  # nothing more is expected once the control packet came and the wires were quiet for so long
+#: Nothing more is expected once the control packet came and the wires were quiet for so long: a stalled machine may
+#: hold a packet back, so what should arrive is given longer than what should not.
+_QUIET_S, _SILENCE_S = 1.0, 0.2
 _ARRIVAL_S = 3.0  # what has not arrived by then will not
 _CONTROL_PORT = 9  # discard (RFC 863)
 _LARGE = 3000  # bytes of a datagram that needs three fragments on an Ethernet-sized wire
@@ -254,7 +256,8 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
             _control(lab, what, first + what.count)
         else:
             control[0] = True
-        wait(capture.sockets, read, complete, lambda: control[0])
+        quiet_s = _QUIET_S if what.all_arrive else _SILENCE_S
+        wait(capture.sockets, read, complete, lambda: control[0], quiet_s)
     finally:
         sender.close()
         capture.close()
@@ -283,6 +286,7 @@ def wait(
     read: Callable[[], None],
     complete: Callable[[], bool],
     control: Callable[[], bool],
+    quiet_s: float = _SILENCE_S,
 ) -> None:
     """Read captures until all is there, nothing has come since the control packet, or it took too long."""
     with selectors.DefaultSelector() as selector:
@@ -290,7 +294,7 @@ def wait(
             selector.register(opened, selectors.EVENT_READ)
         end = time.monotonic() + _ARRIVAL_S
         while not complete() and time.monotonic() < end:
-            if not selector.select(_QUIET_S) and control():
+            if not selector.select(quiet_s) and control():
                 return
             read()
 
