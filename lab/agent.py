@@ -27,6 +27,7 @@ from lab import services
 from lab.errors import Busy, LabError
 from lab.kernel import apply, netns
 from lab.kernel.record import AgentState, Folder, MemberHealth, locked, replace
+from lab.model import decode
 from lab.path.load_balancer import Health
 from lab.plan import HealthCheck, Plan, Record, Server, Why, namespace
 
@@ -203,8 +204,7 @@ class Agent:
 
     def _try_rewrite(self) -> bool:
         """Rewrite the rules; return False if another command is changing the lab."""
-        from lab.compile import compile as compile_network  # noqa: PLC0415 - a lab without pools needs neither
-        from lab.model import decode  # noqa: PLC0415
+        from lab.compile import compile as compile_network  # noqa: PLC0415 - a lab without pools does not need it
 
         try:
             with locked(self.plan.lab, deadline_s=0):

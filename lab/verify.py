@@ -6,7 +6,7 @@ difference applied to the running lab, and the lab is changed back after it.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from lab.compile import compile as compile_network
 from lab.errors import Busy, LabError, NotJudgedError
 from lab.experiment import Health, Observation
 from lab.kernel import apply
-from lab.kernel.record import Folder
+from lab.kernel.record import Folder, MemberHealth
 from lab.model import Network
 from lab.plan import HealthCheck, Plan
 from lab.probe import Prober
@@ -37,17 +37,15 @@ def load(file: Path, *, time_scale: int | None = None) -> Network:
     return topology.load(file, time_scale=time_scale, kept=kept) if kept else network
 
 
-def all_down(network: Network) -> Plan:
-    """Return the plan of a network none of whose members has been probed yet: none receives new flows."""
+def _plan(network: Network, known: Mapping[str, MemberHealth]) -> Plan:
+    """Return the plan of a network in which only members that are known to be up receive new flows."""
     checks = compile_network(network).of(HealthCheck)
-    return compile_network(network, frozenset(check.key for check in checks))
+    return compile_network(network, frozenset(c.key for c in checks if c.key not in known or not known[c.key].up))
 
 
 def plan_now(network: Network) -> Plan:
-    """Return the plan of a network with the members down that a running lab of its name knows to be down."""
-    known = Folder(network.name).health()
-    checks = compile_network(network).of(HealthCheck)
-    return compile_network(network, frozenset(c.key for c in checks if c.key not in known or not known[c.key].up))
+    """Return the plan of a network as a running lab of its name knows its members."""
+    return _plan(network, Folder(network.name).health())
 
 
 def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
@@ -60,7 +58,7 @@ def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
     folder = Folder(network.name)
     record = folder.read()
     running = record is not None and apply.is_whole(record)
-    outcome = apply.up(plan_now(network) if running else all_down(network), _source(network, file), progress)
+    outcome = apply.up(plan_now(network) if running else _plan(network, {}), _source(network, file), progress)
     progress("waiting for servers and first probes")
     problems = folder.wait_agent(deadline_s=_AGENT_S)
     if problems:
