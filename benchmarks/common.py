@@ -123,16 +123,20 @@ def topology(
     own_addresses: int = 0,
     services: str = "",
     snat_ports: int = 0,
+    time_scale: int = 0,
+    profile: str = "",
 ) -> Path:
     """Write a topology: one virtual network with ``vms`` VMs and one outside host.
 
     ``pools`` gives the sizes of load-balanced pools, filled from the first VM on, each with a frontend and a rule;
     ``nat_rules`` is the number of inbound NAT rules of one more load balancer, all to the last VM; the
     ``own_addresses`` VMs after those of the pools have an instance-level public IP; ``services`` is each VM's;
-    ``snat_ports`` replaces the documents' number of SNAT ports of a VM.
+    ``snat_ports`` replaces the documents' number of SNAT ports of a VM, ``time_scale`` has timers run faster,
+    ``profile`` is another revision of the documents than the default one.
     """
     lines = [
         f"name: {name}",
+        *([f"profile: {profile}"] if profile else []),
         "internet:",
         "  outside: {address: 198.51.100.20}",
         "virtual_networks:",
@@ -167,8 +171,10 @@ def topology(
     for number in range(nat_rules):
         ports = f"frontend_port: {10000 + number}, backend_port: {1 + number}"
         lines.append(f"      r{number}: {{frontend: public, virtual_machine: vm{vms - 1}, {ports}}}")
-    if snat_ports:
-        lines.append(f"overrides: {{snat_ports_per_vm: {snat_ports}}}")
+    overrides = {"snat_ports_per_vm": snat_ports, "time_scale": time_scale}
+    wanted = ", ".join(f"{key}: {value}" for key, value in overrides.items() if value)
+    if wanted:
+        lines.append(f"overrides: {{{wanted}}}")
     file = folder / f"{name}.lab.yaml"
     file.write_text("\n".join(lines) + "\n")
     return file
@@ -182,6 +188,35 @@ def namespace(lab: str, place: str) -> str:
 def inside(lab: str, place: str) -> tuple[str, ...]:
     """Return the words that run a command inside a place."""
     return ("ip", "netns", "exec", namespace(lab, place))
+
+
+# --- load ---
+
+OUTSIDE = "198.51.100.20"
+PORT = 7000  # the first of the echo servers; the sink has the one before
+
+
+@contextlib.contextmanager
+def serving(traffic: Path, lab: str, ports: int = 16) -> Iterator[None]:
+    """Have the far end run in a lab's outside host."""
+    words = (*inside(lab, "outside"), str(traffic), "serve", OUTSIDE, str(PORT), str(ports))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+            yield
+        finally:
+            server.terminate()
+
+
+def load(traffic: Path, lab: str, place: str, *words: object) -> dict[str, Any]:
+    """Run the load generator in a place."""
+    return json.loads(run(*inside(lab, place), traffic, *words))
+
+
+def entries(lab: str) -> int:
+    """Return how many connections a load balancer tracks."""
+    return int(run(*inside(lab, "lb.vnet1"), "conntrack", "-C"))
 
 
 # --- numbers ---

@@ -18,20 +18,29 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import h11
 import msgspec
 
-from lab import services
+from lab import logs, services
+from lab.allocator import Allocator
 from lab.errors import Busy, LabError
 from lab.kernel import apply, netns
 from lab.kernel.record import AgentState, Folder, MemberHealth, locked, replace
+from lab.kernel.sockets import enlarge
 from lab.model import decode
+from lab.path import vpn_gateway
 from lab.path.load_balancer import Health
-from lab.plan import HealthCheck, Plan, Record, Server, Why, namespace
+from lab.path.snat_ports import Alert
+from lab.plan import Charon, HealthCheck, Plan, Record, Server, SnatPolicy, SnatPool, Why, namespace
+
+if TYPE_CHECKING:
+    from lab.gateways import Gateways
 
 _BACKLOG = 4096
+_DATAGRAMS_BYTES = 16 * 1024 * 1024
 _LOCK_S = 0.05  # how long to wait before asking again for a lab that is being changed
 
 
@@ -50,6 +59,8 @@ class Agent:
         self.applied: dict[str, bool] = {}  # what the rules say of each member: whether it is up
         self.certificates = services.Certificates(folder.certificate_file)
         self.sshd: services.Sshd | None = None
+        self.allocators: dict[str, Allocator] = {}
+        self.gateways: Gateways | None = None  # labs without tunnels do not load what it takes
         self.reading = asyncio.Lock()  # one reading of the plan at a time
 
     @contextlib.contextmanager
@@ -95,12 +106,59 @@ class Agent:
             self.health.setdefault(check.key, Health(since_s=time.time()))
             self.probes[check] = asyncio.create_task(self._probe(check))
             self.probes[check].add_done_callback(_report)
+        self._read_ports()
+        problems += await self._follow_gateways()
         # Whoever changed the plan may have known less of the members than we do.
         self.applied = {}
         self._write_health()
         if self.health:
             self.changed.set()
         return tuple(problems)
+
+    def _read_ports(self) -> None:
+        """Give out the SNAT ports that the plan has, and keep those that are given out already."""
+        pools: dict[str, list[SnatPool]] = {}
+        for pool in self.plan.of(SnatPool):
+            pools.setdefault(pool.place, []).append(pool)
+        policies = {policy.place: policy for policy in self.plan.of(SnatPolicy)}
+        for place in self.allocators.keys() - policies.keys():
+            self.allocators.pop(place).close()
+        for place, policy in policies.items():
+            if place in self.allocators:
+                self.allocators[place].change(policy, pools.get(place, ()))
+            else:
+                self.allocators[place] = Allocator(
+                    policy, pools.get(place, ()), self.inside, partial(self._alert, place)
+                )
+
+    def _alert(self, place: str, alerts: list[Alert]) -> None:
+        """Write what the documents' logs would tell."""
+        policy = next(policy for policy in self.plan.of(SnatPolicy) if policy.place == place)
+        resources, now = dict(policy.resources), time.time()
+        with self.folder.events_file.open("ab") as log:
+            for alert in alerts:
+                for record in logs.records(self.plan.lab, alert, resources[alert.address], now):
+                    log.write(msgspec.json.encode(record) + b"\n")
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one question of a command: ``ports``."""
+        with contextlib.suppress(ConnectionError):
+            question = await reader.readline()
+            if question == b"ports\n":
+                usage = [used for allocator in self.allocators.values() for used in allocator.usage()]
+                writer.write(msgspec.json.encode(usage))
+            await writer.drain()
+        writer.close()
+
+    async def _follow_gateways(self) -> tuple[str, ...]:
+        """Make the gateways follow the plan; their keys are in no plan, but in what it was compiled from."""
+        if self.gateways is None:
+            if not any(self.plan.of(Charon)):
+                return ()
+            from lab.gateways import Gateways  # noqa: PLC0415 - as said above
+
+            self.gateways = Gateways(self.folder)
+        return await self.gateways.read(self.plan, vpn_gateway.keys(decode(self.folder.network_file.read_bytes())))
 
     # --- servers ------------------------------------------------------------------------------
 
@@ -109,6 +167,9 @@ class Agent:
         with self.inside(server.place):
             opened = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if server.protocol == "udp":
+            # Room for the first datagrams of many flows at once, which nobody sends again.
+            enlarge(opened, _DATAGRAMS_BYTES)
         try:
             opened.bind((server.address, server.port))
         except OSError as error:
@@ -121,9 +182,10 @@ class Agent:
         opened = self._socket(server)
         stack = contextlib.AsyncExitStack()
         loop = asyncio.get_running_loop()
-        place = server.place if server.kind == "resolver" else "internet"
 
         def names() -> services.Names:
+            # A name server of a VM's knows names of its own; those outside know the public ones.
+            place = server.place if server.kind == "resolver" or server.place in self.names else "internet"
             return self.names.get(place, {})
 
         if server.kind == "ssh":
@@ -250,6 +312,10 @@ async def run(lab: str, ready: int) -> None:
     problems = await agent.read_plan()
     if problems:
         raise LabError("; ".join(problems))
+    folder.agent_socket.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    await asyncio.start_unix_server(agent.answer, folder.agent_socket)
+    os.umask(before)
     work: set[asyncio.Task[Any]] = {asyncio.create_task(agent.keep_rules())}
 
     def reload() -> None:
@@ -263,6 +329,8 @@ async def run(lab: str, ready: int) -> None:
     os.write(ready, b"ready\n")
     os.close(ready)
     await ended.wait()
+    if agent.gateways is not None:
+        await agent.gateways.close()
 
 
 def _report(task: asyncio.Task[Any]) -> None:

@@ -1,6 +1,7 @@
 """A network becomes a plan: which rule wins over which, on one screen.
 
     VM --- router --- load balancer (1:1 | LB SNAT | default SNAT) --- internet --- host
+              \\--- gateway ================ IPsec ================ gateway --- router --- VM
 
 ``RULES`` is the precedence. Each rule file yields its items in turn, and rules of one chain
 keep the order they were yielded in: a packet is taken by the first rule that matches it.
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable
 from lab import plan
 from lab.errors import LabError
 from lab.model import Network
-from lab.path import instance_public_ip, load_balancer, outbound_snat, wiring
+from lab.path import instance_public_ip, load_balancer, outbound_snat, security_group, vpn_gateway, wiring
 from lab.plan import Item, Plan
 
 #: The members of pools that receive no new flows: ``HealthCheck.key`` of each.
@@ -20,6 +21,8 @@ Down = frozenset[str]
 
 RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
     (wiring.items, "who is connected to whom; everything below needs it"),
+    (security_group.items, "at the VM's wire: after a load balancer's translation inwards, before it outwards"),
+    (vpn_gateway.items, "what is behind a tunnel never comes to the load balancer (seed 003)"),
     (instance_public_ip.items, "a VM's own address beats every load balancer (seed 002: used whether balanced or not)"),
     (load_balancer.items, "frontends to VMs; their addresses are no VM's own, so nothing above competes"),
     (outbound_snat.items, "a linked frontend beats the platform's address (seed 002, load-balanced VM)"),
@@ -41,7 +44,7 @@ def compile(network: Network, down: Down = frozenset()) -> Plan:  # noqa: A001 -
     return made
 
 
-def _check(made: Plan) -> None:
+def _check(made: Plan) -> None:  # noqa: PLR0912 - one for each kind
     unique: list[tuple[str, ...]] = []
     places = set(made.places())
     for item in made.items:
@@ -59,10 +62,14 @@ def _check(made: Plan) -> None:
                 unique.append(("address", item.place, item.address))
             case plan.Route():
                 unique.append(("route", item.place, item.destination))
-            case plan.Rule(target=plan.Jump(chain=chain)):
+            case plan.Rule(target=plan.Jump(chain=chain)) if item.table == "nat":
                 unique.append(("chain", item.place, item.table, chain))
             case plan.Server():
                 unique.append(("server", item.place, item.address, str(item.port), item.protocol))
+            case plan.Charon():
+                unique.append(("charon", item.place))
+            case plan.Tunnel():
+                unique.append(("tunnel", item.place, item.name))
             case _:
                 pass
     for what, count in Counter(unique).items():

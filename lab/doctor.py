@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from lab.errors import LabError
-from lab.kernel import netns
+from lab.kernel import charon, netns
 from lab.services import find_sshd
 
 
@@ -35,7 +35,7 @@ _PROGRAMS = {
 
 def examine() -> list[Finding]:
     """Try everything a lab needs; what needs root is tried only as root."""
-    return [_python(), _root(), *_kernel(), *_programs(), _sshd()]
+    return [_python(), _root(), *_kernel(), *_programs(), _sshd(), *_gateways()]
 
 
 def _python() -> Finding:
@@ -68,8 +68,13 @@ def _kernel() -> list[Finding]:
             ok=not missing,
             needed_for="all translation",
             found="complete" if not missing else "missing: " + ", ".join(missing),
-            mend="" if not missing else "load the modules iptable_nat, iptable_filter, xt_conntrack, xt_HMARK",
+            mend=""
+            if not missing
+            else "load the modules iptable_nat, iptable_filter, xt_conntrack, xt_HMARK, xt_NFQUEUE",
         )
+    )
+    findings.append(
+        _try("flow table", "SNAT ports", _enters_flow, "load the modules nf_conntrack_netlink and nfnetlink_queue")
     )
     return findings
 
@@ -93,6 +98,14 @@ def _netfilter_gaps() -> list[str]:
     return netfilter.gaps()
 
 
+def _enters_flow() -> None:
+    from lab.kernel import flows, netfilter  # noqa: PLC0415
+
+    netns.leave_machine()
+    netfilter.gaps()  # a rule that asks for a flow's state switches tracking on
+    flows.try_out()
+
+
 def _programs() -> list[Finding]:
     findings = []
     for program, (package, needed_for) in _PROGRAMS.items():
@@ -112,3 +125,34 @@ def _sshd() -> Finding:
         found=str(path or "not found"),
         mend="" if path else "run scripts/setup, which unpacks one without starting it",
     )
+
+
+def _gateways() -> list[Finding]:
+    lacking = charon.missing()
+    findings = [
+        Finding(
+            what="strongSwan",
+            ok=not lacking,
+            needed_for="VPN gateways",
+            found=f"missing: {lacking}"
+            if lacking
+            else "; ".join(filter(None, (f"{charon.folder()}", charon.confined()))),
+            mend="run scripts/setup, which unpacks it without starting it" if lacking else "",
+        )
+    ]
+    if os.geteuid() != 0:
+        return findings
+    by_kernel = charon.kernel_esp() == "kernel"
+    device = Path("/dev/net/tun").exists()
+    return [
+        *findings,
+        Finding(
+            what="ESP",
+            ok=by_kernel or device,
+            needed_for="VPN gateways",
+            found="by the kernel"
+            if by_kernel
+            else "in user space, in UDP 4500: the kernel has no ESP or no xfrm interface",
+            mend="" if by_kernel or device else "load the module tun",
+        ),
+    ]

@@ -5,7 +5,7 @@ Places are named as in the plan. A flow is watched where it arrives, by a captur
 to do with the rules that translate it.
 """
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -26,11 +26,15 @@ class Watch(msgspec.Struct, frozen=True):
     """Where incoming packets are captured.
 
     ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes
-    into a virtual network's load balancer from outside, ``edge inside``: from its router.
+    into a virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes
+    into a virtual network's router from its load balancer. ``gateway wire``: what comes out of its gateway to the
+    internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its wire. ``network`` is the
+    virtual network of a VM.
     """
 
-    kind: Literal["node", "public wire", "edge", "edge inside"]
+    kind: Literal["node", "public wire", "edge", "edge inside", "router", "gateway wire", "VM wire", "host wire"]
     name: str
+    network: str = ""
 
     def __str__(self) -> str:
         return self.name if self.kind == "node" else f"the {self.kind} of {self.name}"
@@ -41,6 +45,7 @@ class Send(_Experiment, frozen=True, kw_only=True):
 
     ``form``: ``open`` begins a flow, ``middle`` is a TCP segment of a flow that never began, ``large`` is
     a datagram of 3,000 bytes, in fragments. ``port`` None: one that no earlier experiment has used.
+    ``first_source_port`` None: likewise; otherwise the flows' source ports begin there.
     ``private`` is the sender's own address, which must be seen on no watched wire; nor may any other address
     that is not public on a public one.
     """
@@ -50,11 +55,14 @@ class Send(_Experiment, frozen=True, kw_only=True):
     destination: str
     protocol: Protocol = "tcp"
     port: int | None = None
+    first_source_port: int | None = None
     count: int = 1
     form: Form = "open"
     watches: tuple[Watch, ...]
     all_arrive: bool = True  # False: some are meant to be lost, so waiting for them may be cut short
+    forgotten: bool = False  # the load balancer of the public wire watched forgets the sender's flows afterwards
     controlled: bool = True  # False: what arrives is itself the control of something else
+    untranslated: bool = False  # True: the sender's own address is what must arrive
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -78,6 +86,48 @@ class Arrivals(_Observation, frozen=True, kw_only=True):
     seconds: float  # from the first packet sent to the last one seen
 
 
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """One flow among many, and where its first packet must be seen if it is to tell anything.
+
+    ``passes``: where it comes by on its way to what decides about it. ``ends``: where it is seen if it is let, at one
+    of them. ``source_port`` 0: one that no earlier flow has used. ``awaited`` False: it is meant to be lost, so it
+    need not be waited for.
+    """
+
+    sender: str
+    private: str
+    destination: str
+    protocol: Protocol
+    port: int = 0
+    source_port: int = 0
+    passes: tuple[Watch, ...]
+    ends: tuple[Watch, ...]
+    awaited: bool = True
+
+
+class Sweep(_Experiment, frozen=True, kw_only=True):
+    """Send the first packet of many different flows at once, and watch for each of them where it may arrive.
+
+    Every node that is watched is also sent a packet from the other end of its wire, which no rule concerns.
+    """
+
+    flows: tuple[Flow, ...]
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """What became of one flow of a sweep: whether it came by all that it must, and the node it arrived at."""
+
+    passed: bool
+    end: str = ""  # empty: nowhere
+
+
+class Swept(_Observation, frozen=True, kw_only=True):
+    """What became of the flows of a ``Sweep``, in their order."""
+
+    passages: tuple[Passage, ...]
+    deaf: tuple[str, ...]  # nodes whose capture did not see the packet from the other end of the wire
+
+
 #: How long to wait for an answer, and how long to listen to what must stay silent; within a lab an answer
 #: takes a millisecond.
 ANSWER_S, SILENCE_S = 3.0, 0.5
@@ -91,6 +141,7 @@ class Ask(_Experiment, frozen=True, kw_only=True):
     port: int
     kind: Literal["http", "https", "tcp", "udp", "connect"]  # connect: say nothing, as to a server we do not know
     count: int = 1
+    source_port: int = 0  # 0: any
     timeout_s: float = ANSWER_S
 
 
@@ -132,7 +183,7 @@ class Lookup(_Experiment, frozen=True, kw_only=True):
 
     client: str
     name: str
-    server: str
+    server: str = ""  # empty: the node's own, in their order
 
 
 class Names(_Observation, frozen=True, kw_only=True):
@@ -183,6 +234,107 @@ class Returned(_Observation, frozen=True, kw_only=True):
     intruded: bool  # the stranger's packet came in
 
 
+class Goal(msgspec.Struct, frozen=True):
+    """A service of the lab that flows are held to: it names the source that it sees."""
+
+    address: str
+    port: int
+    kind: Literal["tcp", "udp"]
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Open flows with real sockets, to goals in turn, and hold those that are answered.
+
+    ``keepalive_s``: have the node's kernel ask for a sign of life over TCP after so many seconds of silence.
+    ``once``: give a flow up before the kernel sends its first packet again.
+    """
+
+    goals: tuple[Goal, ...]
+    count: int
+    keepalive_s: int = 0
+    once: bool = False
+
+
+class Talk(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Say something over flows that are held: the ``first`` so many that were opened, or all."""
+
+    first: int | None = None
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """End the flows that were opened first, as a program closes them or with a reset."""
+
+    count: int
+    how: Literal["fin", "rst"]
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Let time pass: what is claimed is a length of time."""
+
+    seconds: float
+
+
+class ShowPorts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Ask ``lab ports`` what the node uses."""
+
+
+class ShowEvents(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Ask ``lab events`` for all records."""
+
+
+Step: TypeAlias = Open | Talk | End | Pause | ShowPorts | ShowEvents
+
+
+class Occupy(_Experiment, frozen=True, kw_only=True):
+    """Hold real flows from a node, and see what becomes of them, step by step.
+
+    Before the first step flows that earlier experiments left are forgotten, and their ports are waited for,
+    ``settle_s`` seconds at most. After the last step all flows are ended with a reset.
+    """
+
+    client: str
+    private: str
+    network: str
+    steps: tuple[Step, ...]
+    settle_s: float
+
+
+class Source(msgspec.Struct, frozen=True, order=True):
+    """What a far side saw a flow come from."""
+
+    address: str
+    port: int
+
+
+class Used(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``lab ports`` says of the node, for one address and protocol."""
+
+    address: str
+    protocol: str
+    allocated: int
+    ports: int
+    flows: int
+    peak: int
+    refused: int
+
+
+class Happened(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one step."""
+
+    answered: int = 0
+    refused: int = 0
+    silent: int = 0
+    seen: tuple[Source, ...] = ()  # of the flows that were answered
+    used: tuple[Used, ...] = ()
+    records: tuple[dict[str, Any], ...] = ()
+
+
+class Occupied(_Observation, frozen=True, kw_only=True):
+    """What came of the steps of an ``Occupy``, in their order."""
+
+    steps: tuple[Happened, ...]
+
+
 class Health(_Experiment, frozen=True, kw_only=True):
     """Wait until the load balancers have judged every member, and tell what they know."""
 
@@ -211,10 +363,129 @@ class CheckFile(_Experiment, frozen=True, kw_only=True):
 
 
 class Checked(_Observation, frozen=True, kw_only=True):
-    """How ``lab check`` ended, and what it said."""
+    """How a command of the lab's own ended, and what it said."""
 
     status: int
     said: str
+
+
+class Cross(_Experiment, frozen=True, kw_only=True):
+    """Send flows to what is behind a tunnel, and watch the public wires of the gateways at its ends meanwhile."""
+
+    send: Send
+    networks: tuple[str, ...]
+
+
+class Outer(msgspec.Struct, frozen=True):
+    """Packets of one kind that left a gateway."""
+
+    network: str
+    kind: str  # "udp 500", "udp 4500", "esp", or whatever else it was
+    source: str
+    destination: str
+    packets: int
+
+
+class Crossed(_Observation, frozen=True, kw_only=True):
+    """The flows as they arrived, and all that was on the wires between."""
+
+    arrivals: Arrivals
+    outer: tuple[Outer, ...]
+
+
+class Tunnels(_Experiment, frozen=True, kw_only=True):
+    """Ask ``lab gateway show`` until connections of a network are as wanted, or for as long as it may take.
+
+    ``wanted`` empty: as soon as none is Connecting.
+    """
+
+    network: str
+    wanted: Literal["", "Connected", "NotConnected"] = ""
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """A connection as ``lab gateway show`` has it."""
+
+    site: str
+    state: str
+    reason: str
+    message: str = ""
+    event: int = 0
+    version: int = 0
+    local: tuple[str, ...] = ()
+    remote: tuple[str, ...] = ()
+    ike: str = ""
+    esp: str = ""
+    ike_rekey_s: int = 0
+    esp_life_s: int = 0
+
+
+class Gateway(_Observation, frozen=True, kw_only=True):
+    """A gateway as ``lab gateway show`` has it."""
+
+    kind: str
+    sku: str
+    state: str
+    status: str
+    address: str
+    fields: tuple[str, ...]  # names of all that is shown of a connection
+    connections: tuple[Connection, ...]
+
+
+class Meter(_Experiment, frozen=True, kw_only=True):
+    """Send flows through a tunnel, and wait until the counters at both of its ends have seen them."""
+
+    send: Send
+    network: str
+    site: str
+    far_network: str
+    far_site: str
+
+
+class Metered(_Observation, frozen=True, kw_only=True):
+    """How many inner bytes were sent, and by how many the counters rose."""
+
+    sent: int
+    egress: int
+    ingress: int
+
+
+class Flood(_Experiment, frozen=True, kw_only=True):
+    """Send as much as goes to several destinations at once, and count what leaves a gateway."""
+
+    client: str
+    addresses: tuple[str, ...]
+    network: str
+    seconds: float
+
+
+class Flooded(_Observation, frozen=True, kw_only=True):
+    """Bits per second that left the gateway, by outer destination, and those that the client offered."""
+
+    offered: float
+    rates: dict[str, float]
+
+
+class Segments(_Experiment, frozen=True, kw_only=True):
+    """Connect to a server and ask the kernel how large the segments of the connection may be."""
+
+    client: str
+    address: str
+    port: int
+
+
+class SegmentSize(_Observation, frozen=True, kw_only=True):
+    """Largest segment in bytes; 0: the server did not answer."""
+
+    size: int
+
+
+class Run(_Experiment, frozen=True, kw_only=True):
+    """Run the lab's command line; a word ``{file}`` is a file of ``text``, ``{lab}`` the lab itself."""
+
+    words: tuple[str, ...]
+    text: str = ""
+    suffix: str = ".lab.yaml"
 
 
 class Failed(_Observation, frozen=True, kw_only=True):
@@ -223,9 +494,43 @@ class Failed(_Observation, frozen=True, kw_only=True):
     reason: str
 
 
-Experiment: TypeAlias = Send | Ask | Login | Lookup | Track | Return | Health | Counted | CheckFile
+Experiment: TypeAlias = (
+    Send
+    | Sweep
+    | Ask
+    | Login
+    | Lookup
+    | Track
+    | Return
+    | Occupy
+    | Health
+    | Counted
+    | CheckFile
+    | Cross
+    | Tunnels
+    | Meter
+    | Flood
+    | Segments
+    | Run
+)
 Observation: TypeAlias = (
-    Arrivals | Answers | AuthLog | Names | Tracked | Returned | Members | PublicAddresses | Checked | Failed
+    Arrivals
+    | Swept
+    | Answers
+    | AuthLog
+    | Names
+    | Tracked
+    | Returned
+    | Occupied
+    | Members
+    | PublicAddresses
+    | Checked
+    | Crossed
+    | Gateway
+    | Metered
+    | Flooded
+    | SegmentSize
+    | Failed
 )
 
 

@@ -4,12 +4,20 @@ A flow is described from its initiator's side: *source* is who opened it.
 """
 
 import re
-from ipaddress import IPv4Network
-from typing import Literal, Self
+from ipaddress import IPv4Address, IPv4Network
+from typing import Literal, NamedTuple, Self
 
 import msgspec
 
 Transport = Literal["tcp", "udp"]
+
+#: What two flows must have different to be given one SNAT port: their destination address; address, port or
+#: protocol of their destination; nothing would do (a port is one flow's alone, wherever that goes).
+PortReuse = Literal["destination address", "destination", "nothing"]
+#: Which of the free SNAT ports is taken next.
+PortOrder = Literal["random", "lowest"]
+#: Which FINs make a flow closed, for the release of its SNAT port.
+FinClose = Literal["both", "either"]
 
 #: Sources that must never be seen outside: private (RFC 1918), shared (RFC 6598), loopback, link-local, and
 #: the platform's own. Documentation addresses (RFC 5737) stand for public ones in a lab.
@@ -25,6 +33,20 @@ NOT_PUBLIC = tuple(
         "168.63.129.16/32",
     )
 )
+
+
+#: Numbers of transport protocols in an IP header (RFC 790).
+TCP, UDP = 6, 17
+
+
+class Flow(NamedTuple):
+    """A flow in the direction in which it was opened: the protocol's number, and addresses as numbers."""
+
+    protocol: int
+    source: int
+    source_port: int
+    destination: int
+    destination_port: int
 
 
 class PortRange(msgspec.Struct, frozen=True, order=True):
@@ -85,3 +107,12 @@ class Destination(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.protocol}"
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is an IPv4 address."""
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True

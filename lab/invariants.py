@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
+from lab import vpn_limits
 from lab.errors import Problem, did_you_mean
-from lab.flow import Transport
+from lab.flow import Transport, is_address
 from lab.model import (
     GATEWAY_SUBNET,
     LINK_LOCAL,
@@ -20,10 +21,12 @@ from lab.model import (
     LoadBalancer,
     LoadBalancingRule,
     Network,
+    SecurityGroup,
     Service,
     Subnet,
 )
 from lab.profile import Profile
+from lab.security_groups import defaults
 
 
 def violations(network: Network) -> Iterator[Problem]:
@@ -32,8 +35,10 @@ def violations(network: Network) -> Iterator[Problem]:
     yield from _address_spaces(network)
     yield from _machines(network)
     yield from _addresses(network)
+    yield from _security_groups(network)
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
+    yield from vpn_limits.violations(network)
     for index, expectation in enumerate(network.expectations):
         yield from _expectation(network, index, expectation)
 
@@ -57,7 +62,22 @@ def _names(network: Network) -> Iterator[Problem]:
                 advice="rename one of the two",
             )
         lowered.setdefault(vm.name.lower(), vm.name)
-    for section, names in (("virtual_machines", [v.name for v in network.virtual_machines]), ("internet", hosts)):
+    devices = [s.name for s in network.local_networks if s.vpn_device]
+    for name in devices:
+        other = lowered.get(name.lower())
+        if other is not None:
+            yield Problem(
+                path=("local_networks", name),
+                found=f'"{other}" is also the name of another node',
+                must="a node's name must be unique in the lab, whatever its case; a VPN device is named after its site",
+                advice="rename one of the two",
+            )
+        lowered.setdefault(name.lower(), name)
+    for section, names in (
+        ("local_networks", devices),
+        ("virtual_machines", [v.name for v in network.virtual_machines]),
+        ("internet", hosts),
+    ):
         for name in sorted(set(names) & reserved):
             yield Problem(
                 path=(section, name),
@@ -154,6 +174,9 @@ def _machines(network: Network) -> Iterator[Problem]:
                 advice="choose another address, or leave it out to have one allocated",
             )
         yield from _services((*path, "services"), vm.services)
+    for site in network.local_networks:
+        if site.vpn_device:
+            yield from _services(("local_networks", site.name, "vpn_device", "services"), site.vpn_device.services)
     for host in network.internet:
         yield from _services(("internet", host.name, "services"), host.services)
 
@@ -238,6 +261,7 @@ def _load_balancer(network: Network, lb: LoadBalancer) -> Iterator[Problem]:
             advice="make one load balancer for each virtual network",
         )
     yield from _unique_members(path, lb)
+    yield from _pool_sizes(network, path, lb)
     yield from _probe_limits(network.profile, path, lb)
     yield from _rules(network.profile, path, lb)
 
@@ -252,6 +276,22 @@ def _unique_members(path: tuple[str, ...], lb: LoadBalancer) -> Iterator[Problem
                     must="a VM is in a pool once",
                     advice="remove the repetition",
                 )
+
+
+def _pool_sizes(network: Network, path: tuple[str, ...], lb: LoadBalancer) -> Iterator[Problem]:
+    """Yield the pools that are too large for the table of SNAT ports."""
+    profile = network.profile
+    if profile.allocation(lb.sku) == "on demand" or network.overrides.snat_ports_per_vm:
+        return
+    for pool in lb.pools:
+        if profile.ports_per_vm(len(pool.members)) is None:
+            yield Problem(
+                path=(*path, "backend_address_pools", pool.name),
+                found=f"{len(pool.members):,} VMs",
+                must=f"the table of SNAT ports ends at {profile.port_tiers[-1].pool_size:,} VMs "
+                f"({profile.sources['port_tiers']})",
+                advice="make the pool smaller, choose another profile, or set overrides.snat_ports_per_vm",
+            )
 
 
 def _probe_limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> Iterator[Problem]:
@@ -336,9 +376,87 @@ def _rule_limits(profile: Profile, where: tuple[str, ...], rule: LoadBalancingRu
         )
 
 
+def _security_groups(network: Network) -> Iterator[Problem]:
+    profile = network.profile
+    source = f"({profile.sources['nsg_max_groups']})"
+    if len(network.network_security_groups) > profile.nsg_max_groups:
+        yield Problem(
+            path=("network_security_groups",),
+            found=f"{len(network.network_security_groups)} network security groups",
+            must=f"a region has at most {profile.nsg_max_groups} {source}",
+            advice="let subnets share a group",
+        )
+    for vnet in network.virtual_networks:
+        for subnet in vnet.subnets:
+            if subnet.name == GATEWAY_SUBNET and subnet.network_security_group is not None:
+                yield Problem(
+                    path=("virtual_networks", vnet.name, "subnets", subnet.name, "network_security_group"),
+                    found=f'"{subnet.network_security_group}" on "{GATEWAY_SUBNET}"',
+                    must="the gateway subnet has no network security group (virtual-networks-nsg.md, 2016-02-11)",
+                    advice="remove it; put a group on the VMs' subnets",
+                )
+    for group in network.network_security_groups:
+        yield from _security_rules(profile, group)
+
+
+def _security_rules(profile: Profile, group: SecurityGroup) -> Iterator[Problem]:
+    path = ("network_security_groups", group.name)
+    if len(group.rules) > profile.nsg_max_rules:
+        yield Problem(
+            path=path,
+            found=f"{len(group.rules)} rules",
+            must=f"a group has at most {profile.nsg_max_rules} ({profile.sources['nsg_max_rules']})",
+            advice="give some rules lists of prefixes or ports, or use two groups",
+        )
+    first, last = profile.nsg_priority
+    default = defaults(profile)
+    names = {rule.name.lower() for rule in default}
+    priorities = {(rule.direction, rule.priority): rule.name for rule in default}
+    for index, rule in enumerate(group.rules):
+        where = (*path, str(index))
+        if rule.name.lower() in names:
+            yield Problem(
+                path=(*where, "name"),
+                found=f'a second rule "{rule.name}" in "{group.name}"',
+                must="a rule's name is unique in its group, whatever its case, and none of the default rules'",
+                advice="rename it",
+            )
+        names.add(rule.name.lower())
+        other = priorities.setdefault((rule.direction, rule.priority), rule.name)
+        if other != rule.name:
+            yield Problem(
+                path=(*where, "priority"),
+                found=f'{rule.priority} is also the priority of "{other}", {rule.direction}',
+                must="a priority is unique in its direction (virtual-networks-nsg.md, 2016-02-11)",
+                advice="choose a priority that is free",
+            )
+        if not first <= rule.priority <= last:
+            yield Problem(
+                path=(*where, "priority"),
+                found=f"{rule.priority}",
+                must=f"a priority is {first} to {last} ({profile.sources['nsg_priority']})",
+                advice=f"use a value from {first} to {last}; lower ones are asked first",
+            )
+        if rule.protocol not in profile.nsg_protocols:
+            yield Problem(
+                path=(*where, "protocol"),
+                found=f'"{rule.protocol}"',
+                must=f"a protocol is {_list(sorted(profile.nsg_protocols))} ({profile.sources['nsg_protocols']})",
+                advice='only a rule for "*" matches ICMP in this revision',
+            )
+        if rule.protocol == "Icmp" and (rule.source_ports or rule.destination_ports):
+            yield Problem(
+                path=(*where, "protocol"),
+                found="ports together with Icmp",
+                must="ICMP has no ports (virtual-networks-nsg.md, 2016-02-11)",
+                advice="leave the ports out",
+            )
+
+
 def _expectation(network: Network, index: int, expectation: Expectation) -> Iterator[Problem]:
     path = ("expect", str(index))
     nodes = {v.name for v in network.virtual_machines} | {h.name for h in network.internet}
+    nodes |= {s.name for s in network.local_networks if s.vpn_device}
     if expectation.sender not in nodes:
         yield Problem(
             path=(*path, "from"),
@@ -356,7 +474,7 @@ def _expectation(network: Network, index: int, expectation: Expectation) -> Iter
             advice="write two expectations",
         )
     host = expectation.to.host
-    if host not in nodes and not _is_address(host):
+    if host not in nodes and not is_address(host):
         yield Problem(
             path=(*path, "to"),
             found=f'no node "{host}"',
@@ -371,14 +489,6 @@ def _expectation(network: Network, index: int, expectation: Expectation) -> Iter
                 must="answered_by names VMs or hosts under internet",
                 advice=did_you_mean(name, nodes),
             )
-
-
-def _is_address(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _list(items: Iterable[object]) -> str:

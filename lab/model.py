@@ -12,12 +12,18 @@ from typing import Literal
 import msgspec
 
 from lab.flow import Destination, PortRange, Transport
-from lab.profile import Profile, Sku
+from lab.profile import Profile, SecurityProtocol, Sku
 
 ServiceKind = Literal["http", "https", "tcp", "udp", "dns", "ssh"]
 ProbeProtocol = Literal["Tcp", "Http"]
 Distribution = Literal["Default", "SourceIP", "SourceIPProtocol"]
 Outcome = Literal["answered", "refused", "timeout"]
+Routing = Literal["dynamic", "static"]
+GatewaySku = Literal["Basic", "Standard", "HighPerformance"]
+Direction = Literal["Inbound", "Outbound"]
+Access = Literal["Allow", "Deny"]
+#: Names that a security rule may give instead of a prefix (virtual-networks-nsg.md, 2016-02-11: default tags).
+Tag = Literal["VirtualNetwork", "AzureLoadBalancer", "Internet"]
 
 #: Source of every health probe, and the address of the resolver that Azure provides
 #: (load-balancer-custom-probe-overview.md, 2016-10-24).
@@ -65,6 +71,7 @@ class Subnet(_Value, frozen=True, kw_only=True):
 
     name: str
     address_prefix: IPv4Network
+    network_security_group: str | None = None
 
     @property
     def gateway(self) -> IPv4Address:
@@ -90,6 +97,15 @@ class VirtualNetwork(_Value, frozen=True, kw_only=True):
     #: configured and is in no list of the user's addresses (seed 002, standalone VM).
     default_outbound_address: IPv4Address
     dns_servers: tuple[IPv4Address, ...] = ()
+    #: Where a network configuration file names one in the place of a location.
+    affinity_group: str | None = None
+
+
+class DnsServer(_Value, frozen=True, kw_only=True):
+    """A DNS server's name in a network configuration file; what makes it serve is elsewhere."""
+
+    name: str
+    address: IPv4Address
 
 
 class InstancePublicIp(_Value, frozen=True, kw_only=True):
@@ -101,7 +117,7 @@ class InstancePublicIp(_Value, frozen=True, kw_only=True):
 
 
 class VirtualMachine(_Value, frozen=True, kw_only=True):
-    """A virtual machine with one network interface."""
+    """A virtual machine with one network interface; the interface's security group is the VM's."""
 
     name: str
     virtual_network: str
@@ -110,6 +126,7 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     services: tuple[Service, ...] = ()
     instance_public_ip: InstancePublicIp | None = None
     availability_set: str | None = None
+    network_security_group: str | None = None
 
 
 class Frontend(_Value, frozen=True, kw_only=True):
@@ -191,6 +208,79 @@ class LoadBalancer(_Value, frozen=True, kw_only=True):
         return frozenset(pooled | {rule.virtual_machine for rule in self.inbound_nat_rules})
 
 
+class VpnGateway(_Value, frozen=True, kw_only=True):
+    """A virtual network's gateway: dynamic routing is IKEv2 and route-based, static is IKEv1 and policy-based."""
+
+    virtual_network: str
+    routing: Routing
+    sku: GatewaySku
+    address: IPv4Address
+    #: Whether all its tunnels share the bandwidth of its SKU, or what the machine gives.
+    shaped: bool = False
+    #: When it is built; seconds since the epoch. Before that it has no address to show and no tunnel.
+    ready_at: float = 0.0
+
+
+class VpnDevice(_Value, frozen=True, kw_only=True):
+    """The far end of a site that is no virtual network: one node that is both the VPN device and the site's host."""
+
+    private_ip_address: IPv4Address
+    services: tuple[Service, ...] = ()
+
+
+class LocalNetwork(_Value, frozen=True, kw_only=True):
+    """What a virtual network's tunnel leads to: prefixes behind the address of a VPN device."""
+
+    name: str
+    address_space: tuple[IPv4Network, ...]
+    vpn_gateway_address: IPv4Address
+    #: The virtual network whose gateway has that address, where the file names it.
+    vpn_gateway: str | None = None
+    #: Made by the lab, where the site is none of its virtual networks.
+    vpn_device: VpnDevice | None = None
+
+
+class Connection(_Value, frozen=True, kw_only=True):
+    """A virtual network's tunnel to a local network."""
+
+    virtual_network: str
+    local_network: str
+    #: None: the one that Azure generates, which nobody else knows.
+    shared_key: str | None = None
+    connect: bool = True
+
+    def __repr__(self) -> str:
+        """Leave the key out of whatever is printed."""
+        return f"Connection({self.virtual_network} to {self.local_network})"
+
+
+class SecurityRule(_Value, frozen=True, kw_only=True):
+    """What a network security group does with some of the flows in one direction; empty stands for any.
+
+    Addresses are prefixes and tags, as text: ``10.1.0.0/24``, ``Internet``.
+    """
+
+    name: str
+    priority: int
+    direction: Direction
+    access: Access
+    protocol: SecurityProtocol
+    sources: tuple[str, ...] = ()
+    source_ports: tuple[PortRange, ...] = ()
+    destinations: tuple[str, ...] = ()
+    destination_ports: tuple[PortRange, ...] = ()
+
+
+class SecurityGroup(_Value, frozen=True, kw_only=True):
+    """A network security group: the rules of its user, in the order of the file. The default rules are not among them.
+
+    What rules do is in ``security_groups``.
+    """
+
+    name: str
+    rules: tuple[SecurityRule, ...] = ()
+
+
 class Overrides(_Value, frozen=True, kw_only=True):
     """Departures from the documents, for experiments; printed with every verdict."""
 
@@ -224,6 +314,11 @@ class Network(_Value, frozen=True, kw_only=True):
     virtual_networks: tuple[VirtualNetwork, ...] = ()
     virtual_machines: tuple[VirtualMachine, ...] = ()
     load_balancers: tuple[LoadBalancer, ...] = ()
+    vpn_gateways: tuple[VpnGateway, ...] = ()
+    local_networks: tuple[LocalNetwork, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    dns_servers: tuple[DnsServer, ...] = ()
+    network_security_groups: tuple[SecurityGroup, ...] = ()
     overrides: Overrides = Overrides()
     expectations: tuple[Expectation, ...] = ()
 
@@ -234,6 +329,30 @@ class Network(_Value, frozen=True, kw_only=True):
     def vm(self, name: str) -> VirtualMachine | None:
         """Return the virtual machine of that name."""
         return next((v for v in self.virtual_machines if v.name == name), None)
+
+    def vnet(self, name: str) -> VirtualNetwork | None:
+        """Return the virtual network of that name."""
+        return next((v for v in self.virtual_networks if v.name == name), None)
+
+    def gateway(self, network: str) -> VpnGateway | None:
+        """Return the gateway of a virtual network."""
+        return next((g for g in self.vpn_gateways if g.virtual_network == network), None)
+
+    def local_network(self, name: str) -> LocalNetwork:
+        """Return a local network that is known to be there."""
+        return next(n for n in self.local_networks if n.name == name)
+
+    def sites_of(self, network: str) -> tuple[LocalNetwork, ...]:
+        """Return the local networks that a virtual network has a connection to."""
+        return tuple(self.local_network(c.local_network) for c in self.connections if c.virtual_network == network)
+
+    def security_group(self, name: str) -> SecurityGroup | None:
+        """Return the network security group of that name."""
+        return next((g for g in self.network_security_groups if g.name == name), None)
+
+    def virtual_network(self, name: str) -> VirtualNetwork:
+        """Return a virtual network that is known to be there."""
+        return next(n for n in self.virtual_networks if n.name == name)
 
     def vms_of(self, network: VirtualNetwork) -> tuple[VirtualMachine, ...]:
         """Return the VMs of one virtual network, in the order of ``natural``."""
@@ -262,6 +381,11 @@ class Network(_Value, frozen=True, kw_only=True):
         for lb in self.load_balancers:
             for frontend in lb.frontends:
                 yield frontend.address, ("load_balancers", lb.name, "frontend_ip_configurations", frontend.name)
+        for gateway in self.vpn_gateways:
+            yield gateway.address, ("vpn_gateways", gateway.virtual_network, "address")
+        for site in self.local_networks:
+            if site.vpn_device:
+                yield site.vpn_gateway_address, ("local_networks", site.name, "vpn_gateway_address")
 
     def addresses(self) -> dict[str, IPv4Address]:
         """Return every address of the network by its path in the file, given or allocated."""
@@ -287,8 +411,8 @@ def documentation_addresses(*, descending: bool = False) -> Iterator[IPv4Address
 
 
 def encode(network: Network) -> bytes:
-    """Return a network as JSON."""
-    return msgspec.json.encode(network, enc_hook=str)
+    """Return a network as JSON, the same text for the same network."""
+    return msgspec.json.encode(network, enc_hook=str, order="deterministic")
 
 
 def decode(text: bytes) -> Network:

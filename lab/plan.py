@@ -11,10 +11,14 @@ from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from lab.flow import FinClose, PortOrder, PortRange, PortReuse
+
 IFNAMSIZ = 15  # longest interface name: IFNAMSIZ of linux/if.h less the terminating zero
 CHAIN_MAX = 28  # longest chain name: XT_EXTENSION_MAXNAMELEN less the terminating zero
 COMMENT_MAX = 255  # longest comment: XT_MAX_COMMENT_LEN less the terminating zero
 
+#: The interface of every node.
+NODE_INTERFACE = "eth0"
 #: Prefix of every network namespace the lab makes; ``lab.<lab>.<place>``.
 NAMESPACE_PREFIX = "lab"
 
@@ -56,7 +60,7 @@ class _Item(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Place(_Item, frozen=True, kw_only=True, tag="place"):
     """A network namespace."""
 
-    role: Literal["vm", "host", "router", "load balancer", "internet"]
+    role: Literal["vm", "host", "site", "router", "load balancer", "gateway", "internet"]
 
     def __str__(self) -> str:
         return f"namespace ({self.role})"
@@ -110,9 +114,9 @@ class Route(_Item, frozen=True, kw_only=True, tag="route"):
 
 
 class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
-    """Let the packet pass, or not."""
+    """Let the packet pass this chain, or not at all, or leave that to the chain that led here."""
 
-    name: Literal["ACCEPT", "DROP"]
+    name: Literal["ACCEPT", "DROP", "RETURN"]
 
     def __str__(self) -> str:
         return f"-j {self.name}"
@@ -168,7 +172,34 @@ class HashMark(msgspec.Struct, frozen=True, tag="hmark"):
         return f"-j HMARK --hmark-tuple {self.fields} --hmark-mod {self.modulus} --hmark-rnd {self.seed}"
 
 
-Target: TypeAlias = Verdict | Jump | SourceNat | DestinationNat | HashMark
+class Queue(msgspec.Struct, frozen=True, tag="queue"):
+    """Ask a process that listens on the namespace's queue of this number; the packet is lost if nobody does."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"-j NFQUEUE --queue-num {self.number}"
+
+
+class SetMark(msgspec.Struct, frozen=True, tag="set-mark"):
+    """Set bits of the packet's mark, and leave its others."""
+
+    bits: int
+
+    def __str__(self) -> str:
+        return f"-j MARK --or-mark {self.bits:#x}"
+
+
+class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
+    """Let no TCP connection that begins here agree on larger segments; bytes."""
+
+    size: int
+
+    def __str__(self) -> str:
+        return f"--tcp-flags SYN,RST SYN -j TCPMSS --set-mss {self.size}"
+
+
+Target: TypeAlias = Verdict | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | ClampSegments
 Table = Literal["filter", "nat", "mangle", "raw"]
 TABLES: tuple[Table, ...] = ("filter", "nat", "mangle", "raw")
 BUILTIN_CHAINS = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
@@ -193,12 +224,15 @@ class Rule(_Item, frozen=True, kw_only=True, tag="rule"):
     target: Target
     source: str | None = None
     destination: str | None = None
-    protocol: Literal["tcp", "udp", "icmp"] | None = None
+    protocol: Literal["tcp", "udp", "icmp", "esp"] | None = None
     in_interface: str | None = None
     out_interface: str | None = None
-    destination_port: int | None = None
     ctstate: str | None = None
+    ctstatus: str | None = None  # with an exclamation mark in front: any but this
     mark: int | None = None
+    mark_mask: int | None = None  # the bits of the mark that count; None: all
+    source_ports: PortRange | None = None
+    destination_ports: PortRange | None = None
 
     def __str__(self) -> str:
         options = {
@@ -207,12 +241,19 @@ class Rule(_Item, frozen=True, kw_only=True, tag="rule"):
             "-i": self.in_interface,
             "-o": self.out_interface,
             "-p": self.protocol,
-            "--dport": self.destination_port,
+            "--sport": _range(self.source_ports),
+            "--dport": _range(self.destination_ports),
             "--ctstate": self.ctstate,
-            "--mark": self.mark,
+            "--ctstatus": None if self.ctstatus is None or self.ctstatus[0] == "!" else self.ctstatus,
+            "! --ctstatus": self.ctstatus[1:] if self.ctstatus is not None and self.ctstatus[0] == "!" else None,
+            "--mark": self.mark if self.mark_mask is None else f"{self.mark:#x}/{self.mark_mask:#x}",
         }
         words = [f"{option} {value}" for option, value in options.items() if value is not None]
         return " ".join([f"-t {self.table} -A {self.chain}", *words, str(self.target)])
+
+
+def _range(ports: PortRange | None) -> str | None:
+    return None if ports is None else str(ports).replace("-", ":")
 
 
 # --- what runs at a place ---------------------------------------------------------------------
@@ -274,7 +315,135 @@ class HealthCheck(_Item, frozen=True, kw_only=True, tag="health-check"):
         return f"probe {self.key}: {what} every {self.interval_s:g} s, down after {self.number_of_probes}"
 
 
-Item: TypeAlias = Place | Sysctl | Wire | Address | Route | Policy | Rule | Server | Record | Resolver | HealthCheck
+# --- SNAT ports that the agent gives out ------------------------------------------------------
+
+
+class SnatRange(msgspec.Struct, frozen=True):
+    """Ports ``first`` to ``last`` of a public address, both included."""
+
+    address: str
+    first: int
+    last: int
+
+    def ports(self) -> range:
+        """Return the ports."""
+        return range(self.first, self.last + 1)
+
+    def __contains__(self, port: object) -> bool:
+        return isinstance(port, int) and self.first <= port <= self.last
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.first}-{self.last}"
+
+
+class SnatPolicy(_Item, frozen=True, kw_only=True, tag="snat-policy"):
+    """How the flows of a place that are asked about on queue 0 are given ports; ``path/snat_ports`` decides by it."""
+
+    router: str  # the place that the flows come from, where their first packets are sent on again
+    tcp_reuse: PortReuse
+    udp_reuse: PortReuse
+    per_protocol: bool  # TCP and UDP have as many ports each
+    order: PortOrder
+    sequential: bool  # several ranges are used one after the other
+    fin_close: FinClose
+    fin_s: float  # how long a port is held after FIN, and after RST
+    rst_s: float
+    idle_s: float  # after which connection tracking forgets a flow
+    alert_s: float  # an alert is over when there was no reason for it for so long
+    blocks: tuple[SnatRange, ...]  # ports that rules have taken
+    resources: tuple[tuple[str, str], ...]  # each address, and the documents' name for what it belongs to
+
+    def __str__(self) -> str:
+        order = f"{self.order} first" + (", one address after the other" if self.sequential else "")
+        taken = f", without {' '.join(map(str, self.blocks))}" if self.blocks else ""
+        return (
+            f"SNAT ports, {order}, unique for tcp {self.tcp_reuse}, udp {self.udp_reuse}"
+            f"{', each protocol its own' if self.per_protocol else ''}; "
+            f"back after {self.fin_close} FIN {self.fin_s:g} s, RST {self.rst_s:g} s, idle {self.idle_s:g} s{taken}"
+        )
+
+
+class SnatPool(_Item, frozen=True, kw_only=True, tag="snat-pool"):
+    """The ports that a node's flows may be given."""
+
+    node: str
+    source: str
+    ranges: tuple[SnatRange, ...]
+
+    def __str__(self) -> str:
+        return f"SNAT ports of {self.source}: {' '.join(map(str, self.ranges))}"
+
+
+# --- tunnels ----------------------------------------------------------------------------------
+
+
+class Shape(_Item, frozen=True, kw_only=True, tag="shape"):
+    """How much an interface sends at most."""
+
+    interface: str
+    mbit_s: int
+
+    def __str__(self) -> str:
+        return f"shape {self.interface} to {self.mbit_s} Mbit/s"
+
+
+class Charon(_Item, frozen=True, kw_only=True, tag="charon"):
+    """An IKE daemon; before ``ready_at`` (seconds since the epoch) it is not there yet."""
+
+    kind: str  # as its owner calls it
+    address: str
+    ready_at: float
+
+    def __str__(self) -> str:
+        return f"charon ({self.kind}) on {self.address}" + (f" from {self.ready_at:.0f} on" if self.ready_at else "")
+
+
+class Tunnel(_Item, frozen=True, kw_only=True, tag="tunnel"):
+    """A tunnel of the daemon at a place; its shared key is in no plan. Lifetimes in seconds.
+
+    ``transit`` are prefixes that are offered beside ``local``, for the peer to take or leave.
+    """
+
+    name: str
+    peer: str
+    version: Literal[1, 2]
+    ike: tuple[str, ...]
+    ike_lifetime_s: int
+    esp: tuple[str, ...]
+    esp_lifetime_s: int
+    local: tuple[str, ...]
+    remote: tuple[str, ...]
+    transit: tuple[str, ...] = ()
+    connect: bool = True
+
+    def __str__(self) -> str:
+        offered = ",".join(self.local) + (f"(,{','.join(self.transit)})" if self.transit else "")
+        text = f"tunnel {self.name} IKEv{self.version} to {self.peer}: {offered} === {','.join(self.remote)}"
+        text += f"; {' '.join(self.ike)} {self.ike_lifetime_s} s; {' '.join(self.esp)} {self.esp_lifetime_s} s"
+        return text + ("" if self.connect else "; disconnected")
+
+
+Item: TypeAlias = (
+    Place
+    | Sysctl
+    | Wire
+    | Address
+    | Route
+    | Policy
+    | Rule
+    | Server
+    | Record
+    | Resolver
+    | HealthCheck
+    | SnatPolicy
+    | SnatPool
+    | Shape
+    | Charon
+    | Tunnel
+)
 #: The order in which kinds are made, and printed.
 KINDS: tuple[type[Item], ...] = (
     Place,
@@ -288,6 +457,11 @@ KINDS: tuple[type[Item], ...] = (
     Record,
     Resolver,
     HealthCheck,
+    SnatPolicy,
+    SnatPool,
+    Shape,
+    Charon,
+    Tunnel,
 )
 _T = TypeVar("_T", bound=Item)
 
@@ -305,6 +479,10 @@ class Plan(msgspec.Struct, frozen=True):
     def places(self) -> tuple[str, ...]:
         """Return the names of the places."""
         return tuple(item.place for item in self.of(Place))
+
+    def addresses(self) -> dict[str, str]:
+        """Return each node's own address, by its place."""
+        return {item.place: item.address for item in self.of(Address) if item.interface == NODE_INTERFACE}
 
     def tables(self) -> dict[tuple[str, Table], tuple[Policy | Rule, ...]]:
         """Return what each packet-filter table holds, by place and table."""

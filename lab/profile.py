@@ -7,15 +7,28 @@ differed between revisions stays in the rule that uses it.
 The default row ``seeds`` plays the seed documents together: SNAT as seed 002 describes it,
 its unnamed port counts from the table first printed on 2017-09-28, and what binds a pool to
 a frontend as tested in seed 001.
+
+What the words of a cell mean for a packet is in ``path/snat_ports.py``.
 """
 
 from typing import Literal
 
 import msgspec
 
+from lab.flow import FinClose, PortOrder, PortReuse
+
 Sku = Literal["Basic", "Standard"]
-Binding = Literal["load_balancing_rule", "inbound_nat_rule"]
-Frontends = Literal["any"]
+Binding = Literal["backend_pool", "load_balancing_rule", "inbound_nat_rule"]
+#: Ports of a frontend: the flows of all its VMs take them as they come, or each VM has its own from the start.
+Allocation = Literal["on demand", "preallocated"]
+#: What a VM without a load balancer may take of the platform's address: any port that is free, or as many as
+#: a pool of the size of its availability set would give it.
+DefaultAllocation = Literal["on demand", "as a pool"]
+#: Which frontends a VM's flows take when it is linked to several: any of them; one that is picked for the VM;
+#: any of them, each with the whole number of ports; one after the other as they fill up; any of them, with no
+#: more ports in all than a pool of one gives on a single one.
+Frontends = Literal["any", "one at random", "all multiply", "sequential", "capped"]
+SecurityProtocol = Literal["*", "Tcp", "Udp", "Icmp"]
 
 
 class Tier(msgspec.Struct, frozen=True):
@@ -39,13 +52,31 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     #: What links a VM to a frontend for outbound flows, per SKU of the load balancer.
     binding_basic: frozenset[Binding]
     binding_standard: frozenset[Binding]
+    #: How the ports of a frontend, and of the platform's own address, are shared out.
+    allocation_basic: Allocation
+    allocation_standard: Allocation
+    default_allocation: DefaultAllocation
     #: SNAT ports of each VM by size of its pool, smallest pool first.
     port_tiers: tuple[Tier, ...]
     #: First and last port of a public address that SNAT may use.
     snat_first_port: int
     snat_last_port: int
+    #: Rules on a frontend take their ports out of what SNAT may use, in aligned blocks of so many; 0: they do not.
+    rule_block: int
+    #: What two flows must have different to share a port.
+    tcp_reuse: PortReuse
+    udp_reuse: PortReuse
+    #: TCP and UDP have as many ports each, instead of sharing them.
+    port_per_protocol: bool
+    #: Which of the free ports the next flow takes.
+    port_order: PortOrder
     #: Which frontend a flow takes when several are linked to its VM.
-    several_frontends: Frontends
+    frontends_basic: Frontends
+    frontends_standard: Frontends
+    #: When a closed TCP flow's port comes back: what counts as closed by FIN, and the seconds after it and after RST.
+    fin_close: FinClose
+    fin_s: int
+    rst_s: int
     #: A flow without packets for this long gives its SNAT port back; seconds.
     idle_timeout_s: int
     #: Smallest interval of a health probe in seconds, smallest number of failures, and the
@@ -55,53 +86,208 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     probe_max_s: int
     #: Idle timeout that a load-balancing rule may ask for; minutes.
     rule_idle_min: tuple[int, int]
+    #: Network security groups: first and last priority of a rule, the protocols a rule may name, most rules of a
+    #: group and most groups, and the names of the default rules (``security_groups.DEFAULTS``, in its order).
+    nsg_priority: tuple[int, int]
+    nsg_protocols: frozenset[SecurityProtocol]
+    nsg_max_rules: int
+    nsg_max_groups: int
+    nsg_default_names: tuple[str, str, str, str, str, str]
+    #: Rules apply to what comes from the platform's own address: they can block its health probes.
+    nsg_filters_platform: bool
+    #: What a Standard load balancer sends to a VM needs a group that lets it in.
+    nsg_required_standard: bool
     sources: dict[str, str]
 
     def binding(self, sku: Sku) -> frozenset[Binding]:
         """Return the kinds of rule that link a VM to a frontend of a load balancer of ``sku``."""
         return self.binding_standard if sku == "Standard" else self.binding_basic
 
+    def allocation(self, sku: Sku) -> Allocation:
+        """Return how a load balancer of ``sku`` shares out the ports of its frontends."""
+        return self.allocation_standard if sku == "Standard" else self.allocation_basic
+
+    def frontends(self, sku: Sku) -> Frontends:
+        """Return which of several frontends of a load balancer of ``sku`` a flow takes."""
+        return self.frontends_standard if sku == "Standard" else self.frontends_basic
+
     def ports_per_vm(self, pool_size: int) -> int | None:
         """Return the SNAT ports each of ``pool_size`` VMs gets, None for a pool that is too large."""
         return next((tier.ports for tier in self.port_tiers if pool_size <= tier.pool_size), None)
 
 
-_BOTH = frozenset[Binding]({"load_balancing_rule", "inbound_nat_rule"})
-_TIERS_TO_1000 = (Tier(50, 1024), Tier(100, 512), Tier(200, 256), Tier(400, 128), Tier(800, 64), Tier(1000, 32))
+_RULES = frozenset[Binding]({"load_balancing_rule", "inbound_nat_rule"})
+_TIERS_TO_400 = (Tier(50, 1024), Tier(100, 512), Tier(200, 256), Tier(400, 128))
+_TIERS_TO_1000 = (*_TIERS_TO_400, Tier(800, 64), Tier(1000, 32))
 
 _SEED_001 = "seed 001, tests 1 and 2 (2018-12-11)"
 _SEED_002 = "seed 002 (2017-05-31)"
+_OUTBOUND = "load-balancer-outbound-connections.md"
+_OUTBOUND_2016_10 = f"{_OUTBOUND} (2016-10-31)"
+_OUTBOUND_2017_05 = f"English revision of {_OUTBOUND} (2017-05-31)"
 _STANDARD_2017_09 = "load-balancer-standard-overview.md (2017-09-28)"
+_OUTBOUND_2018_02 = f"{_OUTBOUND} (2018-02-05)"
+_CLASSIC_2018_07 = "load-balancer-outbound-connections-classic.md (2018-07-13)"
+_RULES_2018_09 = "load-balancer-outbound-rules-overview.md (2018-09-24)"
+_OUTBOUND_2019_05 = f"{_OUTBOUND} (2019-05-02)"
+_OUTBOUND_2020_06 = f"{_OUTBOUND} (2020-06-24)"
+_OUTBOUND_2020_10 = f"{_OUTBOUND} (2020-10-13)"
+_OUTBOUND_2022_03 = f"{_OUTBOUND} (2022-03-01)"
+_OUTBOUND_2026_07 = f"{_OUTBOUND} (2026-07-07)"
 _PROBES_2018_09 = "load-balancer-custom-probe-overview.md (2018-09-04)"
 
 #: Oldest revision first.
 TABLE: dict[str, dict[str, Cell]] = {
-    "2017-05b": {
-        "binding_basic": Cell(_BOTH, _SEED_002 + ": a rule that links frontend and pool; it names no kind of rule"),
-        "binding_standard": Cell(_BOTH, _SEED_002 + ": written before there was a Standard load balancer"),
-        "port_tiers": Cell(
-            _TIERS_TO_1000, _SEED_002 + ": by pool size, figures unnamed; figures of " + _STANDARD_2017_09
-        ),
-        "snat_first_port": Cell(1024, "English revision of " + _SEED_002 + ": 65,535 - 1,024 = 64,511 ports"),
-        "snat_last_port": Cell(65535, "English revision of " + _SEED_002),
-        "several_frontends": Cell("any", _SEED_002 + ", Limitations: any of the addresses is a candidate"),
-        "idle_timeout_s": Cell(240, _SEED_002 + ": 4-minute idle timeout"),
+    "2016-10": {
+        "binding_basic": Cell(_RULES | {"backend_pool"}, _OUTBOUND_2016_10 + ": it requires no rule"),
+        "binding_standard": Cell(_RULES | {"backend_pool"}, _OUTBOUND_2016_10 + ": before there was a Standard one"),
+        "allocation_basic": Cell("on demand", _OUTBOUND_2016_10 + ": ports are allocated dynamically"),
+        "allocation_standard": Cell("on demand", _OUTBOUND_2016_10 + ": before there was a Standard one"),
+        "default_allocation": Cell("on demand", _OUTBOUND_2016_10 + ": ports are allocated dynamically"),
+        "port_tiers": Cell(_TIERS_TO_1000, _STANDARD_2017_09 + "; not used before ports are preallocated"),
+        "snat_first_port": Cell(1025, _OUTBOUND_2017_05 + ": 65,535 - 1,024 = 64,511 ports"),
+        "snat_last_port": Cell(65535, _OUTBOUND_2017_05),
+        "rule_block": Cell(0, _OUTBOUND_2016_10 + ": nothing is said of ports that rules take"),
+        "tcp_reuse": Cell("destination address", _OUTBOUND_2016_10 + ": a port for each flow to one destination IP"),
+        "udp_reuse": Cell("destination address", _OUTBOUND_2016_10 + ": flows, whatever their protocol"),
+        "port_per_protocol": Cell(value=False, source=_OUTBOUND_2016_10 + ": flows, whatever their protocol"),
+        "port_order": Cell("random", _OUTBOUND_2016_10 + ": no order is promised"),
+        "frontends_basic": Cell("any", _SEED_002 + ", Limitations; not said before"),
+        "frontends_standard": Cell("any", _SEED_002 + ", Limitations; before there was a Standard one"),
+        "fin_close": Cell("both", _OUTBOUND_2016_10 + ": a port is released with its flow"),
+        "fin_s": Cell(0, _OUTBOUND_2016_10 + ": no time after the end of a flow"),
+        "rst_s": Cell(0, _OUTBOUND_2016_10 + ": no time after the end of a flow"),
+        "idle_timeout_s": Cell(240, _OUTBOUND_2016_10 + ": 4-minute idle timeout"),
         "probe_min_interval_s": Cell(5, _PROBES_2018_09 + "; earlier revisions print no minimum"),
         "probe_min_count": Cell(2, _PROBES_2018_09 + "; earlier revisions print no minimum"),
         "probe_max_s": Cell(120, _PROBES_2018_09 + "; earlier revisions print no maximum"),
         "rule_idle_min": Cell((4, 30), "load-balancer-tcp-idle-timeout.md (2016-10-24)"),
     },
+    "2017-05a": {
+        "binding_basic": Cell(_RULES, _OUTBOUND_2017_05 + ": a rule that links frontend and pool; it names no kind"),
+        "binding_standard": Cell(_RULES, _OUTBOUND_2017_05 + ": written before there was a Standard load balancer"),
+        "frontends_basic": Cell("any", _OUTBOUND_2017_05 + ", Limitations: any of the addresses is a candidate"),
+    },
+    "2017-05b": {
+        "binding_basic": Cell(_RULES, _SEED_002 + ": a rule that links frontend and pool; it names no kind of rule"),
+        "binding_standard": Cell(_RULES, _SEED_002 + ": written before there was a Standard load balancer"),
+        "allocation_basic": Cell("preallocated", _SEED_002 + ": the number of ports depends on the size of the pool"),
+        "allocation_standard": Cell("preallocated", _SEED_002 + ": the number of ports depends on the pool's size"),
+        "port_tiers": Cell(
+            _TIERS_TO_1000, _SEED_002 + ": by pool size, figures unnamed; figures of " + _STANDARD_2017_09
+        ),
+        "tcp_reuse": Cell("destination address", _SEED_002 + ": each flow to one destination IP takes one port"),
+        "udp_reuse": Cell("destination address", _SEED_002 + ": flows, whatever their protocol"),
+        "frontends_basic": Cell("any", _SEED_002 + ", Limitations: any of the addresses is a candidate"),
+        "idle_timeout_s": Cell(240, _SEED_002 + ": 4-minute idle timeout"),
+    },
+    "2017-09": {
+        "allocation_basic": Cell("on demand", _STANDARD_2017_09 + ", table of SKUs: on-demand"),
+        "allocation_standard": Cell("preallocated", _STANDARD_2017_09 + ", table of SKUs: preallocated"),
+        "port_tiers": Cell(_TIERS_TO_1000, _STANDARD_2017_09),
+        "frontends_standard": Cell("any", _STANDARD_2017_09 + ": any, which may be reduced"),
+    },
+    "2018-02": {
+        "allocation_basic": Cell("preallocated", _OUTBOUND_2018_02 + ": the table is for all load balancers"),
+        "port_tiers": Cell(_TIERS_TO_1000, _OUTBOUND_2018_02),
+        "tcp_reuse": Cell(
+            "destination", _OUTBOUND_2018_02 + ": one port per flow to one IP address, port and protocol"
+        ),
+        "udp_reuse": Cell("destination", _OUTBOUND_2018_02 + ": UDP is treated as TCP"),
+        "frontends_basic": Cell("one at random", _OUTBOUND_2018_02 + ": one of them, picked at random"),
+    },
+    "2018-07-classic": {
+        "port_tiers": Cell(_TIERS_TO_400, _CLASSIC_2018_07 + ": the table ends at 400"),
+        "frontends_standard": Cell("one at random", _CLASSIC_2018_07 + ": one of them, picked at random"),
+        "fin_close": Cell("both", _CLASSIC_2018_07 + ": after FIN of both sides"),
+        "fin_s": Cell(240, _CLASSIC_2018_07),
+        "rst_s": Cell(15, _CLASSIC_2018_07),
+    },
     "2018-12": {
-        "binding_basic": Cell(_BOTH, _SEED_001 + ": a load-balancing rule or an inbound NAT rule"),
+        "binding_basic": Cell(_RULES, _SEED_001 + ": a load-balancing rule or an inbound NAT rule"),
         "binding_standard": Cell(
             frozenset[Binding]({"load_balancing_rule"}),
-            "load-balancer-outbound-rules-overview.md (2018-09-24): only inbound NAT rules, no outbound NAT",
+            _RULES_2018_09 + ": only inbound NAT rules, no outbound NAT",
         ),
+        "snat_first_port": Cell(1024, _RULES_2018_09 + ": 64,000 ports for each frontend"),
+        "snat_last_port": Cell(65023, _RULES_2018_09 + ": 64,000 ports for each frontend"),
+    },
+    "2019-05": {
+        "default_allocation": Cell(
+            "as a pool", _OUTBOUND_2019_05 + ": a pool of one, or of the size of its availability set"
+        ),
+        "port_tiers": Cell(_TIERS_TO_1000, _OUTBOUND_2019_05),
+        "udp_reuse": Cell("nothing", _OUTBOUND_2019_05 + ": port-restricted cone NAT, one port per flow"),
+        "port_per_protocol": Cell(value=True, source=_OUTBOUND_2019_05 + ": as many ports for UDP as for TCP"),
+        "frontends_basic": Cell("one at random", _OUTBOUND_2019_05),
+        "frontends_standard": Cell("all multiply", _OUTBOUND_2019_05 + ": all at once, each with the table's ports"),
+        "fin_close": Cell("either", _OUTBOUND_2019_05 + ": after FIN of either side"),
+        "fin_s": Cell(240, _OUTBOUND_2019_05),
+        "rst_s": Cell(15, _OUTBOUND_2019_05),
+    },
+    "2020-06": {
+        "port_order": Cell("lowest", _OUTBOUND_2020_06 + ": the first port that is available is taken"),
+    },
+    "2020-10": {
+        "rule_block": Cell(8, _OUTBOUND_2020_10 + ": each rule's port takes a block of eight"),
+        "udp_reuse": Cell("destination address", _OUTBOUND_2020_10 + ": one port per destination IP for UDP"),
+    },
+    "2022-03": {
+        "frontends_standard": Cell("sequential", _OUTBOUND_2022_03 + ": one at a time, until its 64,000 are used"),
+        "fin_close": Cell("both", _OUTBOUND_2022_03 + ": closing is said to release a port, without a time"),
+        "fin_s": Cell(0, _OUTBOUND_2022_03 + ": closing timers are no longer printed; only the idle timeout is"),
+        "rst_s": Cell(0, _OUTBOUND_2022_03 + ": closing timers are no longer printed; only the idle timeout is"),
+    },
+    "2026-07": {
+        "frontends_standard": Cell("capped", _OUTBOUND_2026_07 + ": MIN(table x frontends, 1,024), any of them"),
     },
 }
 
-#: The default: the newest revision of the table, which fills each cell from the seeds.
+_GROUPS_2016_02 = "virtual-networks-nsg.md (2016-02-11)"
+_GROUPS_2018_07 = "security-overview.md (2018-07-20)"
+_GROUPS_2025_07 = "network-security-group-how-it-works.md (2025-07-15)"
+
+#: The cells of network security groups, by the date of the text; they hold for every revision that is not older.
+#: Their documents were revised on days of their own, so they have no place in the rows above.
+SECURITY_GROUPS: dict[str, dict[str, Cell]] = {
+    "2016-02": {
+        "nsg_priority": Cell((100, 65535), _GROUPS_2016_02),
+        "nsg_protocols": Cell(frozenset[SecurityProtocol]({"*", "Tcp", "Udp"}), _GROUPS_2016_02),
+        "nsg_max_rules": Cell(200, _GROUPS_2016_02 + ": limits"),
+        "nsg_max_groups": Cell(100, _GROUPS_2016_02 + ": limits"),
+        "nsg_default_names": Cell(
+            (
+                "ALLOW VNET INBOUND", "ALLOW AZURE LOAD BALANCER INBOUND", "DENY ALL INBOUND",
+                "ALLOW VNET OUTBOUND", "ALLOW INTERNET OUTBOUND", "DENY ALL OUTBOUND",
+            ),
+            _GROUPS_2016_02 + ": default rules",
+        ),
+        "nsg_filters_platform": Cell(True, "seed 002 (2017-05-31), SNAT and security groups: a group can block probes"),
+        "nsg_required_standard": Cell(False, _GROUPS_2016_02 + ": written before there was a Standard load balancer"),
+    },
+    "2017-09": {"nsg_required_standard": Cell(True, _STANDARD_2017_09 + ": closed unless a group lets it in")},
+    "2018-07": {
+        "nsg_priority": Cell((100, 4096), _GROUPS_2018_07),
+        "nsg_max_rules": Cell(1000, "azure-subscription-service-limits.md (2018-07): rules of a group, 200 before"),
+        "nsg_default_names": Cell(
+            (
+                "AllowVnetInBound", "AllowAzureLoadBalancerInBound", "DenyAllInbound",
+                "AllowVnetOutBound", "AllowInternetOutBound", "DenyAllOutBound",
+            ),
+            _GROUPS_2018_07 + ": default rules",
+        ),
+    },
+    "2025-07": {
+        "nsg_protocols": Cell(frozenset[SecurityProtocol]({"*", "Tcp", "Udp", "Icmp"}), _GROUPS_2025_07),
+        "nsg_filters_platform": Cell(False, _GROUPS_2025_07 + ": 168.63.129.16 is not filtered"),
+    },
+}  # fmt: skip
+#: What the seeds, played together, do not restrict and a later revision allows.
+_OF_SEEDS = {"nsg_protocols": SECURITY_GROUPS["2025-07"]["nsg_protocols"]}
+
+#: The default: seed 002, and what seed 001 adds to it.
 SEEDS = "seeds"
+_SEEDS_BASE, _SEEDS_BINDING = "2017-05b", "2018-12"
 NAMES = (SEEDS, *TABLE)
 
 
@@ -112,14 +298,23 @@ def resolve(name: str) -> Profile:
         KeyError: no such revision.
 
     """
-    last = "2018-12" if name == SEEDS else name
+    cells = _cells(_SEEDS_BASE if name == SEEDS else name)
+    if name == SEEDS:
+        newest = _cells(_SEEDS_BINDING)
+        cells |= {key: cell for key, cell in newest.items() if key.startswith(("binding_", "nsg_"))} | _OF_SEEDS
+    values = {key: cell.value for key, cell in cells.items()}
+    sources = {key: cell.source for key, cell in cells.items()}
+    return msgspec.convert({"name": name, "sources": sources, **values}, Profile)
+
+
+def _cells(last: str) -> dict[str, Cell]:
     if last not in TABLE:
-        raise KeyError(name)
+        raise KeyError(last)
     cells: dict[str, Cell] = {}
     for revision, row in TABLE.items():
         cells |= row
         if revision == last:
             break
-    values = {key: cell.value for key, cell in cells.items()}
-    sources = {key: cell.source for key, cell in cells.items()}
-    return msgspec.convert({"name": name, "sources": sources, **values}, Profile)
+    for dated, row in SECURITY_GROUPS.items():
+        cells |= row if dated <= last else {}
+    return cells

@@ -1,12 +1,13 @@
 """What a running lab looks like to its user, read from its record, plan and health; no privilege needed."""
 
-from ipaddress import IPv4Address, IPv4Network
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
 from lab.kernel import apply, netns
-from lab.kernel.record import MemberHealth, Record, existing, names
-from lab.plan import Address, Jump, Place, Plan, Route, Rule, Server, SourceNat, Wire, namespace
+from lab.kernel.record import GatewayState, MemberHealth, Record, TunnelState, existing, names
+from lab.plan import HealthCheck, Place, Plan, Route, Rule, Server, SnatPolicy, SnatPool, SourceNat, namespace
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -42,11 +43,13 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
     public_addresses: dict[str, str]
     agent: bool
+    gateways: dict[str, GatewayState]
+    virtual_networks: dict[str, str]  # the status of each, as the portal shows it
 
 
 #: What the platform's own address is for, in a why of outbound_snat; no name of a user's has a space.
 _DEFAULT = "default address of "
-_HOW = {"instance_public_ip": "instance-level public IP", "outbound_snat": "SNAT"}
+_OWN = "instance_public_ip"
 
 
 def labs() -> list[Lab]:
@@ -74,7 +77,25 @@ def describe(name: str) -> Lab:
         nodes=_nodes(plan, health),
         public_addresses=_public_addresses(plan),
         agent=apply.agent_alive(record),
+        gateways=folder.tunnels(),
+        virtual_networks={
+            item.place.removeprefix("router."): "Created" if netns.exists(namespace(name, item.place)) else "missing"
+            for item in plan.of(Place)
+            if item.role == "router"
+        },
     )
+
+
+def timers(name: str) -> list[tuple[str, float, float]]:
+    """Return the times of a lab whose time is scaled: what, seconds in the documents, seconds here."""
+    folder, record = existing(name)
+    if record.time_scale == 1:
+        return []
+    plan = folder.plan()
+    here = {f"probe {check.load_balancer}/{check.probe}": check.interval_s for check in plan.of(HealthCheck)}
+    for policy in plan.of(SnatPolicy):
+        here |= {"idle": policy.idle_s, "FIN": policy.fin_s, "RST": policy.rst_s}
+    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in sorted(here.items()) if s]
 
 
 def _state(record: Record) -> str:
@@ -83,26 +104,21 @@ def _state(record: Record) -> str:
     if not apply.is_whole(record):
         return "damaged: a namespace is missing; `lab up` heals it"
     if not apply.agent_alive(record):
-        return "servers and probes are not running; `lab up` heals it"
+        return "servers, probes and SNAT ports for new flows are missing: the agent does not run; `lab up` heals it"
     return "running"
 
 
 def _nodes(plan: Plan, health: dict[str, MemberHealth]) -> tuple[Node, ...]:
-    addresses = {a.place: a.address for a in plan.of(Address) if a.interface == "eth0"}
+    addresses = plan.addresses()
     services: dict[str, list[str]] = {}
     for server in plan.of(Server):
         services.setdefault(server.place, []).append(f"{server.kind}:{server.port}/{server.protocol}")
-    edges = {wire.peer_place: wire.place for wire in plan.of(Wire)}  # node to its router
-    rules: dict[str, list[Rule]] = {}
-    for rule in plan.of(Rule):
-        if rule.table == "nat":
-            rules.setdefault(rule.place, []).append(rule)
+    ways = outbound(plan)
     found = []
     for place in plan.of(Place):
-        if place.role not in ("vm", "host"):
+        if place.role not in ("vm", "host", "site"):
             continue
         name, address = place.place, addresses[place.place]
-        edge = edges[name].replace("router.", "lb.", 1)
         found.append(
             Node(
                 name=name,
@@ -111,37 +127,32 @@ def _nodes(plan: Plan, health: dict[str, MemberHealth]) -> tuple[Node, ...]:
                 namespace=namespace(plan.lab, name),
                 there=netns.exists(namespace(plan.lab, name)),
                 services=tuple(services.get(name, ())),
-                outbound=outbound(rules.get(edge, []), address) if place.role == "vm" else (),
+                outbound=ways.get(name, ()),
                 health={key: state for key, state in health.items() if key.endswith(f"/{name}")},
             )
         )
     return tuple(found)
 
 
-def outbound(rules: list[Rule], address: str, chain: str = "POSTROUTING") -> tuple[Outbound, ...]:
-    """Return the source translations that rules of the nat table give to flows of an address.
-
-    The first rule that matches decides; rules that differ only in the mark of the flow are alternatives.
-    """
-    found: dict[Outbound, None] = {}
-    for rule in rules:
-        if rule.chain != chain or not _matches(rule, address):
-            continue
-        if isinstance(rule.target, Jump):
-            for inner in outbound(rules, address, rule.target.chain):
-                found[inner] = None
-        elif isinstance(rule.target, SourceNat):
-            how = _HOW.get(rule.why.rule, rule.why.rule)
-            how = f"default {how}" if rule.why.entity.startswith(_DEFAULT) else how
-            found[Outbound(rule.target.address, rule.target.ports or "unchanged", how)] = None
-        # TCP is followed by its UDP twin, so only a new kind of answer ends the search.
-        if found and chain == "POSTROUTING" and (rule.protocol in (None, "udp")):
-            break
-    return tuple(found)
+def outbound(plan: Plan) -> dict[str, tuple[Outbound, ...]]:
+    """Return what each VM's flows are seen with: an address of its own, or the ports that they may be given."""
+    found = {
+        rule.why.entity: (Outbound(rule.target.address, "unchanged", "instance-level public IP"),)
+        for rule in plan.of(Rule)
+        if rule.why.rule == _OWN and isinstance(rule.target, SourceNat)
+    }
+    shared = {
+        pool.node: tuple(
+            Outbound(r.address, f"{r.first}-{r.last}", "default SNAT" if _is_default(pool) else "SNAT")
+            for r in pool.ranges
+        )
+        for pool in plan.of(SnatPool)
+    }
+    return {**shared, **found}
 
 
-def _matches(rule: Rule, address: str) -> bool:
-    return rule.source is None or IPv4Address(address) in IPv4Network(rule.source)
+def _is_default(pool: SnatPool) -> bool:
+    return pool.why.entity.startswith(_DEFAULT)
 
 
 def _public_addresses(plan: Plan) -> dict[str, str]:
@@ -154,3 +165,74 @@ def _public_addresses(plan: Plan) -> dict[str, str]:
         for route in plan.of(Route)
         if route.place == "internet" and route.via is not None and not route.why.entity.startswith(_DEFAULT)
     }
+
+
+# --- gateways in the documents' words -----------------------------------------------------------
+
+
+def gateway(name: str, state: GatewayState, now: float) -> dict[str, Any]:
+    """Return a gateway as Get-AzureVNetGateway and Get-AzureVnetConnection show it; ``now`` in seconds (epoch).
+
+    Before it is built it has no address to show (seed 003, creating a gateway).
+    """
+    routing, _, sku = state.kind.partition(" ")
+    built = state.ready_at <= now
+    newest = max(state.tunnels.values(), key=lambda t: t.changed, default=None)
+    return {
+        "VNetName": name.removeprefix("gw."),
+        "GatewayType": routing,
+        "GatewaySKU": sku,
+        "State": "Provisioned" if built else "Provisioning",
+        "Status": status(state, now),
+        "VipAddress": state.address if built else "",
+        "DefaultSite": "",
+        "LastEvent": _event(newest),
+        "Esp": state.esp,
+        "Connections": [_connection(site, tunnel) for site, tunnel in state.tunnels.items()],
+    }
+
+
+def status(state: GatewayState, now: float) -> str:
+    """Return what the portal shows of a gateway: Creating, Connecting, Connected or NotConnected."""
+    if state.ready_at > now:
+        return "Creating"
+    found = {tunnel.state for tunnel in state.tunnels.values()}
+    if not found or "Connecting" in found:
+        return "Connecting"
+    return "Connected" if found == {"Connected"} else "NotConnected"
+
+
+def _connection(site: str, tunnel: TunnelState) -> dict[str, Any]:
+    return {
+        "ConnectivityState": tunnel.state,
+        "EgressBytesTransferred": tunnel.egress,
+        "IngressBytesTransferred": tunnel.ingress,
+        "LastConnectionEstablished": _stamp(tunnel.established),
+        "LastEventID": tunnel.event,
+        "LastEventMessage": tunnel.message,
+        "LastEventTimeStamp": _stamp(tunnel.changed),
+        "LocalNetworkSiteName": site,
+        "OperationDescription": "Get-AzureVNetConnection",
+        "OperationId": "",
+        "OperationStatus": "Succeeded",
+        "Reason": tunnel.reason,
+        "VPNDeviceAddress": tunnel.peer,
+        "IkeVersion": tunnel.version,
+        "LocalPrefixes": list(tunnel.local),
+        "RemotePrefixes": list(tunnel.remote),
+        "IkeAlgorithms": tunnel.ike,
+        "EspAlgorithms": tunnel.esp,
+        "IkeRekeySeconds": tunnel.ike_rekey_s,
+        "EspLifetimeSeconds": tunnel.esp_life_s,
+    }
+
+
+def _event(tunnel: TunnelState | None) -> dict[str, Any]:
+    if tunnel is None:
+        return {"Timestamp": "", "Id": 0, "Message": "", "Data": ""}
+    return {"Timestamp": _stamp(tunnel.changed), "Id": tunnel.event, "Message": tunnel.message, "Data": tunnel.reason}
+
+
+def _stamp(seconds: float | None) -> str:
+    """Return a time as the documents print it: UTC, to the second."""
+    return "" if not seconds else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

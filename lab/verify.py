@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import claims, model, topology, verdict
+from lab import claims, model, topology, verdict, vpn_limits
 from lab.claims import Trial
 from lab.compile import compile as compile_network
-from lab.errors import Busy, LabError, NotJudgedError
+from lab.errors import Busy, LabError, NotJudgedError, Problem, TopologyError
 from lab.experiment import Health, Observation
 from lab.kernel import apply
 from lab.kernel.record import Folder, MemberHealth
@@ -24,23 +24,51 @@ from lab.verdict import Judgement, Result
 
 Progress = Callable[[str], None]
 
-#: How long `up` waits for the first answers of pool members. A member that is silent takes longer to be judged.
+#: How long `up` waits for the first answers of pool members and of peers. Whoever is silent takes longer to be judged.
 _FIRST_ANSWERS_S = 2.0
 #: How long the agent of a running lab may take to read its new plan.
 _AGENT_S = 10.0
 
 
-def load(file: Path, *, time_scale: int | None = None) -> Network:
-    """Read a topology; what it leaves open is as it is in a lab of its name that runs already."""
-    network = topology.load(file, time_scale=time_scale)
-    kept = Folder(network.name).addresses()
-    return topology.load(file, time_scale=time_scale, kept=kept) if kept else network
+def load(file: Path, *, time_scale: int | None = None, profile: str | None = None) -> Network:
+    """Read a topology; what it leaves open is as it is in a lab of its name that runs already.
+
+    Raises:
+        TopologyError: it is wrong, or the lab that runs may not become it.
+
+    """
+    network = topology.load(file, time_scale=time_scale, profile=profile)
+    folder = Folder(network.name)
+    kept = folder.addresses()
+    if kept:
+        network = topology.load(file, time_scale=time_scale, profile=profile, kept=kept)
+    if problems := [f"{file}: {problem}" for problem in _forbidden_changes(folder, network)]:
+        raise TopologyError(problems)
+    return network
+
+
+def _forbidden_changes(folder: Folder, network: Network) -> Iterator[Problem]:
+    """Yield what the lab that runs may not become; who may not read what it was made of cannot change it either."""
+    try:
+        before = model.decode(folder.network_file.read_bytes())
+    except (FileNotFoundError, PermissionError):
+        return
+    yield from vpn_limits.change_violations(before, network)
 
 
 def _plan(network: Network, known: Mapping[str, MemberHealth]) -> Plan:
     """Return the plan of a network in which only members that are known to be up receive new flows."""
+    return compile_network(network, _down(network, known))
+
+
+def _down(network: Network, known: Mapping[str, MemberHealth]) -> frozenset[str]:
     checks = compile_network(network).of(HealthCheck)
-    return compile_network(network, frozenset(c.key for c in checks if c.key not in known or not known[c.key].up))
+    return frozenset(c.key for c in checks if c.key not in known or not known[c.key].up)
+
+
+def down_now(network: Network) -> frozenset[str]:
+    """Return the members of pools that receive no new flows in a running lab of a network's name."""
+    return _down(network, Folder(network.name).health())
 
 
 def plan_now(network: Network) -> Plan:
@@ -58,16 +86,27 @@ def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
     folder = Folder(network.name)
     record = folder.read()
     running = record is not None and apply.is_whole(record)
-    outcome = apply.up(plan_now(network) if running else _plan(network, {}), _source(network, file), progress)
+    outcome = apply.up(plan_now(network) if running else _plan(network, {}), source(network, file), progress)
     progress("waiting for servers and first probes")
-    problems = folder.wait_agent(deadline_s=_AGENT_S)
-    if problems:
-        raise LabError(f"{'; '.join(problems)}; the rest of {network.name} runs; free it, then run `lab up` again")
-    folder.wait_health(deadline_s=_FIRST_ANSWERS_S)
+    settle(folder)
     return outcome
 
 
-def _source(network: Network, file: Path) -> apply.Source:
+def settle(folder: Folder) -> None:
+    """Wait until the servers of a lab listen, and for the first answers of pool members.
+
+    Raises:
+        LabError: a server could not be opened.
+
+    """
+    problems = folder.wait_agent(deadline_s=_AGENT_S)
+    if problems:
+        raise LabError(f"{'; '.join(problems)}; the rest of {folder.lab} runs; free it, then run `lab up` again")
+    folder.wait_health(deadline_s=_FIRST_ANSWERS_S)
+    folder.wait_tunnels(deadline_s=_FIRST_ANSWERS_S)
+
+
+def source(network: Network, file: Path) -> apply.Source:
     """Return what the record keeps of a network."""
     return apply.Source(
         file=str(file.resolve()),
@@ -121,6 +160,7 @@ def verify(
     *,
     only: frozenset[str] = frozenset(),
     time_scale: int | None = None,
+    profile: str | None = None,
 ) -> list[Result]:
     """Judge one topology; the lab is down afterwards unless it was up before.
 
@@ -129,7 +169,7 @@ def verify(
         NotJudgedError: a lab of that name runs, but not as the file says.
 
     """
-    network = load(file, time_scale=time_scale)
+    network = load(file, time_scale=time_scale, profile=profile)
     planned = claims.trials(network, only)
     if not planned:
         return []

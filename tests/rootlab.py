@@ -75,6 +75,32 @@ def ask(lab: str, place: str, url: str) -> dict[str, object]:
 
 
 @contextmanager
+def talking(lab: str, place: str, script: str) -> Iterator[Callable[..., str]]:
+    """Have a Python script run in a place; yield what sends it a line, if one is given, and returns its next."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: netns.enter(namespace(lab, place)),  # noqa: PLW1509 - tests have one thread
+    )
+
+    def said(line: str = "") -> str:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if line:
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+        return process.stdout.readline().strip()
+
+    try:
+        yield said
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
 def running(folder: Path, text: str) -> Iterator[str]:
     """Have a topology run; yield its name, and remove it whatever happens."""
     name = text.split("name: ", 1)[1].split(maxsplit=1)[0]

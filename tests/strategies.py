@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from lab import profile
 from lab.model import Network
 from lab.topology import parse
 
@@ -53,11 +54,20 @@ def topologies(draw: st.DrawFn) -> dict[str, Any]:
         balancers[("lb", "lb-x")[i]] = draw(_load_balancer(i, inside))
     topology["load_balancers"] = balancers
     if draw(st.booleans()):
+        topology["network_security_groups"] = {f"g{i}": draw(_security_rules()) for i in range(2)}
+        for vnet in topology["virtual_networks"].values():
+            for name, prefix in vnet["subnets"].items():
+                if draw(st.booleans()):
+                    vnet["subnets"][name] = {"address_prefix": prefix, "network_security_group": "g0"}
+        for vm in machines.values():
+            if draw(st.booleans()):
+                vm["network_security_group"] = draw(st.sampled_from(["g0", "g1"]))
+    if draw(st.booleans()):
         topology["overrides"] = {
             "snat_ports_per_vm": draw(st.integers(1, 64511)),
             "time_scale": draw(st.integers(1, 240)),
         }
-    topology["profile"] = draw(st.sampled_from(["seeds", "2017-05b", "2018-12"]))
+    topology["profile"] = draw(st.sampled_from(profile.NAMES))
     return topology
 
 
@@ -111,6 +121,27 @@ def _load_balancer(draw: st.DrawFn, number: int, inside: list[str]) -> dict[str,
                 **common, "backend_pool": pool, "probe": "alive", "load_distribution": spread,
             }  # fmt: skip
     return {**balancer, **rules}
+
+
+@st.composite
+def _security_rules(draw: st.DrawFn) -> list[dict[str, Any]]:
+    address = st.sampled_from(
+        ["*", "INTERNET", "VirtualNetwork", "AzureLoadBalancer", "10.0.0.0/24", "198.51.100.0/24"]
+    )
+    ports = st.sampled_from(["*", 80, "1-1023", "8080-65535"])
+    return [
+        {
+            "name": f"r{i}",
+            "priority": 100 + i,
+            "direction": draw(st.sampled_from(["Inbound", "Outbound"])),
+            "access": draw(st.sampled_from(["Allow", "Deny"])),
+            "protocol": draw(st.sampled_from(["*", "Tcp", "UDP"])),
+            "source_address_prefix": draw(address),
+            "destination_address_prefixes": draw(st.lists(address, max_size=2)),
+            "destination_port_ranges": draw(st.lists(ports, max_size=2)),
+        }
+        for i in range(draw(st.integers(0, 3)))
+    ]
 
 
 #: What may stand anywhere in a file that somebody is still writing.

@@ -86,6 +86,34 @@ overrides: {{{overrides}}}
     )
 
 
+def balanced(count: int, *, profile: str, sku: str = "Standard", frontends: int = 1, snat_ports: int = 0) -> Network:
+    """VMs web1, web2, … and as many frontends 40.1.1.1, 40.1.1.2, … as asked for, a rule from each of these to all VMs.
+
+    Rule n is for port 79 + n of frontend n, and of the VMs.
+    """
+    names = [f"web{number}" for number in range(1, count + 1)]
+    rules = "".join(
+        f"      r{n}: {{frontend: f{n}, backend_pool: pool, probe: p, frontend_port: {p}, backend_port: {p}}}\n"
+        for n, p in enumerate(range(80, 80 + frontends), start=1)
+    )
+    return network(
+        f"""{_OUTSIDE}
+profile: {profile}
+virtual_networks: {{v: {{address_space: [10.1.0.0/16], subnets: {{s: 10.1.0.0/16}}}}}}
+virtual_machines: {{{", ".join(f"{name}: {{subnet: v/s}}" for name in names)}}}
+load_balancers:
+  lb1:
+    sku: {sku}
+    frontend_ip_configurations: {{{", ".join(f"f{n}: 40.1.1.{n}" for n in range(1, frontends + 1))}}}
+    backend_address_pools: {{pool: [{", ".join(names)}]}}
+    probes: {{p: {{port: 80}}}}
+    load_balancing_rules:
+{rules}
+overrides: {{{f"snat_ports_per_vm: {snat_ports}" if snat_ports else ""}}}
+"""
+    )
+
+
 def several_frontends() -> Network:
     """VM `many` linked to three frontends of one load balancer."""
     rules = "".join(
@@ -154,5 +182,25 @@ virtual_machines:
   well: {{subnet: vnet1/front, services: [http:80]}}
   sick: {{subnet: vnet1/front, services: [http:80]}}
 load_balancers:{balancer % ("well", 1, "well", 80)}{balancer % ("sick", 2, "sick", 8080)}
+"""
+    )
+
+
+def guarded() -> Network:
+    """VM `web` in a subnet that lets the internet in to port 80 and nothing out to it, and `db` without a group."""
+    return network(
+        f"""{_OUTSIDE}
+virtual_networks:
+  v:
+    address_space: [10.1.0.0/16]
+    subnets: {{s: {{address_prefix: 10.1.0.0/24, network_security_group: front}}, t: 10.1.1.0/24}}
+virtual_machines:
+  web: {{subnet: v/s, services: [http:80], instance_public_ip: {{name: ip, address: 104.43.142.188}}}}
+  db: {{subnet: v/t, services: [tcp:1433]}}
+network_security_groups:
+  front:
+    - {{name: allow-http, priority: 100, direction: Inbound, access: Allow, protocol: Tcp,
+       source_address_prefix: Internet, destination_port_range: 80}}
+    - {{name: no-internet, priority: 100, direction: Outbound, access: Deny, destination_address_prefix: Internet}}
 """
     )

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lab.experiment import Experiment
+from lab.experiment import Experiment, Occupy, Pause
 from lab.model import Network
 from lab.verdict import Judgement
 
@@ -27,6 +27,12 @@ class Trial(msgspec.Struct, frozen=True):
     expected: str
     stages: tuple[Stage, ...]
     judge: Judge
+
+    @property
+    def pauses_s(self) -> float:
+        """How long it lets time pass, in seconds."""
+        held = [e for stage in self.stages for e in stage.experiments if isinstance(e, Occupy)]
+        return sum(step.seconds for e in held for step in e.steps if isinstance(step, Pause))
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
+from lab.experiment import Goal
 from lab.flow import NOT_PUBLIC
 from lab.model import InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
 
@@ -27,16 +28,30 @@ def way_out(network: Network, vm: VirtualMachine) -> WayOut:
     """Return the way out of a VM (seed 002, table; seed 001 for what links a VM to a frontend)."""
     if vm.instance_public_ip:
         return WayOut("own", frozenset({str(vm.instance_public_ip.address)}))
-    linked = {str(lb.frontend(name).address) for lb in network.load_balancers for name in linking(lb, vm.name)}
+    revision = network.profile.name
+    linked = {str(lb.frontend(n).address) for lb in network.load_balancers for n in linking(lb, vm.name, revision)}
     return WayOut("frontend", frozenset(linked)) if linked else WayOut("default")
 
 
-def linking(lb: LoadBalancer, vm: str) -> set[str]:
+def linking(lb: LoadBalancer, vm: str, revision: str) -> set[str]:
     """Return the names of the frontends that a rule links a VM to."""
     names = {rule.frontend for rule in lb.load_balancing_rules if vm in lb.pool(rule.backend_pool).members}
+    if revision == "2016-10" and any(vm in pool.members for pool in lb.pools):
+        return {frontend.name for frontend in lb.frontends}  # it asks for no rule
     if lb.sku == "Basic":  # Standard: inbound NAT rules alone give no way out (outbound-rules, 2018-09-24)
         names |= {rule.frontend for rule in lb.inbound_nat_rules if rule.virtual_machine == vm}
     return names
+
+
+def open_to_all(network: Network) -> frozenset[str]:
+    """Return the names of the VMs that neither a security group nor their load balancer's SKU closes to anybody."""
+    grouped = {(n.name, s.name) for n in network.virtual_networks for s in n.subnets if s.network_security_group}
+    closed = {name for lb in network.load_balancers if lb.sku == "Standard" for name in lb.virtual_machines()}
+    return frozenset(
+        vm.name
+        for vm in network.virtual_machines
+        if not vm.network_security_group and (vm.virtual_network, vm.subnet) not in grouped and vm.name not in closed
+    )
 
 
 def declared(network: Network) -> frozenset[str]:
@@ -58,8 +73,33 @@ def pooled(network: Network, vm: str) -> list[LoadBalancer]:
 
 
 def of_kind(network: Network, kind: str) -> list[VirtualMachine]:
-    """Return the VMs with one kind of way out."""
-    return [vm for vm in network.virtual_machines if way_out(network, vm).kind == kind]
+    """Return the VMs with one kind of way out, which no security group narrows."""
+    return [vm for vm in speaking_freely(network) if way_out(network, vm).kind == kind]
+
+
+def speaking_freely(network: Network) -> list[VirtualMachine]:
+    """Return the VMs that no rule of a security group keeps from speaking to the outside; default rules do not."""
+    narrowed = {g.name for g in network.network_security_groups if any(r.direction == "Outbound" for r in g.rules)}
+    subnets = {(n.name, s.name): s.network_security_group for n in network.virtual_networks for s in n.subnets}
+    return [
+        vm
+        for vm in network.virtual_machines
+        if not {vm.network_security_group, subnets[vm.virtual_network, vm.subnet]} & narrowed
+    ]
+
+
+#: How many of the VMs that no document tells apart are judged: the first ones and the last.
+_ALIKE = 3
+
+
+def some(network: Network, vms: list[VirtualMachine]) -> list[VirtualMachine]:
+    """Return a few of each group of VMs with the same way out and the same load balancers, in their order."""
+    groups: dict[tuple[object, ...], list[VirtualMachine]] = {}
+    for vm in vms:
+        names = tuple(lb.name for lb in pooled(network, vm.name))
+        groups.setdefault((way_out(network, vm), vm.virtual_network, names), []).append(vm)
+    chosen = {vm.name for group in groups.values() for vm in (*group[: _ALIKE - 1], group[-1])}
+    return [vm for vm in vms if vm.name in chosen]
 
 
 def far_host(network: Network) -> InternetHost | None:
@@ -87,3 +127,40 @@ def rules_to(network: Network, vm: VirtualMachine) -> list[tuple[LoadBalancer, L
         for rule in lb.load_balancing_rules
         if vm.name in lb.pool(rule.backend_pool).members
     ]
+
+
+#: load-balancer-outbound-connections.md (2018-02-05): SNAT ports of each VM, by the size of its pool.
+_TABLE = ((50, 1024), (100, 512), (200, 256), (400, 128), (800, 64), (1000, 32))
+
+
+def ports_by_table(vms: int) -> int:
+    """Return the SNAT ports of each VM of a pool of so many."""
+    return next(ports for size, ports in _TABLE if vms <= size)
+
+
+def ports_each(network: Network, vm: VirtualMachine) -> int | None:
+    """Return the SNAT ports of a load-balanced VM on each of its frontends; None: as many as the address has."""
+    if network.overrides.snat_ports_per_vm:
+        return network.overrides.snat_ports_per_vm
+    way = way_out(network, vm)
+    skus = {lb.sku for lb in network.load_balancers if any(str(f.address) in way.addresses for f in lb.frontends)}
+    revision = network.profile.name
+    if revision in ("2016-10", "2017-05a") or (revision == "2017-09" and skus == {"Basic"}):
+        return None
+    sharing = [other for other in of_kind(network, "frontend") if way_out(network, other).addresses & way.addresses]
+    return ports_by_table(len(sharing))
+
+
+def sole_frontend(network: Network) -> list[VirtualMachine]:
+    """Return the VMs whose flows have one frontend to leave by."""
+    return [vm for vm in of_kind(network, "frontend") if len(way_out(network, vm).addresses) == 1]
+
+
+def scaled(network: Network, seconds: float) -> float:
+    """Return a length of time of the documents as the network plays it."""
+    return seconds / network.overrides.time_scale
+
+
+def goals(host: InternetHost) -> tuple[Goal, ...]:
+    """Return the services of an outside host that name the source of a flow."""
+    return tuple(Goal(str(host.address), s.port, s.kind) for s in host.services if s.kind in ("tcp", "udp"))

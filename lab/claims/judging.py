@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lab.claims.claim import Judge, Stage, Trial
-from lab.claims.documents import WayOut, far_host, matches, of_kind, pooled, way_out
+from lab.claims.documents import WayOut, far_host, matches, of_kind, pooled, ports_each, some, way_out
 from lab.experiment import Answers, Arrivals, Checked, CheckFile, Failed, Observation, Protocol, Send, Tracked, Watch
 from lab.model import InternetHost, Network, VirtualMachine
 from lab.verdict import Judgement
@@ -20,14 +20,16 @@ def send(
     count: int = _FLOWS,
     *,
     beyond_ports: bool = False,
+    kept: bool = False,
     **more: Any,
 ) -> Send:
     """Ask for flows from a VM to an outside host, watched on the public wire and where they must arrive.
 
-    No more of them than the VM has SNAT ports by ``overrides``, unless they are to go ``beyond_ports``.
+    No more of them than the VM has SNAT ports, unless they are to go ``beyond_ports``; then the load balancer
+    forgets them afterwards, so that they are in nobody's way, unless they are ``kept``.
     """
-    if not beyond_ports:
-        count = min(count, network.overrides.snat_ports_per_vm or count)
+    if not beyond_ports and way_out(network, vm).kind == "frontend":
+        count = min(count, ports_each(network, vm) or count)
     watches = (Watch("public wire", vm.virtual_network), Watch("node", far.name))
     return Send(
         sender=vm.name,
@@ -36,6 +38,7 @@ def send(
         protocol=protocol,
         count=count,
         watches=watches,
+        forgotten=beyond_ports and not kept,
         **more,
     )
 
@@ -132,7 +135,7 @@ def pairs(pairs: set[tuple[str, int]]) -> str:
 def pool_only(claim: str, network: Network) -> Iterator[Trial]:
     """Yield, for each VM of a pool without any rule, that it is seen as a standalone VM of its network is."""
     far = far_host(network)
-    for vm in of_kind(network, "default"):
+    for vm in some(network, of_kind(network, "default")):
         balancers = pooled(network, vm.name)
         if far is None or not balancers:
             continue

@@ -6,7 +6,17 @@ from typing import Any
 import msgspec
 
 from lab.claims.claim import Claim, Stage, Trial
-from lab.claims.documents import WayOut, far_client, far_host, matches, of_kind, rules_to, way_out
+from lab.claims.documents import (
+    WayOut,
+    far_client,
+    far_host,
+    matches,
+    of_kind,
+    open_to_all,
+    rules_to,
+    some,
+    way_out,
+)
 from lab.claims.judging import (
     arrived,
     judge_by,
@@ -71,7 +81,7 @@ def _by_ssh(claim: str, network: Network, vm: VirtualMachine, way: WayOut) -> It
 def _bound_by(claim: str, network: Network, *, nat_rule: bool) -> Iterator[Trial]:
     """Yield, for each VM bound by one kind of rule alone, that it is seen from the frontend."""
     far = far_host(network)
-    for vm in of_kind(network, "frontend"):
+    for vm in some(network, of_kind(network, "frontend")):
         has_nat = any(r.virtual_machine == vm.name for lb in network.load_balancers for r in lb.inbound_nat_rules)
         has_rule = bool(rules_to(network, vm))
         if far is None or has_nat != nat_rule or has_rule == nat_rule:
@@ -142,7 +152,7 @@ def _s1_6(network: Network) -> Iterator[Trial]:
 
 
 def _s1_7(network: Network) -> Iterator[Trial]:
-    client = far_client(network)
+    client, opened = far_client(network), open_to_all(network)
     healthy = [
         (lb, rule)
         for lb in network.load_balancers
@@ -150,8 +160,11 @@ def _s1_7(network: Network) -> Iterator[Trial]:
         if (lb.name, rule.name) not in {(b.name, r.name) for b, r, _ in _unanswered_probes(network)}
         and rule.protocol == "tcp"
         and any(_listens(network, m, rule.backend_port) for m in lb.pool(rule.backend_pool).members)
+        and opened.issuperset(lb.pool(rule.backend_pool).members)
     ]
     for lb, rule, vm in _unanswered_probes(network):
+        if vm.name not in opened:
+            continue  # its silence would have two reasons
         if client is None or not healthy or rule.protocol != "tcp" or not _listens(network, vm.name, rule.backend_port):
             continue
         ask = _ask_frontend(client, lb, rule, timeout_s=SILENCE_S)

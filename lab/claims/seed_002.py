@@ -4,7 +4,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lab.claims.claim import Claim, Stage, Trial
-from lab.claims.documents import WayOut, far_client, far_host, matches, of_kind, one_of_each, pooled, way_out
+from lab.claims.documents import (
+    WayOut,
+    far_client,
+    far_host,
+    matches,
+    of_kind,
+    one_of_each,
+    pooled,
+    some,
+    speaking_freely,
+    way_out,
+)
+from lab.claims.holding import occupy
 from lab.claims.judging import arrived, judge_by, pairs, pool_only, refused, send, sources, wrong_source
 from lab.experiment import Counted, Lookup, Protocol, Return, Returned, Track, Tracked
 from lab.model import Network, VirtualMachine
@@ -55,7 +67,7 @@ def _s2_2(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     if far is None:
         return
-    for vm in network.virtual_machines:
+    for vm in some(network, speaking_freely(network)):
         way = way_out(network, vm)
         sends = (send(network, vm, far, "tcp"), send(network, vm, far, "udp"))
 
@@ -136,22 +148,25 @@ def _s2_11(network: Network) -> Iterator[Trial]:
         way = WayOut("frontend", addresses)
 
         def check(observations: Sequence[Any], way: WayOut = way, pair: list[VirtualMachine] = pair) -> tuple[str, str]:
-            observed = "; ".join(f"{vm.name}: {arrived(a)}" for vm, a in zip(pair, observations, strict=True))
-            wrong = next((text for a in observations if (text := wrong_source(network, way, a))), "")
-            first, second = ({(s.source, s.source_port) for s in a.seen[-1]} for a in observations)
+            flows = observations[len(pair) :]
+            observed = "; ".join(f"{vm.name}: {arrived(a)}" for vm, a in zip(pair, flows, strict=True))
+            wrong = next((text for a in flows if (text := wrong_source(network, way, a))), "")
+            first, second = ({(s.source, s.source_port) for s in a.seen[-1]} for a in flows)
             if not wrong and first & second:
                 wrong = f"both were seen from {pairs(first & second)}"
             return observed, wrong
 
         # To one port of one host, so that a shared port would be ambiguous there.
-        sends = tuple(send(network, vm, far, "tcp", 64, port=9000) for vm in pair)
+        sends = tuple(send(network, vm, far, "udp", 64, port=9000) for vm in pair)
         names = ", ".join(vm.name for vm in pair)
-        yield Trial("S2-11", names, f"both from {way}, no port twice", (Stage(sends),), judge_by(check))
+        # As many flows as there may be ports: those of earlier experiments must be forgotten first.
+        stage = Stage((*(occupy(network, vm) for vm in pair), *sends))
+        yield Trial("S2-11", names, f"both from {way}, no port twice", (stage,), judge_by(check))
 
 
 def _s2_12(network: Network) -> Iterator[Trial]:
     far = far_host(network)
-    for vm in of_kind(network, "own"):
+    for vm in some(network, of_kind(network, "own")):
         if far is None:
             continue
         way = way_out(network, vm)
@@ -187,7 +202,7 @@ def _s2_13(network: Network) -> Iterator[Trial]:
     )
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
-        free, shared = observations
+        _, free, shared = observations
         observed = f"{own[0].name}: {arrived(free)}; {limited[0].name}: {arrived(shared)}"
         contradiction = wrong_source(network, way_out(network, own[0]), free)
         if not contradiction and len(shared.seen[-1]) > limit:
@@ -197,12 +212,14 @@ def _s2_13(network: Network) -> Iterator[Trial]:
         return observed, contradiction
 
     expected = f"{count} flows at once to one port of one host; a VM with {limit} SNAT ports opens no more than these"
-    yield Trial("S2-13", own[0].name, expected, (Stage(sends),), judge_by(check))
+    # The ports that flows of earlier experiments hold must be free again.
+    stage = Stage((occupy(network, limited[0]), *sends))
+    yield Trial("S2-13", own[0].name, expected, (stage,), judge_by(check))
 
 
 def _s2_14(network: Network) -> Iterator[Trial]:
     resolvers = [h for h in network.internet if any(s.kind == "dns" for s in h.services)]
-    for vm in network.virtual_machines:
+    for vm in some(network, speaking_freely(network)):
         if not resolvers:
             return
         far, way = resolvers[0], way_out(network, vm)
@@ -227,7 +244,7 @@ def _s2_14(network: Network) -> Iterator[Trial]:
 
 def _s2_17(network: Network) -> Iterator[Trial]:
     far = far_host(network)
-    for vm in of_kind(network, "frontend"):
+    for vm in some(network, of_kind(network, "frontend")):
         way = way_out(network, vm)
         if far is None or len(way.addresses) < 2:
             continue

@@ -18,8 +18,8 @@ import msgspec
 from lab import plan
 from lab.errors import KernelError, LabError
 from lab.kernel import daemons, netns
-from lab.kernel.record import Folder, Record, locked, replace
-from lab.plan import Address, Item, Place, Plan, Resolver, Route, Sysctl, Wire, namespace
+from lab.kernel.record import Folder, Record, existing, locked, replace
+from lab.plan import Address, Item, Place, Plan, Resolver, Route, Shape, Sysctl, Wire, namespace
 
 if TYPE_CHECKING:
     from lab.kernel import rtnl
@@ -68,6 +68,20 @@ def up(made: Plan, source: Source, progress: Progress) -> Outcome:
             _remove(folder, record)
         _build(folder, made, source, progress)
         return Outcome(built=True, changed=len(made.items))
+
+
+def change(lab: str, remake: Callable[[], tuple[Plan, Source]], progress: Progress) -> Outcome:
+    """Make a running lab run what ``remake`` returns; it is called with the lab locked, and may refuse.
+
+    Raises:
+        UsageError: there is no such lab.
+        KernelError: a step was refused; what was changed is changed back.
+
+    """
+    with locked(lab):
+        made, source = remake()
+        folder, record = existing(lab)
+        return _change(folder, record, made, source, progress)
 
 
 def down(lab: str) -> bool:
@@ -124,6 +138,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
             _load_netfilter(made)
         progress("writing packet-filter tables")
         _write_tables(made, made.tables())
+        _write_shapes(made.lab, made.of(Shape))
         _write_late_sysctls(made.lab, made.of(Sysctl))
         progress("starting servers and probes")
         agent.go()
@@ -197,6 +212,26 @@ def _write_tables(made: Plan, tables: Tables) -> None:
         netfilter.write(namespace(made.lab, place), contents)
 
 
+def _write_shapes(lab: str, shapes: Iterable[Shape], gone: Iterable[Shape] = ()) -> None:
+    wanted, undone = list(shapes), list(gone)
+    if wanted or undone:
+        netns.in_child(_shape, lab, wanted, undone)
+
+
+def _shape(lab: str, wanted: list[Shape], undone: list[Shape]) -> None:
+    """Set how much interfaces send. Runs in a child."""
+    from lab.kernel import rtnl  # noqa: PLC0415 - few labs need it
+
+    kept = {(item.place, item.interface) for item in wanted}
+    for item in (*undone, *wanted):
+        if netns.exists(namespace(lab, item.place)):
+            netns.enter(namespace(lab, item.place))
+            if item in wanted:
+                rtnl.shape_here(item)
+            elif (item.place, item.interface) not in kept:
+                rtnl.unshape_here(item)
+
+
 def _write_late_sysctls(lab: str, sysctls: Iterable[Sysctl]) -> None:
     late = [item for item in sysctls if not _early(item)]
     if late:
@@ -257,10 +292,13 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
     old = folder.plan()
     change = plan.difference(old, made)
     if not change:
-        # All is written again all the same: whoever altered it by hand gets the lab back.
+        # All is written again all the same: whoever altered it by hand gets the lab back. What no plan shows, such
+        # as a shared key, may differ too.
+        changed = folder.network_file.read_bytes() != source.network
+        _write_sources(folder, made, source)
         _restore(made)
         _renew_agent(folder, record, progress)
-        return Outcome(built=False, changed=0)
+        return Outcome(built=False, changed=int(changed))
     progress(f"applying {len(change.gone) + len(change.new)} differences")
     names = tuple(namespace(made.lab, place) for place in made.places())
     both = tuple(dict.fromkeys((*record.namespaces, *names)))
@@ -322,6 +360,7 @@ def _apply_difference(old: Plan, new: Plan) -> None:
     changed = {key: items for key, items in new_tables.items() if old_tables.get(key) != items}
     emptied: Tables = {key: () for key in old_tables if key not in new_tables and key[0] in kept}
     _write_tables(new, {**changed, **emptied})
+    _write_shapes(new.lab, new.of(Shape), [item for item in gone if isinstance(item, Shape)])
     _write_late_sysctls(new.lab, [item for item in added if isinstance(item, Sysctl)])
 
 
@@ -348,6 +387,7 @@ def _restore(made: Plan) -> None:
 
             own = {table: items for (where, table), items in tables.items() if where == place.place}
             netfilter.write(namespace(made.lab, place.place), own, only=True)
+    _write_shapes(made.lab, made.of(Shape))
     _write_late_sysctls(made.lab, made.of(Sysctl))
 
 

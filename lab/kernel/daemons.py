@@ -9,13 +9,14 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lab.errors import LabError
+from lab.kernel import netns
 
 _STOP_S = 3.0  # how long a process may take to end when asked
 
@@ -144,3 +145,51 @@ def serve(command: Sequence[str], connection: int, inside: Callable[[], Any]) ->
         stderr=subprocess.PIPE,
         preexec_fn=inside,  # noqa: PLW1509 - no thread is running where this is used
     )
+
+
+class Attended:
+    """A program that was started by ``attend``: a child of this process, which alone asks for its end."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._ended = False
+
+    def running(self) -> bool:
+        """Tell whether it has not ended."""
+        self._ended = self._ended or os.waitpid(self.pid, os.WNOHANG)[0] != 0
+        return not self._ended
+
+    def end(self) -> None:
+        """End it at once, and wait until it is gone."""
+        if not self._ended:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self._ended = True
+
+
+def attend(command: Sequence[str], log: Path, environment: Mapping[str, str], inside: Callable[[], Any]) -> Attended:
+    """Start a program that ends with us, whoever ends us; what it says goes to ``log``.
+
+    Nobody waits for it to have begun, so that several begin at once. If ``inside`` or the beginning fails, the
+    log says so and the process has ended.
+    """
+    us, whole = os.getpid(), {**os.environ, **environment}
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            netns.end_with_parent(us)
+            for source, target in ((nothing, 0), (output, 1), (output, 2)):
+                os.dup2(source, target)
+            os.closerange(3, 1 << 20)
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python has it ignored, which a program would inherit
+            inside()
+            os.execve(command[0], list(command), whole)  # noqa: S606 - an argument list
+        except BaseException as error:  # noqa: BLE001 - there is nobody to raise it to
+            os.write(2, f"{command[0]}: {error}\n".encode())
+        finally:
+            os._exit(1)
+    os.close(output)
+    os.close(nothing)
+    return Attended(pid)

@@ -22,15 +22,19 @@ from typing import Any
 import msgspec
 
 from lab.errors import KernelError, MachineError
+from lab.flow import PortRange
 from lab.kernel import netns
 from lab.plan import (
     BUILTIN_CHAINS,
     TABLES,
+    ClampSegments,
     DestinationNat,
     HashMark,
     Jump,
     Policy,
+    Queue,
     Rule,
+    SetMark,
     SourceNat,
     Table,
     Verdict,
@@ -48,6 +52,7 @@ _MARK_COMMENT = "?" * 64
 _MARK_ADDRESS = "222.173.190.239"
 _MARK_FIRST, _MARK_LAST = 0x5AC3, 0xC3A5
 _MARK_PORT, _MARK_MARK = 0x6B1D, 0x7A5C1E33
+_MARK_PORTS, _MARK_SOURCE_PORTS = PortRange(_MARK_PORT, _MARK_PORT), PortRange(0x5A2E, 0x5A2E)
 _COMMENT_BYTES = 256  # struct xt_comment_info, linux/netfilter/xt_comment.h
 #: struct ipt_ip begins with source, destination, source mask, destination mask, four bytes each.
 _SOURCE_AT, _DESTINATION_AT, _SOURCE_MASK_AT, _DESTINATION_MASK_AT = 0, 4, 8, 12
@@ -78,6 +83,13 @@ def gaps() -> list[str]:
         "match mark": change(trial, mark=1),
         "target SNAT": change(trial, chain="POSTROUTING", protocol="tcp", target=SourceNat("192.0.2.1", "1-2")),
         "target DNAT": change(trial, target=DestinationNat("192.0.2.1")),
+        "target NFQUEUE": change(trial, table="mangle", ctstate="NEW", ctstatus="!CONFIRMED", target=Queue(0)),
+        "match of a part of the mark": change(trial, mark=1, mark_mask=1),
+        "match of ports": change(
+            trial, protocol="udp", source_ports=PortRange(1, 2), destination_ports=PortRange(3, 4)
+        ),
+        "target MARK": change(trial, table="filter", chain="FORWARD", target=SetMark(1)),
+        "target TCPMSS": change(trial, table="mangle", chain="FORWARD", protocol="tcp", target=ClampSegments(1350)),
         "target HMARK": change(trial, target=HashMark("src,dst", 2, 1)),
     }
     missing = []
@@ -146,8 +158,7 @@ def _encoder() -> Callable[[Rule], bytearray]:
             why=None,
             source=None if rule.source is None else "",
             destination=None if rule.destination is None else "",
-            destination_port=None if rule.destination_port is None else _MARK_PORT,
-            mark=None if rule.mark is None else _MARK_MARK,
+            **_marked_values(rule),
             target=_marked(rule.target),
         )
         if shape not in shapes:
@@ -155,6 +166,18 @@ def _encoder() -> Callable[[Rule], bytearray]:
         return shapes[shape].fill(rule)
 
     return encode
+
+
+def _marked_values(rule: Rule) -> dict[str, Any]:
+    """Return a rule's ports and mark replaced by the marks; one port is a range like any other.
+
+    A mark of which a part counts stays as it is: there are few of them.
+    """
+    return {
+        "destination_ports": None if rule.destination_ports is None else _MARK_PORTS,
+        "source_ports": None if rule.source_ports is None else _MARK_SOURCE_PORTS,
+        "mark": None if rule.mark is None else rule.mark if rule.mark_mask is not None else _MARK_MARK,
+    }
 
 
 def _marked(target: Any) -> Any:
@@ -170,13 +193,13 @@ class _Shape:
     """The bytes of a rule with gaps for addresses, port, mark, translation and comment."""
 
     def __init__(self, rule: Rule) -> None:
-        port = None if rule.destination_port is None else _MARK_PORT
-        mark_match = None if rule.mark is None else _MARK_MARK
-        marked = msgspec.structs.replace(rule, destination_port=port, mark=mark_match)
+        marked = msgspec.structs.replace(rule, **_marked_values(rule))
         self.data = bytes(_build(marked, _marked(rule.target)).rule)
-        # struct xt_tcp and xt_udp: first and last destination port; struct xt_mark_mtinfo1: the mark, then its mask.
-        self.port_at = None if port is None else self.data.index(struct.pack("=HH", port, port))
-        self.mark_at = None if mark_match is None else self.data.index(struct.pack("=I", mark_match))
+        # struct xt_tcp and xt_udp: first and last source port, first and last destination port;
+        # struct xt_mark_mtinfo1: the mark, then its mask.
+        self.ports_at = self._at("=HH", marked.destination_ports, _MARK_PORT, _MARK_PORT)
+        self.source_ports_at = self._at("=HH", marked.source_ports, _MARK_SOURCE_PORTS.first, _MARK_SOURCE_PORTS.last)
+        self.mark_at = self._at("=I", None if rule.mark_mask is not None else rule.mark, _MARK_MARK)
         self.comment_at = self.data.index(_MARK_COMMENT.encode())
         mark = socket.inet_aton(_MARK_ADDRESS)
         self.address_at = _all(self.data, mark)
@@ -185,6 +208,10 @@ class _Shape:
         tail = self.address_at[0] if nat else len(self.data)
         self.first_at = [at for at in _all(self.data, first) if at > tail]
         self.last_at = [at for at in _all(self.data, last) if at > tail]
+
+    def _at(self, form: str, wanted: object, *marks: int) -> int | None:
+        """Return where the marks of a match are, None if the rule has no such match."""
+        return None if wanted is None else self.data.index(struct.pack(form, *marks))
 
     def fill(self, rule: Rule) -> bytearray:
         data = bytearray(self.data)
@@ -197,8 +224,10 @@ class _Shape:
                 mask = (0xFFFFFFFF << (32 - int(length))) & 0xFFFFFFFF
                 data[at : at + 4] = socket.inet_aton(address)
                 data[mask_at : mask_at + 4] = struct.pack("!I", mask)
-        if self.port_at is not None:
-            struct.pack_into("=HH", data, self.port_at, rule.destination_port, rule.destination_port)
+        if self.ports_at is not None and rule.destination_ports is not None:
+            struct.pack_into("=HH", data, self.ports_at, rule.destination_ports.first, rule.destination_ports.last)
+        if self.source_ports_at is not None and rule.source_ports is not None:
+            struct.pack_into("=HH", data, self.source_ports_at, rule.source_ports.first, rule.source_ports.last)
         if self.mark_at is not None:
             struct.pack_into("=I", data, self.mark_at, rule.mark)
         comment = str(rule.why).encode()[: _COMMENT_BYTES - 1]
@@ -239,13 +268,35 @@ def _build(rule: Rule, target: Any) -> Any:
         built.out_interface = rule.out_interface
     if rule.protocol is not None:
         built.protocol = rule.protocol
-    if rule.destination_port is not None:
-        built.create_match(rule.protocol).dport = str(rule.destination_port)
+    _match_ports(built, rule)
     if rule.ctstate is not None:
-        built.create_match("conntrack").ctstate = rule.ctstate
+        match = built.create_match("conntrack")
+        match.ctstate = rule.ctstate
+        if rule.ctstatus is not None:
+            match.ctstatus = rule.ctstatus
+    elif rule.ctstatus is not None:
+        built.create_match("conntrack").ctstatus = rule.ctstatus
     if rule.mark is not None:
-        built.create_match("mark").mark = hex(rule.mark)
+        mask = "" if rule.mark_mask is None else f"/{rule.mark_mask:#x}"
+        built.create_match("mark").mark = f"{rule.mark:#x}{mask}"
     built.create_match("comment").comment = _MARK_COMMENT
+    _aim(built, target)
+    built.final_check()  # some extensions complete their bytes only here
+    return built
+
+
+def _match_ports(built: Any, rule: Rule) -> None:
+    if rule.source_ports is None and rule.destination_ports is None:
+        return
+    ports = built.create_match(rule.protocol)
+    if rule.source_ports is not None:
+        ports.sport = f"{rule.source_ports.first}:{rule.source_ports.last}"
+    if rule.destination_ports is not None:
+        ports.dport = f"{rule.destination_ports.first}:{rule.destination_ports.last}"
+
+
+def _aim(built: Any, target: Any) -> None:
+    """Give a rule its target."""
     match target:
         case Verdict(name) | Jump(name):
             built.target = iptc.Target(built, name)
@@ -253,11 +304,16 @@ def _build(rule: Rule, target: Any) -> Any:
             built.create_target("SNAT").to_source = target.to
         case DestinationNat():
             built.create_target("DNAT").to_destination = target.to
+        case Queue(number):
+            built.create_target("NFQUEUE").queue_num = str(number)
+        case SetMark(bits):
+            built.create_target("MARK").set_xmark = f"{bits:#x}/{bits:#x}"
         case HashMark(fields, modulus, seed):
             option = built.create_target("HMARK")
             option.hmark_tuple = fields
             option.hmark_mod = str(modulus)
             option.hmark_offset = "1"
             option.hmark_rnd = hex(seed)
-    built.final_check()  # some extensions complete their bytes only here
-    return built
+        case ClampSegments(size):
+            built.create_match("tcp").tcp_flags = ["SYN,RST", "SYN"]
+            built.create_target("TCPMSS").set_mss = str(size)

@@ -13,7 +13,7 @@ import pickle
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Generic, ParamSpec, Self, TypeVar
@@ -182,6 +182,25 @@ def own_files(hostname: str, folder: Path, files: dict[str, str]) -> None:
         copy.write_text(text)
         if Path(target).exists():
             _call("mount", os.fsencode(copy), os.fsencode(target), None, _MS_BIND, None)
+
+
+def bind(folders: Mapping[Path, Path]) -> None:
+    """Show this process folders in other places; ``folders`` maps what is shown to where. No other process sees it."""
+    _call("unshare", _CLONE_NEWNS)
+    _call("mount", b"none", b"/", None, _MS_REC | _MS_SLAVE, None)
+    # All are looked up before any is mounted: one may hide where another lies.
+    held = [(os.open(source, os.O_PATH | os.O_CLOEXEC), target) for source, target in folders.items()]
+    for descriptor, target in held:
+        source = f"/proc/thread-self/fd/{descriptor}".encode()
+        _call("mount", source, os.fsencode(target), None, _MS_BIND, None)
+        os.close(descriptor)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process end when its parent does; ``parent`` is who it should be."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class _Child(Generic[_T]):

@@ -8,12 +8,17 @@ whatever moment a command is killed at, the next one knows what may be left.
     addresses.json  readable by all: the addresses by their path in the file, so that a change keeps them
     agent.json      readable by all: the plan that the agent has read, and what it could not open
     health.json     readable by all: what the agent knows of pool members
+    events.jsonl    readable by all: the records that the documents' logs would hold, one in each line
+    agent.sock      root only: where the agent answers questions
+    gateways.json   readable by all: what the agent knows of gateways and their tunnels
+    gateways/       root only: a folder for each daemon, which it sees as its /run
     network.json    root only: what the plan was compiled from; it may hold shared keys
     log/            what the agent and the servers said
 """
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +68,40 @@ class MemberHealth(msgspec.Struct, frozen=True):
     reason: str
 
 
+class TunnelState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway knows of one tunnel. Times in seconds since the epoch; lifetimes in seconds."""
+
+    state: str
+    reason: str
+    peer: str
+    ingress: int  # inner bytes that came in
+    egress: int
+    established: float | None
+    event: int
+    message: str
+    changed: float
+    version: int
+    local: tuple[str, ...]  # the prefixes that it carries
+    remote: tuple[str, ...]
+    ike: str  # the algorithms in use
+    esp: str
+    ike_rekey_s: int
+    esp_life_s: int
+
+
+class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent knows of one gateway or VPN device."""
+
+    kind: str
+    esp: str  # who encrypts
+    address: str
+    ready_at: float
+    pid: int
+    starts: int
+    started: float  # when the daemon was started last
+    tunnels: dict[str, TunnelState]
+
+
 class Folder:
     """The folder of one lab."""
 
@@ -74,8 +113,12 @@ class Folder:
         self.health_file = self.path / "health.json"
         self.addresses_file = self.path / "addresses.json"
         self.agent_file = self.path / "agent.json"
+        self.events_file = self.path / "events.jsonl"
+        self.agent_socket = self.path / "agent.sock"
         self.network_file = self.path / "network.json"
         self.certificate_file = self.path / "ca.pem"
+        self.gateways_file = self.path / "gateways.json"
+        self.gateways = self.path / "gateways"
         self.log = self.path / "log"
         self.own = self.path / "own"  # empty; a process mounts files of its own over it
 
@@ -148,6 +191,26 @@ class Folder:
                 return known, tuple(sorted(wanted - settled))
             time.sleep(0.01)
 
+    def tunnels(self) -> dict[str, GatewayState]:
+        """Return what the agent wrote of gateways; nothing before its first word."""
+        try:
+            return msgspec.json.decode(self.gateways_file.read_bytes(), type=dict[str, GatewayState])
+        except FileNotFoundError:
+            return {}
+
+    def wait_tunnels(self, *, deadline_s: float) -> dict[str, GatewayState]:
+        """Wait until every tunnel of the plan is connected, or it is known why not; return what is known."""
+        plan_now = self.plan()
+        built = {c.place for c in plan_now.of(plan.Charon) if c.ready_at <= time.time()}
+        wanted = {(t.place, t.name) for t in plan_now.of(plan.Tunnel) if t.place in built}
+        end = time.monotonic() + deadline_s
+        while True:
+            known = self.tunnels()
+            settled = {(p, n) for p, g in known.items() for n, t in g.tunnels.items() if t.state != "Connecting"}
+            if wanted <= settled or time.monotonic() > end:
+                return known
+            time.sleep(0.01)
+
     def remove(self) -> None:
         """Remove the folder; the record goes last. What is gone is fine."""
         files = (
@@ -155,11 +218,15 @@ class Folder:
             self.addresses_file,
             self.agent_file,
             self.health_file,
+            self.events_file,
+            self.agent_socket,
+            self.gateways_file,
             self.network_file,
             self.certificate_file,
         )
         for file in (*files, *self.path.glob("*.tmp"), *self.log.glob("*")):
             file.unlink(missing_ok=True)
+        shutil.rmtree(self.gateways, ignore_errors=True)
         for folder in (self.log, self.own):
             if folder.is_dir():
                 folder.rmdir()

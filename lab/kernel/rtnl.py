@@ -17,7 +17,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from lab.errors import KernelError
-from lab.plan import Address, Item, Route, Wire
+from lab.plan import Address, Item, Route, Shape, Wire
 
 _NLM_F_REQUEST, _NLM_F_ACK = 1, 4
 _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -275,3 +275,28 @@ class Link:
 def interfaces_here() -> dict[str, int]:
     """Return the interfaces of the namespace this thread is in, with their numbers."""
     return {name: number for number, name in socket.if_nameindex()}
+
+
+def shape_here(item: Shape) -> None:
+    """Limit what an interface sends, in the namespace this process is in: a token bucket of 5 ms."""
+    from pyroute2 import IPRoute  # noqa: PLC0415 - takes a while to load
+
+    rate = item.mbit_s * 1_000_000 // 8  # bytes per second
+    with IPRoute() as route:
+        index = interfaces_here()[item.interface]
+        route.tc("replace", "tbf", index, rate=rate, burst=max(rate // 200, 10_000), latency="50ms")
+
+
+def unshape_here(item: Shape) -> None:
+    """Let an interface send as it can; one that is gone or has no limit is fine."""
+    from pyroute2 import IPRoute  # noqa: PLC0415 - takes a while to load
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+
+    index = interfaces_here().get(item.interface)
+    with IPRoute() as route:
+        try:
+            if index is not None:
+                route.tc("del", "tbf", index)
+        except NetlinkError as error:
+            if error.code not in (errno.ENOENT, errno.EINVAL):
+                raise

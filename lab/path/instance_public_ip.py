@@ -39,6 +39,15 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
                 target=SourceNat(public),
                 why=why,
             )
+            # No SNAT port is asked for.
+            yield Rule(
+                place=edge,
+                table="mangle",
+                chain="PREROUTING",
+                source=f"{private}/32",
+                target=Verdict("ACCEPT"),
+                why=why,
+            )
             yield Rule(
                 place=edge,
                 table="filter",

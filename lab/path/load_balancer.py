@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from lab.flow import PortRange
 from lab.model import (
     PLATFORM_ADDRESS,
     Distribution,
@@ -60,7 +61,7 @@ def _inbound_nat_rules(vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, Vi
             chain="PREROUTING",
             destination=f"{lb.frontend(rule.frontend).address}/32",
             protocol=rule.protocol,
-            destination_port=rule.frontend_port,
+            destination_ports=PortRange(rule.frontend_port, rule.frontend_port),
             target=DestinationNat(str(vm.private_ip_address), rule.backend_port),
             why=why,
         )
@@ -83,7 +84,7 @@ def _load_balancing_rule(
         chain="PREROUTING",
         destination=f"{lb.frontend(rule.frontend).address}/32",
         protocol=rule.protocol,
-        destination_port=rule.frontend_port,
+        destination_ports=PortRange(rule.frontend_port, rule.frontend_port),
         target=Jump(chain),
         why=why,
     )

@@ -12,12 +12,26 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from lab.flow import Transport
-from lab.model import PLATFORM_ADDRESS, PUBLIC_RESOLVER, Network, Service, VirtualNetwork
-from lab.plan import Address, Item, Place, Policy, Record, Resolver, Route, Rule, Server, Sysctl, Verdict, Why, Wire
+from lab.model import PLATFORM_ADDRESS, PUBLIC_RESOLVER, Network, Service, VirtualMachine, VirtualNetwork
+from lab.plan import (
+    NODE_INTERFACE,
+    Address,
+    Item,
+    Place,
+    Policy,
+    Record,
+    Resolver,
+    Route,
+    Rule,
+    Server,
+    Sysctl,
+    Verdict,
+    Why,
+    Wire,
+)
 from lab.plan import interface_to as to
 
 INTERNET = "internet"
-NODE_INTERFACE = "eth0"
 EVERYWHERE = "0.0.0.0/0"
 
 ROUTER_SIDE = "169.254.1.1"  # router's end of the wire to the load balancer
@@ -62,7 +76,8 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         yield from _virtual_network(network, vnet)
 
 
-def _forwarder(place: str, why: Why, *, checks_source: bool) -> Iterator[Item]:
+def forwarder(place: str, why: Why, *, checks_source: bool) -> Iterator[Item]:
+    """Yield the sysctls of a place that passes packets on."""
     # A new namespace begins with the machine's own values, so each that matters is written.
     # rp_filter=1 drops what claims a source that is not routed back the way it came:
     # no VM can speak with another's address.
@@ -72,7 +87,8 @@ def _forwarder(place: str, why: Why, *, checks_source: bool) -> Iterator[Item]:
         yield Sysctl(place=place, key=f"net.ipv4.{key}", value=value, why=why)
 
 
-def _servers(place: str, node: str, address: IPv4Address, services: tuple[Service, ...]) -> Iterator[Item]:
+def service_items(place: str, node: str, address: IPv4Address, services: tuple[Service, ...]) -> Iterator[Item]:
+    """Yield the servers of a node."""
     why = Why("wiring", node, "services of the topology")
     for service in services:
         protocols: tuple[Transport, ...] = ("udp", "tcp") if service.kind == "dns" else (service.protocol,)
@@ -104,7 +120,7 @@ def _resolver(place: str, address: IPv4Address, why: Why) -> Iterator[Item]:
 def _internet(network: Network) -> Iterator[Item]:
     why = Why("wiring", INTERNET, _SPLIT)
     yield Place(place=INTERNET, role="internet", why=why)
-    yield from _forwarder(INTERNET, why, checks_source=False)
+    yield from forwarder(INTERNET, why, checks_source=False)
     yield Address(place=INTERNET, interface="lo", address=INTERNET_SIDE, why=why)
     yield Address(place=INTERNET, interface="lo", address=str(PUBLIC_RESOLVER), why=why)
     # Its routers say nothing: they have no public address to say it from.
@@ -127,7 +143,7 @@ def _internet(network: Network) -> Iterator[Item]:
         yield Route(place=host.name, destination=EVERYWHERE, interface=NODE_INTERFACE, via=INTERNET_SIDE, why=why)
         yield Route(place=INTERNET, destination=f"{host.address}/32", interface=to(host.name), why=why)
         yield Resolver(place=host.name, servers=(str(PUBLIC_RESOLVER),), why=why)
-        yield from _servers(host.name, host.name, host.address, host.services)
+        yield from service_items(host.name, host.name, host.address, host.services)
         for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
             yield Record(place=view, name=host.name, address=str(host.address), why=why)
 
@@ -137,8 +153,8 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     why = Why("wiring", f"virtual network {vnet.name}", _SPLIT)
     yield Place(place=inside, role="router", why=why)
     yield Place(place=edge, role="load balancer", why=why)
-    yield from _forwarder(inside, why, checks_source=True)
-    yield from _forwarder(edge, why, checks_source=True)
+    yield from forwarder(inside, why, checks_source=True)
+    yield from forwarder(edge, why, checks_source=True)
     yield Wire(place=inside, interface=to(edge), peer_place=edge, peer_interface=to(inside), why=why)
     yield Wire(place=INTERNET, interface=to(edge), peer_place=edge, peer_interface=to(INTERNET), why=why)
     yield Address(place=inside, interface=to(edge), address=ROUTER_SIDE, why=why)
@@ -165,8 +181,19 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         yield Route(place=vm.name, destination=EVERYWHERE, interface=NODE_INTERFACE, via=gateways[vm.subnet], why=why)
         yield Route(place=inside, destination=f"{address}/32", interface=to(vm.name), why=why)
         yield Resolver(place=vm.name, servers=servers, why=why)
-        yield from _servers(vm.name, vm.name, vm.private_ip_address, vm.services)
+        yield from service_items(vm.name, vm.name, vm.private_ip_address, vm.services)
         yield Record(place=edge, name=vm.name, address=address, why=why)
+        if any(service.kind == "dns" for service in vm.services):
+            yield from _own_names(network, vm)
+
+
+def _own_names(network: Network, vm: VirtualMachine) -> Iterator[Item]:
+    """Yield what a name server of the user's own knows: all the user's VMs, wherever they are, and outside hosts."""
+    why = Why("wiring", f"names that {vm.name} serves", "seed 003: names across networks need a DNS server of your own")
+    for other in network.virtual_machines:
+        yield Record(place=vm.name, name=other.name, address=str(other.private_ip_address), why=why)
+    for host in network.internet:
+        yield Record(place=vm.name, name=host.name, address=str(host.address), why=why)
 
 
 def _platform(vnet: VirtualNetwork) -> Iterator[Item]:

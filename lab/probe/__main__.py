@@ -8,17 +8,27 @@ import time
 import msgspec
 
 from lab import experiment as ex
-from lab.probe import packets
-from lab.probe.conversations import ask, check_file, counted, health, login, lookup
+from lab.probe import packets, tunnels
+from lab.probe.conversations import ask, check_file, counted, health, login, lookup, run
+from lab.probe.occupation import forget, occupy
 from lab.probe.packets import Numbers, send
+from lab.probe.sweep import sweep
 from lab.probe.tracking import come_back, track
 
 
-def perform(lab: str, what: ex.Experiment, numbers: Numbers) -> ex.Observation:  # noqa: PLR0911 - one for each kind
+def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
+    lab: str, what: ex.Experiment, numbers: Numbers
+) -> ex.Observation:
     """Do one experiment."""
     match what:
         case ex.Send():
-            return send(lab, what, numbers)
+            arrivals = send(lab, what, numbers)
+            for watch in what.watches:
+                if what.forgotten and watch.kind == "public wire":
+                    forget(lab, watch.name, what.private)
+            return arrivals
+        case ex.Sweep():
+            return sweep(lab, what, numbers)
         case ex.Ask():
             return ask(lab, what)
         case ex.Login():
@@ -29,12 +39,26 @@ def perform(lab: str, what: ex.Experiment, numbers: Numbers) -> ex.Observation: 
             return track(lab, what, numbers)
         case ex.Return():
             return come_back(lab, what, numbers)
+        case ex.Occupy():
+            return occupy(lab, what)
         case ex.Health():
             return health(lab)
         case ex.Counted():
             return counted(lab)
         case ex.CheckFile():
             return check_file(what)
+        case ex.Cross():
+            return tunnels.cross(lab, what, numbers)
+        case ex.Tunnels():
+            return tunnels.gateway(lab, what)
+        case ex.Meter():
+            return tunnels.meter(lab, what, numbers)
+        case ex.Flood():
+            return tunnels.flood(lab, what)
+        case ex.Segments():
+            return tunnels.segments(lab, what)
+        case ex.Run():
+            return run(lab, what)
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ def _ask_once(lab: str, what: ex.Ask) -> ex.Answer:
         opened = socket.socket(socket.AF_INET, kind)
     try:
         opened.settimeout(what.timeout_s)
+        opened.bind(("", what.source_port))
         opened.connect((what.address, what.port))
         if what.kind == "connect":
             return ex.Answer("answered")
@@ -97,7 +98,9 @@ def lookup(lab: str, what: ex.Lookup) -> ex.Names:
         netns.enter(namespace(lab, what.client))
         netns.own_files(what.client, folder.own, files)
 
-    done = daemons.run(["nslookup", "-timeout=2", "-retry=1", what.name, what.server], inside=become, timeout_s=15)
+    done = daemons.run(
+        ["nslookup", "-timeout=2", "-retry=1", what.name, *filter(None, (what.server,))], inside=become, timeout_s=15
+    )
     # The first address is the server's own; what follows the blank line is the answer.
     answer = done.stdout.partition("\n\n")[2]
     return ex.Names(addresses=tuple(re.findall(r"^Address: (\S+)$", answer, re.MULTILINE)), said=done.stdout)
@@ -128,4 +131,15 @@ def check_file(what: ex.CheckFile) -> ex.Checked:
         file.flush()
         done = daemons.run([sys.executable, "-P", "-m", "lab", "check", file.name])
         said = (done.stdout + done.stderr).replace(file.name, Path(file.name).suffixes[-2].lstrip(".") + ".yaml")
+    return ex.Checked(status=done.status, said=said.strip())
+
+
+def run(lab: str, what: ex.Run) -> ex.Checked:
+    """Run the command line."""
+    with tempfile.NamedTemporaryFile("w", suffix=what.suffix) as file:
+        file.write(what.text)
+        file.flush()
+        words = [word.format(file=file.name, lab=lab) for word in what.words]
+        done = daemons.run([sys.executable, "-P", "-m", "lab", *words])
+        said = (done.stdout + done.stderr).replace(file.name, f"file{what.suffix}")
     return ex.Checked(status=done.status, said=said.strip())

@@ -18,18 +18,19 @@ from typing import Any
 from lab import experiment as ex
 from lab.flow import NOT_PUBLIC
 from lab.kernel import netns
-from lab.plan import interface_to, namespace
+from lab.kernel.sockets import enlarge
+from lab.plan import NODE_INTERFACE, interface_to, namespace
 
-_MAGIC = 0x4C41  # "LA": the upper half of the number that flows carry
+MAGIC = 0x4C41  # "LA": the upper half of the number that flows carry
 _PACKET_OUTGOING = 4  # linux/if_packet.h
-_SO_RCVBUFFORCE = 33
+_RST = 4  # of the flags of TCP (RFC 9293)
 _CAPTURE_BYTES = 64 * 1024 * 1024
-_BURST = 256  # flows sent before captures are read
+BURST = 256  # flows sent before captures are read
 #: Nothing more is expected once the control packet came and the wires were quiet for so long: a stalled machine may
 #: hold a packet back, so what should arrive is given longer than what should not.
 _QUIET_S, _SILENCE_S = 1.0, 0.2
 _ARRIVAL_S = 3.0  # what has not arrived by then will not
-_CONTROL_PORT = 9  # discard (RFC 863)
+CONTROL_PORT = 9  # discard (RFC 863)
 _LARGE = 3000  # bytes of a datagram that needs three fragments on an Ethernet-sized wire
 _PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "esp": 50}
 
@@ -65,15 +66,18 @@ class Numbers:
 
 def _where(watch: ex.Watch) -> tuple[str, str]:
     """Return the place and the interface of a watch."""
-    match watch.kind:
-        case "node":
-            return watch.name, "eth0"
-        case "public wire":
-            return "internet", interface_to(f"lb.{watch.name}")
-        case "edge":
-            return f"lb.{watch.name}", interface_to("internet")
-        case "edge inside":
-            return f"lb.{watch.name}", interface_to(f"router.{watch.name}")
+    edge, router = f"lb.{watch.name}", f"router.{watch.name}"
+    places = {
+        "node": (watch.name, NODE_INTERFACE),
+        "public wire": ("internet", interface_to(edge)),
+        "edge": (edge, interface_to("internet")),
+        "edge inside": (edge, interface_to(router)),
+        "router": (router, interface_to(edge)),
+        "gateway wire": ("internet", interface_to(f"gw.{watch.name}")),
+        "VM wire": (f"router.{watch.network}", interface_to(watch.name)),
+        "host wire": ("internet", interface_to(watch.name)),
+    }
+    return places[watch.kind]
 
 
 _INSIDE = tuple((int(net.network_address), int(net.broadcast_address)) for net in NOT_PUBLIC)
@@ -93,11 +97,7 @@ class Capture:
             place, interface = _where(watch)
             with inside(lab, place):
                 opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
-                try:
-                    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BYTES)
-                except PermissionError:
-                    # Root of a user namespace only: as much as the machine lets anybody have, which holds two bursts.
-                    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CAPTURE_BYTES)
+                enlarge(opened, _CAPTURE_BYTES)
                 opened.bind((interface, 0x0800))
             self.sockets.append(opened)
 
@@ -136,6 +136,8 @@ def number_of(packet: bytes) -> int | None:
     protocol = packet[9]
     if struct.unpack_from("!H", packet, 6)[0] & 0x1FFF:
         return None  # not the first fragment
+    if protocol == 6 and len(packet) > start + 13 and packet[start + 13] & _RST:
+        return None  # the kernel's own word on an answer that it did not ask for; its number is the next flow's
     if protocol == 6:
         at = start + 4
     elif protocol in (17, 1):
@@ -147,7 +149,7 @@ def number_of(packet: bytes) -> int | None:
     if len(packet) < at + 4:
         return None
     magic, number = struct.unpack_from("!HH", packet, at)
-    return number if magic == _MAGIC else None
+    return number if magic == MAGIC else None
 
 
 def seen_of(packet: bytes, number: int) -> ex.Seen:
@@ -163,27 +165,31 @@ def load() -> None:
 
 
 class Template:
-    """One packet, built by scapy, and the bytes that differ from flow to flow: source port, number, checksum."""
+    """One packet, built by scapy, and the bytes that differ from flow to flow: source port, number, checksum.
+
+    ICMP has the source port's number for its identifier, which tells flows apart as a port does.
+    """
 
     def __init__(self, send: ex.Send, port: int) -> None:
         from scapy.layers.inet import ICMP, IP, TCP, UDP  # noqa: PLC0415 - in this process only
         from scapy.packet import Raw  # noqa: PLC0415
 
-        number = struct.pack("!HH", _MAGIC, 0)
+        number = struct.pack("!HH", MAGIC, 0)
         size = _LARGE if send.form == "large" else 16
         payload = Raw(number.ljust(size, b"\0"))
         layers: dict[str, Any] = {
-            "tcp": TCP(sport=0, dport=port, seq=_MAGIC << 16, flags="S"),
+            "tcp": TCP(sport=0, dport=port, seq=MAGIC << 16, flags="S"),
             "udp": UDP(sport=0, dport=port) / payload,
-            "icmp": ICMP(type=8, id=1) / payload,
+            "icmp": ICMP(type=8, id=0) / payload,
             "esp": Raw(number.ljust(16, b"\0")),
         }
         layer = layers[send.protocol]
         if send.form == "middle":
-            layer = TCP(sport=0, dport=port, seq=_MAGIC << 16, ack=1, flags="PA") / payload
+            layer = TCP(sport=0, dport=port, seq=MAGIC << 16, ack=1, flags="PA") / payload
         head = IP(src=send.private, dst=send.destination, proto=_PROTOCOLS[send.protocol])
         self.data = bytes(head / layer)
         self.protocol = send.protocol
+        self.port_at = {"tcp": 20, "udp": 20, "icmp": 24}.get(send.protocol)
         self.number_at = {"tcp": 26, "esp": 22}.get(send.protocol, 30)
         self.checksum_at = {"tcp": 36, "udp": 26, "icmp": 22, "esp": None}[send.protocol]
         base = 0 if self.checksum_at is None else struct.unpack_from("!H", self.data, self.checksum_at)[0]
@@ -193,8 +199,8 @@ class Template:
         """Return the packet of one flow; the checksum follows RFC 1624."""
         data = bytearray(self.data)
         total = self.sum + number
-        if self.protocol in ("tcp", "udp"):
-            struct.pack_into("!H", data, 20, source_port)
+        if self.port_at is not None:
+            struct.pack_into("!H", data, self.port_at, source_port)
             total += source_port
         struct.pack_into("!H", data, self.number_at, number)
         if self.checksum_at is not None:
@@ -219,7 +225,10 @@ def raw_socket(lab: str, place: str) -> socket.socket:
 def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
     """Send flows and watch for them until all have arrived at every watch, or the wires are quiet."""
     first, port = numbers.take(what.count + 1), what.port or numbers.port()
-    ports = numbers.source_ports(what.count)
+    if what.first_source_port is None:
+        ports = numbers.source_ports(what.count)
+    else:
+        ports = tuple(range(what.first_source_port, what.first_source_port + what.count))
     template = Template(what, port)
     capture = Capture(lab, what.watches)
     private = socket.inet_aton(what.private)
@@ -238,7 +247,7 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
                 seen[watch].setdefault(number - first, seen_of(packet, number - first))
                 last = time.monotonic()
             out = what.watches[watch].kind == "public wire"
-            if packet[12:16] == private or (out and _is_inside(packet[12:16])):
+            if (packet[12:16] == private and not what.untranslated) or (out and _is_inside(packet[12:16])):
                 strays[f"{_words(packet)} on {what.watches[watch]}"] = None
 
     def complete() -> bool:
@@ -246,8 +255,8 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
 
     sender = raw_socket(lab, what.sender)
     try:
-        for start in range(0, what.count, _BURST):
-            for index in range(start, min(start + _BURST, what.count)):
+        for start in range(0, what.count, BURST):
+            for index in range(start, min(start + BURST, what.count)):
                 data = template.packet(ports[index], first + index)
                 for part in _fragments(bytes(data)) if what.form == "large" else (data,):
                     sender.sendto(part, (what.destination, 0))
@@ -276,7 +285,7 @@ def _control(lab: str, what: ex.Send, number: int) -> None:
     with inside(lab, "internet"):
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        opened.sendto(struct.pack("!HH", _MAGIC, number), (what.destination, _CONTROL_PORT))
+        opened.sendto(struct.pack("!HH", MAGIC, number), (what.destination, CONTROL_PORT))
     finally:
         opened.close()
 

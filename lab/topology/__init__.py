@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import msgspec
 import yaml
 
 from lab import invariants, model
 from lab.errors import TopologyError, UsageError, did_you_mean
 from lab.topology import shape
-from lab.topology.build import Builder
+from lab.topology.build import Builder, security_rule
 from lab.topology.shape import schema
 from lab.topology.text import LOADER, Positions, check_depth, data_of
 
-__all__ = ["SUFFIX", "load", "parse", "read", "schema"]
+__all__ = ["SUFFIX", "load", "parse", "parse_rule", "read", "schema"]
 
 #: A file of 1,000 VMs takes about 0.1 MB; what is larger is not a topology.
 MAX_BYTES = 4 * 1024 * 1024
@@ -27,12 +28,17 @@ SUFFIX = ".lab.yaml"
 
 
 def parse(
-    text: str, file: str, *, time_scale: int | None = None, kept: Mapping[str, IPv4Address] | None = None
+    text: str,
+    file: str,
+    *,
+    time_scale: int | None = None,
+    profile: str | None = None,
+    kept: Mapping[str, IPv4Address] | None = None,
 ) -> model.Network:
     """Turn the text of a topology file into a network.
 
-    ``time_scale`` replaces the file's own. ``file`` is named in messages. ``kept`` are the addresses of a lab
-    that runs already (``Network.addresses``): what the file leaves open stays as it is.
+    ``time_scale`` and ``profile`` replace the file's own. ``file`` is named in messages. ``kept`` are the
+    addresses of a lab that runs already (``Network.addresses``): what the file leaves open stays as it is.
 
     Raises:
         TopologyError: with every problem of the text, in the order of its lines.
@@ -57,6 +63,8 @@ def parse(
         found = "an empty file" if data is None else shape.shown(data)
         advice = 'begin with "name: NAME"; the bundled topologies are examples'
         raise TopologyError([f"{file}:1: found {found}; a topology is a mapping of keys; {advice}"])
+    if profile is not None:
+        data["profile"] = profile
     problems = list(positions.problems)
     cut: set[str] = set()
     for path, problem in shape.problems_of(data):
@@ -73,6 +81,20 @@ def parse(
         ordered = sorted(problems, key=lambda item: item[0])
         raise TopologyError(f"{file}:{line}: {problem}" for line, problem in ordered)
     return network
+
+
+def parse_rule(values: Mapping[str, object]) -> model.SecurityRule:
+    """Turn the keys and values of a security rule, as they stand in a file, into the model's words.
+
+    Raises:
+        UsageError: with every problem of them.
+
+    """
+    data = {"name": "rule", "network_security_groups": {"group": [dict(values)]}}
+    problems = [msgspec.structs.replace(problem, path=problem.path[3:]) for _, problem in shape.problems_of(data)]
+    if problems:
+        raise UsageError("\n".join(str(problem) for problem in problems))
+    return security_rule(shape.SecurityRule.model_validate(values))
 
 
 def read(file: Path) -> str:
@@ -107,6 +129,12 @@ def read(file: Path) -> str:
     return text
 
 
-def load(file: Path, *, time_scale: int | None = None, kept: Mapping[str, IPv4Address] | None = None) -> model.Network:
+def load(
+    file: Path,
+    *,
+    time_scale: int | None = None,
+    profile: str | None = None,
+    kept: Mapping[str, IPv4Address] | None = None,
+) -> model.Network:
     """Read and check a topology file; see ``read`` and ``parse`` for what is raised."""
-    return parse(read(file), str(file), time_scale=time_scale, kept=kept)
+    return parse(read(file), str(file), time_scale=time_scale, profile=profile, kept=kept)

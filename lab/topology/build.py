@@ -2,10 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
+from typing import TypeVar
 
 from lab import model, profile
 from lab.errors import Problem, did_you_mean
-from lab.topology.shape import Expectation, LoadBalancer, Topology
+from lab.topology.shape import (
+    ANY_ADDRESS,
+    ANY_PORT,
+    Expectation,
+    LoadBalancer,
+    LocalNetwork,
+    SecurityRule,
+    Topology,
+)
 from lab.topology.text import Position
 
 
@@ -49,6 +58,8 @@ class Builder:
         own = self._instance_public_ips()
         networks = self._virtual_networks()
         vms = self._virtual_machines(networks, own)
+        gateways = self._vpn_gateways()
+        sites = self._local_networks({g.virtual_network: g.address for g in gateways})
         overrides = model.Overrides(
             snat_ports_per_vm=raw.overrides.snat_ports_per_vm, time_scale=self.time_scale or raw.overrides.time_scale
         )
@@ -62,6 +73,13 @@ class Builder:
             virtual_networks=networks,
             virtual_machines=vms,
             load_balancers=load_balancers,
+            vpn_gateways=gateways,
+            local_networks=sites,
+            connections=self._connections({site.name for site in sites}),
+            network_security_groups=tuple(
+                model.SecurityGroup(name=n, rules=tuple(security_rule(rule) for rule in raw.network_security_groups[n]))
+                for n in _ordered(raw.network_security_groups)
+            ),
             overrides=overrides,
             expectations=tuple(_expectation(e) for e in raw.expect),
         )
@@ -70,6 +88,8 @@ class Builder:
         raw = self.raw
         given = {h.address for h in raw.internet.values()}
         given |= {a for lb in raw.load_balancers.values() for a in lb.frontend_ip_configurations.values() if a}
+        given |= {g.address for g in raw.vpn_gateways.values() if g.address}
+        given |= {s.vpn_gateway_address for s in raw.local_networks.values() if s.vpn_gateway_address}
         own = [vm.instance_public_ip for vm in raw.virtual_machines.values() if vm.instance_public_ip]
         return given | {ip.address for ip in own if ip.address}
 
@@ -147,7 +167,14 @@ class Builder:
                 subscription=raw.subscription,
                 address_space=raw.address_space,
                 subnets=tuple(
-                    model.Subnet(name=n, address_prefix=raw.subnets[n].address_prefix) for n in _ordered(raw.subnets)
+                    model.Subnet(
+                        name=n,
+                        address_prefix=raw.subnets[n].address_prefix,
+                        network_security_group=self._group(
+                            ("virtual_networks", name, "subnets", n), raw.subnets[n].network_security_group
+                        ),
+                    )
+                    for n in _ordered(raw.subnets)
                 ),
                 default_outbound_address=self._default(name),
                 dns_servers=raw.dns_servers,
@@ -167,6 +194,12 @@ class Builder:
                 )
             )
         return tuple(found)
+
+    def _group(self, path: Position, name: str | None) -> str | None:
+        """Return the name of a security group that is there."""
+        groups = self.raw.network_security_groups
+        where = (*path, "network_security_group")
+        return None if name is None or self._dangling(where, "network security group", name, groups) else name
 
     def _default(self, network: str) -> IPv4Address:
         return self._public(f"virtual_networks.{network}.default_outbound_address", None, descending=True)
@@ -207,6 +240,7 @@ class Builder:
                 services=raw.services,
                 instance_public_ip=own.get(name),
                 availability_set=raw.availability_set,
+                network_security_group=self._group(("virtual_machines", name), raw.network_security_group),
             )
             for name, raw in ((n, self.raw.virtual_machines[n]) for n in _ordered(self.raw.virtual_machines))
             if name in addresses
@@ -297,6 +331,110 @@ class Builder:
             frontend_port=raw.frontend_port,
             backend_port=raw.backend_port,
         )
+
+    def _vpn_gateways(self) -> tuple[model.VpnGateway, ...]:
+        return tuple(
+            model.VpnGateway(
+                virtual_network=name,
+                routing=raw.routing,
+                sku=raw.sku,
+                address=self._public(f"vpn_gateways.{name}.address", raw.address),
+                shaped=raw.bandwidth == "documented",
+            )
+            for name, raw in ((n, self.raw.vpn_gateways[n]) for n in _ordered(self.raw.vpn_gateways))
+            if not self._dangling(("vpn_gateways", name), "virtual network", name, self.raw.virtual_networks)
+        )
+
+    def _local_networks(self, gateways: Mapping[str, IPv4Address]) -> tuple[model.LocalNetwork, ...]:
+        made = (self._local_network(n, self.raw.local_networks[n], gateways) for n in _ordered(self.raw.local_networks))
+        return tuple(site for site in made if site is not None)
+
+    def _local_network(
+        self, name: str, raw: LocalNetwork, gateways: Mapping[str, IPv4Address]
+    ) -> model.LocalNetwork | None:
+        path = ("local_networks", name)
+        if (raw.vpn_gateway is None) == (raw.vpn_gateway_address is None):
+            both = "both vpn_gateway and vpn_gateway_address" if raw.vpn_gateway else "no VPN device address"
+            self.problems.append(
+                Problem(
+                    path=path,
+                    found=both,
+                    must="a local network has the address of its VPN device: a gateway of this file by name, or an "
+                    "address, which may be a placeholder (seed 003, add a local network)",
+                    advice="give vpn_gateway: NETWORK, or vpn_gateway_address: ADDRESS",
+                )
+            )
+            return None
+        if raw.vpn_gateway and self._dangling((*path, "vpn_gateway"), "VPN gateway", raw.vpn_gateway, gateways):
+            return None
+        if raw.vpn_gateway and raw.vpn_device:
+            self.problems.append(
+                Problem(
+                    path=(*path, "vpn_device"),
+                    found=f'a VPN device beside vpn_gateway "{raw.vpn_gateway}"',
+                    must="the far end is a gateway of the file or a device of the lab",
+                    advice="remove one of the two",
+                )
+            )
+            return None
+        device = None
+        if raw.vpn_device:
+            private = raw.vpn_device.private_ip_address or raw.address_space[0].network_address + 4
+            device = model.VpnDevice(private_ip_address=private, services=raw.vpn_device.services)
+        address = gateways[raw.vpn_gateway] if raw.vpn_gateway else raw.vpn_gateway_address
+        assert address is not None
+        return model.LocalNetwork(
+            name=name,
+            address_space=raw.address_space,
+            vpn_gateway_address=address,
+            vpn_gateway=raw.vpn_gateway,
+            vpn_device=device,
+        )
+
+    def _connections(self, sites: Iterable[str]) -> tuple[model.Connection, ...]:
+        known = set(sites)
+        found = []
+        for index, raw in enumerate(self.raw.connections):
+            path = ("connections", str(index))
+            vnets, names = self.raw.virtual_networks, self.raw.local_networks
+            lost = [
+                self._dangling((*path, "virtual_network"), "virtual network", raw.virtual_network, vnets),
+                self._dangling((*path, "local_network"), "local network", raw.local_network, names),
+            ]
+            if not any(lost) and raw.local_network in known:
+                found.append(
+                    model.Connection(
+                        virtual_network=raw.virtual_network,
+                        local_network=raw.local_network,
+                        shared_key=raw.shared_key,
+                    )
+                )
+        # The order of a file never matters, but a second connection of a pair is still a second one.
+        return tuple(sorted(found, key=lambda c: (model.natural(c.virtual_network), model.natural(c.local_network))))
+
+
+def security_rule(raw: SecurityRule) -> model.SecurityRule:
+    """Return a security rule in the model's words."""
+    return model.SecurityRule(
+        name=raw.name,
+        priority=raw.priority,
+        direction=raw.direction,
+        access=raw.access,
+        protocol=raw.protocol,
+        sources=_given(ANY_ADDRESS, raw.source_address_prefix, *raw.source_address_prefixes),
+        source_ports=_given(ANY_PORT, raw.source_port_range, *raw.source_port_ranges),
+        destinations=_given(ANY_ADDRESS, raw.destination_address_prefix, *raw.destination_address_prefixes),
+        destination_ports=_given(ANY_PORT, raw.destination_port_range, *raw.destination_port_ranges),
+    )
+
+
+_T = TypeVar("_T")
+
+
+def _given(any_of_them: _T, *values: _T | None) -> tuple[_T, ...]:
+    """Return what was given, once each; nothing if that is all there is, which an empty list stands for."""
+    given = tuple(dict.fromkeys(value for value in values if value is not None))
+    return () if any_of_them in given else given
 
 
 def _expectation(raw: Expectation) -> model.Expectation:

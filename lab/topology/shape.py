@@ -19,13 +19,11 @@ from lab.topology.text import Position
 NOT_PLAYED = {
     "cloud_services": "classic cloud services",
     "reserved_ips": "reserved addresses",
-    "network_security_groups": "network security groups",
-    "network_security_group": "network security groups",
-    "vpn_gateways": "VPN gateways",
-    "local_networks": "VPN gateways",
-    "connections": "VPN gateways",
     "network_interfaces": "several network interfaces",
 }
+
+#: Longest shared key of a connection (vpn-gateway-vpn-faq.md, 2016-03-10).
+MAX_KEY = 128
 
 
 def _from_text(parse: Callable[[str], Any]) -> BeforeValidator:
@@ -81,6 +79,62 @@ def _one_public_ip(value: object) -> object:
     return value
 
 
+def _shared_key(value: object) -> object:
+    # Whatever is wrong with a key, it is not shown.
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9]+", value) or len(value) > MAX_KEY:
+        raise ValueError(
+            f"a shared key is 1 to {MAX_KEY} letters and digits (vpn-gateway-vpn-faq.md, 2016-03-10); "
+            "choose another, and quote it if it is a number"
+        )
+    return value
+
+
+#: Service tags as they are written, classic names included, without underscores and in small letters.
+_TAGS: dict[str, model.Tag] = {
+    "virtualnetwork": "VirtualNetwork",
+    "azureloadbalancer": "AzureLoadBalancer",
+    "internet": "Internet",
+}
+#: What stands for any address and any port of a security rule.
+ANY_ADDRESS, ANY_PORT = "*", PortRange(0, 65535)
+_TAG_NAMES = ("VirtualNetwork", "VIRTUAL_NETWORK", "AzureLoadBalancer", "AZURE_LOADBALANCER", "Internet", "INTERNET")
+
+
+def _rule_address(text: str) -> str:
+    """Read ``*``, a service tag, a prefix or an address."""
+    if re.fullmatch(r"[A-Za-z][A-Za-z_.]*", text):
+        tag = _TAGS.get(text.replace("_", "").lower())
+        if tag is None:
+            raise ValueError(f"no such service tag; {did_you_mean(text, _TAG_NAMES)}")
+        return tag
+    return ANY_ADDRESS if text in ("*", "0.0.0.0/0") else str(_prefix(text))
+
+
+def _rule_ports(text: str) -> PortRange:
+    """Read ``*``, a port or a range of ports, from 0 to 65535."""
+    match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text.strip())
+    if text == "*":
+        return ANY_PORT
+    if not match:
+        raise ValueError("not a port, a range such as 1024-65535, or *")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not first <= last <= 65535:
+        raise ValueError("ports are within 0-65535, lower port first")
+    return PortRange(first, last)
+
+
+def _capitalized(value: object) -> object:
+    """Read the classic names: TCP, UDP, ICMP."""
+    return value.capitalize() if isinstance(value, str) else value
+
+
+def _one_group(value: object) -> object:
+    if isinstance(value, list):
+        limit = "a subnet or VM has at most one (virtual-networks-nsg.md, 2016-02-11)"
+        raise ValueError(f"{len(value)} network security groups; {limit}")  # noqa: TRY004
+    return value
+
+
 _NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
 Name = Annotated[str, Field(pattern=_NAME)]
 Address = Annotated[IPv4Address, _from_text(_address)]
@@ -89,6 +143,11 @@ Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 ServiceText = Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(_service)]
 Protocol = Literal["Tcp", "Udp"]
+RuleAddress = Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(_rule_address)]
+RulePorts = Annotated[
+    Any, Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "integer"}]}), _from_text(_rule_ports)
+]
+Group = Annotated[str | None, BeforeValidator(_one_group)]
 
 
 class _File(BaseModel):
@@ -106,6 +165,7 @@ class Subnet(_File):
     """A range of a virtual network."""
 
     address_prefix: Prefix
+    network_security_group: Group = None
 
 
 class VirtualNetwork(_File):
@@ -136,6 +196,7 @@ class VirtualMachine(_File):
     services: tuple[ServiceText, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
     availability_set: Name | None = None
+    network_security_group: Group = None
 
 
 class Probe(_File):
@@ -182,6 +243,57 @@ class LoadBalancer(_File):
     inbound_nat_rules: dict[Name, InboundNatRule] = Field(default_factory=dict)
 
 
+class VpnGateway(_File):
+    """The gateway of the virtual network that it is named after."""
+
+    routing: Literal["dynamic", "static"]
+    sku: Literal["Basic", "Standard", "HighPerformance"] = "Standard"
+    address: Address | None = None
+    bandwidth: Literal["unlimited", "documented"] = "unlimited"
+
+
+class VpnDevice(_File):
+    """The lab's own VPN device of a site, which is the site's host too."""
+
+    private_ip_address: Address | None = None
+    services: tuple[ServiceText, ...] = ()
+
+
+class LocalNetwork(_File):
+    """A site that tunnels lead to: of `vpn_gateway` and `vpn_gateway_address`, one."""
+
+    address_space: Annotated[tuple[Prefix, ...], Field(min_length=1)]
+    vpn_gateway: str | None = None
+    vpn_gateway_address: Address | None = None
+    vpn_device: VpnDevice | None = None
+
+
+class Connection(_File):
+    """A virtual network's tunnel to a local network."""
+
+    virtual_network: str
+    local_network: str
+    shared_key: Annotated[str, BeforeValidator(_shared_key)] | None = None
+
+
+class SecurityRule(_File):
+    """A rule of a network security group; addresses and ports are given alone, as a list, or not at all: any."""
+
+    name: Name
+    priority: Annotated[int, Field(strict=True)]
+    direction: Literal["Inbound", "Outbound"]
+    access: Literal["Allow", "Deny"]
+    protocol: Annotated[Literal["*", "Tcp", "Udp", "Icmp"], BeforeValidator(_capitalized)] = "*"
+    source_address_prefix: RuleAddress | None = None
+    source_address_prefixes: tuple[RuleAddress, ...] = ()
+    source_port_range: RulePorts | None = None
+    source_port_ranges: tuple[RulePorts, ...] = ()
+    destination_address_prefix: RuleAddress | None = None
+    destination_address_prefixes: tuple[RuleAddress, ...] = ()
+    destination_port_range: RulePorts | None = None
+    destination_port_ranges: tuple[RulePorts, ...] = ()
+
+
 class Overrides(_File):
     """Departures from the documents, for experiments."""
 
@@ -210,6 +322,10 @@ class Topology(_File):
     virtual_networks: dict[Name, VirtualNetwork] = Field(default_factory=dict)
     virtual_machines: dict[Name, VirtualMachine] = Field(default_factory=dict)
     load_balancers: dict[Name, LoadBalancer] = Field(default_factory=dict)
+    vpn_gateways: dict[Name, VpnGateway] = Field(default_factory=dict)
+    local_networks: dict[Name, LocalNetwork] = Field(default_factory=dict)
+    connections: tuple[Connection, ...] = ()
+    network_security_groups: dict[Name, tuple[SecurityRule, ...]] = Field(default_factory=dict)
     overrides: Overrides = Overrides()
     expect: tuple[Expectation, ...] = ()
 
@@ -322,7 +438,7 @@ def _shape_problem(path: Position, item: Any) -> Problem:
         return _unknown_key(path)
     if kind == "missing":
         return Problem(path=path[:-1], found=f'no "{path[-1]}"', must=f'"{path[-1]}" is required', advice="add it")
-    value = shown(found)
+    value = shown(found) if path[-1:] != ("shared_key",) else f"a key of {len(str(found))} characters, not shown here"
     context = item.get("ctx", {})
     if kind == "value_error":
         must, _, advice = str(context["error"]).partition("; ")

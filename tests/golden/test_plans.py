@@ -16,6 +16,8 @@ from lab.topology import load
 
 HERE = Path(__file__).parent
 TOPOLOGIES = sorted((HERE.parents[1] / "topologies").glob("*.lab.yaml"))
+#: What nobody would read has no golden file: the plan of a thousand VMs is a megabyte of the same.
+REVIEWED = [file for file in TOPOLOGIES if len(load(file).virtual_machines) <= 100]
 SUFFIX = ".lab.yaml"
 
 
@@ -23,7 +25,7 @@ def golden(topology: Path) -> Path:
     return HERE / f"{topology.name.removesuffix(SUFFIX)}.plan.txt"
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES, ids=lambda file: file.name)
+@pytest.mark.parametrize("topology", REVIEWED, ids=lambda file: file.name)
 def test_the_plan_is_the_one_that_was_reviewed(topology: Path, pytestconfig: pytest.Config) -> None:
     text = compile_network(load(topology)).text()
     if pytestconfig.getoption("regold"):
@@ -33,7 +35,7 @@ def test_the_plan_is_the_one_that_was_reviewed(topology: Path, pytestconfig: pyt
 
 
 def test_every_golden_plan_has_its_topology(pytestconfig: pytest.Config) -> None:
-    left_over = set(HERE.glob("*.plan.txt")) - {golden(topology) for topology in TOPOLOGIES}
+    left_over = set(HERE.glob("*.plan.txt")) - {golden(topology) for topology in REVIEWED}
     if pytestconfig.getoption("regold"):
         for file in left_over:
             file.unlink()
@@ -54,4 +56,4 @@ def test_lab_plan_prints_just_this_whatever_the_seed_of_pythons_hashes(topology:
         ).stdout
         for seed in ("0", "1")
     }
-    assert printed == {golden(topology).read_text()}
+    assert printed == {compile_network(load(topology)).text()}

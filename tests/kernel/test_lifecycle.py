@@ -305,7 +305,7 @@ def test_a_dead_agent_is_reported_and_up_starts_another(tmp_path: Path):
         assert record.agent is not None
         os.kill(record.agent.pid, signal.SIGKILL)
         rootlab.wait_until(lambda: not apply.agent_alive(record), "the agent has ended")
-        assert "servers and probes are not running" in rootlab.ok("show", name)
+        assert "the agent does not run" in rootlab.ok("show", name)
         rootlab.ok("up", tmp_path / "agent.lab.yaml")
         assert rootlab.ask(name, "web", "http://198.51.100.10/")["node"] == "far"
 

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Any
 
 from hypothesis import given, settings
@@ -63,15 +63,17 @@ def test_no_address_has_two_owners(network: Network) -> None:
 @some
 @given(strategies.networks())
 def test_snat_ranges_of_one_frontend_are_disjoint_and_inside_what_snat_may_use(network: Network) -> None:
-    used: dict[IPv4Address, list[tuple[int, int]]] = {}
-    for shares in outbound_snat.shares(network).values():
+    used: dict[str, list[tuple[int, int]]] = {}
+    for shares in outbound_snat.ranges(network).values():
         for share in shares:
-            used.setdefault(share.frontend, []).append((share.ports.first, share.ports.last))
+            used.setdefault(share.address, []).append((share.first, share.last))
+    first_port, last_port = network.profile.snat_first_port, network.profile.snat_last_port
     for ranges in used.values():
-        ordered = sorted(ranges)
+        # Where ports are allocated on demand, all VMs may use all of them.
+        ordered = sorted(set(ranges) if set(ranges) == {(first_port, last_port)} else ranges)
         assert all(last < first for (_, last), (first, _) in itertools.pairwise(ordered))
-        assert ordered[0][0] >= 1024
-        assert ordered[-1][1] <= 65535
+        assert ordered[0][0] >= first_port >= 1024
+        assert ordered[-1][1] <= last_port <= 65535
         assert all(first <= last for first, last in ordered)
 
 
@@ -84,7 +86,7 @@ def test_every_vm_with_an_address_of_its_own_is_taken_before_any_shared_rule(net
         rules = [r for r in rules_of(network, "POSTROUTING") if r.place == f"lb.{vm.virtual_network}"]
         first = next(r for r in rules if r.source and vm.private_ip_address in IPv4Network(r.source))
         assert (first.target, first.protocol) == (SourceNat(str(vm.instance_public_ip.address)), None)
-        assert vm.name not in outbound_snat.shares(network)
+        assert vm.name not in outbound_snat.ranges(network)
 
 
 @some
@@ -94,9 +96,7 @@ def test_every_vm_is_seen_from_an_address_that_leads_back_to_its_network(network
     routes = {(r.destination, r.interface) for r in made.of(plan.Route) if r.place == "internet"}
     for vm in network.virtual_machines:
         edge = f"lb.{vm.virtual_network}"
-        seen = show.outbound(
-            [r for r in made.of(Rule) if (r.place, r.table) == (edge, "nat")], str(vm.private_ip_address)
-        )
+        seen = show.outbound(made)[vm.name]
         assert seen
         assert {(f"{o.address}/32", plan.interface_to(edge)) for o in seen} <= routes
 
@@ -106,7 +106,8 @@ def test_every_vm_is_seen_from_an_address_that_leads_back_to_its_network(network
 def test_every_chain_is_entered_from_one_rule_and_every_jump_leads_to_rules(network: Network) -> None:
     rules = list(compile_network(network).of(Rule))
     entered = [(r.place, r.table, r.target.chain) for r in rules if isinstance(r.target, Jump)]
-    assert len(set(entered)) == len(entered)
+    translating = [entry for entry in entered if entry[1] == "nat"]  # a security group guards many VMs by one chain
+    assert len(set(translating)) == len(translating)
     written = {(r.place, r.table, r.chain) for r in rules if r.chain not in BUILTIN_CHAINS}
     assert written <= set(entered)
 

@@ -113,9 +113,9 @@ def test_an_unknown_key_gets_a_suggestion() -> None:
 def test_an_unknown_key_that_resembles_none_gets_the_list() -> None:
     assert said("name: a\nqqq: {}\n") == [
         (
-            'f:2: qqq: unknown key "qqq"; keys are those of the vocabulary, or begin with "x-"; known: expect, '
-            "internet, "
-            "load_balancers, name, overrides, profile, virtual_machines, virtual_networks"
+            'f:2: qqq: unknown key "qqq"; keys are those of the vocabulary, or begin with "x-"; known: connections, '
+            "expect, internet, load_balancers, local_networks, name, network_security_groups, overrides, profile, "
+            "virtual_machines, virtual_networks, vpn_gateways"
         )
     ]
 
@@ -146,10 +146,6 @@ def test_a_suggestion_is_a_key_of_the_same_mapping(text: str, path: str, key: st
     [
         ("cloud_services", "classic cloud services"),
         ("reserved_ips", "reserved addresses"),
-        ("network_security_groups", "network security groups"),
-        ("vpn_gateways", "VPN gateways"),
-        ("local_networks", "VPN gateways"),
-        ("connections", "VPN gateways"),
     ],
 )
 def test_a_key_of_the_vocabulary_that_is_not_played_yet_says_so(key: str, what: str) -> None:
@@ -162,11 +158,11 @@ def test_a_key_of_the_vocabulary_that_is_not_played_yet_says_so(key: str, what: 
 
 
 def test_a_nested_key_that_is_not_played_yet_says_so() -> None:
-    assert said(NETWORK + "virtual_machines: {vm: {subnet: v/s, network_security_group: n}}") == [
+    assert said(NETWORK + "virtual_machines: {vm: {subnet: v/s, network_interfaces: [n]}}") == [
         (
-            'f:3: virtual_machines.vm.network_security_group: "network_security_group"; this version does not '
-            "play network "
-            'security groups yet; remove it, or put "x-" before the key to keep it in the file'
+            'f:3: virtual_machines.vm.network_interfaces: "network_interfaces"; this version does not '
+            "play several network "
+            'interfaces yet; remove it, or put "x-" before the key to keep it in the file'
         )
     ]
 

@@ -4,8 +4,11 @@ import msgspec
 import pytest
 
 from lab import plan
+from lab.flow import PortRange
 from lab.plan import (
     Address,
+    Charon,
+    ClampSegments,
     DestinationNat,
     HashMark,
     HealthCheck,
@@ -14,13 +17,19 @@ from lab.plan import (
     Place,
     Plan,
     Policy,
+    Queue,
     Record,
     Resolver,
     Route,
     Rule,
     Server,
+    Shape,
+    SnatPolicy,
+    SnatPool,
+    SnatRange,
     SourceNat,
     Sysctl,
+    Tunnel,
     Verdict,
     Why,
     Wire,
@@ -43,6 +52,22 @@ CHECK = HealthCheck(
     address="10.0.0.4", port=80, request_path="/ok", interval_s=2.5, number_of_probes=2,
 )  # fmt: skip
 
+POLICY = SnatPolicy(
+    place="lb", why=_WHY, router="router", tcp_reuse="destination", udp_reuse="nothing", per_protocol=True,
+    order="lowest", sequential=True, fin_close="either", fin_s=4.0, rst_s=0.25, idle_s=240.0, alert_s=300.0,
+    blocks=(SnatRange("1.1.1.1", 80, 87), SnatRange("1.1.1.2", 1024, 1031)), resources=(("1.1.1.1", "/LB"),),
+)  # fmt: skip
+
+POLICY_TEXT = (
+    "SNAT ports, lowest first, one address after the other, unique for tcp destination, udp nothing, each protocol "
+    "its own; back after either FIN 4 s, RST 0.25 s, idle 240 s, without 1.1.1.1:80-87 1.1.1.2:1024-1031"
+)
+
+TUNNEL = Tunnel(
+    place="lb", why=_WHY, name="s", peer="10.0.0.2", version=2, ike=("a", "b"), ike_lifetime_s=100, esp=("c",),
+    esp_lifetime_s=50, local=("10.1.0.0/16",), transit=("10.3.0.0/16",), remote=("10.2.0.0/16",), connect=False,
+)  # fmt: skip
+
 #: One item of each kind, in the order of `plan.KINDS`, with its text.
 ITEMS: list[tuple[Item, str]] = [
     (Place(place="lb", why=_WHY, role="load balancer"), "namespace (load balancer)"),
@@ -58,6 +83,14 @@ ITEMS: list[tuple[Item, str]] = [
     (Record(place="lb", why=_WHY, name="web", address="10.0.0.4"), "name web A 10.0.0.4"),
     (Resolver(place="lb", why=_WHY, servers=("10.0.0.1", "10.0.0.2")), "resolv.conf 10.0.0.1 10.0.0.2"),
     (CHECK, "probe lb1/alive/web: Http 10.0.0.4:80/ok every 2.5 s, down after 2"),
+    (POLICY, POLICY_TEXT),
+    (SnatPool(place="lb", why=_WHY, node="web", source="10.0.0.4",
+              ranges=(SnatRange("1.1.1.1", 1024, 2047), SnatRange("1.1.1.2", 1024, 1535))),
+     "SNAT ports of 10.0.0.4: 1.1.1.1:1024-2047 1.1.1.2:1024-1535"),
+    (Shape(place="lb", why=_WHY, interface="internet", mbit_s=100), "shape internet to 100 Mbit/s"),
+    (Charon(place="lb", why=_WHY, kind="VPN device", address="10.0.0.1", ready_at=0.0),
+     "charon (VPN device) on 10.0.0.1"),
+    (TUNNEL, "tunnel s IKEv2 to 10.0.0.2: 10.1.0.0/16(,10.3.0.0/16) === 10.2.0.0/16; a b 100 s; c 50 s; disconnected"),
 ]  # fmt: skip
 
 
@@ -78,10 +111,23 @@ def test_a_route_may_lead_nowhere_or_straight_out() -> None:
 def test_a_rule_is_said_as_iptables_would_have_it() -> None:
     full = Rule(
         place="lb", why=_WHY, table="nat", chain="c", source="1.1.1.1/32", destination="2.2.2.2/32", protocol="tcp",
-        in_interface="i", out_interface="o", destination_port=80, ctstate="NEW", mark=2, target=Jump("d"),
+        in_interface="i", out_interface="o", destination_ports=PortRange(80, 80), ctstate="NEW",
+        ctstatus="!CONFIRMED", mark=2, target=Jump("d"),
     )  # fmt: skip
-    wanted = "-t nat -A c -s 1.1.1.1/32 -d 2.2.2.2/32 -i i -o o -p tcp --dport 80 --ctstate NEW --mark 2 -j d"
-    assert str(full) == wanted
+    wanted = "-t nat -A c -s 1.1.1.1/32 -d 2.2.2.2/32 -i i -o o -p tcp --dport 80 --ctstate NEW "
+    assert str(full) == wanted + "! --ctstatus CONFIRMED --mark 2 -j d"
+
+
+def test_a_policy_without_extras_says_none() -> None:
+    plain = msgspec.structs.replace(POLICY, order="random", sequential=False, per_protocol=False, blocks=(), fin_s=0.0)
+    wanted = "SNAT ports, random first, unique for tcp destination, udp nothing; "
+    assert str(plain) == wanted + "back after either FIN 0 s, RST 0.25 s, idle 240 s"
+
+
+def test_a_range_of_snat_ports_has_both_its_ends() -> None:
+    ports = SnatRange("1.1.1.1", 1024, 1027)
+    assert (len(ports), list(ports.ports())) == (4, [1024, 1025, 1026, 1027])
+    assert [port in ports for port in (1023, 1024, 1027, 1028, "1024")] == [False, True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +137,10 @@ def test_a_rule_is_said_as_iptables_would_have_it() -> None:
         (SourceNat("1.1.1.1"), "-j SNAT --to-source 1.1.1.1"),
         (DestinationNat("1.1.1.1", 80), "-j DNAT --to-destination 1.1.1.1:80"),
         (DestinationNat("1.1.1.1"), "-j DNAT --to-destination 1.1.1.1"),
+        (ClampSegments(1350), "--tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1350"),
         (HashMark("src", 3, 7), "-j HMARK --hmark-tuple src --hmark-mod 3 --hmark-rnd 7"),
         (Verdict("DROP"), "-j DROP"),
+        (Queue(0), "-j NFQUEUE --queue-num 0"),
     ],
 )
 def test_a_target_is_said_as_iptables_would_have_it(target: plan.Target, text: str) -> None:

@@ -11,46 +11,39 @@ from lab.errors import UsageError
 from lab.kernel import record
 from lab.kernel.record import Folder, MemberHealth, Record
 from lab.model import Network
-from lab.plan import Rule
 from lab.show import Outbound
 from tests import worlds
 
 
-def rules_of(network: Network) -> list[Rule]:
-    return [rule for rule in compile_network(network).of(Rule) if rule.table == "nat"]
-
-
 def seen(network: Network, vm: str) -> list[tuple[str, str, str]]:
-    found = network.vm(vm)
-    assert found is not None
-    return [(o.address, o.ports, o.how) for o in show.outbound(rules_of(network), str(found.private_ip_address))]
+    return [(o.address, o.ports, o.how) for o in show.outbound(compile_network(network))[vm]]
 
 
-def test_the_first_translation_that_matches_is_the_one_a_vm_is_seen_with() -> None:
+def test_a_vm_is_seen_with_its_own_address_or_with_ports_of_a_shared_one() -> None:
     network = worlds.three_ways_out()
     default = str(network.virtual_networks[0].default_outbound_address)
     assert {vm.name: seen(network, vm.name) for vm in network.virtual_machines} == {
         "own": [("104.43.142.188", "unchanged", "instance-level public IP")],
-        "web": [("40.1.1.1", "1024-2047", "SNAT")],
-        "web2": [("40.1.1.1", "2048-3071", "SNAT")],
-        "alone": [(default, "1024-65535", "default SNAT")],
+        "web": [("40.1.1.1", "1025-2048", "SNAT")],
+        "web2": [("40.1.1.1", "2049-3072", "SNAT")],
+        "alone": [(default, "1025-65535", "default SNAT")],
     }
 
 
 def test_a_vm_linked_to_several_frontends_is_seen_with_any_of_them() -> None:
-    assert seen(worlds.several_frontends(), "many") == [(f"40.1.1.{n}", "1024-2047", "SNAT") for n in (1, 2, 3)]
+    assert seen(worlds.several_frontends(), "many") == [(f"40.1.1.{n}", "1025-2048", "SNAT") for n in (1, 2, 3)]
 
 
-def test_translations_are_found_through_the_chains_of_large_pools() -> None:
+def test_each_vm_of_a_large_pool_has_its_own_ports() -> None:
     network = worlds.load_balanced(17)
     assert [seen(network, f"web{n}") for n in (1, 17)] == [
-        [("40.1.1.1", "1024-2047", "SNAT")],
-        [("40.1.1.1", "17408-18431", "SNAT")],
+        [("40.1.1.1", "1025-2048", "SNAT")],
+        [("40.1.1.1", "17409-18432", "SNAT")],
     ]
 
 
-def test_an_address_that_no_rule_names_is_seen_with_nothing() -> None:
-    assert show.outbound(rules_of(worlds.one_vm()), "10.9.9.9") == ()
+def test_an_outside_host_is_seen_with_nothing_but_itself() -> None:
+    assert "far" not in show.outbound(compile_network(worlds.three_ways_out()))
 
 
 def test_names_that_begin_with_default_are_no_default() -> None:
@@ -61,7 +54,7 @@ def test_names_that_begin_with_default_are_no_default() -> None:
         "load_balancers:\n  default:\n    frontend_ip_configurations: {f: 40.1.1.1}\n"
         "    inbound_nat_rules: {r: {frontend: f, virtual_machine: default-vm, frontend_port: 1, backend_port: 22}}\n"
     )
-    assert seen(network, "default-vm") == [("40.1.1.1", "1024-2047", "SNAT")]
+    assert seen(network, "default-vm") == [("40.1.1.1", "1025-2048", "SNAT")]
     assert show._public_addresses(compile_network(network)) == {"40.1.1.1": "default/f"}
 
 
@@ -118,7 +111,7 @@ def test_a_lab_is_its_vms_and_hosts_with_their_addresses_services_and_health() -
     nodes = {node.name: node for node in lab.nodes}
     assert nodes["far"].services == ("http:80/tcp", "ssh:22/tcp")
     assert nodes["far"].outbound == ()
-    assert nodes["web"].outbound == (Outbound("40.1.1.1", "1024-2047", "SNAT"),)
+    assert nodes["web"].outbound == (Outbound("40.1.1.1", "1025-2048", "SNAT"),)
     assert [list(nodes[n].health) for n in ("web", "web2", "own")] == [["lb1/alive/web"], ["lb1/alive/web2"], []]
     assert (nodes["web"].health["lb1/alive/web"].up, nodes["web2"].health["lb1/alive/web2"].up) == (True, False)
 
@@ -140,4 +133,6 @@ def test_a_lab_that_a_command_left_half_way_says_so(state: record.State) -> None
 @pytest.mark.usefixtures("run")
 def test_a_lab_whose_agent_is_gone_says_so() -> None:
     written(worlds.one_vm())
-    assert show.describe("world").state == "servers and probes are not running; `lab up` heals it"
+    assert show.describe("world").state == (
+        "servers, probes and SNAT ports for new flows are missing: the agent does not run; `lab up` heals it"
+    )

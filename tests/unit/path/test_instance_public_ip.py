@@ -10,13 +10,14 @@ def test_an_own_address_is_one_translation_in_one_out_and_leave_to_go() -> None:
     assert [str(rule) for rule in rules] == [
         "-t nat -A PREROUTING -d 104.43.142.188/32 -j DNAT --to-destination 10.1.0.4",
         "-t nat -A POSTROUTING -s 10.1.0.4/32 -j SNAT --to-source 104.43.142.188",
+        "-t mangle -A PREROUTING -s 10.1.0.4/32 -j ACCEPT",
         "-t filter -A FORWARD -s 10.1.0.4/32 --ctstate NEW -j ACCEPT",
     ]
 
 
 def test_no_port_and_no_protocol_is_named_so_that_all_of_them_pass_unchanged() -> None:
     rules = [i for i in instance_public_ip.items(worlds.one_vm_with_public_ip(), frozenset()) if isinstance(i, Rule)]
-    assert {(rule.protocol, rule.destination_port) for rule in rules} == {(None, None)}
+    assert {(rule.protocol, rule.destination_ports) for rule in rules} == {(None, None)}
 
 
 def test_the_address_leads_to_the_vms_own_network() -> None:
@@ -48,4 +49,4 @@ def test_a_vm_with_an_address_of_its_own_uses_no_snat_port_though_a_rule_links_i
         "      a: {frontend: f, virtual_machine: vm, frontend_port: 1, backend_port: 22}\n"
         "      b: {frontend: f, virtual_machine: web, frontend_port: 2, backend_port: 22}\n"
     )
-    assert set(outbound_snat.shares(network)) == {"web"}
+    assert set(outbound_snat.ranges(network)) == {"web"}

@@ -1,0 +1,387 @@
+"""The gateways of a running lab: their daemons, kept alive, and their tunnels, kept connected.
+
+A part of the agent, which hands it the plan. What follows from what is seen is decided by
+``vpn_gateway.Connectivity``; here is only the carrying: of plan items to daemons, of events back, and of time.
+"""
+
+import asyncio
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from lab.errors import LabError
+from lab.kernel import charon, daemons, netns
+from lab.kernel.charon import Esp, Vici
+from lab.kernel.record import Folder, GatewayState, TunnelState, replace
+from lab.path.vpn_gateway import Connectivity, begins, impossible, reason
+from lab.plan import Charon, Plan, Tunnel, Why, namespace
+
+Keys = Mapping[tuple[str, str], str | None]
+
+_TICK_S = 0.5  # how often counters are read when nothing happens
+_WRITE_S = 0.02  # how often what is known is compared with what was written
+_RESTART_S = 0.2  # how soon a daemon that ended is started again
+
+
+class Counters:
+    """Inner bytes of one tunnel, over all its security associations: each has counters of its own, from 0."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def note(self, child: Mapping[str, Any]) -> None:
+        """Remember what a child says of itself."""
+        if "bytes-in" in child:
+            self._seen[f"{child.get('uniqueid')} {child.get('spi-in')}"] = (
+                int(child["bytes-in"]),
+                int(child["bytes-out"]),
+            )
+
+    def total(self) -> tuple[int, int]:
+        """Return the bytes that came in and those that went out."""
+        return sum(i for i, _ in self._seen.values()), sum(o for _, o in self._seen.values())
+
+
+class Gateway:
+    """One daemon and its tunnels."""
+
+    def __init__(self, folder: Folder, item: Charon, esp: Esp) -> None:
+        self.folder = folder
+        self.item = item
+        self.esp: Esp = esp
+        self.own = folder.gateways / item.place
+        self.log = folder.log / f"{item.place}.charon.log"
+        self.vici = Vici(self._heard)
+        self.process: daemons.Attended | None = None
+        self.tunnels: dict[str, Tunnel] = {}
+        self.loaded: dict[str, tuple[Tunnel, str | None]] = {}
+        self.known: dict[str, Connectivity] = {}
+        self.listed: dict[str, dict[str, Any]] = {}  # the associations that the daemon is just listing
+        self.carried: dict[str, dict[str, Any]] = {}  # those it listed last
+        self.counters: dict[str, Counters] = {}
+        self.keys: dict[str, str | None] = {}
+        self.facing: dict[str, Tunnel] = {}  # the other ends of our tunnels, where they are the lab's too
+        self.starts = 0
+        self.started = 0.0
+        self.stirred = asyncio.Event()
+        self.turn = asyncio.Lock()  # one thing at a time: following a plan, or looking after tunnels
+
+    @property
+    def creating(self) -> bool:
+        """Whether the gateway is still being built."""
+        return self.item.ready_at > time.time()
+
+    # --- the daemon ---------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the daemon, wait until it listens, and load what it has to know.
+
+        Raises:
+            LabError: it does not start.
+
+        """
+        where = namespace(self.folder.lab, self.item.place)
+        if self.esp == "kernel":
+            netns.run_in(where, charon.make_interface)
+        self.started = time.time()
+        self.process = charon.start(where, self.own, self.esp, self.log)
+        self.starts += 1
+        self.vici = Vici(self._heard)
+        try:
+            await self.vici.open(self.own, self.process)
+            for event in ("ike-updown", "child-updown", "child-rekey", "list-sa", "log"):
+                await self.vici.listen(event)
+        except LabError as error:
+            raise LabError(
+                f"{self.item.place}: {error}; it must run while its lab does; its last words: "
+                f"{charon.last_words(self.log)}"
+            ) from None
+        self.loaded = {}
+        self.carried = {}
+        await self.load()
+
+    async def follow(self) -> None:
+        """Have the daemon run with the tunnels of the plan.
+
+        Raises:
+            LabError: it does not start.
+
+        """
+        async with self.turn:
+            if self.process is None or not self.process.running():
+                await self.start()
+            else:
+                await self.load()
+
+    async def load(self) -> None:
+        """Make the daemon know the tunnels of the plan; those that changed begin afresh."""
+        now = time.time()
+        for name in self.loaded.keys() - self.tunnels.keys():
+            await self._unload(name)
+            self.known.pop(name, None)
+            self.counters.pop(name, None)
+        for name, tunnel in sorted(self.tunnels.items()):
+            key = self.keys.get(name)
+            self.counters.setdefault(name, Counters())
+            self.known.setdefault(name, Connectivity(changed=now))
+            if self.loaded.get(name) == (tunnel, key):
+                continue
+            if name in self.loaded:
+                await self._unload(name)
+            self._note(name, "Connecting", "not tried yet")
+            # A key is that of the peer's address: whoever has that address must know it.
+            secret = {"id": name, "type": "IKE", "data": key or _nobodys(), "owners": [tunnel.peer]}
+            await self.vici.ask("load-shared", secret)
+            await self.vici.ask("load-conn", charon.connection(tunnel, self.item.address, self.esp))
+            self.loaded[name] = (tunnel, key)
+        if self.esp == "kernel":
+            prefixes = tuple(p for tunnel in self.tunnels.values() for p in tunnel.remote)
+            netns.run_in(namespace(self.folder.lab, self.item.place), charon.route_inside, prefixes)
+        for name, tunnel in self.tunnels.items():
+            # Whatever changed, here or at the other side: it may work now.
+            first = begins(tunnel, self.item.address)
+            self.known[name] = self.known[name].afresh(first=first, now=now)
+        self.stirred.set()
+
+    async def _unload(self, name: str) -> None:
+        self.loaded.pop(name, None)
+        await self.vici.ask("unload-conn", {"name": name})
+        await self.vici.ask("unload-shared", {"id": name})
+        await self._end(name)
+
+    async def _end(self, name: str) -> None:
+        """End a tunnel, if it is there."""
+        with contextlib.suppress(LabError):  # there is none
+            await self.vici.ask("terminate", {"ike": name, "force": "yes", "timeout": "-1", "loglevel": "-1"})
+
+    async def tend(self) -> None:
+        """Keep the daemon running and its tunnels connected, until cancelled."""
+        if self.creating:
+            await asyncio.sleep(self.item.ready_at - time.time())
+            await self.follow()
+        while True:
+            try:
+                async with self.turn:
+                    await self._look()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await self.stirred.wait()
+                self.stirred.clear()
+            except LabError as error:
+                print(f"{self.item.place}: {error}; starting it again", file=sys.stderr, flush=True)
+                await self.end()
+                await asyncio.sleep(_RESTART_S)
+                with contextlib.suppress(LabError):
+                    await self.follow()
+
+    def _pause(self) -> float:
+        """Return for how long nothing is due; seconds."""
+        waiting = [k.next_attempt - time.time() for k in self.known.values() if k.state != "Connected"]
+        return max(0.01, min([_TICK_S, *waiting]))
+
+    async def end(self) -> None:
+        """End the daemon and wait for it."""
+        await self.vici.close()
+        if self.process is not None:
+            self.process.end()
+            self.process = None
+
+    # --- tunnels ------------------------------------------------------------------------------
+
+    def _heard(self, event: str, said: Mapping[str, Any]) -> None:
+        if event == "log":
+            tunnel = self.tunnels.get(said.get("ikesa-name", ""))
+            if tunnel is not None and (words := reason(said.get("msg", ""), tunnel)):
+                self._note(tunnel.name, "NotConnected", words)
+            return
+        for name, ike in said.items():
+            if name not in self.tunnels or not isinstance(ike, dict):
+                continue
+            for child in ike.get("child-sas", {}).values():
+                for one in (child.get("old"), child.get("new"), child):
+                    if isinstance(one, dict):
+                        self.counters[name].note(one)
+            if event == "list-sa":
+                self.listed[name] = _better(ike, self.listed.get(name))
+        if event != "list-sa":
+            self.stirred.set()
+
+    def _note(self, name: str, state: Any, words: str) -> None:
+        self.known[name] = self.known[name].after(name, state, words, time.time())
+
+    async def _look(self) -> None:
+        """See which tunnels are up, and attempt those that are not."""
+        self.listed = {}
+        await self.vici.ask("list-sas")
+        self.carried = self.listed
+        for name, tunnel in self.tunnels.items():
+            if not tunnel.connect:
+                await self._end(name)
+                self._note(name, "NotConnected", "disconnected by its owner")
+                continue
+            if why_not := impossible(tunnel, self.item.address, self.facing.get(name)):
+                await self._end(name)
+                self._note(name, "NotConnected", why_not)
+                continue
+            ike = self.carried.get(name)
+            if ike is not None and _installed(ike) >= len(charon.children(tunnel)):
+                self._note(name, "Connected", "")
+                continue
+            if self.known[name].state == "Connected":
+                self._note(name, "NotConnected", "the tunnel is down")
+            if self.known[name].next_attempt <= time.time() and (ike is None or ike.get("state") == "ESTABLISHED"):
+                self.known[name] = self.known[name].attempted(time.time())
+                for child in charon.children(tunnel):
+                    await self.vici.ask("initiate", {"child": child, "ike": name, "timeout": "-1", "loglevel": "-1"})
+
+    def state(self) -> GatewayState:
+        """Return what is known, for those who look."""
+        return GatewayState(
+            kind=self.item.kind,
+            esp=self.esp,
+            address="" if self.creating else self.item.address,
+            ready_at=self.item.ready_at,
+            pid=self.process.pid if self.process else 0,
+            starts=self.starts,
+            started=self.started,
+            tunnels={name: self._tunnel_state(name, known) for name, known in sorted(self.known.items())},
+        )
+
+    def _tunnel_state(self, name: str, known: Connectivity) -> TunnelState:
+        received, sent = self.counters[name].total()
+        ike = self.carried.get(name, {}) if known.state == "Connected" else {}
+        child: Mapping[str, Any] = next(iter(ike.get("child-sas", {}).values()), {})
+        words = ("encr-alg", "encr-keysize", "integ-alg", "dh-group")
+        return TunnelState(
+            state=known.state,
+            reason=known.reason,
+            peer=self.tunnels[name].peer,
+            ingress=received,
+            egress=sent,
+            established=known.established,
+            event=known.event,
+            message=known.message,
+            changed=known.changed,
+            version=int(ike.get("version", 0)),
+            local=_carried(ike, "local-ts"),
+            remote=_carried(ike, "remote-ts"),
+            ike=" ".join(ike[w] for w in words if w in ike),
+            esp=" ".join(child[w] for w in words if w in child),
+            ike_rekey_s=int(ike.get("established", 0)) + int(ike.get("rekey-time", 0)),
+            esp_life_s=int(child.get("install-time", 0)) + int(child.get("life-time", 0)),
+        )
+
+
+def _nobodys() -> str:
+    """Return a key that nobody knows."""
+    import secrets  # noqa: PLC0415 - rarely needed
+
+    return secrets.token_hex(16)
+
+
+def _better(ike: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the association of a tunnel that has more children: while one replaces another there are two."""
+    return other if other is not None and _installed(other) > _installed(ike) else ike
+
+
+def _installed(ike: Mapping[str, Any]) -> int:
+    """Return how many different children of an association carry packets."""
+    return len({child["name"] for child in ike.get("child-sas", {}).values() if child["state"] == "INSTALLED"})
+
+
+def _carried(ike: Mapping[str, Any], side: str) -> tuple[str, ...]:
+    """Return the prefixes of one side that the children of an association carry."""
+    installed = [child for child in ike.get("child-sas", {}).values() if child["state"] == "INSTALLED"]
+    return charon.prefixes([selector for child in installed for selector in child.get(side, [])])
+
+
+class Gateways:
+    """All gateways and VPN devices of a lab."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.open: dict[str, Gateway] = {}
+        self.tending: dict[str, asyncio.Task[None]] = {}
+        self.esp: Esp | None = None
+        self.writing: asyncio.Task[None] | None = None
+        self.written = b""
+
+    async def read(self, plan: Plan, keys: Keys) -> tuple[str, ...]:
+        """Make the daemons follow a plan: start and end them, load what changed. Return what could not be done.
+
+        All are started before any tunnel is attempted, so that none calls at a door that is not there yet.
+        """
+        nobody = Why("", "")
+        wanted = {item.place: msgspec.structs.replace(item, why=nobody) for item in plan.of(Charon)}
+        for place in [p for p, one in self.open.items() if wanted.get(p) != one.item]:
+            await self._close(place)
+        if wanted and self.esp is None:
+            self.esp = charon.kernel_esp()
+        new = [place for place in wanted if place not in self.open]
+        for place in new:
+            self.open[place] = Gateway(self.folder, wanted[place], self.esp or "user space")
+        for place, one in self.open.items():
+            tunnels = (t for t in plan.of(Tunnel) if t.place == place)
+            one.tunnels = {t.name: msgspec.structs.replace(t, why=nobody) for t in tunnels}
+            one.keys = {name: keys.get((place, name)) for name in one.tunnels}
+        for one in self.open.values():
+            one.facing = self._facing(one)
+        due = [one for one in self.open.values() if not one.creating]
+        done = await asyncio.gather(*(one.follow() for one in due), return_exceptions=True)
+        problems = tuple(str(error) for error in done if isinstance(error, LabError))
+        if crashed := next((e for e in done if isinstance(e, BaseException) and not isinstance(e, LabError)), None):
+            raise crashed
+        for place in new:
+            self.tending[place] = asyncio.create_task(self.open[place].tend())
+            self.tending[place].add_done_callback(_report)
+        if self.open and self.writing is None:
+            self.writing = asyncio.create_task(self._keep_written())
+            self.writing.add_done_callback(_report)
+        self._write()
+        return problems
+
+    def _facing(self, one: Gateway) -> dict[str, Tunnel]:
+        at = {other.item.address: other for other in self.open.values()}
+        return {
+            name: back
+            for name, tunnel in one.tunnels.items()
+            if tunnel.peer in at
+            for back in at[tunnel.peer].tunnels.values()
+            if back.peer == one.item.address
+        }
+
+    async def _close(self, place: str) -> None:
+        one = self.open.pop(place)
+        if (tending := self.tending.pop(place, None)) is not None:
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
+        await one.end()
+        shutil.rmtree(one.own, ignore_errors=True)
+
+    async def close(self) -> None:
+        """End all daemons and wait for them."""
+        for place in list(self.open):
+            await self._close(place)
+
+    async def _keep_written(self) -> None:
+        """Write what is known, whenever it changes."""
+        while True:
+            self._write()
+            await asyncio.sleep(_WRITE_S)
+
+    def _write(self) -> None:
+        """Write what is known, for those who look, if it is news."""
+        data = msgspec.json.encode({place: one.state() for place, one in sorted(self.open.items())})
+        if data != self.written:
+            replace(self.folder.gateways_file, data)
+            self.written = data
+
+
+def _report(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        print(f"agent: {task.exception()!r}", file=sys.stderr, flush=True)

@@ -1,0 +1,52 @@
+"""A management operation on a running lab: its network is read, changed, compiled and applied as a difference.
+
+All of that happens under the lab's lock, so that no other command's change is lost. Live flows are kept. The
+record says what runs; the file is not touched, and `lab up FILE` makes the file's word true again.
+"""
+
+from pathlib import Path
+
+from lab import change, model, verify
+from lab.errors import LabError
+from lab.kernel import apply
+from lab.kernel.record import existing
+from lab.model import Network
+from lab.plan import Plan
+
+
+def network_of(lab: str) -> Network:
+    """Return the network of a running lab as it is now, operations included.
+
+    Raises:
+        UsageError: there is no such lab.
+        PermissionError: only root may read it, since a network may hold shared keys.
+
+    """
+    folder, _ = existing(lab)
+    return model.decode(folder.network_file.read_bytes())
+
+
+def perform(lab: str, operation: change.Operation, progress: verify.Progress) -> apply.Outcome:
+    """Do a management operation on a running lab.
+
+    Raises:
+        UsageError: there is no such lab.
+        Refused: the documents do not allow the operation; nothing was changed.
+        LabError: the lab is not running as it should; nothing was changed.
+        KernelError: a step was refused; what was changed is changed back.
+
+    """
+    folder, _ = existing(lab)
+
+    def remake() -> tuple[Plan, apply.Source]:
+        record = folder.read()
+        if record is None or not apply.is_whole(record):
+            raise LabError(
+                f"{lab}: it does not run as a whole; it must, to be changed; run `lab up` or `lab down` first"
+            )
+        network = change.changed(network_of(lab), operation)
+        return verify.plan_now(network), verify.source(network, Path(record.file))
+
+    outcome = apply.change(lab, remake, progress)
+    verify.settle(folder)
+    return outcome

@@ -1,0 +1,120 @@
+"""A network configuration file replaces what it describes: networks, local networks, DNS servers, connections.
+
+All of it or nothing (Set-AzureVNetConfig). What such a file does not hold stays: VMs, load balancers, gateways, and
+the keys of connections that stay.
+"""
+
+import msgspec
+
+from lab.change import Refused
+from lab.errors import Problem
+from lab.model import (
+    PLATFORM_NETWORK,
+    Connection,
+    LocalNetwork,
+    Network,
+    Subnet,
+    VirtualNetwork,
+    documentation_addresses,
+    natural,
+)
+from lab.netcfg import Configuration, Site, Vnet
+
+
+class ImportConfiguration(msgspec.Struct, frozen=True):
+    """A configuration takes the place of the network's own."""
+
+    configuration: Configuration
+    file: str
+
+    def __str__(self) -> str:
+        return f"import netcfg {self.file}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network with the file's configuration.
+
+        Raises:
+            Refused: a VM or a gateway would lose its network or subnet, or a running network would be moved.
+
+        """
+        names = {server.name: server.address for server in self.configuration.dns}
+        taken = {a for a, _ in network.public_addresses()}
+        taken |= {v.default_outbound_address for v in network.virtual_networks}
+        free = (a for a in documentation_addresses(descending=True) if a not in taken)
+        vnets = [v for v in network.virtual_networks if v.name == PLATFORM_NETWORK]
+        for vnet in self.configuration.vnets:
+            old = network.vnet(vnet.name)
+            default = old.default_outbound_address if old else next(free)
+            made = VirtualNetwork(
+                name=vnet.name,
+                location=vnet.location,
+                affinity_group=vnet.affinity_group,
+                subscription=old.subscription if old else "default",
+                address_space=vnet.address_space,
+                subnets=_subnets(vnet),
+                default_outbound_address=default,
+                dns_servers=tuple(names[name] for name in vnet.dns),
+            )
+            vnets.append(made)
+        sites = [_site(network, site) for site in self.configuration.sites]
+        keys = {(c.virtual_network, c.local_network): c for c in network.connections}
+        connections = [
+            keys.get((vnet.name, site), Connection(virtual_network=vnet.name, local_network=site))
+            for vnet in self.configuration.vnets
+            for site in vnet.sites
+        ]
+        made_network = msgspec.structs.replace(
+            network,
+            virtual_networks=tuple(sorted(vnets, key=lambda v: natural(v.name))),
+            local_networks=tuple(sorted(sites, key=lambda s: natural(s.name))),
+            connections=tuple(
+                sorted(connections, key=lambda c: (natural(c.virtual_network), natural(c.local_network)))
+            ),
+            dns_servers=self.configuration.dns,
+        )
+        if problems := self._lost(network, made_network):
+            raise Refused(self, problems)
+        return made_network
+
+    def _lost(self, before: Network, after: Network) -> list[Problem]:
+        """Return what would be left without a place, or be moved to another."""
+        problems = []
+        subnets = {(v.name, s.name) for v in after.virtual_networks for s in v.subnets}
+        for vm in before.virtual_machines:
+            if (vm.virtual_network, vm.subnet) not in subnets:
+                found = f'"{vm.virtual_network}/{vm.subnet}" is not in the file'
+                problems.append(_problem(("virtual_machines", vm.name), found, "a VM keeps its subnet"))
+        for gateway in before.vpn_gateways:
+            if after.vnet(gateway.virtual_network) is None:
+                found = f'"{gateway.virtual_network}" is not in the file'
+                problems.append(
+                    _problem(("vpn_gateways", gateway.virtual_network), found, "a gateway keeps its network")
+                )
+        for vnet in after.virtual_networks:
+            old = before.vnet(vnet.name)
+            if old and (old.location, old.affinity_group) != (vnet.location, vnet.affinity_group):
+                found = f'"{vnet.location or vnet.affinity_group}", and it is in "{old.location or old.affinity_group}"'
+                must = "the location of a virtual network cannot be changed (seed 003, create)"
+                problems.append(_problem(("virtual_networks", vnet.name, "location"), found, must))
+        return problems
+
+
+def _problem(path: tuple[str, ...], found: str, must: str) -> Problem:
+    return Problem(path=path, found=found, must=must, advice="export the configuration, and begin with that")
+
+
+def _subnets(vnet: Vnet) -> tuple[Subnet, ...]:
+    made = [Subnet(name=name, address_prefix=prefix) for name, prefix in vnet.subnets]
+    return tuple(sorted(made, key=lambda s: natural(s.name)))
+
+
+def _site(network: Network, site: Site) -> LocalNetwork:
+    old = next((s for s in network.local_networks if s.name == site.name), None)
+    owner = next((g.virtual_network for g in network.vpn_gateways if g.address == site.address), None)
+    return LocalNetwork(
+        name=site.name,
+        address_space=site.address_space,
+        vpn_gateway_address=site.address,
+        vpn_gateway=owner,
+        vpn_device=old.vpn_device if old else None,
+    )

@@ -1,0 +1,323 @@
+"""The steps of seed 003: networks, local networks, gateways, keys and connections come, change and go.
+
+A gateway takes its time to be built; when it will be ready is an argument of the operation.
+"""
+
+import re
+from ipaddress import IPv4Address, IPv4Network
+from typing import NoReturn
+
+import msgspec
+
+from lab.change import Operation, Refused
+from lab.errors import Problem, did_you_mean
+from lab.model import (
+    Connection,
+    GatewaySku,
+    LocalNetwork,
+    Network,
+    Routing,
+    Subnet,
+    VirtualNetwork,
+    VpnGateway,
+    documentation_addresses,
+    natural,
+)
+
+#: How long a gateway is usually built; seconds (seed 003, creating a gateway: about 15 minutes).
+BUILD_S = 15 * 60
+
+
+class AddNetwork(msgspec.Struct, frozen=True):
+    """A virtual network is created."""
+
+    name: str
+    location: str
+    address_space: tuple[IPv4Network, ...]
+    subnets: tuple[Subnet, ...] = ()
+
+    def __str__(self) -> str:
+        return f"network add {self.name}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network with one more virtual network.
+
+        Raises:
+            Refused: there is one of that name.
+
+        """
+        if network.vnet(self.name):
+            _refuse(self, ("virtual_networks", self.name), "is there already", "a name is given once", "choose another")
+        taken = {a for a, _ in network.public_addresses()} | {
+            v.default_outbound_address for v in network.virtual_networks
+        }
+        made = VirtualNetwork(
+            name=self.name,
+            location=self.location,
+            subscription="default",
+            address_space=self.address_space,
+            subnets=tuple(sorted(self.subnets, key=lambda s: natural(s.name))),
+            default_outbound_address=_free(taken, descending=True),
+        )
+        networks = sorted((*network.virtual_networks, made), key=lambda v: natural(v.name))
+        return msgspec.structs.replace(network, virtual_networks=tuple(networks))
+
+
+class AddSubnet(msgspec.Struct, frozen=True):
+    """A virtual network gets another subnet, such as the gateway subnet."""
+
+    network: str
+    subnet: Subnet
+
+    def __str__(self) -> str:
+        return f"network subnet {self.network} {self.subnet.name}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network with one more subnet.
+
+        Raises:
+            Refused: there is no such virtual network, or a subnet of that name.
+
+        """
+        vnet = _vnet(self, network, self.network)
+        if any(s.name == self.subnet.name for s in vnet.subnets):
+            path = ("virtual_networks", vnet.name, "subnets", self.subnet.name)
+            _refuse(self, path, "is there already", "a name is given once", "choose another")
+        subnets = tuple(sorted((*vnet.subnets, self.subnet), key=lambda s: natural(s.name)))
+        made = msgspec.structs.replace(vnet, subnets=subnets)
+        networks = tuple(made if v.name == vnet.name else v for v in network.virtual_networks)
+        return msgspec.structs.replace(network, virtual_networks=networks)
+
+
+class AddLocalNetwork(msgspec.Struct, frozen=True):
+    """A local network is defined; the address of its VPN device may be a placeholder until the real one is known."""
+
+    name: str
+    address_space: tuple[IPv4Network, ...]
+    address: IPv4Address
+
+    def __str__(self) -> str:
+        return f"local-network add {self.name}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network with one more local network.
+
+        Raises:
+            Refused: there is one of that name.
+
+        """
+        if any(s.name == self.name for s in network.local_networks):
+            _refuse(self, ("local_networks", self.name), "is there already", "a name is given once", "choose another")
+        made = LocalNetwork(
+            name=self.name,
+            address_space=self.address_space,
+            vpn_gateway_address=self.address,
+            vpn_gateway=_owner(network, self.address),
+        )
+        sites = sorted((*network.local_networks, made), key=lambda s: natural(s.name))
+        return msgspec.structs.replace(network, local_networks=tuple(sites))
+
+
+class SetLocalNetwork(msgspec.Struct, frozen=True):
+    """A local network gets other prefixes or another device address; what is None stays."""
+
+    name: str
+    address_space: tuple[IPv4Network, ...] | None = None
+    address: IPv4Address | None = None
+
+    def __str__(self) -> str:
+        return f"local-network set {self.name}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network with the local network changed.
+
+        Raises:
+            Refused: there is no such local network.
+
+        """
+        site = _site(self, network, self.name)
+        address = self.address or site.vpn_gateway_address
+        made = msgspec.structs.replace(
+            site,
+            address_space=self.address_space or site.address_space,
+            vpn_gateway_address=address,
+            vpn_gateway=_owner(network, address),
+        )
+        sites = tuple(made if s.name == site.name else s for s in network.local_networks)
+        return msgspec.structs.replace(network, local_networks=sites)
+
+
+class CreateGateway(msgspec.Struct, frozen=True):
+    """A virtual network gets its gateway, ready at a time (seconds since the epoch)."""
+
+    network: str
+    routing: Routing
+    sku: GatewaySku
+    ready_at: float
+
+    def __str__(self) -> str:
+        return f"gateway create {self.network}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network with one more gateway.
+
+        Raises:
+            Refused: there is no such virtual network, or it has a gateway (HTTP 409).
+
+        """
+        vnet = _vnet(self, network, self.network)
+        if network.gateway(vnet.name):
+            path = ("vpn_gateways", vnet.name)
+            must = "a network has one gateway, created when NotProvisioned (HTTP 409)"
+            _refuse(self, path, "is there already", must, f"delete it first: lab gateway delete {vnet.name}")
+        taken = {a for a, _ in network.public_addresses()} | {
+            v.default_outbound_address for v in network.virtual_networks
+        }
+        taken |= {s.vpn_gateway_address for s in network.local_networks}
+        made = VpnGateway(
+            virtual_network=vnet.name,
+            routing=self.routing,
+            sku=self.sku,
+            address=_free(taken),
+            ready_at=self.ready_at,
+        )
+        gateways = sorted((*network.vpn_gateways, made), key=lambda g: natural(g.virtual_network))
+        return msgspec.structs.replace(network, vpn_gateways=tuple(gateways))
+
+
+class DeleteGateway(msgspec.Struct, frozen=True):
+    """A gateway goes, and its address with it; local networks keep the address that they were given."""
+
+    network: str
+
+    def __str__(self) -> str:
+        return f"gateway delete {self.network}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network without the gateway.
+
+        Raises:
+            Refused: there is none (HTTP 404).
+
+        """
+        _gateway(self, network, self.network)
+        kept = tuple(g for g in network.vpn_gateways if g.virtual_network != self.network)
+        sites = tuple(
+            msgspec.structs.replace(s, vpn_gateway=None) if s.vpn_gateway == self.network else s
+            for s in network.local_networks
+        )
+        return msgspec.structs.replace(network, vpn_gateways=kept, local_networks=sites)
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """A virtual network is connected to a local network, again or for the first time."""
+
+    network: str
+    site: str
+    connect: bool = True
+
+    def __str__(self) -> str:
+        return f"gateway {'connect' if self.connect else 'disconnect'} {self.network} {self.site}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network with the connection as it shall be.
+
+        Raises:
+            Refused: there is no such virtual network or local network; or there is nothing to disconnect.
+
+        """
+        _vnet(self, network, self.network)
+        _site(self, network, self.site)
+        if self.connect and _connection(network, self.network, self.site) is None:
+            # Azure generates a key at first, which the other side does not know.
+            made = Connection(virtual_network=self.network, local_network=self.site)
+            found = sorted(
+                (*network.connections, made), key=lambda c: (natural(c.virtual_network), natural(c.local_network))
+            )
+            return msgspec.structs.replace(network, connections=tuple(found))
+        return _with_connection(self, network, self.network, self.site, connect=self.connect)
+
+
+class SetKey(msgspec.Struct, frozen=True):
+    """A connection gets a shared key, as by Set-AzureVNetGatewayKey."""
+
+    network: str
+    site: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"gateway key set {self.network} {self.site}"
+
+    def __repr__(self) -> str:
+        """Leave the key out of whatever is printed."""
+        return str(self)
+
+    def after(self, network: Network) -> Network:
+        """Return the network with the key.
+
+        Raises:
+            Refused: there is no such connection, or it is no key.
+
+        """
+        if not re.fullmatch(r"[A-Za-z0-9]{1,128}", self.key):
+            _refuse(
+                self,
+                ("connections", f"{self.network} to {self.site}", "shared_key"),
+                f"a key of {len(self.key)} characters, not shown here",
+                "a shared key is 1 to 128 letters and digits (vpn-gateway-vpn-faq.md, 2016-03-10)",
+                "choose another",
+            )
+        return _with_connection(self, network, self.network, self.site, shared_key=self.key)
+
+
+def _refuse(operation: Operation, path: tuple[str, ...], found: str, must: str, advice: str) -> NoReturn:
+    raise Refused(operation, [Problem(path=path, found=found, must=must, advice=advice)])
+
+
+def _vnet(operation: Operation, network: Network, name: str) -> VirtualNetwork:
+    vnet = network.vnet(name)
+    if vnet is None:
+        advice = did_you_mean(name, [v.name for v in network.virtual_networks])
+        _refuse(operation, ("virtual_networks",), f'no virtual network "{name}"', "it must name one of the lab", advice)
+    return vnet
+
+
+def _site(operation: Operation, network: Network, name: str) -> LocalNetwork:
+    if all(s.name != name for s in network.local_networks):
+        advice = did_you_mean(name, [s.name for s in network.local_networks])
+        _refuse(operation, ("local_networks",), f'no local network "{name}"', "it must name one of the lab", advice)
+    return network.local_network(name)
+
+
+def _gateway(operation: Operation, network: Network, name: str) -> VpnGateway:
+    gateway = network.gateway(name)
+    if gateway is None:
+        advice = did_you_mean(name, [g.virtual_network for g in network.vpn_gateways])
+        found = f'no gateway of "{name}" (NotProvisioned, HTTP 404)'
+        _refuse(operation, ("vpn_gateways",), found, "it must be there", advice)
+    return gateway
+
+
+def _connection(network: Network, name: str, site: str) -> Connection | None:
+    found = (c for c in network.connections if (c.virtual_network, c.local_network) == (name, site))
+    return next(found, None)
+
+
+def _with_connection(operation: Operation, network: Network, name: str, site: str, **values: object) -> Network:
+    old = _connection(network, name, site)
+    if old is None:
+        known = [f"{c.virtual_network} {c.local_network}" for c in network.connections]
+        advice = did_you_mean(f"{name} {site}", known)
+        must = "a network must be connected to the local network first"
+        _refuse(operation, ("connections",), f'no connection of "{name}" to "{site}"', must, advice)
+    new = msgspec.structs.replace(old, **values)
+    return msgspec.structs.replace(network, connections=tuple(new if c is old else c for c in network.connections))
+
+
+def _owner(network: Network, address: IPv4Address) -> str | None:
+    """Return the virtual network whose gateway has an address."""
+    return next((g.virtual_network for g in network.vpn_gateways if g.address == address), None)
+
+
+def _free(taken: set[IPv4Address], *, descending: bool = False) -> IPv4Address:
+    return next(a for a in documentation_addresses(descending=descending) if a not in taken)

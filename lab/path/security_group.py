@@ -1,0 +1,187 @@
+"""Network security groups: which flows may begin at a VM's wire, in the router, out of the VM's reach.
+
+Owns the packet filter of every router. A flow is asked about when it begins and never again: what follows its first
+packet, the answers, and the ICMP errors about it pass first (virtual-networks-nsg.md, 2016-02-11: stateful). A packet
+out of a VM's wire goes through the chains of the VM's group and then of its subnet's, a packet into it through those
+of the subnet's and then of the VM's; a rule that allows returns from its chain, one that denies drops. The router is
+behind the load balancer, so it sees the client's own address and the VM's own port.
+
+A group has one chain for each direction, however many VMs it guards. Tags are marks: a packet is marked once with what
+its addresses are, so that a tag costs one comparison however many prefixes it stands for. A router without a group
+tracks nothing.
+
+A packet in the middle of a flow that nobody saw begin is no flow's first, and no tracked one's: it is asked about like
+any first packet, each on its own, and lets nothing back in.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Literal
+
+from lab import security_groups
+from lab.errors import LabError
+from lab.model import PLATFORM_ADDRESS, Direction, Network, SecurityRule, Subnet, VirtualNetwork
+from lab.path import wiring
+from lab.plan import CHAIN_MAX, Item, Jump, Rule, SetMark, Sysctl, Target, Verdict, Why, short
+from lab.plan import interface_to as to
+from lab.security_groups import Filter, Groups
+
+_GROUPS = "virtual-networks-nsg.md (2016-02-11)"
+_HOST = "168.63.129.16 answers names; virtual-networks-nsg.md (2016-02-11)"
+#: What a packet's addresses are, as bits of its mark: the source is of the virtual network, is not of the internet
+#: (of the virtual network or the platform's own), the destination is of the virtual network.
+_FROM_VNET, _NOT_FROM_INTERNET, _TO_VNET = 1, 2, 4
+_WAYS: dict[Direction, str] = {"Inbound": "in", "Outbound": "out"}
+_PLATFORM = f"{PLATFORM_ADDRESS}/32"
+
+
+def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
+    """Yield the packet filter of each router that has something to guard."""
+    directions: tuple[Direction, ...] = ("Outbound", "Inbound")
+    groups = Groups(network)
+    for vnet in network.virtual_networks:
+        asked = {
+            (direction, vm.name): groups.filters(vm, direction)
+            for direction in directions
+            for vm in network.vms_of(vnet)
+        }
+        chains = {(f.direction, f.group): f.rules for found in asked.values() for f in found}
+        if not chains:
+            continue
+        if len({_chain(*key) for key in chains}) < len(chains):
+            raise LabError(f"plan: two security groups of {vnet.name} have one chain; a mistake of ours; report this")
+        yield from _before(network, vnet)
+        yield from _outbound(vnet, {vm: found for (direction, vm), found in asked.items() if direction == "Outbound"})
+        yield from _inbound(network, vnet, {vm: f for (direction, vm), f in asked.items() if direction == "Inbound"})
+        for (direction, group), rules in sorted(chains.items()):
+            for rule in rules:
+                yield from _rule(vnet, _chain(direction, group), group, rule)
+
+
+def _before(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
+    """Yield what comes before all groups: flows that began, the host's own services, and the marks."""
+    place, profile = wiring.router(vnet), network.profile
+    begun = Why("security_group", f"flows of {vnet.name} that were let begin, and the ICMP errors about them", _GROUPS)
+    # A segment in the middle of an unknown flow must not make it a known one.
+    yield Sysctl(place=place, key="net.netfilter.nf_conntrack_tcp_loose", value=0, why=begun)
+    # Confirmed is what one packet was let through of; established would need an answer too.
+    yield _forward(place, begun, Verdict("ACCEPT"), ctstatus="CONFIRMED")
+    asks = Why("security_group", f"what VMs of {vnet.name} ask of their host", _HOST)
+    yield _forward(place, asks, Verdict("ACCEPT"), destination=_PLATFORM)
+    if not profile.nsg_filters_platform:
+        asks = Why(
+            "security_group", f"what the host asks of VMs of {vnet.name}", profile.sources["nsg_filters_platform"]
+        )
+        yield _forward(place, asks, Verdict("ACCEPT"), source=_PLATFORM)
+    tags = Why("security_group", f"what the addresses of a packet are in {vnet.name}", _GROUPS)
+    for prefix in security_groups.spaces(network, vnet):
+        yield _forward(place, tags, SetMark(_FROM_VNET | _NOT_FROM_INTERNET), source=str(prefix))
+        yield _forward(place, tags, SetMark(_TO_VNET), destination=str(prefix))
+    yield _forward(place, tags, SetMark(_NOT_FROM_INTERNET), source=_PLATFORM)
+
+
+def _outbound(vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> Iterator[Item]:
+    """Yield the way out of VMs: through their own groups, and then through their subnets'."""
+    place = wiring.router(vnet)
+    for vm, found in asked.items():
+        for f in found:
+            if f.on == "VM":
+                why = Why("security_group", f"{f.group} on VM {vm}, outbound", _GROUPS)
+                yield _forward(place, why, Jump(_chain("Outbound", f.group)), in_interface=to(vm))
+    for subnet, group in _subnets(vnet, asked):
+        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)
+        yield _forward(place, why, Jump(_chain("Outbound", group)), source=str(subnet.address_prefix))
+
+
+def _inbound(network: Network, vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> Iterator[Item]:
+    """Yield the way into VMs: through their subnets' groups, and then through their own or what the SKU puts there."""
+    place = wiring.router(vnet)
+    for subnet, group in _subnets(vnet, asked):
+        why = Why("security_group", f"{group} on subnet {subnet.name}, inbound", _GROUPS)
+        yield _forward(place, why, Jump(_chain("Inbound", group)), destination=str(subnet.address_prefix))
+    source = {"VM": _GROUPS, "SKU": network.profile.sources["nsg_required_standard"]}
+    for vm, found in asked.items():
+        for f in found:
+            if f.on != "subnet":
+                why = Why("security_group", f"{f.group} on VM {vm}, inbound", source[f.on])
+                yield _forward(place, why, Jump(_chain("Inbound", f.group)), out_interface=to(vm))
+
+
+def _subnets(vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> Iterator[tuple[Subnet, str]]:
+    """Yield the subnets that have a group and VMs it guards.
+
+    A subnet is known by its prefix: the router lets no wire carry another's address.
+    """
+    used = {f.group for found in asked.values() for f in found if f.on == "subnet"}
+    for subnet in vnet.subnets:
+        if subnet.network_security_group in used:
+            yield subnet, subnet.network_security_group or ""
+
+
+def _forward(place: str, why: Why, target: Target, **match: str) -> Rule:
+    return Rule(place=place, table="filter", chain="FORWARD", target=target, why=why, **match)  # type: ignore[arg-type]
+
+
+def _chain(direction: Direction, group: str) -> str:
+    # No group of a user's has a space or a slash in its name.
+    return short(f"nsg-{_WAYS[direction]}/{group}".replace(" ", "-"), CHAIN_MAX)
+
+
+# --- one rule of a group ----------------------------------------------------------------------
+
+
+def _rule(vnet: VirtualNetwork, chain: str, group: str, rule: SecurityRule) -> Iterator[Item]:
+    """Yield a rule for each combination of what a security rule lists."""
+    why = Why("security_group", f"{group}/{rule.name}, {rule.priority}", _GROUPS)
+    source_ports = security_groups.merged_ports(rule.source_ports) or (None,)
+    destination_ports = security_groups.merged_ports(rule.destination_ports) or (None,)
+    has_ports = bool(rule.source_ports or rule.destination_ports)
+    for protocol, source, theirs, destination, ours in product(
+        _protocols(rule, has_ports=has_ports),
+        rule.sources or (None,),
+        source_ports,
+        rule.destinations or (None,),
+        destination_ports,
+    ):
+        bits = (_SOURCE_TAGS.get(source or "", _NO_TAG), _DESTINATION_TAGS.get(destination or "", _NO_TAG))
+        value, mask = (first | second for first, second in zip(*bits, strict=True))
+        yield Rule(
+            place=wiring.router(vnet),
+            table="filter",
+            chain=chain,
+            source=_prefix(source),
+            destination=_prefix(destination),
+            protocol=protocol,
+            source_ports=theirs,
+            destination_ports=ours,
+            mark=value if mask else None,
+            mark_mask=mask or None,
+            target=Verdict("RETURN" if rule.access == "Allow" else "DROP"),
+            why=why,
+        )
+
+
+#: A tag as bits of the mark: their value, and which of them count.
+_SOURCE_TAGS = {"VirtualNetwork": (_FROM_VNET, _FROM_VNET), "Internet": (0, _NOT_FROM_INTERNET)}
+_DESTINATION_TAGS = {"VirtualNetwork": (_TO_VNET, _TO_VNET), "Internet": (0, _TO_VNET)}
+_NO_TAG = (0, 0)
+
+
+def _protocols(rule: SecurityRule, *, has_ports: bool) -> tuple[Literal["tcp", "udp", "icmp"] | None, ...]:
+    """Return the protocols of a rule; ports make ``*`` TCP and UDP, since nothing else has any."""
+    match rule.protocol:
+        case "Tcp":
+            return ("tcp",)
+        case "Udp":
+            return ("udp",)
+        case "Icmp":
+            return ("icmp",)
+        case "*":
+            return ("tcp", "udp") if has_ports else (None,)
+
+
+def _prefix(address: str | None) -> str | None:
+    """Return the prefix that a rule names; tags other than the platform's own are marks."""
+    if address == "AzureLoadBalancer":
+        return _PLATFORM
+    return None if address in ("VirtualNetwork", "Internet") else address

@@ -1,0 +1,101 @@
+"""Flows that are held by real sockets, to see how many there can be at once, and how long they live."""
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+from typing import Any
+
+import msgspec
+
+from lab import experiment as ex
+from lab.errors import LabError
+from lab.kernel import daemons, flows, netns
+from lab.load import Client, Result, Target
+from lab.probe.packets import inside
+
+#: A flow that is not answered by then gets no port. Within a lab an answer takes milliseconds, but a far side that
+#: has not heard of the end of a flow answers the next one from the same port only when its first packet is sent
+#: again, after a second.
+_TIMEOUT_S = 1.6
+_ONCE_S = 0.8
+
+
+def occupy(lab: str, what: ex.Occupy) -> ex.Occupied:
+    """Hold flows as the steps say."""
+    _settle(lab, what)
+    netns.prepare()
+
+    def opener(kind: int) -> socket.socket:
+        with inside(lab, what.client):
+            return socket.socket(socket.AF_INET, kind)
+
+    client = Client(opener)
+    try:
+        return ex.Occupied(steps=tuple(_step(lab, what, client, step) for step in what.steps))
+    finally:
+        client.close()
+
+
+def _step(lab: str, what: ex.Occupy, client: Client, step: ex.Step) -> ex.Happened:
+    match step:
+        case ex.Open():
+            targets = [Target(goal.address, goal.port, goal.kind) for goal in step.goals]
+            timeout_s = _ONCE_S if step.once else _TIMEOUT_S
+            return _happened(client.open(targets, step.count, timeout_s=timeout_s, keepalive_s=step.keepalive_s))
+        case ex.Talk(first=first):
+            return _happened(client.talk(timeout_s=_TIMEOUT_S, first=first))
+        case ex.End(count=count, how=how):
+            client.end(count, how)
+            return ex.Happened()
+        case ex.Pause(seconds=seconds):
+            time.sleep(seconds)
+            return ex.Happened()
+        case ex.ShowPorts():
+            shown = _shown("ports", lab, what.client)["ports"]
+            return ex.Happened(used=tuple(msgspec.convert(used, ex.Used) for used in shown))
+        case ex.ShowEvents():
+            return ex.Happened(records=tuple(_shown("events", lab)["records"]))
+
+
+def _happened(results: Iterable[Result]) -> ex.Happened:
+    results = list(results)
+    outcomes = [result.outcome for result in results]
+    return ex.Happened(
+        answered=outcomes.count("answered"),
+        refused=outcomes.count("refused"),
+        silent=outcomes.count("timeout"),
+        seen=tuple(ex.Source(r.address, r.port) for r in results if r.outcome == "answered"),
+    )
+
+
+def _shown(*words: str) -> dict[str, Any]:
+    """Return what a command of the lab prints as JSON."""
+    done = daemons.run([sys.executable, "-P", "-m", "lab", *words, "-o", "json"])
+    if done.status != 0:
+        raise LabError(done.stderr.strip())
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _settle(lab: str, what: ex.Occupy) -> None:
+    """Have the load balancer forget the node's flows, and wait until none of its ports is in use."""
+    forget(lab, what.network, what.private)
+    end = time.monotonic() + what.settle_s
+    while left := sum(used["flows"] for used in _shown("ports", lab, what.client)["ports"]):
+        if time.monotonic() > end:
+            raise LabError(f"{left} ports of {what.client} are still in use after {what.settle_s:g} s")
+        time.sleep(0.05)
+
+
+def forget(lab: str, network: str, private: str) -> None:
+    """Have a virtual network's load balancer forget the flows of a node."""
+    with inside(lab, f"lb.{network}"):
+        table = flows.Table(closing_from=flows.TCP_TIME_WAIT)
+    try:
+        own = int(IPv4Address(private))
+        table.forget(entry.flow for entry in table.entries() if entry.flow.source == own)
+    finally:
+        table.close()

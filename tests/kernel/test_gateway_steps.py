@@ -1,0 +1,125 @@
+"""Seed 003 in its own order of steps, on a running lab, with the commands that stand for them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.kernel.record import Folder
+from tests import rootlab
+
+pytestmark = pytest.mark.root
+
+#: One network of the document; the other is created. At 240 times the documents' speed a gateway takes 4 s.
+BEGINNING = """\
+name: steps
+virtual_networks:
+  VNet1: {location: China North, address_space: [10.1.0.0/16], subnets: {front: 10.1.0.0/24}}
+  VNet2: {location: China East, address_space: [10.2.0.0/16], subnets: {front: 10.2.0.0/24}}
+virtual_machines:
+  vm1: {subnet: VNet1/front, private_ip_address: 10.1.0.4, services: [http:80]}
+  vm2: {subnet: VNet2/front, private_ip_address: 10.2.0.4, services: [http:80]}
+overrides: {time_scale: 240}
+"""
+
+
+def gateway(network: str) -> dict[str, Any]:
+    (shown,) = json.loads(rootlab.ok("gateway", "show", network, "-o", "json"))["gateways"]
+    return dict(shown)
+
+
+def refused(*words: str) -> str:
+    done = rootlab.run(*words)
+    assert done.returncode == 2, done
+    return done.stderr.strip()
+
+
+def test_the_document_from_the_first_step_to_the_last(tmp_path: Path) -> None:
+    with rootlab.running(tmp_path, BEGINNING):
+        # Add local networks, with placeholders for addresses that do not exist yet.
+        rootlab.ok("local-network", "add", "VNet1", "--address-space", "10.1.0.0/16", "--address", "5.4.3.1")
+        rootlab.ok("local-network", "add", "VNet2", "--address-space", "10.2.0.0/16", "--address", "5.4.3.2")
+        # Connect each to the other, and add gateway subnets: without one there is no gateway.
+        rootlab.ok("gateway", "connect", "VNet1", "VNet2")
+        rootlab.ok("gateway", "connect", "VNet2", "VNet1")
+        words = ("gateway", "create", "VNet1", "--routing", "dynamic")
+        assert 'vpn_gateways.VNet1: "VNet1" has no subnet "GatewaySubnet"' in refused(*words)
+        rootlab.ok("network", "subnet", "VNet1", "GatewaySubnet", "10.1.255.0/27")
+        rootlab.ok("network", "subnet", "VNet2", "GatewaySubnet", "10.2.255.0/27")
+        # Create both gateways, neither waiting for the other.
+        assert "VNet1: Creating, until" in rootlab.ok(*words)
+        rootlab.ok("gateway", "create", "VNet2", "--routing", "dynamic")
+        building = gateway("VNet1")
+        assert (building["Status"], building["State"], building["VipAddress"]) == ("Creating", "Provisioning", "")
+        assert "(HTTP 409)" in refused(*words)
+        rootlab.wait_until(lambda: gateway("VNet1")["State"] == "Provisioned", "built", lambda: gateway("VNet1"))
+        rootlab.wait_until(lambda: gateway("VNet2")["State"] == "Provisioned", "built", lambda: gateway("VNet2"))
+        addresses = {name: gateway(name)["VipAddress"] for name in ("VNet1", "VNet2")}
+        assert all(addresses.values())
+        # Placeholders do not connect.
+        wanted = "no answer from 5.4.3.2"
+        rootlab.wait_until(
+            lambda: [c["Reason"] for c in gateway("VNet1")["Connections"]] == [wanted], wanted, lambda: gateway("VNet1")
+        )
+        # Edit the local networks: each gets its own gateway's address.
+        for name, address in addresses.items():
+            rootlab.ok("local-network", "set", name, "--address", address)
+        # Keys: different ones do not connect, the same ones do.
+        rootlab.ok("gateway", "key", "set", "VNet1", "VNet2", "--key", "A1b2C3D4")
+        rootlab.wait_until(
+            lambda: gateway("VNet2")["Connections"][0]["Reason"].startswith("AUTHENTICATION_FAILED"), "unequal keys",
+            lambda: gateway("VNet2"),
+        )  # fmt: skip
+        rootlab.ok("gateway", "key", "set", "VNet2", "VNet1", "--key", "A1b2C3D4")
+        for name in addresses:
+            rootlab.wait_until(lambda n=name: gateway(n)["Status"] == "Connected", name, lambda n=name: gateway(n))
+        seen = rootlab.ask("steps", "vm1", "http://10.2.0.4/")
+        assert (seen["node"], seen["client_address"]) == ("vm2", "10.1.0.4")
+        # Disconnect, connect, delete.
+        rootlab.ok("gateway", "disconnect", "VNet1", "VNet2")
+        (connection,) = gateway("VNet1")["Connections"]
+        assert (connection["ConnectivityState"], connection["Reason"]) == ("NotConnected", "disconnected by its owner")
+        assert rootlab.inside("steps", "vm1", "curl", "-m1", "http://10.2.0.4/").status != 0
+        rootlab.ok("gateway", "connect", "VNet1", "VNet2")
+        rootlab.wait_until(lambda: gateway("VNet1")["Status"] == "Connected", "again", lambda: gateway("VNet1"))
+        rootlab.ok("gateway", "delete", "VNet1")
+        assert "(NotProvisioned)" in refused("gateway", "show", "VNet1")
+        assert "HTTP 404" in refused("gateway", "delete", "VNet1")
+        assert rootlab.inside("steps", "vm1", "curl", "-m1", "http://10.2.0.4/").status != 0
+    assert rootlab.leftovers("steps") == []
+
+
+def test_a_network_that_is_added_while_a_lab_runs(tmp_path: Path) -> None:
+    with rootlab.running(tmp_path, BEGINNING):
+        words = ["network", "add", "VNet3", "--address-space", "10.3.0.0/16", "--subnet", "GatewaySubnet=10.3.9.0/27"]
+        rootlab.ok(*words)
+        assert json.loads(rootlab.ok("show", "steps", "-o", "json"))["virtual_networks"]["VNet3"] == "Created"
+        assert "is there already" in refused(*words)
+        assert "overlap" in refused("network", "subnet", "VNet3", "more", "10.3.9.0/28")
+
+
+def test_what_is_refused_names_the_reason_and_changes_nothing(tmp_path: Path) -> None:
+    with rootlab.running(tmp_path, BEGINNING):
+        before = Folder("steps").network_file.read_bytes()
+        rootlab_errors = {
+            ("gateway", "key", "set", "VNet1", "VNet2", "--key", "x" * 129): "a key of 129 characters, not shown here",
+            ("gateway", "key", "set", "VNet1", "VNet2", "--key", "A1b2"): 'no connection of "VNet1" to "VNet2"',
+            ("gateway", "connect", "VNet1", "nowhere"): 'no local network "nowhere"',
+            ("gateway", "create", "VNet9", "--routing", "dynamic"): 'no virtual network "VNet9"; ',
+            (
+                "local-network",
+                "add",
+                "s",
+                "--address-space",
+                "10.9.0.1/16",
+                "--address",
+                "5.4.3.2",
+            ): "host bits",
+            ("local-network", "add", "s", "--address-space", "10.9.0.0/16", "--address", "here"): "is no IPv4 address",
+        }
+        for words, reason in rootlab_errors.items():
+            said = refused(*words)
+            assert reason in said
+            assert "x" * 129 not in said
+        assert Folder("steps").network_file.read_bytes() == before

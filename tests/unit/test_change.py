@@ -1,0 +1,79 @@
+"""lab/change.py and lab/operations/: an operation makes another network, or is refused and changes nothing."""
+
+import msgspec
+import pytest
+
+from lab import change
+from lab.change import Operation, Refused
+from lab.model import Network, SecurityRule
+from lab.operations.security_rule import AddRule, RemoveRule
+from tests import worlds
+
+
+def rule(name: str = "new", priority: int = 110, **more: object) -> SecurityRule:
+    values = {"direction": "Inbound", "access": "Deny", "protocol": "Tcp", **more}
+    return SecurityRule(name=name, priority=priority, **values)  # type: ignore[arg-type]
+
+
+def names(network: Network, group: str = "front") -> list[str]:
+    found = network.security_group(group)
+    assert found is not None
+    return [r.name for r in found.rules]
+
+
+def test_a_rule_is_added_and_removed_and_nothing_else_changes() -> None:
+    before = worlds.guarded()
+    after = change.changed(before, AddRule("front", rule()))
+    assert names(after) == [*names(before), "new"]
+    assert msgspec.structs.replace(after, network_security_groups=before.network_security_groups) == before
+    assert change.changed(after, RemoveRule("front", "new")) == before
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        (
+            AddRule("frnt", rule()),
+            (
+                'nsg rule add frnt new: network_security_groups: no network security group "frnt"; '
+                'it must name a group of the lab; did you mean "front"?'
+            ),
+        ),
+        (
+            RemoveRule("front", "allow-htpp"),
+            (
+                'nsg rule remove front allow-htpp: network_security_groups.front: no rule "allow-htpp"; '
+                'it must name a rule of the group; did you mean "allow-http"?'
+            ),
+        ),
+        (
+            RemoveRule("front", "DenyAllInbound"),
+            (
+                'nsg rule remove front DenyAllInbound: network_security_groups.front: default rule "DenyAllInbound"; '
+                "a default rule cannot be removed (security-overview.md (2018-07-20): default rules); "
+                "override it by a rule with a lower priority"
+            ),
+        ),
+        (
+            AddRule("front", rule(priority=100)),
+            (
+                "nsg rule add front new: network_security_groups.front.2.priority: "
+                '100 is also the priority of "allow-http", Inbound; '
+                "a priority is unique in its direction (virtual-networks-nsg.md, 2016-02-11); "
+                "choose a priority that is free"
+            ),
+        ),
+    ],
+)
+def test_a_refusal_names_the_operation_the_rule_and_its_source(operation: Operation, said: str) -> None:
+    before = worlds.guarded()
+    with pytest.raises(Refused) as caught:
+        change.changed(before, operation)
+    assert str(caught.value) == said
+    assert before == worlds.guarded()
+
+
+def test_all_that_an_operation_breaks_is_said_at_once() -> None:
+    with pytest.raises(Refused) as caught:
+        change.changed(worlds.guarded(), AddRule("front", rule(name="Allow-HTTP", priority=99)))
+    assert [problem.path[-1] for problem in caught.value.problems] == ["name", "priority"]

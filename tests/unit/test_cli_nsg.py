@@ -1,0 +1,97 @@
+"""`lab nsg` and `lab check-flow` on a topology file: what is predicted, and what a bad request is answered with."""
+
+import json
+
+import pytest
+
+from tests import rootlab
+
+FILE = rootlab.TOPOLOGIES / "nsg.lab.yaml"
+
+
+def test_a_flow_is_predicted_with_its_rule_and_group() -> None:
+    assert rootlab.ok("check-flow", FILE, "client", "web1:3389").splitlines() == [
+        "client to web1, 3389/tcp: Deny by no-other-internet of NSG-FrontEnd, inbound at web1",
+        "WAY  VM    DIRECTION  GROUP         PRIORITY  RULE               ACCESS",
+        "1    web1  Inbound    NSG-FrontEnd  300       no-other-internet  Deny",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sender", "to", "said"),
+    [
+        ("free", "app1:22", "free to app1, 22/tcp: Allow by AllowVnetInBound of NSG-App, inbound at app1"),
+        ("free", "client:22", "free to client, 22/tcp: Allow"),
+        ("client", "65.52.0.10:81", "client to 65.52.0.10, 81/tcp: NoWay: nobody listens at 65.52.0.10, 81/tcp"),
+        ("client", "sql1/icmp", "client to sql1, icmp: NoWay: sql1 has no address that client can reach"),
+        (
+            "client",
+            "65.52.0.11:80",
+            "client to 65.52.0.11, 80/tcp: Deny by DenyAllInbound of (Standard SKU), inbound at shut",
+        ),
+    ],
+)
+def test_what_becomes_of_a_flow_is_said_in_one_line(sender: str, to: str, said: str) -> None:
+    assert rootlab.ok("check-flow", FILE, sender, to).splitlines()[0] == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check-flow", FILE, "client", "wb1:80"], 'no node "wb1"; did you mean "web1"?'),
+        (["check-flow", FILE, "clint", "web1:80"], 'no node "clint"; did you mean "client"?'),
+        (["check-flow", FILE, "client", "web1"], "a flow without a port; it goes to NODE:PORT"),
+        (
+            ["check-flow", FILE, "client", "web1:80/sctp"],
+            '"80/sctp" is no service; it must be PORT/tcp, PORT/udp or icmp',
+        ),
+        (["check-flow", FILE, "client", "web1:0"], '"0" is no service'),
+        (["nsg", "effective", FILE, "sql"], 'no VM "sql"; did you mean "sql1"?'),
+        (["nsg", "matrix", FILE, "sql"], 'no node "sql"; did you mean "sql1"?'),
+        (["nsg", "matrix", FILE, "--service", "http"], '"http" is no service'),
+        (["nsg", "rule", "list", FILE, "NSG-Ap"], 'no network security group "NSG-Ap"; did you mean "NSG-App"?'),
+        (["check-flow", FILE, "web1", "192.168.1.4:80"], "web1 to itself; a flow goes over a wire to be filtered"),
+        (["check-flow", FILE, "client", "web1:80", "--send"], "flows are sent in a running lab; run `lab up`"),
+        (["nsg", "matrix", FILE, "--send"], "flows are sent in a running lab; run `lab up`"),
+        (["nsg", "rule", "list", "nobody"], 'no lab "nobody"'),
+    ],
+)
+def test_a_request_that_names_nothing_is_refused_with_the_nearest(arguments: list[str], said: str) -> None:
+    done = rootlab.run(*arguments)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_effective_rules_are_listed_in_order_with_what_they_stand_for() -> None:
+    found = json.loads(rootlab.ok("nsg", "effective", FILE, "sql1", "-o", "json"))
+    assert [(r["group"], r["on"]) for r in found["rules"] if r["rule"]["priority"] == 65500] == [
+        ("NSG-BackEnd", "subnet"), ("NSG-Sql", "VM"), ("NSG-Sql", "VM"), ("NSG-BackEnd", "subnet"),
+    ]  # fmt: skip
+    (web,) = [r for r in found["rules"] if r["rule"]["name"] == "no-web"]
+    assert web["expanded_sources"] == ["192.168.0.0/16"]
+    shadowed = {r["rule"]["name"]: r["shadowed_by"] for r in found["rules"] if r["shadowed_by"]}
+    assert shadowed == {}
+    assert "all is allowed" in rootlab.ok("nsg", "effective", FILE, "free")
+
+
+def test_a_shadowed_rule_names_what_shadows_it() -> None:
+    rows = rootlab.ok("nsg", "effective", FILE, "web1").splitlines()
+    (row,) = [row for row in rows if "AllowInternetOutBound" in row]
+    assert row.split()[-1] == "deny-internet"
+
+
+def test_the_grid_of_a_file_is_predicted_only() -> None:
+    rows = rootlab.ok("nsg", "matrix", FILE, "client", "--service", "80/tcp", "--service", "icmp").splitlines()
+    found = {tuple(row.split()[:2]): row.split()[2:] for row in rows}
+    assert found["FROM", "TO"] == ["80/tcp", "icmp"]
+    assert found["client", "web1"] == ["allow", "deny"]
+    assert found["client", "65.52.0.11"] == ["deny", "-"]
+    assert all("client" in pair for pair in found if pair != ("FROM", "TO"))
+
+
+def test_a_rule_with_several_faults_is_refused_with_all_of_them() -> None:
+    words = ("--priority", "100", "--access", "Allowed", "--source", "Moon,10.0.0.1/8", "--destination-ports", "99999")
+    done = rootlab.run("nsg", "rule", "add", "nsg", "g", "r", *words)
+    assert done.returncode == 2
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == [
+        "access", "source_address_prefixes.0", "source_address_prefixes.1", "destination_port_ranges.0",
+    ]  # fmt: skip

@@ -1,0 +1,120 @@
+"""lab/forecast.py and lab/matrix.py: what becomes of a flow, and where it is watched."""
+
+import pytest
+
+from lab import experiment as ex
+from lab import forecast, matrix
+from lab.forecast import Service
+from lab.model import Network
+from tests import worlds
+
+HTTP = Service("tcp", 80)
+
+
+def becomes(network: Network, sender: str, to: str, service: Service = HTTP, **more: object) -> tuple[str, str | None]:
+    found = forecast.forecast(network, sender, to, service, **more)  # type: ignore[arg-type]
+    return found.access, found.decision.rule if found.decision else None
+
+
+@pytest.mark.parametrize(
+    ("sender", "to", "service", "wanted"),
+    [
+        ("client", "web", HTTP, ("Allow", "allow-http")),
+        ("client", "104.43.142.188", Service("tcp", 81), ("Deny", "DenyAllInbound")),
+        ("web", "client", HTTP, ("Deny", "no-internet")),
+        ("db", "web", Service("icmp"), ("Allow", "AllowVnetInBound")),
+        ("web", "db", Service("tcp", 1433), ("Allow", "AllowVnetOutBound")),
+        ("db", "client", HTTP, ("Allow", None)),
+        ("db", "client", Service("icmp"), ("NoWay", None)),
+        ("client", "db", HTTP, ("NoWay", None)),
+        ("db", "10.1.1.99", HTTP, ("NoWay", None)),
+        ("db", "203.0.113.99", HTTP, ("NoWay", None)),
+        ("web", "168.63.129.16", Service("udp", 53), ("Allow", None)),
+    ],
+)
+def test_a_flow_is_followed_to_the_rule_that_decides(
+    sender: str, to: str, service: Service, wanted: tuple[str, str | None]
+) -> None:
+    assert becomes(worlds.guarded(), sender, to, service) == wanted
+
+
+def test_a_load_balancers_port_is_that_of_the_vm_behind_it() -> None:
+    network = worlds.nat_rule_only("Standard")
+    assert becomes(network, "client", "40.1.1.1", Service("tcp", 50001)) == ("Deny", "DenyAllInbound")
+    assert becomes(network, "client", "40.1.1.1", Service("tcp", 22)) == ("NoWay", None)
+    assert becomes(worlds.nat_rule_only(), "client", "40.1.1.1", Service("tcp", 50001)) == ("Allow", None)
+
+
+def test_a_member_that_is_down_is_no_way() -> None:
+    network = worlds.load_balanced(1)
+    assert becomes(network, "client", "40.1.1.1") == ("Allow", None)
+    assert becomes(network, "client", "40.1.1.1", down=frozenset({"lb1/alive/web1"})) == ("NoWay", None)
+
+
+def test_what_hangs_on_a_port_that_is_not_known_depends() -> None:
+    text = """
+internet: {client: {address: 198.51.100.30}}
+virtual_networks:
+  v: {address_space: [10.1.0.0/16], subnets: {s: {address_prefix: 10.1.0.0/24, network_security_group: g}}}
+virtual_machines: {a: {subnet: v/s}, b: {subnet: v/s}}
+network_security_groups:
+  g: [{name: low, priority: 100, direction: Inbound, access: Deny, protocol: Tcp, source_port_range: 1024-40000}]
+"""
+    network = worlds.network(text)
+    assert becomes(network, "a", "b")[0] == "Depends"
+    assert becomes(network, "a", "b", source_port=40000) == ("Deny", "low")
+    assert becomes(network, "a", "b", source_port=40001) == ("Allow", "AllowVnetInBound")
+
+
+def test_a_node_that_is_not_there_is_named() -> None:
+    with pytest.raises(KeyError, match="nobody"):
+        forecast.forecast(worlds.guarded(), "web", "nobody", HTTP)
+    with pytest.raises(KeyError, match="none"):
+        forecast.forecast(worlds.guarded(), "none", "web", HTTP)
+
+
+def test_a_flow_is_watched_where_it_is_decided_and_wherever_it_may_arrive() -> None:
+    network = worlds.guarded()
+    flow = forecast.flow_of(network, forecast.forecast(network, "client", "web", Service("tcp", 81)))
+    assert flow.passes == (ex.Watch("host wire", "client"), ex.Watch("router", "v"))
+    assert flow.ends == (ex.Watch("node", "web", "v"),)
+    assert (flow.destination, flow.awaited) == ("104.43.142.188", False)
+    inside = forecast.flow_of(network, forecast.forecast(network, "db", "web", HTTP))
+    assert (inside.passes, inside.awaited) == ((ex.Watch("VM wire", "db", "v"),), True)
+
+
+@pytest.mark.parametrize(
+    ("to", "seen", "end", "differs"),
+    [
+        ("web", "arrived", "web", False),
+        ("web", "arrived", "db", True),
+        ("web", "lost", "", True),
+        ("web", None, "", False),
+    ],
+)
+def test_a_prediction_and_the_wire_differ_or_not(to: str, seen: matrix.Seen | None, end: str, differs: bool) -> None:
+    network = worlds.guarded()
+    allowed = matrix.Outcome(predicted=forecast.forecast(network, "client", to, HTTP), seen=seen, end=end)
+    assert allowed.differs == differs
+
+
+@pytest.mark.parametrize(("seen", "differs"), [("lost", False), ("astray", True), ("arrived", True)])
+def test_a_denial_counts_only_where_it_was_made(seen: matrix.Seen, differs: bool) -> None:
+    predicted = forecast.forecast(worlds.guarded(), "client", "web", Service("udp", 80))
+    assert matrix.Outcome(predicted=predicted, seen=seen, end="web").differs == differs
+
+
+def test_the_grid_has_every_pair_that_can_reach_each_other() -> None:
+    network = worlds.guarded()
+    found = matrix.predictions(network, (HTTP, Service("icmp")), frozenset())
+    pairs = [(sender, to, len(row)) for sender, to, row in matrix.rows([matrix.Outcome(predicted=f) for f in found])]
+    assert pairs == [
+        ("db", "web", 2), ("db", "client", 2), ("db", "far", 2), ("web", "db", 2), ("web", "client", 2),
+        ("web", "far", 2), ("client", "web", 2), ("client", "far", 2), ("far", "web", 2), ("far", "client", 2),
+    ]  # fmt: skip
+
+
+def test_services_are_those_of_the_nodes_and_the_rules_and_nobodys() -> None:
+    assert [str(service) for service in matrix.services(worlds.guarded())] == [
+        "80/tcp", "1433/tcp", "9000/udp", "47/tcp", "47/udp", "icmp",
+    ]  # fmt: skip
