@@ -1,5 +1,6 @@
 """The documents and the help say what is there."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -27,6 +28,7 @@ def _commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click
 
 COMMANDS = list(_commands(cli))
 TOPOLOGIES = sorted((CHECKOUT / "topologies").glob("*.lab.yaml"))
+COMMAND_FILES = sorted(f.name for f in (CHECKOUT / "lab" / "cli").glob("*.py") if f.name != "__init__.py")
 RULE_FILES = sorted(f.name for f in (CHECKOUT / "lab" / "path").glob("*.py") if f.name != "__init__.py")
 
 
@@ -66,6 +68,13 @@ def test_the_readme_names_no_command_that_is_not_there() -> None:
     assert used <= {*cli.commands, *_ALIASES}
 
 
+@pytest.mark.parametrize("name", COMMAND_FILES)
+def test_every_command_that_is_written_can_be_called(name: str) -> None:
+    module = importlib.import_module(f"lab.cli.{name.removesuffix('.py')}")
+    written = [value for value in vars(module).values() if isinstance(value, click.Command)]
+    assert [command.name for command in written if command not in [called for _, called in COMMANDS]] == []
+
+
 @pytest.mark.parametrize("alias", _ALIASES)
 def test_every_alias_stands_for_a_command(alias: str) -> None:
     assert _ALIASES[alias] in cli.commands
@@ -96,6 +105,11 @@ def test_what_needs_no_kernel_loads_none_of_the_slow_libraries(arguments: list[s
 
 
 # --- documents --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMAND_FILES)
+def test_every_file_of_commands_is_in_the_architecture(name: str) -> None:
+    assert name in document("ARCHITECTURE.md").partition("       cli/ ")[2].partition("\n\n")[0]
 
 
 @pytest.mark.parametrize("name", RULE_FILES)

@@ -1,4 +1,4 @@
-"""lab/cli.py: exit statuses, messages, and what JSON holds. Nothing here needs root, and nothing here makes a lab."""
+"""lab/cli: exit statuses, messages, and what JSON holds. Nothing here needs root, and nothing here makes a lab."""
 
 import json
 import os
