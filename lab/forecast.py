@@ -210,7 +210,7 @@ class _Trace:
         for vm in vms.values():
             if vm.instance_public_ip is not None and vm.instance_public_ip.address == address:
                 yield vm, self.service.port
-        for lb in self.network.load_balancers:
+        for lb in self.network.balancers:
             frontends = {frontend.name for frontend in lb.frontends if frontend.address == address}
             for nat in lb.inbound_nat_rules:
                 if nat.frontend in frontends and (nat.protocol, nat.frontend_port) == listens:
@@ -290,7 +290,7 @@ def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
         near = sender is not None and joined(network, sender, vm)
         if predicted.destination in (own, vm.private_ip_address if near else None):
             yield ex.Watch("node", vm.name, vm.virtual_network)
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         if any(frontend.address == predicted.destination for frontend in lb.frontends):
             for name in sorted(lb.virtual_machines()):
                 yield ex.Watch(

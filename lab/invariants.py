@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab import vpn_limits
+from lab import cloud_services, vpn_limits
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport, is_address
 from lab.model import (
@@ -38,6 +38,7 @@ def violations(network: Network) -> Iterator[Problem]:
     yield from _security_groups(network)
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
+    yield from cloud_services.violations(network)
     yield from vpn_limits.violations(network)
     for index, expectation in enumerate(network.expectations):
         yield from _expectation(network, index, expectation)

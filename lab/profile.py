@@ -97,6 +97,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     nsg_filters_platform: bool
     #: What a Standard load balancer sends to a VM needs a group that lets it in.
     nsg_required_standard: bool
+    #: Reserved addresses of a subscription.
+    reserved_ips_max: int
     sources: dict[str, str]
 
     def binding(self, sku: Sku) -> frozenset[Binding]:
@@ -282,6 +284,14 @@ SECURITY_GROUPS: dict[str, dict[str, Cell]] = {
         "nsg_filters_platform": Cell(False, _GROUPS_2025_07 + ": 168.63.129.16 is not filtered"),
     },
 }  # fmt: skip
+_ADDRESSES_2016_02 = "virtual-network-ip-addresses-overview-classic.md (2016-02-11): limits"
+_ADDRESSES_2022_12 = "azure-virtual-network-limits.md (2022-12-05)"
+
+#: The limits of public addresses, dated as those of security groups are.
+PUBLIC_ADDRESSES: dict[str, dict[str, Cell]] = {
+    "2016-02": {"reserved_ips_max": Cell(20, _ADDRESSES_2016_02)},
+    "2022-12": {"reserved_ips_max": Cell(500, _ADDRESSES_2022_12)},
+}
 #: What the seeds, played together, do not restrict and a later revision allows.
 _OF_SEEDS = {"nsg_protocols": SECURITY_GROUPS["2025-07"]["nsg_protocols"]}
 
@@ -315,6 +325,6 @@ def _cells(last: str) -> dict[str, Cell]:
         cells |= row
         if revision == last:
             break
-    for dated, row in SECURITY_GROUPS.items():
+    for dated, row in (*SECURITY_GROUPS.items(), *PUBLIC_ADDRESSES.items()):
         cells |= row if dated <= last else {}
     return cells
