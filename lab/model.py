@@ -127,6 +127,8 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     instance_public_ip: InstancePublicIp | None = None
     availability_set: str | None = None
     network_security_group: str | None = None
+    #: Frontends' addresses that the guest has on a loopback interface of its own, as rules with floating IP ask for.
+    loopback_addresses: tuple[IPv4Address, ...] = ()
 
 
 class Frontend(_Value, frozen=True, kw_only=True):
@@ -134,6 +136,8 @@ class Frontend(_Value, frozen=True, kw_only=True):
 
     name: str
     address: IPv4Address
+    #: The file names no address: the frontend has one only while a rule leads to a VM (``LoadBalancer.has_address``).
+    dynamic: bool = False
 
 
 class BackendPool(_Value, frozen=True, kw_only=True):
@@ -166,6 +170,10 @@ class LoadBalancingRule(_Value, frozen=True, kw_only=True):
     backend_port: int
     load_distribution: Distribution
     idle_timeout_min: int
+    #: Direct server return: the destination stays the frontend's, and the VM must have it.
+    floating_ip: bool = False
+    #: Both ends of a TCP flow that times out are told.
+    tcp_reset: bool = False
 
 
 class InboundNatRule(_Value, frozen=True, kw_only=True):
@@ -177,6 +185,9 @@ class InboundNatRule(_Value, frozen=True, kw_only=True):
     protocol: Transport
     frontend_port: int
     backend_port: int
+    idle_timeout_min: int = 4
+    floating_ip: bool = False
+    tcp_reset: bool = False
 
 
 class LoadBalancer(_Value, frozen=True, kw_only=True):
@@ -197,6 +208,26 @@ class LoadBalancer(_Value, frozen=True, kw_only=True):
     def pool(self, name: str) -> BackendPool:
         """Return a pool that is known to be there."""
         return next(p for p in self.pools if p.name == name)
+
+    def rules(self) -> tuple["LoadBalancingRule | InboundNatRule", ...]:
+        """Return the rules of both kinds."""
+        return (*self.load_balancing_rules, *self.inbound_nat_rules)
+
+    def targets(self, rule: "LoadBalancingRule | InboundNatRule") -> tuple[str, ...]:
+        """Return the names of the VMs that a rule may lead to."""
+        return self.pool(rule.backend_pool).members if isinstance(rule, LoadBalancingRule) else (rule.virtual_machine,)
+
+    def has_address(self, frontend: Frontend) -> bool:
+        """Tell whether a frontend has its address.
+
+        A dynamic one gets it with the first rule that ties it to a VM, and loses it with the last
+        (note on dynamic public addresses, 2018-11-09).
+        """
+        return not frontend.dynamic or any(r.frontend == frontend.name and self.targets(r) for r in self.rules())
+
+    def addressed(self) -> tuple[Frontend, ...]:
+        """Return the frontends that have an address."""
+        return tuple(frontend for frontend in self.frontends if self.has_address(frontend))
 
     def probe(self, name: str) -> HealthProbe:
         """Return a probe that is known to be there."""
@@ -370,6 +401,15 @@ class Network(_Value, frozen=True, kw_only=True):
             for lb in self.load_balancers
             if next((home[vm] for vm in sorted(lb.virtual_machines()) if vm in home), first) == network.name
         )
+
+    def floating(self) -> dict[str, tuple[IPv4Address, ...]]:
+        """Return, by VM, the addresses of the frontends whose rules with floating IP lead to it."""
+        found: dict[str, set[IPv4Address]] = {}
+        for lb in self.load_balancers:
+            for rule in lb.rules():
+                for name in lb.targets(rule) if rule.floating_ip else ():
+                    found.setdefault(name, set()).add(lb.frontend(rule.frontend).address)
+        return {name: tuple(sorted(addresses)) for name, addresses in found.items()}
 
     def public_addresses(self) -> Iterator[tuple[IPv4Address, tuple[str, ...]]]:
         """Yield every public address the file gives or lets be allocated, with its path in the file."""

@@ -2,13 +2,13 @@
 
 Owns the frontends' addresses, the translation of load-balancing rules and inbound NAT rules,
 and the decision whether a member is healthy. The client's address is kept; where no rule
-listens there is no answer.
+listens there is no answer. Rules with floating IP translate nothing: ``floating_ip`` has their way.
 
 Members are picked by a hash of the flow with a fixed seed, never at random
 (load-balancer-distribution-mode.md, 2016-10-24). A flow that was accepted stays where it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -16,6 +16,7 @@ from lab.flow import PortRange
 from lab.model import (
     PLATFORM_ADDRESS,
     Distribution,
+    InboundNatRule,
     LoadBalancer,
     LoadBalancingRule,
     Network,
@@ -35,6 +36,9 @@ _HASHED: dict[Distribution, str] = {
 }
 #: Seed of the hash that picks a member: fixed, so that the same lab picks alike every time.
 _HASH_SEED = 0x5EED001
+#: HMARK mixes the protocol into the lowest bits of the hash, and picks by the highest: where the protocol is to
+#: tell and ports do not, it tells by the seed.
+_UDP_SEED = 0x5EED011
 
 
 def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
@@ -42,17 +46,38 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
     vms = {vm.name: vm for vm in network.virtual_machines}
     for vnet in network.virtual_networks:
         for lb in network.load_balancers_of(vnet):
-            for frontend in lb.frontends:
+            for frontend in lb.addressed():
                 why = Why("load_balancer", f"{lb.name}/{frontend.name}", _FRONTEND)
                 yield from wiring.public_address(vnet, frontend.address, why)
             yield from _inbound_nat_rules(vnet, lb, vms)
             for rule in lb.load_balancing_rules:
-                yield from _load_balancing_rule(vnet, lb, rule, vms, down)
+                if not rule.floating_ip:
+                    yield from _load_balancing_rule(vnet, lb, rule, members(vms, lb, rule, down))
             yield from _health_checks(network, vnet, lb, vms)
+
+
+def members(
+    vms: Mapping[str, VirtualMachine],
+    lb: LoadBalancer,
+    rule: LoadBalancingRule | InboundNatRule,
+    down: frozenset[str],
+) -> tuple[VirtualMachine, ...]:
+    """Return the VMs that a rule's new flows may be led to."""
+    probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
+    return tuple(vms[n] for n in lb.targets(rule) if f"{lb.name}/{probe}/{n}" not in down)
+
+
+def pick(rule: LoadBalancingRule | InboundNatRule, count: int) -> HashMark:
+    """Return what marks a flow of a rule with the number of its member, from 1."""
+    distribution: Distribution = rule.load_distribution if isinstance(rule, LoadBalancingRule) else "Default"
+    by_protocol = distribution == "SourceIPProtocol" and rule.protocol == "udp"
+    return HashMark(_HASHED[distribution], count, _UDP_SEED if by_protocol else _HASH_SEED)
 
 
 def _inbound_nat_rules(vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]) -> Iterator[Item]:
     for rule in lb.inbound_nat_rules:
+        if rule.floating_ip:
+            continue
         vm = vms[rule.virtual_machine]
         why = Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", _NAT_RULE)
         yield Rule(
@@ -71,8 +96,7 @@ def _load_balancing_rule(
     vnet: VirtualNetwork,
     lb: LoadBalancer,
     rule: LoadBalancingRule,
-    vms: dict[str, VirtualMachine],
-    down: frozenset[str],
+    picked: tuple[VirtualMachine, ...],
 ) -> Iterator[Item]:
     place = wiring.load_balancer(vnet)
     why = Why("load_balancer", f"{lb.name}/{rule.name}", _RULE)
@@ -88,17 +112,15 @@ def _load_balancing_rule(
         target=Jump(chain),
         why=why,
     )
-    members = [vms[name] for name in lb.pool(rule.backend_pool).members if f"{lb.name}/{rule.probe}/{name}" not in down]
-    if len(members) > 1:
-        pick = HashMark(_HASHED[rule.load_distribution], len(members), _HASH_SEED)
-        yield Rule(place=place, table="nat", chain=chain, target=pick, why=why)
-    for number, vm in enumerate(members, start=1):
+    if len(picked) > 1:
+        yield Rule(place=place, table="nat", chain=chain, target=pick(rule, len(picked)), why=why)
+    for number, vm in enumerate(picked, start=1):
         yield Rule(
             place=place,
             table="nat",
             chain=chain,
             protocol=rule.protocol,
-            mark=number if len(members) > 1 else None,
+            mark=number if len(picked) > 1 else None,
             target=DestinationNat(str(vm.private_ip_address), rule.backend_port),
             why=Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", _RULE),
         )
