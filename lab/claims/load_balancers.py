@@ -510,7 +510,8 @@ _LONGEST_MIN = 12
 
 def _n_it_1(network: Network) -> Iterator[Trial]:
     client = far_client(network)
-    held = [f for f in _listening(network) if f.kind() == "tcp" and f.works and not f.rule.tcp_reset]
+    plain = [f for f in _listening(network) if not (f.rule.tcp_reset or f.rule.floating_ip)]
+    held = [f for f in plain if f.kind() == "tcp"]
     held.sort(key=lambda found: found.rule.idle_timeout_min)
     longer = [f for f in held if held[0].rule.idle_timeout_min * 2 <= f.rule.idle_timeout_min <= _LONGEST_MIN]
     if client is None or not longer:
@@ -717,7 +718,7 @@ def _n_mv_1(network: Network) -> Iterator[Trial]:
         def check(
             observations: Sequence[Any],
             asked: list[_Listening] = asked,
-            free: list[tuple[str, Protocol, int]] = free,
+            free: Sequence[tuple[str, Protocol, int]] = free,
         ) -> tuple[str, str] | Judgement:
             members, swept, *answers = observations
             observed = "; ".join(_reached(f, a) for f, a in zip(asked, answers, strict=True))
@@ -840,6 +841,7 @@ def _n_mv_5(network: Network) -> Iterator[Trial]:
                 count=_FLOWS,
                 watches=watches,
                 all_arrive=source == str(vm.private_ip_address),
+                untranslated=source != str(vm.private_ip_address),  # it is a public address, and never a stray
             )
             for source in (str(vm.loopback_addresses[0]), str(vm.private_ip_address))
             for protocol in ("tcp", "udp")

@@ -14,7 +14,7 @@ from itertools import chain as chained
 
 from lab.flow import PortRange
 from lab.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualMachine, VirtualNetwork
-from lab.path import load_balancer, marks, wiring
+from lab.path import distribution, marks, wiring
 from lab.plan import CHAIN_MAX, FlowMark, Item, Jump, Route, RoutingRule, Rule, SetMark, Sysctl, Verdict, Why, short
 from lab.plan import interface_to as to
 
@@ -31,7 +31,7 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
         yield from _shared(vnet)
         yield from dict.fromkeys(chained.from_iterable(_routes(vms, vnet, lb, rule) for lb, rule in rules))
         for lb, rule in rules:
-            members = load_balancer.members(vms, lb, rule, down)
+            members = distribution.members(vms, lb, rule, down)
             yield from _at_edge(vnet, lb, rule, members)
             yield from _at_router(vnet, lb, rule, members)
 
@@ -145,7 +145,7 @@ def _at_router(
         yield Rule(place=place, table="mangle", chain=chain, target=Verdict("DROP"), why=why)
         return
     if len(members) > 1:
-        yield Rule(place=place, table="mangle", chain=chain, target=load_balancer.pick(rule, len(members)), why=why)
+        yield Rule(place=place, table="mangle", chain=chain, target=distribution.pick(rule, len(members)), why=why)
     for number, vm in enumerate(members, start=1):
         yield Rule(
             place=place,

@@ -8,37 +8,25 @@ Members are picked by a hash of the flow with a fixed seed, never at random
 (load-balancer-distribution-mode.md, 2016-10-24). A flow that was accepted stays where it is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import msgspec
 
 from lab.flow import PortRange
 from lab.model import (
     PLATFORM_ADDRESS,
-    Distribution,
-    InboundNatRule,
     LoadBalancer,
     LoadBalancingRule,
     Network,
     VirtualMachine,
     VirtualNetwork,
 )
-from lab.path import wiring
-from lab.plan import CHAIN_MAX, DestinationNat, HashMark, HealthCheck, Item, Jump, Rule, Why, short
+from lab.path import distribution, wiring
+from lab.plan import CHAIN_MAX, DestinationNat, HealthCheck, Item, Jump, Rule, Why, short
 
 _RULE = "seed 001, test 2: load-balancing rule"
 _NAT_RULE = "seed 001, test 1: inbound NAT rule"
 _FRONTEND = "seed 000: the address belongs to the load balancer, to no VM"
-_HASHED: dict[Distribution, str] = {
-    "Default": "src,sport,dst,dport,proto",
-    "SourceIP": "src,dst",
-    "SourceIPProtocol": "src,dst,proto",
-}
-#: Seed of the hash that picks a member: fixed, so that the same lab picks alike every time.
-_HASH_SEED = 0x5EED001
-#: HMARK mixes the protocol into the lowest bits of the hash, and picks by the highest: where the protocol is to
-#: tell and ports do not, it tells by the seed.
-_UDP_SEED = 0x5EED011
 
 
 def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
@@ -52,26 +40,8 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
             yield from _inbound_nat_rules(vnet, lb, vms)
             for rule in lb.load_balancing_rules:
                 if not rule.floating_ip:
-                    yield from _load_balancing_rule(vnet, lb, rule, members(vms, lb, rule, down))
+                    yield from _load_balancing_rule(vnet, lb, rule, distribution.members(vms, lb, rule, down))
             yield from _health_checks(network, vnet, lb, vms)
-
-
-def members(
-    vms: Mapping[str, VirtualMachine],
-    lb: LoadBalancer,
-    rule: LoadBalancingRule | InboundNatRule,
-    down: frozenset[str],
-) -> tuple[VirtualMachine, ...]:
-    """Return the VMs that a rule's new flows may be led to."""
-    probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
-    return tuple(vms[n] for n in lb.targets(rule) if f"{lb.name}/{probe}/{n}" not in down)
-
-
-def pick(rule: LoadBalancingRule | InboundNatRule, count: int) -> HashMark:
-    """Return what marks a flow of a rule with the number of its member, from 1."""
-    distribution: Distribution = rule.load_distribution if isinstance(rule, LoadBalancingRule) else "Default"
-    by_protocol = distribution == "SourceIPProtocol" and rule.protocol == "udp"
-    return HashMark(_HASHED[distribution], count, _UDP_SEED if by_protocol else _HASH_SEED)
 
 
 def _inbound_nat_rules(vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]) -> Iterator[Item]:
@@ -113,7 +83,7 @@ def _load_balancing_rule(
         why=why,
     )
     if len(picked) > 1:
-        yield Rule(place=place, table="nat", chain=chain, target=pick(rule, len(picked)), why=why)
+        yield Rule(place=place, table="nat", chain=chain, target=distribution.pick(rule, len(picked)), why=why)
     for number, vm in enumerate(picked, start=1):
         yield Rule(
             place=place,
