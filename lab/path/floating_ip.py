@@ -13,7 +13,15 @@ from collections.abc import Iterator, Mapping
 from itertools import chain as chained
 
 from lab.flow import PortRange
-from lab.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualMachine, VirtualNetwork
+from lab.model import (
+    InboundNatRule,
+    LoadBalancer,
+    LoadBalancingRule,
+    Network,
+    VirtualMachine,
+    VirtualNetwork,
+    natural,
+)
 from lab.path import distribution, marks, wiring
 from lab.plan import CHAIN_MAX, FlowMark, Item, Jump, Route, RoutingRule, Rule, SetMark, Sysctl, Verdict, Why, short
 from lab.plan import interface_to as to
@@ -52,7 +60,10 @@ def _shared(vnet: VirtualNetwork) -> Iterator[Item]:
 def _routes(
     vms: Mapping[str, VirtualMachine], vnet: VirtualNetwork, lb: LoadBalancer, rule: LoadBalancingRule | InboundNatRule
 ) -> Iterator[Item]:
-    """Yield the routes to a rule's frontend: at the edge to the router, there to each VM that may be picked."""
+    """Yield the routes to a rule's frontend: at the edge to the router, there to each VM that may be picked.
+
+    To VMs that have the address as well: one that has left the pool keeps its flows.
+    """
     edge, inside = wiring.load_balancer(vnet), wiring.router(vnet)
     frontend = lb.frontend(rule.frontend)
     destination = f"{frontend.address}/32"
@@ -65,7 +76,10 @@ def _routes(
         table=marks.TO_ROUTER,
         why=why,
     )
-    for name in lb.targets(rule):
+    owners = {
+        vm.name for vm in vms.values() if vm.virtual_network == vnet.name and frontend.address in vm.loopback_addresses
+    }
+    for name in sorted(owners | set(lb.targets(rule)), key=natural):
         mark = marks.to_vm(vms[name])
         own = Why("floating_ip", f"VM {name}", _SOURCE)
         yield RoutingRule(place=inside, mark=mark, mask=marks.FLOATING_MASK, table=mark, why=own)
