@@ -34,7 +34,8 @@ from lab.model import decode
 from lab.path import vpn_gateway
 from lab.path.load_balancer import Health
 from lab.path.snat_ports import Alert
-from lab.plan import Charon, HealthCheck, Plan, Record, Server, SnatPolicy, SnatPool, Why, namespace
+from lab.plan import Charon, HealthCheck, IdleReset, Plan, Record, Server, SnatPolicy, SnatPool, Why, namespace
+from lab.resetter import Resetter
 
 if TYPE_CHECKING:
     from lab.gateways import Gateways
@@ -60,6 +61,7 @@ class Agent:
         self.certificates = services.Certificates(folder.certificate_file)
         self.sshd: services.Sshd | None = None
         self.allocators: dict[str, Allocator] = {}
+        self.resetters: dict[str, Resetter] = {}
         self.gateways: Gateways | None = None  # labs without tunnels do not load what it takes
         self.reading = asyncio.Lock()  # one reading of the plan at a time
 
@@ -107,6 +109,7 @@ class Agent:
             self.probes[check] = asyncio.create_task(self._probe(check))
             self.probes[check].add_done_callback(_report)
         self._read_ports()
+        self._read_resets()
         problems += await self._follow_gateways()
         # Whoever changed the plan may have known less of the members than we do.
         self.applied = {}
@@ -130,6 +133,19 @@ class Agent:
                 self.allocators[place] = Allocator(
                     policy, pools.get(place, ()), self.inside, partial(self._alert, place)
                 )
+
+    def _read_resets(self) -> None:
+        """Have the ends of flows told of their timeout where the plan says so."""
+        wanted: dict[str, list[IdleReset]] = {}
+        for item in self.plan.of(IdleReset):
+            wanted.setdefault(item.place, []).append(item)
+        for place in self.resetters.keys() - wanted.keys():
+            self.resetters.pop(place).close()
+        for place, items in wanted.items():
+            if place in self.resetters:
+                self.resetters[place].change(items, self.inside)
+            else:
+                self.resetters[place] = Resetter(items, self.inside)
 
     def _alert(self, place: str, alerts: list[Alert]) -> None:
         """Write what the documents' logs would tell."""

@@ -197,6 +197,14 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 must="every endpoint needs its own port at the VM (load-balancer-multivip-overview.md, 2016-08-11)",
                 advice="choose another local port",
             )
+        if endpoint.direct_server_return and endpoint.local_port != endpoint.public_port:
+            yield Problem(
+                path=(*where, "local_port"),
+                found=f"{endpoint.local_port} for public port {endpoint.public_port}",
+                must="with direct server return nothing is translated, so both are the same port "
+                "(load-balancer-multivip-overview.md, 2016-08-11)",
+                advice="use one port for both",
+            )
         if not 4 <= endpoint.idle_timeout_min <= 30:
             yield Problem(
                 path=(*where, "idle_timeout_in_minutes"),

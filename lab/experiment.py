@@ -109,16 +109,19 @@ class Sweep(_Experiment, frozen=True, kw_only=True):
     """Send the first packet of many different flows at once, and watch for each of them where it may arrive.
 
     Every node that is watched is also sent a packet from the other end of its wire, which no rule concerns.
+    ``forgotten_by``: virtual networks whose load balancer and router forget the flows afterwards.
     """
 
     flows: tuple[Flow, ...]
+    forgotten_by: tuple[str, ...] = ()
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """What became of one flow of a sweep: whether it came by all that it must, and the node it arrived at."""
+    """What became of one flow of a sweep: whether it came by all that it must, the node it arrived at, and for whom."""
 
     passed: bool
     end: str = ""  # empty: nowhere
+    destination: str = ""  # ADDRESS:PORT that its packet had there
 
 
 class Swept(_Observation, frozen=True, kw_only=True):
@@ -288,15 +291,15 @@ Step: TypeAlias = Open | Talk | End | Pause | ShowPorts | ShowEvents
 class Occupy(_Experiment, frozen=True, kw_only=True):
     """Hold real flows from a node, and see what becomes of them, step by step.
 
-    Before the first step flows that earlier experiments left are forgotten, and their ports are waited for,
+    Before the first step of a VM's, flows that earlier experiments left are forgotten, and their ports are waited for,
     ``settle_s`` seconds at most. After the last step all flows are ended with a reset.
     """
 
     client: str
     private: str
-    network: str
+    network: str  # empty: the client is an outside host, whose flows take no ports
     steps: tuple[Step, ...]
-    settle_s: float
+    settle_s: float = 0.0
 
 
 class Source(msgspec.Struct, frozen=True, order=True):
@@ -333,6 +336,45 @@ class Occupied(_Observation, frozen=True, kw_only=True):
     """What came of the steps of an ``Occupy``, in their order."""
 
     steps: tuple[Happened, ...]
+
+
+class Leave(_Experiment, frozen=True, kw_only=True):
+    """Open flows to a rule, leave them alone, and listen at both ends for what is said of their end.
+
+    The server is a program of the experiment's own, which says one thing and never closes. There are three flows of
+    one kind each, opened in this order: UDP, TCP that the client has closed on its side, TCP.
+    """
+
+    client: str
+    server: str
+    address: str
+    port: int  # of the frontend, and of the server
+    server_port: int
+    wait_s: float
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A reset, or an ICMP message, that reached an end of a flow: ``seconds`` after the flow's last packet there."""
+
+    end: Literal["client", "server"]
+    what: str
+    seconds: float
+    believed: bool  # its sequence number is what the end acknowledged last
+
+
+class LeftFlow(msgspec.Struct, frozen=True):
+    """What came of one flow that was left alone."""
+
+    kind: Literal["udp", "half closed", "tcp"]
+    answered: bool  # the server had said its thing
+    told: tuple[Told, ...]
+    ended: bool = False  # the client's own kernel says that the connection was reset
+
+
+class Left(_Observation, frozen=True, kw_only=True):
+    """What came of the flows of a ``Leave``, in their order."""
+
+    flows: tuple[LeftFlow, ...]
 
 
 class Health(_Experiment, frozen=True, kw_only=True):
@@ -503,6 +545,7 @@ Experiment: TypeAlias = (
     | Track
     | Return
     | Occupy
+    | Leave
     | Health
     | Counted
     | CheckFile
@@ -522,6 +565,7 @@ Observation: TypeAlias = (
     | Tracked
     | Returned
     | Occupied
+    | Left
     | Members
     | PublicAddresses
     | Checked

@@ -13,7 +13,7 @@ import msgspec
 
 from lab import experiment as ex
 from lab.flow import PortRange
-from lab.model import PLATFORM_ADDRESS, Direction, Network, VirtualMachine
+from lab.model import PLATFORM_ADDRESS, Direction, LoadBalancingRule, Network, VirtualMachine
 from lab.path import outbound_snat
 from lab.security_groups import Decision, Groups, Packet, spaces
 
@@ -177,7 +177,7 @@ class _Trace:
                 if not targets:
                     yield Way(decisions=out, obstacle=f"no VM has {destination}")
                 for target in targets:
-                    yield from self.into(target, own, self.service.port, out)
+                    yield from self.into(target, own, target.private_ip_address, self.service.port, out)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
                 yield from self.over_the_internet([seen], destination, out)
@@ -199,31 +199,31 @@ class _Trace:
         targets = list(self.behind(destination))
         if not targets:
             yield Way(decisions=before, obstacle=f"nobody listens at {destination}, {self.service}")
-        for vm, port in targets:
+        for vm, at, port in targets:
             for source in sources:
-                yield from self.into(vm, source, port, before)
+                yield from self.into(vm, source, at, port, before)
 
-    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, int]]:
-        """Yield the VMs and ports that a public address leads to."""
+    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, IPv4Address, int]]:
+        """Yield the VMs that a public address leads to, and the address and port that a packet has there."""
         vms = {vm.name: vm for vm in self.network.virtual_machines}
         listens = (self.service.protocol, self.service.port)
         for vm in vms.values():
             if vm.instance_public_ip is not None and vm.instance_public_ip.address == address:
-                yield vm, self.service.port
+                yield vm, vm.private_ip_address, self.service.port
         for lb in self.network.balancers:
             frontends = {frontend.name for frontend in lb.frontends if frontend.address == address}
-            for nat in lb.inbound_nat_rules:
-                if nat.frontend in frontends and (nat.protocol, nat.frontend_port) == listens:
-                    yield vms[nat.virtual_machine], nat.backend_port
-            for rule in lb.load_balancing_rules:
+            for rule in lb.rules():
                 if rule.frontend in frontends and (rule.protocol, rule.frontend_port) == listens:
-                    members = lb.pool(rule.backend_pool).members
-                    up = [m for m in members if f"{lb.name}/{rule.probe}/{m}" not in self.down]
-                    yield from ((vms[member], rule.backend_port) for member in up)
+                    probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
+                    up = [vms[m] for m in lb.targets(rule) if f"{lb.name}/{probe}/{m}" not in self.down]
+                    for vm in up:
+                        yield vm, address if rule.floating_ip else vm.private_ip_address, rule.backend_port
 
-    def into(self, vm: VirtualMachine, source: _Source, port: int, before: tuple[Decision, ...]) -> Iterator[Way]:
-        """Yield the last part of a flow's way: to a port of a VM."""
-        for found in self.asked(vm, "Inbound", source, vm.private_ip_address, port):
+    def into(
+        self, vm: VirtualMachine, source: _Source, address: IPv4Address, port: int, before: tuple[Decision, ...]
+    ) -> Iterator[Way]:
+        """Yield the last part of a flow's way: to a VM, by an address and port of its own or of a frontend."""
+        for found in self.asked(vm, "Inbound", source, address, port):
             yield Way(decisions=(*before, *found), end=vm.name)
 
     def asked(

@@ -63,7 +63,7 @@ def predictions(network: Network, wanted: Sequence[Service], down: frozenset[str
     Pairs of which one has no address that the other can reach are left out.
     """
     nodes = [*(vm.name for vm in network.virtual_machines), *(host.name for host in network.internet)]
-    frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.frontends]
+    frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.addressed()]
     groups = Groups(network)
     return tuple(
         forecasting.forecast(network, sender, to, service, down=down, groups=groups)

@@ -103,11 +103,35 @@ class Route(_Item, frozen=True, kw_only=True, tag="route"):
     destination: str
     interface: str | None = None
     via: str | None = None
+    table: int | None = None  # None: the main one; another is asked where a ``RoutingRule`` says so
 
     def __str__(self) -> str:
         if self.interface is None:
             return f"route {self.destination} blackhole"
-        return f"route {self.destination}" + (f" via {self.via}" if self.via else "") + f" dev {self.interface}"
+        text = f"route {self.destination}" + (f" via {self.via}" if self.via else "") + f" dev {self.interface}"
+        return text + ("" if self.table is None else f" table {self.table}")
+
+
+class RoutingRule(_Item, frozen=True, kw_only=True, tag="routing-rule"):
+    """Packets with a mark ask a table of routes of their own before the main one."""
+
+    mark: int
+    mask: int
+    table: int
+
+    def __str__(self) -> str:
+        return f"routing rule fwmark {self.mark:#x}/{self.mask:#x} table {self.table}"
+
+
+class Timeout(_Item, frozen=True, kw_only=True, tag="timeout"):
+    """How long TCP flows may be idle that a rule with the target ``FlowTimeout`` has given this name."""
+
+    #: At most four characters: the kernel hands no more of it back, and tools write what they were handed.
+    name: str
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"timeout {self.name}: TCP flows may be idle for {self.seconds} s"
 
 
 # --- packet filter rules ----------------------------------------------------------------------
@@ -182,12 +206,32 @@ class Queue(msgspec.Struct, frozen=True, tag="queue"):
 
 
 class SetMark(msgspec.Struct, frozen=True, tag="set-mark"):
-    """Set bits of the packet's mark, and leave its others."""
+    """Set bits of the packet's mark, and leave its others; ``whole``: the mark is these bits and no others."""
 
     bits: int
+    whole: bool = False
 
     def __str__(self) -> str:
-        return f"-j MARK --or-mark {self.bits:#x}"
+        return f"-j MARK --{'set' if self.whole else 'or'}-mark {self.bits:#x}"
+
+
+class FlowMark(msgspec.Struct, frozen=True, tag="flow-mark"):
+    """Have a packet's flow remember these bits of its mark, or the packet be marked with what its flow remembers."""
+
+    action: Literal["save", "restore"]
+    mask: int
+
+    def __str__(self) -> str:
+        return f"-j CONNMARK --{self.action}-mark --mask {self.mask:#x}"
+
+
+class FlowTimeout(msgspec.Struct, frozen=True, tag="flow-timeout"):
+    """Give flows that begin the ``Timeout`` of this name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"-j CT --timeout {self.name}"
 
 
 class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
@@ -199,7 +243,9 @@ class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
         return f"--tcp-flags SYN,RST SYN -j TCPMSS --set-mss {self.size}"
 
 
-Target: TypeAlias = Verdict | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | ClampSegments
+Target: TypeAlias = (
+    Verdict | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | FlowMark | FlowTimeout | ClampSegments
+)
 Table = Literal["filter", "nat", "mangle", "raw"]
 TABLES: tuple[Table, ...] = ("filter", "nat", "mangle", "raw")
 BUILTIN_CHAINS = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
@@ -377,6 +423,23 @@ class SnatPool(_Item, frozen=True, kw_only=True, tag="snat-pool"):
         return f"SNAT ports of {self.source}: {' '.join(map(str, self.ranges))}"
 
 
+# --- idle flows whose ends are told -----------------------------------------------------------
+
+
+class IdleReset(_Item, frozen=True, kw_only=True, tag="idle-reset"):
+    """TCP flows to an address and port whose two ends are sent a reset when they time out; ``path/idle_reset``."""
+
+    address: str
+    port: int
+    idle_s: int
+    inside: tuple[str, ...]  # prefixes that are reached by the first wire, all else by the second
+    inner_interface: str
+    outer_interface: str
+
+    def __str__(self) -> str:
+        return f"TCP reset of flows to {self.address}:{self.port} that are idle for {self.idle_s} s"
+
+
 # --- tunnels ----------------------------------------------------------------------------------
 
 
@@ -432,6 +495,8 @@ Item: TypeAlias = (
     | Wire
     | Address
     | Route
+    | RoutingRule
+    | Timeout
     | Policy
     | Rule
     | Server
@@ -440,6 +505,7 @@ Item: TypeAlias = (
     | HealthCheck
     | SnatPolicy
     | SnatPool
+    | IdleReset
     | Shape
     | Charon
     | Tunnel
@@ -451,6 +517,8 @@ KINDS: tuple[type[Item], ...] = (
     Wire,
     Address,
     Route,
+    RoutingRule,
+    Timeout,
     Policy,
     Rule,
     Server,
@@ -459,6 +527,7 @@ KINDS: tuple[type[Item], ...] = (
     HealthCheck,
     SnatPolicy,
     SnatPool,
+    IdleReset,
     Shape,
     Charon,
     Tunnel,

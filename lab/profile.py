@@ -84,7 +84,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     probe_min_interval_s: int
     probe_min_count: int
     probe_max_s: int
-    #: Idle timeout that a load-balancing rule may ask for; minutes.
+    #: Idle timeout that a load-balancing rule or inbound NAT rule may ask for; minutes.
     rule_idle_min: tuple[int, int]
     #: Network security groups: first and last priority of a rule, the protocols a rule may name, most rules of a
     #: group and most groups, and the names of the default rules (``security_groups.DEFAULTS``, in its order).
@@ -242,6 +242,7 @@ TABLE: dict[str, dict[str, Cell]] = {
     },
     "2026-07": {
         "frontends_standard": Cell("capped", _OUTBOUND_2026_07 + ": MIN(table x frontends, 1,024), any of them"),
+        "rule_idle_min": Cell((4, 100), "load-balancer-tcp-idle-timeout.md (2025-02-12)"),
     },
 }
 

@@ -9,6 +9,7 @@ second time, from the documents.
 from lab.claims import (
     expectation,
     gateways,
+    load_balancers,
     netcfg,
     outbound_connections,
     promises,
@@ -28,6 +29,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *seed_002.CLAIMS,
     *seed_002_ports.CLAIMS,
     *outbound_connections.CLAIMS,
+    *load_balancers.CLAIMS,
     *security_groups.CLAIMS,
     *seed_003.CLAIMS,
     *gateways.CLAIMS,

@@ -2,7 +2,7 @@
 
 Owns the frontends' addresses, the translation of load-balancing rules and inbound NAT rules,
 and the decision whether a member is healthy. The client's address is kept; where no rule
-listens there is no answer.
+listens there is no answer. Rules with floating IP translate nothing: ``floating_ip`` has their way.
 
 Members are picked by a hash of the flow with a fixed seed, never at random
 (load-balancer-distribution-mode.md, 2016-10-24). A flow that was accepted stays where it is.
@@ -15,26 +15,18 @@ import msgspec
 from lab.flow import PortRange
 from lab.model import (
     PLATFORM_ADDRESS,
-    Distribution,
     LoadBalancer,
     LoadBalancingRule,
     Network,
     VirtualMachine,
     VirtualNetwork,
 )
-from lab.path import wiring
-from lab.plan import CHAIN_MAX, DestinationNat, HashMark, HealthCheck, Item, Jump, Rule, Why, short
+from lab.path import distribution, wiring
+from lab.plan import CHAIN_MAX, DestinationNat, HealthCheck, Item, Jump, Rule, Why, short
 
 _RULE = "seed 001, test 2: load-balancing rule"
 _NAT_RULE = "seed 001, test 1: inbound NAT rule"
 _FRONTEND = "seed 000: the address belongs to the load balancer, to no VM"
-_HASHED: dict[Distribution, str] = {
-    "Default": "src,sport,dst,dport,proto",
-    "SourceIP": "src,dst",
-    "SourceIPProtocol": "src,dst,proto",
-}
-#: Seed of the hash that picks a member: fixed, so that the same lab picks alike every time.
-_HASH_SEED = 0x5EED001
 
 
 def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
@@ -42,17 +34,20 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
     vms = {vm.name: vm for vm in network.virtual_machines}
     for vnet in network.virtual_networks:
         for lb in network.load_balancers_of(vnet):
-            for frontend in lb.frontends:
+            for frontend in lb.addressed():
                 why = Why("load_balancer", f"{lb.name}/{frontend.name}", _FRONTEND)
                 yield from wiring.public_address(vnet, frontend.address, why)
             yield from _inbound_nat_rules(vnet, lb, vms)
             for rule in lb.load_balancing_rules:
-                yield from _load_balancing_rule(vnet, lb, rule, vms, down)
+                if not rule.floating_ip:
+                    yield from _load_balancing_rule(vnet, lb, rule, distribution.members(vms, lb, rule, down))
             yield from _health_checks(network, vnet, lb, vms)
 
 
 def _inbound_nat_rules(vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]) -> Iterator[Item]:
     for rule in lb.inbound_nat_rules:
+        if rule.floating_ip:
+            continue
         vm = vms[rule.virtual_machine]
         why = Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", _NAT_RULE)
         yield Rule(
@@ -71,8 +66,7 @@ def _load_balancing_rule(
     vnet: VirtualNetwork,
     lb: LoadBalancer,
     rule: LoadBalancingRule,
-    vms: dict[str, VirtualMachine],
-    down: frozenset[str],
+    picked: tuple[VirtualMachine, ...],
 ) -> Iterator[Item]:
     place = wiring.load_balancer(vnet)
     why = Why("load_balancer", f"{lb.name}/{rule.name}", _RULE)
@@ -88,17 +82,15 @@ def _load_balancing_rule(
         target=Jump(chain),
         why=why,
     )
-    members = [vms[name] for name in lb.pool(rule.backend_pool).members if f"{lb.name}/{rule.probe}/{name}" not in down]
-    if len(members) > 1:
-        pick = HashMark(_HASHED[rule.load_distribution], len(members), _HASH_SEED)
-        yield Rule(place=place, table="nat", chain=chain, target=pick, why=why)
-    for number, vm in enumerate(members, start=1):
+    if len(picked) > 1:
+        yield Rule(place=place, table="nat", chain=chain, target=distribution.pick(rule, len(picked)), why=why)
+    for number, vm in enumerate(picked, start=1):
         yield Rule(
             place=place,
             table="nat",
             chain=chain,
             protocol=rule.protocol,
-            mark=number if len(members) > 1 else None,
+            mark=number if len(picked) > 1 else None,
             target=DestinationNat(str(vm.private_ip_address), rule.backend_port),
             why=Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", _RULE),
         )

@@ -182,9 +182,22 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         yield Route(place=inside, destination=f"{address}/32", interface=to(vm.name), why=why)
         yield Resolver(place=vm.name, servers=servers, why=why)
         yield from service_items(vm.name, vm.name, vm.private_ip_address, vm.services)
+        yield from _loopback(vm)
         yield Record(place=edge, name=vm.name, address=address, why=why)
         if any(service.kind == "dns" for service in vm.services):
             yield from _own_names(network, vm)
+
+
+def _loopback(vm: VirtualMachine) -> Iterator[Item]:
+    """Yield the frontends' addresses that a guest has itself, and its servers there."""
+    why = Why("wiring", f"frontends on {vm.name}'s loopback", "load-balancer-multivip-overview.md (2016-08-11)")
+    for address in vm.loopback_addresses:
+        yield Address(place=vm.name, interface="lo", address=str(address), why=why)
+        yield from service_items(vm.name, vm.name, address, vm.services)
+    if vm.loopback_addresses:
+        # A guest that tells others of such an address takes it from the load balancer.
+        for key, value in (("arp_ignore", 1), ("arp_announce", 2)):
+            yield Sysctl(place=vm.name, key=f"net.ipv4.conf.all.{key}", value=value, why=why)
 
 
 def _own_names(network: Network, vm: VirtualMachine) -> Iterator[Item]:

@@ -6,6 +6,7 @@
     __main__.py        the process
     packets.py         flows: built by scapy, patched, sent, captured, matched
     sweep.py           many different flows at once
+    left_alone.py      flows that nobody speaks over, and what their ends are told
     tracking.py        a flow's state in the load balancer, and what comes back
     tunnels.py         what crosses a tunnel, and what its gateways say of it
     conversations.py   real clients and servers: HTTP, TLS, ssh, nslookup

@@ -10,6 +10,7 @@ import msgspec
 from lab import experiment as ex
 from lab.probe import packets, tunnels
 from lab.probe.conversations import ask, check_file, counted, health, login, lookup, run
+from lab.probe.left_alone import leave
 from lab.probe.occupation import forget, occupy
 from lab.probe.packets import Numbers, send
 from lab.probe.sweep import sweep
@@ -41,6 +42,8 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
             return come_back(lab, what, numbers)
         case ex.Occupy():
             return occupy(lab, what)
+        case ex.Leave():
+            return leave(lab, what)
         case ex.Health():
             return health(lab)
         case ex.Counted():

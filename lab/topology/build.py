@@ -274,6 +274,7 @@ class Builder:
                 instance_public_ip=own.get(name),
                 availability_set=raw.availability_set,
                 network_security_group=self._group(("virtual_machines", name), raw.network_security_group),
+                loopback_addresses=tuple(sorted(raw.loopback_addresses)),
             )
             for name, raw in ((n, self.raw.virtual_machines[n]) for n in _ordered(self.raw.virtual_machines))
             if name in addresses
@@ -299,6 +300,7 @@ class Builder:
                     address=self._public(
                         f"load_balancers.{name}.frontend_ip_configurations.{n}", raw.frontend_ip_configurations[n]
                     ),
+                    dynamic=raw.frontend_ip_configurations[n] is None,
                 )
                 for n in _ordered(raw.frontend_ip_configurations)
             ),
@@ -343,6 +345,8 @@ class Builder:
             backend_port=raw.backend_port,
             load_distribution=raw.load_distribution,
             idle_timeout_min=raw.idle_timeout_in_minutes,
+            floating_ip=raw.enable_floating_ip,
+            tcp_reset=raw.enable_tcp_reset,
         )
 
     def _inbound_nat_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.InboundNatRule | None:
@@ -363,6 +367,9 @@ class Builder:
             protocol="udp" if raw.protocol == "Udp" else "tcp",
             frontend_port=raw.frontend_port,
             backend_port=raw.backend_port,
+            idle_timeout_min=raw.idle_timeout_in_minutes,
+            floating_ip=raw.enable_floating_ip,
+            tcp_reset=raw.enable_tcp_reset,
         )
 
     def _reserved_ips(self) -> tuple[model.ReservedIp, ...]:

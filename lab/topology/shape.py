@@ -214,6 +214,7 @@ class VirtualMachine(_File):
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
     availability_set: Name | None = None
     network_security_group: Group = None
+    loopback_addresses: tuple[Address, ...] = ()
 
 
 class Probe(_File):
@@ -237,6 +238,8 @@ class LoadBalancingRule(_File):
     backend_port: Port
     load_distribution: Literal["Default", "SourceIP", "SourceIPProtocol"] = "Default"
     idle_timeout_in_minutes: Positive = 4
+    enable_floating_ip: bool = False
+    enable_tcp_reset: bool = False
 
 
 class InboundNatRule(_File):
@@ -247,6 +250,9 @@ class InboundNatRule(_File):
     protocol: Protocol = "Tcp"
     frontend_port: Port
     backend_port: Port
+    idle_timeout_in_minutes: Positive = 4
+    enable_floating_ip: bool = False
+    enable_tcp_reset: bool = False
 
 
 class LoadBalancer(_File):

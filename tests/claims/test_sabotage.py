@@ -18,6 +18,7 @@ import pytest
 
 from lab import claims
 from tests import rootlab
+from tests.claims import test_sabotage_load_balancers
 
 pytestmark = pytest.mark.root
 
@@ -221,7 +222,9 @@ SABOTAGES |= {
 }
 #: Claims about a refusal: no kernel rule is behind them, but a check of ours.
 REFUSALS = {
-    "S1-5": ("source-ip", "invariants._rule_limits"),
+    "S1-5": ("source-ip", "invariants._rule_probe"),
+    "N-IT-3": ("load-balancer", "invariants._rule_limits"),
+    "N-MV-3": ("load-balancer", "invariants._rule_targets"),
     "N-NS-7": ("nsg", "invariants._security_groups"),
     "S3-4": ("vnet-to-vnet", "vpn_limits._local_network"),
     "S3-5": ("vnet-to-vnet", "vpn_limits._far_gateway"),
@@ -320,7 +323,8 @@ def _flushed(command: Command) -> Command:
 
 
 def test_every_claim_has_a_sabotage():
-    assert {claim.id for claim in claims.CATALOGUE} == set(SABOTAGES) | set(REFUSALS)
+    others = set(test_sabotage_load_balancers.SABOTAGES)
+    assert {claim.id for claim in claims.CATALOGUE} == set(SABOTAGES) | set(REFUSALS) | others
 
 
 @pytest.mark.parametrize("claim", sorted(SABOTAGES, key=lambda claim: (SABOTAGES[claim].topology, claim)))
