@@ -27,12 +27,14 @@ class Watch(msgspec.Struct, frozen=True):
 
     ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes
     into a virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes
-    into a virtual network's router from its load balancer. ``gateway wire``: what comes out of its gateway to the
-    internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its wire. ``network`` is the
-    virtual network of a VM.
+    into a virtual network's router from its load balancer, ``gateway inside``: from its gateway. ``gateway wire``:
+    what comes out of its gateway to the internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of
+    its wire. ``network`` is the virtual network of a VM.
     """
 
-    kind: Literal["node", "public wire", "edge", "edge inside", "router", "gateway wire", "VM wire", "host wire"]
+    kind: Literal[
+        "node", "public wire", "edge", "edge inside", "router", "gateway inside", "gateway wire", "VM wire", "host wire"
+    ]
     name: str
     network: str = ""
 
@@ -438,11 +440,12 @@ class Crossed(_Observation, frozen=True, kw_only=True):
 class Tunnels(_Experiment, frozen=True, kw_only=True):
     """Ask ``lab gateway show`` until connections of a network are as wanted, or for as long as it may take.
 
-    ``wanted`` empty: as soon as none is Connecting.
+    ``wanted`` empty: as soon as none is Connecting. ``silence_s``: after so long without a packet, which is let pass.
     """
 
     network: str
     wanted: Literal["", "Connected", "NotConnected"] = ""
+    silence_s: float = 0.0
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -454,12 +457,13 @@ class Connection(msgspec.Struct, frozen=True):
     message: str = ""
     event: int = 0
     version: int = 0
-    local: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()  # the selectors of its own side
     remote: tuple[str, ...] = ()
     ike: str = ""
     esp: str = ""
     ike_rekey_s: int = 0
     esp_life_s: int = 0
+    established: str = ""  # when it was connected last
 
 
 class Gateway(_Observation, frozen=True, kw_only=True):
@@ -472,6 +476,7 @@ class Gateway(_Observation, frozen=True, kw_only=True):
     address: str
     fields: tuple[str, ...]  # names of all that is shown of a connection
     connections: tuple[Connection, ...]
+    waited_s: float = 0.0  # until they were as wanted
 
 
 class Meter(_Experiment, frozen=True, kw_only=True):

@@ -6,19 +6,21 @@ A part of the agent, which hands it the plan. What follows from what is seen is 
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import msgspec
 
-from lab.errors import LabError
-from lab.kernel import charon, daemons, netns
+from lab.errors import KernelError, LabError
+from lab.kernel import charon, daemons, netns, ways
 from lab.kernel.charon import Esp, Vici
 from lab.kernel.record import Folder, GatewayState, TunnelState, replace
-from lab.path.vpn_gateway import Connectivity, begins, impossible, reason
+from lab.path.vpn_gateway import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
 from lab.plan import Charon, Plan, Tunnel, Why, namespace
 
 Keys = Mapping[tuple[str, str], str | None]
@@ -66,6 +68,11 @@ class Gateway:
         self.counters: dict[str, Counters] = {}
         self.keys: dict[str, str | None] = {}
         self.facing: dict[str, Tunnel] = {}  # the other ends of our tunnels, where they are the lab's too
+        self.numbers: dict[str, int] = {}  # of our tunnels, kept as long as they are loaded
+        self.led: dict[str, Tunnel] = {}  # those that packets are led into
+        self.silent: dict[str, tuple[tuple[int, int], float]] = {}  # bytes of each, and since when there were no more
+        self.ended: dict[str, str] = {}  # associations that we ended and the daemon may still list
+        self.listener: ways.Listener | None = None  # while a tunnel waits for something to carry
         self.starts = 0
         self.started = 0.0
         self.stirred = asyncio.Event()
@@ -87,7 +94,7 @@ class Gateway:
         """
         where = namespace(self.folder.lab, self.item.place)
         if self.esp == "kernel":
-            netns.run_in(where, charon.make_interface)
+            netns.run_in(where, charon.forget)
         self.started = time.time()
         self.process = charon.start(where, self.own, self.esp, self.log)
         self.starts += 1
@@ -134,14 +141,16 @@ class Gateway:
             if name in self.loaded:
                 await self._unload(name)
             self._note(name, "Connecting", "not tried yet")
+            number = self.numbers.setdefault(name, _free(self.numbers.values()))
+            if self.esp == "kernel":
+                netns.run_in(namespace(self.folder.lab, self.item.place), charon.make_interface, number)
             # A key is that of the peer's address: whoever has that address must know it.
             secret = {"id": name, "type": "IKE", "data": key or _nobodys(), "owners": [tunnel.peer]}
             await self.vici.ask("load-shared", secret)
-            await self.vici.ask("load-conn", charon.connection(tunnel, self.item.address, self.esp))
+            await self.vici.ask("load-conn", charon.connection(tunnel, self.item.address, self.esp, number))
             self.loaded[name] = (tunnel, key)
-        if self.esp == "kernel":
-            prefixes = tuple(p for tunnel in self.tunnels.values() for p in tunnel.remote)
-            netns.run_in(namespace(self.folder.lab, self.item.place), charon.route_inside, prefixes)
+        for name in list(self.led):
+            self._lead(name)  # again: somebody may have taken the way away by hand
         for name, tunnel in self.tunnels.items():
             # Whatever changed, here or at the other side: it may work now.
             first = begins(tunnel, self.item.address)
@@ -153,6 +162,10 @@ class Gateway:
         await self.vici.ask("unload-conn", {"name": name})
         await self.vici.ask("unload-shared", {"id": name})
         await self._end(name)
+        self._block(name)
+        number = self.numbers.pop(name)
+        if self.esp == "kernel":
+            netns.run_in(namespace(self.folder.lab, self.item.place), charon.remove_interface, number)
 
     async def _end(self, name: str) -> None:
         """End a tunnel, if it is there."""
@@ -186,6 +199,10 @@ class Gateway:
 
     async def end(self) -> None:
         """End the daemon and wait for it."""
+        self._listen(set())
+        for name in list(self.led):
+            with contextlib.suppress(KernelError):  # the place is going, too
+                self._block(name)
         await self.vici.close()
         if self.process is not None:
             self.process.end()
@@ -206,7 +223,7 @@ class Gateway:
                 for one in (child.get("old"), child.get("new"), child):
                     if isinstance(one, dict):
                         self.counters[name].note(one)
-            if event == "list-sa":
+            if event == "list-sa" and ike.get("uniqueid") != self.ended.get(name):
                 self.listed[name] = _better(ike, self.listed.get(name))
         if event != "list-sa":
             self.stirred.set()
@@ -222,22 +239,86 @@ class Gateway:
         for name, tunnel in self.tunnels.items():
             if not tunnel.connect:
                 await self._end(name)
-                self._note(name, "NotConnected", "disconnected by its owner")
+                self._down(name, "disconnected by its owner")
                 continue
             if why_not := impossible(tunnel, self.item.address, self.facing.get(name)):
                 await self._end(name)
-                self._note(name, "NotConnected", why_not)
+                self._down(name, why_not)
                 continue
             ike = self.carried.get(name)
             if ike is not None and _installed(ike) >= len(charon.children(tunnel)):
+                if name not in self.led:
+                    self._lead(name)
                 self._note(name, "Connected", "")
+                if is_idle(tunnel, self._silence(name)):
+                    await self._end(name)
+                    self.ended[name] = ike["uniqueid"]
+                    self._rest(name)
                 continue
-            if self.known[name].state == "Connected":
-                self._note(name, "NotConnected", "the tunnel is down")
+            if self.known[name].state == "Connected" and was_idle(tunnel, self._silence(name)):
+                self._rest(name)
+            elif self.known[name].state == "Connected":
+                self._down(name, "the tunnel is down")
+            elif not self.known[name].rests:
+                self._block(name)
             if self.known[name].next_attempt <= time.time() and (ike is None or ike.get("state") == "ESTABLISHED"):
                 self.known[name] = self.known[name].attempted(time.time())
                 for child in charon.children(tunnel):
                     await self.vici.ask("initiate", {"child": child, "ike": name, "timeout": "-1", "loglevel": "-1"})
+        self._listen({name for name, known in self.known.items() if known.rests})
+
+    def _silence(self, name: str) -> float:
+        """Return for how many seconds a tunnel has carried nothing."""
+        now, carried = time.time(), self.counters[name].total()
+        before, since = self.silent.get(name, ((-1, -1), now))
+        if carried != before:
+            since = now
+        self.silent[name] = (carried, since)
+        return now - since
+
+    def _lead(self, name: str) -> None:
+        tunnel, number = self.tunnels[name], self.numbers[name]
+        where = namespace(self.folder.lab, self.item.place)
+        ways.lead(where, tunnel.remote, charon.interface(self.esp, number), self.item.source)
+        self.led[name] = tunnel
+
+    def _block(self, name: str) -> None:
+        if (tunnel := self.led.pop(name, None)) is not None:
+            self.silent.pop(name, None)
+            where = namespace(self.folder.lab, self.item.place)
+            ways.block(where, tunnel.remote, charon.interface(self.esp, self.numbers[name]))
+
+    def _down(self, name: str, words: str) -> None:
+        self._block(name)
+        self._note(name, "NotConnected", words)
+
+    def _rest(self, name: str) -> None:
+        """Leave a tunnel down until something is for it. Programs beside the daemon say so by sending into it."""
+        if not self.item.source:
+            self._block(name)
+        self.silent.pop(name, None)
+        tunnel = self.tunnels[name]
+        self.known[name] = self.known[name].resting(name, idleness(tunnel), time.time())
+
+    def _listen(self, resting: set[str]) -> None:
+        """Have packets seen as long as a tunnel rests."""
+        loop = asyncio.get_running_loop()
+        if resting and self.listener is None:
+            self.listener = ways.Listener(namespace(self.folder.lab, self.item.place))
+            loop.add_reader(self.listener.fileno(), self._wake)
+        elif not resting and self.listener is not None:
+            loop.remove_reader(self.listener.fileno())
+            self.listener.close()
+            self.listener = None
+
+    def _wake(self) -> None:
+        """Rebuild tunnels that rest if there is something to carry."""
+        assert self.listener is not None
+        seen = [IPv4Address(address) for address in self.listener.destinations()]
+        for name, tunnel in self.tunnels.items():
+            if self.known[name].rests and any(a in IPv4Network(p) for a in seen for p in tunnel.remote):
+                self.known[name] = self.known[name].afresh(first=True, now=time.time())
+                self.stirred.set()
 
     def state(self) -> GatewayState:
         """Return what is known, for those who look."""
@@ -249,7 +330,12 @@ class Gateway:
             pid=self.process.pid if self.process else 0,
             starts=self.starts,
             started=self.started,
-            tunnels={name: self._tunnel_state(name, known) for name, known in sorted(self.known.items())},
+            # While a plan is being followed, a tunnel may be known that is no longer there.
+            tunnels={
+                name: self._tunnel_state(name, known)
+                for name, known in sorted(self.known.items())
+                if name in self.tunnels
+            },
         )
 
     def _tunnel_state(self, name: str, known: Connectivity) -> TunnelState:
@@ -275,6 +361,12 @@ class Gateway:
             ike_rekey_s=int(ike.get("established", 0)) + int(ike.get("rekey-time", 0)),
             esp_life_s=int(child.get("install-time", 0)) + int(child.get("life-time", 0)),
         )
+
+
+def _free(taken: Iterable[int]) -> int:
+    """Return the lowest number that is not taken."""
+    used = set(taken)
+    return next(number for number in itertools.count() if number not in used)
 
 
 def _nobodys() -> str:

@@ -532,6 +532,8 @@ class Network(_Value, frozen=True, kw_only=True):
     network_security_groups: tuple[SecurityGroup, ...] = ()
     overrides: Overrides = Overrides()
     expectations: tuple[Expectation, ...] = ()
+    #: Addresses of gateways that were deleted while a lab runs: no other gateway gets them.
+    released: tuple[IPv4Address, ...] = ()
 
     def host(self, name: str) -> InternetHost | None:
         """Return the outside host of that name."""

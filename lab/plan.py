@@ -19,6 +19,8 @@ COMMENT_MAX = 255  # longest comment: XT_MAX_COMMENT_LEN less the terminating ze
 
 #: The interface of every node.
 NODE_INTERFACE = "eth0"
+#: Every prefix at once.
+ANYWHERE = "0.0.0.0/0"
 #: Prefix of every network namespace the lab makes; ``lab.<lab>.<place>``.
 NAMESPACE_PREFIX = "lab"
 
@@ -454,11 +456,15 @@ class Shape(_Item, frozen=True, kw_only=True, tag="shape"):
 
 
 class Charon(_Item, frozen=True, kw_only=True, tag="charon"):
-    """An IKE daemon; before ``ready_at`` (seconds since the epoch) it is not there yet."""
+    """An IKE daemon; before ``ready_at`` (seconds since the epoch) it is not there yet.
+
+    ``source`` is the address that programs beside the daemon speak from; empty where there are none.
+    """
 
     kind: str  # as its owner calls it
     address: str
     ready_at: float
+    source: str = ""
 
     def __str__(self) -> str:
         return f"charon ({self.kind}) on {self.address}" + (f" from {self.ready_at:.0f} on" if self.ready_at else "")
@@ -467,7 +473,8 @@ class Charon(_Item, frozen=True, kw_only=True, tag="charon"):
 class Tunnel(_Item, frozen=True, kw_only=True, tag="tunnel"):
     """A tunnel of the daemon at a place; its shared key is in no plan. Lifetimes in seconds.
 
-    ``transit`` are prefixes that are offered beside ``local``, for the peer to take or leave.
+    What is for ``remote`` is led into it; ``transit`` are prefixes that its peer may list beside ``local``. A tunnel
+    that carries nothing for ``idle_s`` ends until there is something to carry; 0: it stays.
     """
 
     name: str
@@ -480,12 +487,22 @@ class Tunnel(_Item, frozen=True, kw_only=True, tag="tunnel"):
     local: tuple[str, ...]
     remote: tuple[str, ...]
     transit: tuple[str, ...] = ()
+    idle_s: float = 0.0
     connect: bool = True
 
+    @property
+    def selectors(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of prefixes that may pass, ours first: any to any with IKEv2, with IKEv1 each to each."""
+        if self.version == 2:
+            return ((ANYWHERE, ANYWHERE),)
+        return tuple((one, other) for one in self.local for other in self.remote)
+
     def __str__(self) -> str:
-        offered = ",".join(self.local) + (f"(,{','.join(self.transit)})" if self.transit else "")
-        text = f"tunnel {self.name} IKEv{self.version} to {self.peer}: {offered} === {','.join(self.remote)}"
+        known = ",".join(self.local) + (f"(,{','.join(self.transit)})" if self.transit else "")
+        text = f"tunnel {self.name} IKEv{self.version} to {self.peer}: {known} to {','.join(self.remote)}"
+        text += f", {' '.join(f'{one}==={other}' for one, other in self.selectors)}"
         text += f"; {' '.join(self.ike)} {self.ike_lifetime_s} s; {' '.join(self.esp)} {self.esp_lifetime_s} s"
+        text += f"; ends after {self.idle_s:g} s of silence" if self.idle_s else ""
         return text + ("" if self.connect else "; disconnected")
 
 

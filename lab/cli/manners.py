@@ -45,11 +45,12 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def perform(name: str, operation: "Operation") -> None:
-    """Do a management operation, and say what it changed."""
+def perform(name: str, operation: "Operation", *, said: bool = True) -> None:
+    """Do a management operation, and say what it changed, unless the caller does."""
     need_root()
     from lab import manage
 
     with interruptible(), progress() as say:
         outcome = manage.perform(name, operation, say)
-    click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}")
+    if said:
+        click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}")

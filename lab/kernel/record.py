@@ -81,7 +81,7 @@ class TunnelState(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     changed: float
     version: int
-    local: tuple[str, ...]  # the prefixes that it carries
+    local: tuple[str, ...]  # the selectors that its ends agreed on
     remote: tuple[str, ...]
     ike: str  # the algorithms in use
     esp: str

@@ -213,6 +213,12 @@ SABOTAGES |= {
     "S3-11": _in("multi-site", "gw.Hub", "tc", "qdisc", "del", "dev", "internet", "root"),
     "S3-15": _in("vnet-to-vnet", "gw.VNet1", *_NO_NAMES),
     "S3-17": _in("vnet-to-vnet", "router.VNet2", *_CUT),
+    # To the gateway a silent site is as good as none; and what the device sends as somebody else is lost.
+    "N-GW-7": _in("policy-based", "gw.Static", *_CUT, reason="does not reach depot"),
+    "N-GW-9": _in(
+        *("policy-based", "gw.Dynamic", "-I", "FORWARD", "1", "-s", "192.168.99.99", "-j", "DROP"),
+        reason="a source outside the ranges is lost",
+    ),
     "N-GW-4": _in("vnet-to-vnet", "gw.VNet1 gw.VNet2", "-t", "mangle", "-F", "FORWARD"),
     "N-GW-5": _in("multi-site", "gw.Hub", *_CUT),
     "N-GW-10": _in("multi-site", "gw.Hub", *_CUT[:3], "-i", "ipsec0", "-o", "ipsec0", *_CUT[3:]),
@@ -236,6 +242,7 @@ REFUSALS = {
     "N-GW-1": ("vnet-to-vnet", "vpn_limits.violations"),
     "N-GW-6": ("vnet-to-vnet", "vpn_limits.violations"),
     "N-GW-11": ("vnet-to-vnet", "vpn_limits._connections"),
+    "N-GW-12": ("vnet-to-vnet", "show.operation"),
     "N-NC-1": ("vnet-to-vnet", "netcfg.write"),
 }
 

@@ -74,6 +74,11 @@ TUNNEL = Tunnel(
     esp_lifetime_s=50, local=("10.1.0.0/16",), transit=("10.3.0.0/16",), remote=("10.2.0.0/16",), connect=False,
 )  # fmt: skip
 
+_SAID_OF_TUNNEL = (
+    "tunnel s IKEv2 to 10.0.0.2: 10.1.0.0/16(,10.3.0.0/16) to 10.2.0.0/16, 0.0.0.0/0===0.0.0.0/0; a b 100 s; c 50 s; "
+    "disconnected"
+)
+
 #: One item of each kind, in the order of `plan.KINDS`, with its text.
 ITEMS: list[tuple[Item, str]] = [
     (Place(place="lb", why=_WHY, role="load balancer"), "namespace (load balancer)"),
@@ -102,7 +107,7 @@ ITEMS: list[tuple[Item, str]] = [
     (Shape(place="lb", why=_WHY, interface="internet", mbit_s=100), "shape internet to 100 Mbit/s"),
     (Charon(place="lb", why=_WHY, kind="VPN device", address="10.0.0.1", ready_at=0.0),
      "charon (VPN device) on 10.0.0.1"),
-    (TUNNEL, "tunnel s IKEv2 to 10.0.0.2: 10.1.0.0/16(,10.3.0.0/16) === 10.2.0.0/16; a b 100 s; c 50 s; disconnected"),
+    (TUNNEL, _SAID_OF_TUNNEL),
 ]  # fmt: skip
 
 
