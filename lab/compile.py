@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from lab import plan
 from lab.errors import LabError
 from lab.model import Network
-from lab.path import instance_public_ip, load_balancer, outbound_snat, security_group, vpn_gateway, wiring
+from lab.path import health_probe, instance_public_ip, load_balancer, outbound_snat, security_group, vpn_gateway, wiring
 from lab.plan import Item, Plan
 
 #: The members of pools that receive no new flows: ``HealthCheck.key`` of each.
@@ -25,6 +25,7 @@ RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
     (vpn_gateway.items, "what is behind a tunnel never comes to the load balancer (seed 003)"),
     (instance_public_ip.items, "a VM's own address beats every load balancer (seed 002: used whether balanced or not)"),
     (load_balancer.items, "frontends to VMs; their addresses are no VM's own, so nothing above competes"),
+    (health_probe.items, "who of the VMs behind a frontend is asked for its health; no rule of the packet filter"),
     (outbound_snat.items, "a linked frontend beats the platform's address (seed 002, load-balanced VM)"),
 )
 

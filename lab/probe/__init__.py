@@ -8,6 +8,8 @@
     sweep.py           many different flows at once
     tracking.py        a flow's state in the load balancer, and what comes back
     tunnels.py         what crosses a tunnel, and what its gateways say of it
+    listening.py       who connects to a port of a node, and how
+    keeping.py         flows that stay open while the lab is changed
     conversations.py   real clients and servers: HTTP, TLS, ssh, nslookup
 """
 
