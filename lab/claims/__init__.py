@@ -9,6 +9,8 @@ second time, from the documents.
 from lab.claims import (
     expectation,
     gateways,
+    health_probes,
+    logged,
     netcfg,
     outbound_connections,
     promises,
@@ -29,6 +31,8 @@ CATALOGUE: tuple[Claim, ...] = (
     *seed_002_ports.CLAIMS,
     *outbound_connections.CLAIMS,
     *security_groups.CLAIMS,
+    *health_probes.CLAIMS,
+    *logged.CLAIMS,
     *seed_003.CLAIMS,
     *gateways.CLAIMS,
     *netcfg.CLAIMS,
