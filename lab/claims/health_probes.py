@@ -438,7 +438,7 @@ def _turning(claim: str, network: Network, pool: Pool, failures: int, successes:
     stages = (
         Stage((Health(up=(key,)), Listen(node=vm.name, port=pool.probe.port))),
         Stage((Health(down=(key,)),), _ended(network, pool, vm)),
-        Stage((Health(up=(key,)), _hear(network, pool, vm, 1))),
+        Stage((Health(up=(key,)), _hear(network, pool, vm, 0))),
     )
 
     def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:

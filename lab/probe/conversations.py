@@ -114,7 +114,8 @@ def lookup(lab: str, what: ex.Lookup) -> ex.Names:
 def health(lab: str, what: ex.Health) -> ex.Members:
     """Wait for the agent's judgement of every member of the plan, and for members to be as wanted."""
     folder = Folder(lab)
-    checks = folder.plan().of(HealthCheck)
+    named = {*what.up, *what.down}
+    checks = [check for check in folder.plan().of(HealthCheck) if not named or check.key in named]
     longest = 2 * max((check.slowest_s for check in checks), default=0.0) + _AGENT_S
     wanted = {**dict.fromkeys(what.up, True), **dict.fromkeys(what.down, False)}
     known, unsettled = folder.wait_health(deadline_s=longest, wanted=wanted)

@@ -34,11 +34,14 @@ class _Connection:
         self.how = ""
         self._fins = {True: 0, False: 0}  # sequence number that acknowledges a side's FIN; True: who began
         self._acknowledged: set[bool] = set()
+        self._cut = False  # the node has reset it
 
     def add(self, *, mine: bool, flags: int, sequence: int, acknowledged: int, size: int, when: float) -> None:
         """Take a packet of who began (``mine``) or of the node."""
         if not mine and not self.answer:
             self.answer = "reset" if flags & _RST else "open" if flags & _SYN else ""
+        elif not mine and flags & _RST:
+            self._cut = True
         if mine and not self.ended and flags & (_RST | _FIN):
             self.ended, self.how = when, "reset" if flags & _RST else "fin"
         elif mine and flags & _RST:
@@ -54,7 +57,7 @@ class _Connection:
 
     @property
     def over(self) -> bool:
-        return self.answer == "reset" or self.how == "reset" or self.closed
+        return self._cut or self.answer == "reset" or self.how == "reset" or self.closed
 
     def told(self) -> ex.Knock:
         return ex.Knock(
