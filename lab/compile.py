@@ -15,6 +15,7 @@ from lab.errors import LabError
 from lab.model import Network
 from lab.path import (
     floating_ip,
+    health_probe,
     idle_timeout,
     instance_public_ip,
     load_balancer,
@@ -36,6 +37,7 @@ RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
     (load_balancer.items, "frontends to VMs; their addresses are no VM's own, so nothing above competes"),
     (floating_ip.items, "frontends that VMs have themselves: beside the rules that translate, which they never meet"),
     (idle_timeout.items, "how long flows of rules live; nothing is decided by it"),
+    (health_probe.items, "who of the VMs behind a frontend is asked for its health; no rule of the packet filter"),
     (outbound_snat.items, "a linked frontend beats the platform's address (seed 002, load-balanced VM)"),
 )
 

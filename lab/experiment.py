@@ -380,7 +380,13 @@ class Left(_Observation, frozen=True, kw_only=True):
 
 
 class Health(_Experiment, frozen=True, kw_only=True):
-    """Wait until the load balancers have judged every member, and tell what they know."""
+    """Wait until the load balancers have judged every member, and tell what they know.
+
+    Those named in ``up`` and ``down`` are waited for until they are so, or for as long as that may take.
+    """
+
+    up: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
 
 
 class Members(_Observation, frozen=True, kw_only=True):
@@ -388,6 +394,83 @@ class Members(_Observation, frozen=True, kw_only=True):
 
     up: tuple[str, ...]
     down: dict[str, str]
+    since: dict[str, float] = {}  # when each came to be as it is, in seconds since the epoch
+
+
+class Keep(_Experiment, frozen=True, kw_only=True):
+    """Open flows to a service, keep them open beyond this experiment, and tell who answers."""
+
+    client: str
+    address: str
+    port: int
+    kind: Literal["tcp", "udp"]
+    count: int
+    timeout_s: float = ANSWER_S
+
+
+class Resume(_Experiment, frozen=True, kw_only=True):
+    """Say something over the flows that an earlier ``Keep`` left open, tell who answers each, and end them."""
+
+    kept: Keep
+    timeout_s: float = ANSWER_S
+
+
+class Listen(_Experiment, frozen=True, kw_only=True):
+    """Begin to capture the TCP connections to a port of a node; ``Hear`` tells of them."""
+
+    node: str
+    port: int
+
+
+class Listening(_Observation, frozen=True, kw_only=True):
+    """The capture has begun."""
+
+    since: float  # seconds since the epoch
+
+
+class Hear(_Experiment, frozen=True, kw_only=True):
+    """Capture at a node until so many connections to a port have ended, or for a time, and tell of them.
+
+    All that was captured since ``Listen`` counts; without one, the capture begins now.
+    """
+
+    node: str
+    port: int
+    connections: int = 0
+    deadline_s: float
+
+
+class Knock(msgspec.Struct, frozen=True, kw_only=True):
+    """One TCP connection as the node saw it. Times in seconds since the epoch."""
+
+    source: str
+    destination: str
+    began: float
+    answer: Literal["", "open", "reset"]  # what the node said to its first packet
+    ended: float | None = None  # when the one who began it closed it, or reset it
+    how: Literal["", "fin", "reset"] = ""
+    closed: bool = False  # both sides have sent their FIN, and both were acknowledged
+
+
+class Heard(_Observation, frozen=True, kw_only=True):
+    """Connections in the order in which they began."""
+
+    control: bool  # a packet from the other end of the node's wire was captured too
+    knocks: tuple[Knock, ...]
+
+
+class ProbeLog(_Experiment, frozen=True, kw_only=True):
+    """Ask `lab events --probes` until it has so many more records of each frontend's port, or for a time."""
+
+    records: int
+    deadline_s: float
+
+
+class Logged(_Observation, frozen=True, kw_only=True):
+    """The text that `lab events --probes -o json` prints, and how many records it had at first."""
+
+    text: str
+    before: int
 
 
 class Counted(_Experiment, frozen=True, kw_only=True):
@@ -552,6 +635,11 @@ Experiment: TypeAlias = (
     | Occupy
     | Leave
     | Health
+    | Keep
+    | Resume
+    | Listen
+    | Hear
+    | ProbeLog
     | Counted
     | CheckFile
     | Cross
@@ -572,6 +660,9 @@ Observation: TypeAlias = (
     | Occupied
     | Left
     | Members
+    | Listening
+    | Heard
+    | Logged
     | PublicAddresses
     | Checked
     | Crossed

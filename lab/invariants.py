@@ -301,10 +301,11 @@ def _probe_limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> 
     source = f"({profile.sources['probe_min_interval_s']})"
     for probe in lb.probes:
         where = (*path, "probes", probe.name)
-        if probe.interval_s < profile.probe_min_interval_s:
+        interval_s = profile.probe_interval_s if probe.interval_s is None else probe.interval_s
+        if interval_s < profile.probe_min_interval_s:
             yield Problem(
                 path=(*where, "interval_in_seconds"),
-                found=f"{probe.interval_s}",
+                found=f"{interval_s}",
                 must=f"the shortest interval is {profile.probe_min_interval_s} s {source}",
                 advice="use a longer interval; --time-scale makes a lab's clock run faster",
             )
@@ -315,12 +316,20 @@ def _probe_limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> 
                 must=f"the smallest count is {profile.probe_min_count} {source}",
                 advice="use a larger count",
             )
-        if probe.interval_s * probe.number_of_probes > profile.probe_max_s:
+        if profile.probe_max_s is not None and interval_s * probe.number_of_probes > profile.probe_max_s:
             yield Problem(
                 path=where,
-                found=f"{probe.interval_s} s x {probe.number_of_probes}",
-                must=f"interval times count is at most {profile.probe_max_s} s {source}",
+                found=f"{interval_s} s x {probe.number_of_probes}",
+                must=f"interval times count is at most {profile.probe_max_s} s ({profile.sources['probe_max_s']})",
                 advice="shorten one of the two",
+            )
+        if probe.protocol == "Http" and probe.port in profile.probe_http_refused:
+            refused = _list(sorted(profile.probe_http_refused))
+            yield Problem(
+                path=(*where, "port"),
+                found=f"{probe.port}",
+                must=f"an HTTP probe is not sent to port {refused} ({profile.sources['probe_http_refused']})",
+                advice="choose another port, or a Tcp probe",
             )
 
 
@@ -344,7 +353,7 @@ def _rules(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> Iterato
             )
         ports.setdefault(port, f"{section}.{rule.name}")
         if isinstance(rule, LoadBalancingRule):
-            yield from _rule_probe(where, rule)
+            yield from _rule_probe(profile, where, rule)
         yield from _rule_limits(profile, where, lb, rule)
 
 
@@ -388,8 +397,8 @@ def _loopbacks(network: Network) -> Iterator[Problem]:
                 )
 
 
-def _rule_probe(where: tuple[str, ...], rule: LoadBalancingRule) -> Iterator[Problem]:
-    if rule.probe is None:
+def _rule_probe(profile: Profile, where: tuple[str, ...], rule: LoadBalancingRule) -> Iterator[Problem]:
+    if rule.probe is None and profile.probe_required:
         yield Problem(
             path=where,
             found="no probe",

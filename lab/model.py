@@ -158,7 +158,8 @@ class HealthProbe(_Value, frozen=True, kw_only=True):
     protocol: ProbeProtocol
     port: int
     request_path: str
-    interval_s: int
+    #: None: the default of the revision that is played.
+    interval_s: int | None
     number_of_probes: int
 
 

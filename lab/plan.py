@@ -340,7 +340,7 @@ class Resolver(_Item, frozen=True, kw_only=True, tag="resolver"):
 
 
 class HealthCheck(_Item, frozen=True, kw_only=True, tag="health-check"):
-    """A member of a pool that is asked, from a place, whether it may receive new flows."""
+    """A member of a pool that is asked, from a place, whether it may receive new flows. Times in seconds."""
 
     load_balancer: str
     probe: str
@@ -351,16 +351,59 @@ class HealthCheck(_Item, frozen=True, kw_only=True, tag="health-check"):
     port: int
     request_path: str
     interval_s: float
-    number_of_probes: int
+    timeout_s: float  # silence for so long is a failure
+    failures: int  # in a row, that take a member out
+    successes: int  # in a row, that bring back one that was taken out
+    wrong_answer_counts: bool  # an answer that is not the right one is a failure as silence is; else it suffices
 
     @property
     def key(self) -> str:
         """Name of the check, unique in a plan."""
         return f"{self.load_balancer}/{self.probe}/{self.node}"
 
+    @property
+    def slowest_s(self) -> float:
+        """The longest that a change of the member takes to be known."""
+        return self.timeout_s + self.interval_s * max(self.failures, self.successes)
+
     def __str__(self) -> str:
         what = f"{self.protocol} {self.address}:{self.port}" + (self.request_path if self.protocol == "Http" else "")
-        return f"probe {self.key}: {what} every {self.interval_s:g} s, down after {self.number_of_probes}"
+        at_once = "" if self.wrong_answer_counts else " or a wrong answer"
+        return (
+            f"probe {self.key}: {what} every {self.interval_s:g} s, waits {self.timeout_s:g} s; "
+            f"down after {self.failures}{at_once}, back after {self.successes}"
+        )
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """A node that a frontend's port leads to, and the key of its health check; empty: it always counts as up."""
+
+    node: str
+    address: str
+    check: str
+
+    def __str__(self) -> str:
+        return f"{self.node} ({self.check or 'always up'})"
+
+
+class Backends(_Item, frozen=True, kw_only=True, tag="backends"):
+    """The nodes that a public address and port lead to, and what happens when they are down. Times in seconds."""
+
+    address: str
+    port: int
+    protocol: Literal["tcp", "udp"]
+    members: tuple[Backend, ...]
+    ends_tcp: bool  # established TCP flows end when all of them are down
+    resource: str  # the documents' name for what the address belongs to
+    log_s: float  # how often its state is logged; 0: never
+
+    def __str__(self) -> str:
+        then = "end" if self.ends_tcp else "keep"
+        log = f"; logged every {self.log_s:g} s" if self.log_s else ""
+        return (
+            f"backends of {self.address}:{self.port}/{self.protocol}: {' '.join(map(str, self.members)) or 'none'}; "
+            f"all down: {then} TCP flows{log}"
+        )
 
 
 # --- SNAT ports that the agent gives out ------------------------------------------------------
@@ -520,6 +563,7 @@ Item: TypeAlias = (
     | Record
     | Resolver
     | HealthCheck
+    | Backends
     | SnatPolicy
     | SnatPool
     | IdleReset
@@ -542,6 +586,7 @@ KINDS: tuple[type[Item], ...] = (
     Record,
     Resolver,
     HealthCheck,
+    Backends,
     SnatPolicy,
     SnatPool,
     IdleReset,

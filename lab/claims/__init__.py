@@ -9,7 +9,9 @@ second time, from the documents.
 from lab.claims import (
     expectation,
     gateways,
+    health_probes,
     load_balancers,
+    logged,
     netcfg,
     outbound_connections,
     promises,
@@ -31,6 +33,8 @@ CATALOGUE: tuple[Claim, ...] = (
     *outbound_connections.CLAIMS,
     *load_balancers.CLAIMS,
     *security_groups.CLAIMS,
+    *health_probes.CLAIMS,
+    *logged.CLAIMS,
     *seed_003.CLAIMS,
     *gateways.CLAIMS,
     *netcfg.CLAIMS,

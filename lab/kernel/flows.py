@@ -41,12 +41,13 @@ _BURSTS = 1024  # of events, at one go
 
 
 class Entry(NamedTuple):
-    """A flow in the table: where its answers go, and the state of a TCP connection (0 otherwise)."""
+    """A flow in the table: where its answers go, the state of a TCP connection (0 otherwise), and who answers."""
 
     flow: Flow
     reply_address: int
     reply_port: int
     state: int
+    answerer: int
 
 
 class Event(NamedTuple):
@@ -134,9 +135,10 @@ def _read_entry(message: bytes, *, state: bool) -> Entry | None:
     source, destination, protocol, source_port, destination_port = _TUPLE_READ.unpack_from(message, 20)
     if protocol not in (TCP, UDP):
         return None
-    _, reply_address, _, _, reply_port = _TUPLE_READ.unpack_from(message, 20 + _TUPLE.size)
+    answerer, reply_address, _, _, reply_port = _TUPLE_READ.unpack_from(message, 20 + _TUPLE.size)
     flow = Flow(protocol, source, source_port, destination, destination_port)
-    return Entry(flow, reply_address, reply_port, _tcp_state(message) if state and protocol == TCP else 0)
+    tcp_state = _tcp_state(message) if state and protocol == TCP else 0
+    return Entry(flow, reply_address, reply_port, tcp_state, answerer)
 
 
 def _attributes(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -460,7 +462,7 @@ def try_out() -> None:
     table, queue = Table(closing_from=TCP_TIME_WAIT), Queue()
     try:
         table.enter([(flow, 0xC0000203, 3)], timeout_s=60)
-        if Entry(flow, 0xC0000203, 3, 0) not in table.entries():
+        if Entry(flow, 0xC0000203, 3, 0, 0xC0000202) not in table.entries():
             raise KernelError("connection table: a flow that was entered is not there; run `lab doctor`")
     finally:
         table.close()

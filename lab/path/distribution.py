@@ -27,9 +27,12 @@ def members(
     rule: LoadBalancingRule | InboundNatRule,
     down: frozenset[str],
 ) -> tuple[VirtualMachine, ...]:
-    """Return the VMs that a rule's new flows may be led to."""
+    """Return the VMs that a rule's new flows may be led to.
+
+    Without a probe a member always counts as up (load-balancer-custom-probe-overview.md, 2023-10-10).
+    """
     probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
-    return tuple(vms[n] for n in lb.targets(rule) if f"{lb.name}/{probe}/{n}" not in down)
+    return tuple(vms[n] for n in lb.targets(rule) if probe is None or f"{lb.name}/{probe}/{n}" not in down)
 
 
 def pick(rule: LoadBalancingRule | InboundNatRule, count: int) -> HashMark:

@@ -1,8 +1,8 @@
 """A load balancer's frontend and port lead to a VM and port; who is down receives no new flows.
 
-Owns the frontends' addresses, the translation of load-balancing rules and inbound NAT rules,
-and the decision whether a member is healthy. The client's address is kept; where no rule
-listens there is no answer. Rules with floating IP translate nothing: ``floating_ip`` has their way.
+Owns the frontends' addresses and the translation of load-balancing rules and inbound NAT rules;
+who is down is decided in ``health_probe``. The client's address is kept; where no rule listens
+there is no answer. Rules with floating IP translate nothing: ``floating_ip`` has their way.
 
 Members are picked by a hash of the flow with a fixed seed, never at random
 (load-balancer-distribution-mode.md, 2016-10-24). A flow that was accepted stays where it is.
@@ -10,11 +10,8 @@ Members are picked by a hash of the flow with a fixed seed, never at random
 
 from collections.abc import Iterator
 
-import msgspec
-
 from lab.flow import PortRange
 from lab.model import (
-    PLATFORM_ADDRESS,
     LoadBalancer,
     LoadBalancingRule,
     Network,
@@ -22,7 +19,7 @@ from lab.model import (
     VirtualNetwork,
 )
 from lab.path import distribution, wiring
-from lab.plan import CHAIN_MAX, DestinationNat, HealthCheck, Item, Jump, Rule, Why, short
+from lab.plan import CHAIN_MAX, DestinationNat, Item, Jump, Rule, Why, short
 
 _RULE = "seed 001, test 2: load-balancing rule"
 _NAT_RULE = "seed 001, test 1: inbound NAT rule"
@@ -41,7 +38,6 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
             for rule in lb.load_balancing_rules:
                 if not rule.floating_ip:
                     yield from _load_balancing_rule(vnet, lb, rule, distribution.members(vms, lb, rule, down))
-            yield from _health_checks(network, vnet, lb, vms)
 
 
 def _inbound_nat_rules(vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]) -> Iterator[Item]:
@@ -94,52 +90,3 @@ def _load_balancing_rule(
             target=DestinationNat(str(vm.private_ip_address), rule.backend_port),
             why=Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", _RULE),
         )
-
-
-def _health_checks(
-    network: Network, vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]
-) -> Iterator[Item]:
-    used = {(rule.probe, member) for rule in lb.load_balancing_rules for member in lb.pool(rule.backend_pool).members}
-    for probe in lb.probes:
-        for name in sorted(member for probe_name, member in used if probe_name == probe.name):
-            yield HealthCheck(
-                place=wiring.load_balancer(vnet),
-                load_balancer=lb.name,
-                probe=probe.name,
-                node=name,
-                protocol=probe.protocol,
-                source=str(PLATFORM_ADDRESS),
-                address=str(vms[name].private_ip_address),
-                port=probe.port,
-                request_path=probe.request_path,
-                interval_s=probe.interval_s / network.overrides.time_scale,
-                number_of_probes=probe.number_of_probes,
-                why=Why("load_balancer", f"{lb.name}/{probe.name} of {name}", _RULE),
-            )
-
-
-# --- who is down ------------------------------------------------------------------------------
-
-
-class Health(msgspec.Struct, frozen=True):
-    """What a load balancer knows of one member.
-
-    A member is down until its first probe succeeds; it goes down after ``number_of_probes``
-    failures in a row, and comes back at its first success.
-    """
-
-    up: bool = False
-    failures: int = 0
-    judged: bool = False
-    since_s: float = 0.0
-    reason: str = "not probed yet"
-
-    def after(self, result: str, number_of_probes: int, now_s: float) -> "Health":
-        """Return the state after one probe; ``result`` is ``success`` or why it failed. Time in seconds."""
-        if result == "success":
-            since = self.since_s if self.up else now_s
-            return Health(up=True, failures=0, judged=True, since_s=since, reason="answers its probe")
-        failures = self.failures + 1
-        up = self.up and failures < number_of_probes
-        since = self.since_s if up == self.up and self.judged else now_s
-        return Health(up=up, failures=failures, judged=True, since_s=since, reason=result)

@@ -276,14 +276,13 @@ def _policy(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
 
 def _resources(network: Network, vnet: VirtualNetwork) -> tuple[tuple[str, str], ...]:
     """Return the resource identifier, as logs print it, of what each address that SNAT uses belongs to."""
-    start = f"/subscriptions/{vnet.subscription}/resourceGroups/{network.name}/providers/Microsoft.Network"
     return (
         *(
-            (str(frontend.address), f"{start}/loadBalancers/{lb.name}".upper())
+            (str(frontend.address), wiring.resource_id(network, vnet, "loadBalancers", lb.name))
             for lb in network.load_balancers_of(vnet)
             for frontend in lb.frontends
         ),
-        (str(vnet.default_outbound_address), f"{start}/virtualNetworks/{vnet.name}".upper()),
+        (str(vnet.default_outbound_address), wiring.resource_id(network, vnet, "virtualNetworks", vnet.name)),
     )
 
 

@@ -53,6 +53,12 @@ def load_balancer(network: VirtualNetwork) -> str:
     return f"lb.{network.name}"
 
 
+def resource_id(network: Network, vnet: VirtualNetwork, kind: str, name: str) -> str:
+    """Return the identifier of a resource as the documents' logs print it."""
+    start = f"/subscriptions/{vnet.subscription}/resourceGroups/{network.name}/providers/Microsoft.Network"
+    return f"{start}/{kind}/{name}".upper()
+
+
 def public_address(network: VirtualNetwork, address: IPv4Address, why: Why) -> Iterator[Item]:
     """Yield what makes a public address lead to a virtual network's load balancer.
 

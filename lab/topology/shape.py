@@ -223,7 +223,7 @@ class Probe(_File):
     protocol: Literal["Tcp", "Http"] = "Tcp"
     port: Port
     request_path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
-    interval_in_seconds: Positive = 15
+    interval_in_seconds: Positive | None = None  # 15 or 5, by the profile
     number_of_probes: Positive = 2
 
 
