@@ -21,9 +21,11 @@ from lab.model import (
     LoadBalancer,
     LoadBalancingRule,
     Network,
+    NetworkInterface,
     SecurityGroup,
     Service,
     Subnet,
+    interface_path,
 )
 from lab.profile import Profile
 from lab.security_groups import defaults
@@ -34,6 +36,7 @@ def violations(network: Network) -> Iterator[Problem]:
     yield from _names(network)
     yield from _address_spaces(network)
     yield from _machines(network)
+    yield from _public_ips(network)
     yield from _addresses(network)
     yield from _security_groups(network)
     for lb in network.load_balancers:
@@ -150,35 +153,84 @@ def _machines(network: Network) -> Iterator[Problem]:
     vnets = {n.name: n for n in network.virtual_networks}
     for vm in network.virtual_machines:
         subnets = {s.name: s for s in vnets[vm.virtual_network].subnets}
-        subnet = subnets[vm.subnet]
         path = ("virtual_machines", vm.name)
-        if vm.subnet == GATEWAY_SUBNET:
-            yield Problem(
-                path=(*path, "subnet"),
-                found=f'VM in "{GATEWAY_SUBNET}"',
-                must="the gateway subnet holds gateways only, no VM",
-                advice="place the VM in another subnet",
-            )
-        if vm.private_ip_address not in subnet.address_prefix:
-            yield Problem(
-                path=(*path, "private_ip_address"),
-                found=f'{vm.private_ip_address} is outside subnet "{vm.subnet}" ({subnet.address_prefix})',
-                must="a VM's address must lie within its subnet",
-                advice="change the address or the subnet, or leave the address out to have one allocated",
-            )
-        elif vm.private_ip_address not in _usable_range(subnet):
-            yield Problem(
-                path=(*path, "private_ip_address"),
-                found=f"{vm.private_ip_address} is one of the five addresses Azure keeps in {subnet.address_prefix}",
-                must=f"a VM's address is from {next(subnet.usable())} up, below the last",
-                advice="choose another address, or leave it out to have one allocated",
-            )
+        for interface in vm.network_interfaces:
+            yield from _interface(interface_path(vm.name, interface.name), interface, subnets[interface.subnet])
+        for subnet, count in Counter(interface.subnet for interface in vm.network_interfaces).items():
+            if count > 1:
+                yield Problem(
+                    path=(*path, "network_interfaces"),
+                    found=f'{count} interfaces in subnet "{subnet}"',
+                    must="the lab plays one interface of a VM in each subnet",
+                    advice="place each in a subnet of its own",
+                )
         yield from _services((*path, "services"), vm.services)
     for site in network.local_networks:
         if site.vpn_device:
             yield from _services(("local_networks", site.name, "vpn_device", "services"), site.vpn_device.services)
     for host in network.internet:
         yield from _services(("internet", host.name, "services"), host.services)
+
+
+def _interface(path: tuple[str, ...], interface: NetworkInterface, subnet: Subnet) -> Iterator[Problem]:
+    if subnet.name == GATEWAY_SUBNET:
+        yield Problem(
+            path=(*path, "subnet"),
+            found=f'VM in "{GATEWAY_SUBNET}"',
+            must="the gateway subnet holds gateways only, no VM",
+            advice="place the VM in another subnet",
+        )
+    address = interface.private_ip_address
+    if address not in subnet.address_prefix:
+        yield Problem(
+            path=(*path, "private_ip_address"),
+            found=f'{address} is outside subnet "{subnet.name}" ({subnet.address_prefix})',
+            must="a VM's address must lie within its subnet",
+            advice="change the address or the subnet, or leave the address out to have one allocated",
+        )
+    elif address not in _usable_range(subnet):
+        yield Problem(
+            path=(*path, "private_ip_address"),
+            found=f"{address} is one of the five addresses Azure keeps in {subnet.address_prefix}",
+            must=f"a VM's address is from {next(subnet.usable())} up, below the last",
+            advice="choose another address, or leave it out to have one allocated",
+        )
+
+
+def _public_ips(network: Network) -> Iterator[Problem]:
+    """Yield what is wrong with instance-level public IPs."""
+    profile = network.profile
+    low, high = profile.public_ip_idle_min
+    subscriptions = {vnet.name: vnet.subscription for vnet in network.virtual_networks}
+    owners: dict[str, list[str]] = {}
+    for vm in network.virtual_machines:
+        own = vm.instance_public_ip
+        if own is None:
+            continue
+        path = ("virtual_machines", vm.name, "instance_public_ip")
+        owners.setdefault(subscriptions[vm.virtual_network], []).append(vm.name)
+        if vm.secondary_interfaces:
+            yield Problem(
+                path=path,
+                found=f"an instance-level public IP on a VM with {len(vm.network_interfaces)} network interfaces",
+                must="a VM with several network interfaces cannot have one (seed 004)",
+                advice="leave the VM one interface, or remove the public IP",
+            )
+        if not low <= own.idle_timeout_min <= high:
+            yield Problem(
+                path=(*path, "idle_timeout_in_minutes"),
+                found=f"{own.idle_timeout_min}",
+                must=f"an idle timeout is {low} to {high} minutes ({profile.sources['public_ip_idle_min']})",
+                advice=f"use a value from {low} to {high}",
+            )
+    for subscription, names in owners.items():
+        if len(names) > profile.public_ip_max:
+            yield Problem(
+                path=("virtual_machines", names[profile.public_ip_max], "instance_public_ip"),
+                found=f'{len(names)} instance-level public IPs in subscription "{subscription}"',
+                must=f"a subscription has at most {profile.public_ip_max} ({profile.sources['public_ip_max']})",
+                advice="remove one, or use another subscription",
+            )
 
 
 class _usable_range:  # noqa: N801 - used as a set
@@ -214,8 +266,9 @@ def _services(path: tuple[str, ...], services: tuple[Service, ...]) -> Iterator[
 def _addresses(network: Network) -> Iterator[Problem]:
     seen: dict[IPv4Address, tuple[str, ...]] = {}
     private: list[tuple[object, IPv4Address, tuple[str, ...]]] = [
-        (vm.virtual_network, vm.private_ip_address, ("virtual_machines", vm.name, "private_ip_address"))
+        (vm.virtual_network, i.private_ip_address, (*interface_path(vm.name, i.name), "private_ip_address"))
         for vm in network.virtual_machines
+        for i in vm.network_interfaces
     ]
     by_network: dict[tuple[object, IPv4Address], tuple[str, ...]] = {}
     for owner, address, path in private:

@@ -114,10 +114,20 @@ class InstancePublicIp(_Value, frozen=True, kw_only=True):
     name: str
     address: IPv4Address
     domain_name_label: str | None = None
+    idle_timeout_min: int = 4
+
+
+class NetworkInterface(_Value, frozen=True, kw_only=True):
+    """A network interface of a VM."""
+
+    name: str
+    subnet: str
+    private_ip_address: IPv4Address
+    network_security_group: str | None = None
 
 
 class VirtualMachine(_Value, frozen=True, kw_only=True):
-    """A virtual machine with one network interface; the interface's security group is the VM's."""
+    """A virtual machine. Its subnet, private address and security group are those of its primary interface."""
 
     name: str
     virtual_network: str
@@ -127,6 +137,25 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     instance_public_ip: InstancePublicIp | None = None
     availability_set: str | None = None
     network_security_group: str | None = None
+    #: The primary interface's name, where a file gives interfaces, and those beside it, in the file's order.
+    primary_interface: str = ""
+    secondary_interfaces: tuple[NetworkInterface, ...] = ()
+
+    @property
+    def network_interfaces(self) -> tuple[NetworkInterface, ...]:
+        """All interfaces, the primary one first."""
+        primary = NetworkInterface(
+            name=self.primary_interface,
+            subnet=self.subnet,
+            private_ip_address=self.private_ip_address,
+            network_security_group=self.network_security_group,
+        )
+        return (primary, *self.secondary_interfaces)
+
+    def interface_with(self, address: IPv4Address) -> NetworkInterface:
+        """Return the interface that has an address; the primary one if none has it."""
+        interfaces = self.network_interfaces
+        return next((i for i in interfaces if i.private_ip_address == address), interfaces[0])
 
 
 class Frontend(_Value, frozen=True, kw_only=True):
@@ -358,6 +387,15 @@ class Network(_Value, frozen=True, kw_only=True):
         """Return the VMs of one virtual network, in the order of ``natural``."""
         return tuple(v for v in self.virtual_machines if v.virtual_network == network.name)
 
+    def way_out(self, vm: VirtualMachine, destination: IPv4Address) -> NetworkInterface:
+        """Return the interface that a VM's packets leave by: the one in the destination's subnet, else the primary one.
+
+        A secondary interface has no default gateway (virtual-networks-multiple-nics.md, 2016-02-02).
+        """
+        prefixes = {s.name: s.address_prefix for s in self.virtual_network(vm.virtual_network).subnets}
+        interfaces = vm.network_interfaces
+        return next((i for i in interfaces if destination in prefixes[i.subnet]), interfaces[0])
+
     def load_balancers_of(self, network: VirtualNetwork) -> tuple[LoadBalancer, ...]:
         """Return the load balancers whose VMs are in one virtual network.
 
@@ -393,8 +431,16 @@ class Network(_Value, frozen=True, kw_only=True):
         for vnet in self.virtual_networks:
             found[f"virtual_networks.{vnet.name}.default_outbound_address"] = vnet.default_outbound_address
         for vm in self.virtual_machines:
-            found[f"virtual_machines.{vm.name}.private_ip_address"] = vm.private_ip_address
+            for interface in vm.network_interfaces:
+                path = ".".join((*interface_path(vm.name, interface.name), "private_ip_address"))
+                found[path] = interface.private_ip_address
         return found
+
+
+def interface_path(vm: str, interface: str) -> tuple[str, ...]:
+    """Return where a file has the keys of an interface; "" is the only one of a VM that lists none."""
+    path = ("virtual_machines", vm)
+    return (*path, "network_interfaces", interface) if interface else path
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

@@ -19,7 +19,6 @@ from lab.topology.text import Position
 NOT_PLAYED = {
     "cloud_services": "classic cloud services",
     "reserved_ips": "reserved addresses",
-    "network_interfaces": "several network interfaces",
 }
 
 #: Longest shared key of a connection (vpn-gateway-vpn-faq.md, 2016-03-10).
@@ -148,6 +147,10 @@ RulePorts = Annotated[
     Any, Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "integer"}]}), _from_text(_rule_ports)
 ]
 Group = Annotated[str | None, BeforeValidator(_one_group)]
+SubnetReference = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
+#: A label of a DNS name (RFC 1123).
+_LABEL = r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
+Label = Annotated[str, Field(pattern=_LABEL)]
 
 
 class _File(BaseModel):
@@ -185,14 +188,25 @@ class InstancePublicIp(_File):
 
     name: Name
     address: Address | None = None
-    domain_name_label: str | None = None
+    domain_name_label: Label | None = None
+    idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
+
+
+class NetworkInterface(_File):
+    """One of several network interfaces of a VM; the first by name is the primary one unless another says it is."""
+
+    subnet: SubnetReference
+    private_ip_address: Address | None = None
+    network_security_group: Group = None
+    primary: Annotated[bool, Field(strict=True)] = False
 
 
 class VirtualMachine(_File):
     """A VM; without a subnet it belongs to no virtual network."""
 
-    subnet: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")] | None = None
+    subnet: SubnetReference | None = None
     private_ip_address: Address | None = None
+    network_interfaces: dict[Name, NetworkInterface] = Field(default_factory=dict)
     services: tuple[ServiceText, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
     availability_set: Name | None = None
@@ -457,6 +471,8 @@ def _shape_problem(path: Position, item: Any) -> Problem:
 def _pattern_text(pattern: str) -> str:
     if pattern == _NAME:
         return "a name begins with a letter and has up to 63 letters, digits, dots, dashes and underscores"
+    if pattern == _LABEL:
+        return "a label begins with a letter, ends with a letter or digit, and has up to 63 of them and dashes"
     if "/" in pattern and "[^/]" in pattern:
         return 'a subnet reference is NETWORK/SUBNET, such as "vnet1/front"'
     if pattern.startswith("^/"):

@@ -157,16 +157,6 @@ def test_a_key_of_the_vocabulary_that_is_not_played_yet_says_so(key: str, what: 
     ]
 
 
-def test_a_nested_key_that_is_not_played_yet_says_so() -> None:
-    assert said(NETWORK + "virtual_machines: {vm: {subnet: v/s, network_interfaces: [n]}}") == [
-        (
-            'f:3: virtual_machines.vm.network_interfaces: "network_interfaces"; this version does not '
-            "play several network "
-            'interfaces yet; remove it, or put "x-" before the key to keep it in the file'
-        )
-    ]
-
-
 def test_keys_that_begin_with_x_are_left_alone_at_every_depth() -> None:
     text = "x-note: [1, {a: b}]\n" + MACHINE.replace("subnet: v/s", "subnet: v/s, x-owner: me")
     assert parse(text, "f") == parse(MACHINE, "f")
