@@ -219,7 +219,7 @@ class _Trace:
         for vm in vms.values():
             if vm.instance_public_ip is not None and vm.instance_public_ip.address == address:
                 yield vm, self.service.port
-        for lb in self.network.load_balancers:
+        for lb in self.network.balancers:
             frontends = {frontend.name for frontend in lb.frontends if frontend.address == address}
             for nat in lb.inbound_nat_rules:
                 if nat.frontend in frontends and (nat.protocol, nat.frontend_port) == listens:
@@ -312,7 +312,7 @@ def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
             predicted.destination == own or (near and _has(vm, predicted.destination))
         ):
             yield ex.Watch("node", vm.name, vm.virtual_network, _number(vm, predicted.destination))
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         if any(frontend.address == predicted.destination for frontend in lb.frontends):
             for name in sorted(lb.virtual_machines()):
                 yield ex.Watch(

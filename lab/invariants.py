@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab import vpn_limits
+from lab import cloud_services, vpn_limits
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport, is_address
 from lab.model import (
@@ -41,6 +41,7 @@ def violations(network: Network) -> Iterator[Problem]:
     yield from _security_groups(network)
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
+    yield from cloud_services.violations(network)
     yield from vpn_limits.violations(network)
     for index, expectation in enumerate(network.expectations):
         yield from _expectation(network, index, expectation)
@@ -224,11 +225,11 @@ def _public_ips(network: Network) -> Iterator[Problem]:
                 advice=f"use a value from {low} to {high}",
             )
     for subscription, names in owners.items():
-        if len(names) > profile.public_ip_max:
+        if len(names) > profile.public_ips_max:
             yield Problem(
-                path=("virtual_machines", names[profile.public_ip_max], "instance_public_ip"),
+                path=("virtual_machines", names[profile.public_ips_max], "instance_public_ip"),
                 found=f'{len(names)} instance-level public IPs in subscription "{subscription}"',
-                must=f"a subscription has at most {profile.public_ip_max} ({profile.sources['public_ip_max']})",
+                must=f"a subscription has at most {profile.public_ips_max} ({profile.sources['public_ips_max']})",
                 advice="remove one, or use another subscription",
             )
 

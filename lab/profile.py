@@ -98,10 +98,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     #: What a Standard load balancer sends to a VM needs a group that lets it in.
     nsg_required_standard: bool
     #: Instance-level public IPs: most of a subscription, and the idle timeout that one may ask for, in minutes.
-    public_ip_max: int
+    public_ips_max: int
     public_ip_idle_min: tuple[int, int]
     #: Only an instance-level public IP carries fragments out of a virtual network.
     fragments_need_own_address: bool
+    #: Reserved addresses of a subscription.
+    reserved_ips_max: int
     sources: dict[str, str]
 
     def binding(self, sku: Sku) -> frozenset[Binding]:
@@ -289,13 +291,20 @@ SECURITY_GROUPS: dict[str, dict[str, Cell]] = {
         "nsg_filters_platform": Cell(False, _GROUPS_2025_07 + ": 168.63.129.16 is not filtered"),
     },
 }  # fmt: skip
-#: The cells of instance-level public IPs, likewise.
-PUBLIC_IPS: dict[str, dict[str, Cell]] = {
+_ADDRESSES_2016_02 = "virtual-network-ip-addresses-overview-classic.md (2016-02-11): limits"
+_ADDRESSES_2022_12 = "azure-virtual-network-limits.md (2022-12-05)"
+
+#: The limits of public addresses, dated as those of security groups are.
+PUBLIC_ADDRESSES: dict[str, dict[str, Cell]] = {
     "2016-02": {
-        "public_ip_max": Cell(5, "seed 004 (2016-02-10): up to 5 of a subscription"),
+        "reserved_ips_max": Cell(20, _ADDRESSES_2016_02),
+        "public_ips_max": Cell(5, "seed 004 (2016-02-10): up to 5 of a subscription"),
         "public_ip_idle_min": Cell((4, 30), "load-balancer-tcp-idle-timeout.md (2016-10-24)"),
     },
-    "2022-12": {"public_ip_max": Cell(500, "azure-virtual-network-limits.md (2022-12-05): 500, and 5 before")},
+    "2022-12": {
+        "reserved_ips_max": Cell(500, _ADDRESSES_2022_12),
+        "public_ips_max": Cell(500, _ADDRESSES_2022_12),
+    },
 }
 #: What the seeds, played together, do not restrict and a later revision allows.
 _OF_SEEDS = {"nsg_protocols": SECURITY_GROUPS["2025-07"]["nsg_protocols"]}
@@ -330,6 +339,6 @@ def _cells(last: str) -> dict[str, Cell]:
         cells |= row
         if revision == last:
             break
-    for dated, row in (*SECURITY_GROUPS.items(), *PUBLIC_IPS.items()):
+    for dated, row in (*SECURITY_GROUPS.items(), *PUBLIC_ADDRESSES.items()):
         cells |= row if dated <= last else {}
     return cells

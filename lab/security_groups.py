@@ -240,7 +240,7 @@ class Groups:
         return self._rules[name, direction]
 
     def _is_closed(self, vm: VirtualMachine) -> bool:
-        standard = (lb for lb in self.network.load_balancers if lb.sku == "Standard")
+        standard = (lb for lb in self.network.balancers if lb.sku == "Standard")
         required = self.network.profile.nsg_required_standard
         return required and any(vm.name in lb.virtual_machines() for lb in standard)
 

@@ -185,7 +185,7 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         yield Address(place=inside, interface="lo", address=str(subnet.gateway), why=gateway)
     yield from _platform(vnet)
     servers = tuple(str(address) for address in vnet.dns_servers or (PLATFORM_ADDRESS,))
-    for vm in network.vms_of(vnet):
+    for vm in network.running(vnet):
         why = Why("wiring", f"VM {vm.name}")
         address = str(vm.private_ip_address)
         yield Place(place=vm.name, role="vm", why=why)
