@@ -26,6 +26,15 @@ MAX_ACL_RULES = 50
 _FIRST_DYNAMIC_PORT = 49152
 
 
+#: What names of services end in (seed 004).
+SUFFIX = "cloudapp.net"
+
+
+def host_name(service: CloudService) -> str:
+    """Return the name of a service, which leads to its default VIP."""
+    return f"{service.name}.{SUFFIX}"
+
+
 def is_programmed(service: CloudService, virtual_ip: VirtualIp) -> bool:
     """Tell whether the name of the service leads to a VIP: ``IsDnsProgrammed`` of the documents."""
     return virtual_ip.name == service.default_virtual_ip

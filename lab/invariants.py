@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab import cloud_services, vpn_limits
+from lab import cloud_services, public_ips, vpn_limits
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport, is_address
 from lab.model import (
@@ -36,12 +36,12 @@ def violations(network: Network) -> Iterator[Problem]:
     yield from _names(network)
     yield from _address_spaces(network)
     yield from _machines(network)
-    yield from _public_ips(network)
     yield from _addresses(network)
     yield from _security_groups(network)
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
     yield from cloud_services.violations(network)
+    yield from public_ips.violations(network)
     yield from vpn_limits.violations(network)
     for index, expectation in enumerate(network.expectations):
         yield from _expectation(network, index, expectation)
@@ -196,42 +196,6 @@ def _interface(path: tuple[str, ...], interface: NetworkInterface, subnet: Subne
             must=f"a VM's address is from {next(subnet.usable())} up, below the last",
             advice="choose another address, or leave it out to have one allocated",
         )
-
-
-def _public_ips(network: Network) -> Iterator[Problem]:
-    """Yield what is wrong with instance-level public IPs."""
-    profile = network.profile
-    low, high = profile.public_ip_idle_min
-    subscriptions = {vnet.name: vnet.subscription for vnet in network.virtual_networks}
-    owners: dict[str, list[str]] = {}
-    for vm in network.virtual_machines:
-        own = vm.instance_public_ip
-        if own is None:
-            continue
-        path = ("virtual_machines", vm.name, "instance_public_ip")
-        owners.setdefault(subscriptions[vm.virtual_network], []).append(vm.name)
-        if vm.secondary_interfaces:
-            yield Problem(
-                path=path,
-                found=f"an instance-level public IP on a VM with {len(vm.network_interfaces)} network interfaces",
-                must="a VM with several network interfaces cannot have one (seed 004)",
-                advice="leave the VM one interface, or remove the public IP",
-            )
-        if not low <= own.idle_timeout_min <= high:
-            yield Problem(
-                path=(*path, "idle_timeout_in_minutes"),
-                found=f"{own.idle_timeout_min}",
-                must=f"an idle timeout is {low} to {high} minutes ({profile.sources['public_ip_idle_min']})",
-                advice=f"use a value from {low} to {high}",
-            )
-    for subscription, names in owners.items():
-        if len(names) > profile.public_ips_max:
-            yield Problem(
-                path=("virtual_machines", names[profile.public_ips_max], "instance_public_ip"),
-                found=f'{len(names)} instance-level public IPs in subscription "{subscription}"',
-                must=f"a subscription has at most {profile.public_ips_max} ({profile.sources['public_ips_max']})",
-                advice="remove one, or use another subscription",
-            )
 
 
 class _usable_range:  # noqa: N801 - used as a set

@@ -83,6 +83,12 @@ def public_address(network: VirtualNetwork, address: IPv4Address, why: Why) -> I
     yield Route(place=load_balancer(network), destination=f"{address}/32", why=why)
 
 
+def public_name(network: Network, name: str, address: IPv4Address, why: Why) -> Iterator[Item]:
+    """Yield a name that outside hosts and the VMs of every virtual network know."""
+    for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
+        yield Record(place=view, name=name, address=str(address), why=why)
+
+
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
     """Yield the namespaces, wires, addresses, routes, servers and names of a network."""
     yield from _internet(network)
@@ -158,8 +164,7 @@ def _internet(network: Network) -> Iterator[Item]:
         yield Route(place=INTERNET, destination=f"{host.address}/32", interface=to(host.name), why=why)
         yield Resolver(place=host.name, servers=(str(PUBLIC_RESOLVER),), why=why)
         yield from service_items(host.name, host.name, host.address, host.services)
-        for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
-            yield Record(place=view, name=host.name, address=str(host.address), why=why)
+        yield from public_name(network, host.name, host.address, why)
 
 
 def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:

@@ -161,9 +161,6 @@ RulePorts = Annotated[
 ]
 Group = Annotated[str | None, BeforeValidator(_one_group)]
 SubnetReference = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
-#: A label of a DNS name (RFC 1123).
-_LABEL = r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
-Label = Annotated[str, Field(pattern=_LABEL)]
 
 
 class _File(BaseModel):
@@ -201,7 +198,7 @@ class InstancePublicIp(_File):
 
     name: Name
     address: Address | None = None
-    domain_name_label: Label | None = None
+    domain_name_label: str | None = None
     idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
 
 
@@ -568,8 +565,6 @@ def _shape_problem(path: Position, item: Any) -> Problem:
 def _pattern_text(pattern: str) -> str:
     if pattern == _NAME:
         return "a name begins with a letter and has up to 63 letters, digits, dots, dashes and underscores"
-    if pattern == _LABEL:
-        return "a label begins with a letter, ends with a letter or digit, and has up to 63 of them and dashes"
     if "/" in pattern and "[^/]" in pattern:
         return 'a subnet reference is NETWORK/SUBNET, such as "vnet1/front"'
     if pattern.startswith("^/"):
