@@ -98,7 +98,7 @@ def forecast(
     trace = _Trace(network, service, down, groups or Groups(network))
     ways: Iterable[Way]
     if vm is not None:
-        source = vm.private_ip_address
+        source = network.way_out(vm, destination or PLATFORM_ADDRESS).private_ip_address
     elif host is not None:
         source = host.address
     else:
@@ -149,6 +149,15 @@ def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool
     return there and any(one.private_ip_address in prefix for prefix in spaces(network, second))
 
 
+def _has(vm: VirtualMachine, address: IPv4Address | None) -> bool:
+    return any(interface.private_ip_address == address for interface in vm.network_interfaces)
+
+
+def _number(vm: VirtualMachine, address: IPv4Address) -> int:
+    """Return the number of the interface with an address, 0 if none has it."""
+    return vm.network_interfaces.index(vm.interface_with(address))
+
+
 #: Where a flow comes from at some point of its way: the address, and the port if it is known.
 _Source: TypeAlias = tuple[IPv4Address, int | None]
 
@@ -165,7 +174,7 @@ class _Trace:
     def from_vm(self, vm: VirtualMachine, source_port: int | None, destination: IPv4Address) -> Iterator[Way]:
         """Yield the ways of a flow that a VM opens."""
         vnet = self.network.virtual_network(vm.virtual_network)
-        own: _Source = (vm.private_ip_address, source_port)
+        own: _Source = (self.network.way_out(vm, destination).private_ip_address, source_port)
         for out in self.asked(vm, "Outbound", own, destination, self.service.port):
             if any(decision.access == "Deny" for decision in out):
                 yield Way(decisions=out)
@@ -173,11 +182,11 @@ class _Trace:
                 yield Way(decisions=out, end=vnet.name)
             elif any(destination in prefix for prefix in spaces(self.network, vnet)):
                 vms = self.network.virtual_machines
-                targets = [v for v in vms if v.private_ip_address == destination and joined(self.network, vm, v)]
+                targets = [v for v in vms if _has(v, destination) and joined(self.network, vm, v)]
                 if not targets:
                     yield Way(decisions=out, obstacle=f"no VM has {destination}")
                 for target in targets:
-                    yield from self.into(target, own, self.service.port, out)
+                    yield from self.into(target, own, self.service.port, out, destination)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
                 yield from self.over_the_internet([seen], destination, out)
@@ -210,7 +219,7 @@ class _Trace:
         for vm in vms.values():
             if vm.instance_public_ip is not None and vm.instance_public_ip.address == address:
                 yield vm, self.service.port
-        for lb in self.network.load_balancers:
+        for lb in self.network.balancers:
             frontends = {frontend.name for frontend in lb.frontends if frontend.address == address}
             for nat in lb.inbound_nat_rules:
                 if nat.frontend in frontends and (nat.protocol, nat.frontend_port) == listens:
@@ -221,9 +230,16 @@ class _Trace:
                     up = [m for m in members if f"{lb.name}/{rule.probe}/{m}" not in self.down]
                     yield from ((vms[member], rule.backend_port) for member in up)
 
-    def into(self, vm: VirtualMachine, source: _Source, port: int, before: tuple[Decision, ...]) -> Iterator[Way]:
-        """Yield the last part of a flow's way: to a port of a VM."""
-        for found in self.asked(vm, "Inbound", source, vm.private_ip_address, port):
+    def into(
+        self,
+        vm: VirtualMachine,
+        source: _Source,
+        port: int,
+        before: tuple[Decision, ...],
+        address: IPv4Address | None = None,
+    ) -> Iterator[Way]:
+        """Yield the last part of a flow's way: to a port of a VM, at its primary interface unless told otherwise."""
+        for found in self.asked(vm, "Inbound", source, address or vm.private_ip_address, port):
             yield Way(decisions=(*before, *found), end=vm.name)
 
     def asked(
@@ -234,7 +250,8 @@ class _Trace:
         has_ports = self.service.protocol != "icmp"
         ports = {(known or EPHEMERAL.first) if has_ports else 0}
         if known is None and has_ports:
-            asked = self.groups.filters(vm, direction)
+            ours = vm.interface_with(address if direction == "Outbound" else destination)
+            asked = self.groups.filters(vm, direction, ours)
             ranges = [r for f in asked for rule in f.rules for r in rule.source_ports]
             ports |= {p for r in ranges for p in (r.first, r.last + 1) if p in EPHEMERAL}
         packets = (
@@ -256,12 +273,15 @@ class _Trace:
 def flow_of(network: Network, predicted: Forecast) -> ex.Flow:
     """Return the experiment that shows whether a flow arrives; its destination must be known."""
     vm = network.vm(predicted.sender)
-    start = ex.Watch("VM wire", predicted.sender, vm.virtual_network) if vm else ex.Watch("host wire", predicted.sender)
+    if vm is not None:
+        start = ex.Watch("VM wire", vm.name, vm.virtual_network, _number(vm, predicted.source))
+    else:
+        start = ex.Watch("host wire", predicted.sender)
     passes = [start]
     targets = {d.vm for way in predicted.ways for d in way.decisions if d.direction == "Inbound"}
     for name in targets:
         target = network.vm(name)
-        inside = vm is not None and target is not None and predicted.destination == target.private_ip_address
+        inside = vm is not None and target is not None and _has(target, predicted.destination)
         if target is not None and not inside:
             passes.append(ex.Watch("router", target.virtual_network))
     return ex.Flow(
@@ -288,9 +308,11 @@ def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
     for vm in network.virtual_machines:
         own = vm.instance_public_ip.address if vm.instance_public_ip else None
         near = sender is not None and joined(network, sender, vm)
-        if predicted.destination in (own, vm.private_ip_address if near else None):
-            yield ex.Watch("node", vm.name, vm.virtual_network)
-    for lb in network.load_balancers:
+        if predicted.destination is not None and (
+            predicted.destination == own or (near and _has(vm, predicted.destination))
+        ):
+            yield ex.Watch("node", vm.name, vm.virtual_network, _number(vm, predicted.destination))
+    for lb in network.balancers:
         if any(frontend.address == predicted.destination for frontend in lb.frontends):
             for name in sorted(lb.virtual_machines()):
                 yield ex.Watch(

@@ -45,7 +45,7 @@ def services(network: Network) -> tuple[Service, ...]:
     """Return the services that tell something about a network: those it has, those its rules name, and nobody's."""
     nodes: list[VirtualMachine | InternetHost] = [*network.virtual_machines, *network.internet]
     named = {Service(s.protocol, s.port) for node in nodes for s in node.services}
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         rules: list[LoadBalancingRule | InboundNatRule] = [*lb.load_balancing_rules, *lb.inbound_nat_rules]
         for rule in rules:
             named |= {Service(rule.protocol, rule.frontend_port), Service(rule.protocol, rule.backend_port)}
@@ -63,7 +63,7 @@ def predictions(network: Network, wanted: Sequence[Service], down: frozenset[str
     Pairs of which one has no address that the other can reach are left out.
     """
     nodes = [*(vm.name for vm in network.virtual_machines), *(host.name for host in network.internet)]
-    frontends = [str(frontend.address) for lb in network.load_balancers for frontend in lb.frontends]
+    frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.frontends]
     groups = Groups(network)
     return tuple(
         forecasting.forecast(network, sender, to, service, down=down, groups=groups)

@@ -97,6 +97,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     nsg_filters_platform: bool
     #: What a Standard load balancer sends to a VM needs a group that lets it in.
     nsg_required_standard: bool
+    #: Instance-level public IPs: most of a subscription, and the idle timeout that one may ask for, in minutes.
+    public_ips_max: int
+    public_ip_idle_min: tuple[int, int]
+    #: Only an instance-level public IP carries fragments out of a virtual network.
+    fragments_need_own_address: bool
+    #: Reserved addresses of a subscription.
+    reserved_ips_max: int
     sources: dict[str, str]
 
     def binding(self, sku: Sku) -> frozenset[Binding]:
@@ -162,6 +169,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         "probe_min_count": Cell(2, _PROBES_2018_09 + "; earlier revisions print no minimum"),
         "probe_max_s": Cell(120, _PROBES_2018_09 + "; earlier revisions print no maximum"),
         "rule_idle_min": Cell((4, 30), "load-balancer-tcp-idle-timeout.md (2016-10-24)"),
+        "fragments_need_own_address": Cell(value=False, source=_OUTBOUND_2016_10 + ": nothing is said of fragments"),
     },
     "2017-05a": {
         "binding_basic": Cell(_RULES, _OUTBOUND_2017_05 + ": a rule that links frontend and pool; it names no kind"),
@@ -237,6 +245,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         "fin_close": Cell("both", _OUTBOUND_2022_03 + ": closing is said to release a port, without a time"),
         "fin_s": Cell(0, _OUTBOUND_2022_03 + ": closing timers are no longer printed; only the idle timeout is"),
         "rst_s": Cell(0, _OUTBOUND_2022_03 + ": closing timers are no longer printed; only the idle timeout is"),
+        "fragments_need_own_address": Cell(value=True, source=_OUTBOUND_2022_03 + ": IP fragments are dropped"),
     },
     "2026-07": {
         "frontends_standard": Cell("capped", _OUTBOUND_2026_07 + ": MIN(table x frontends, 1,024), any of them"),
@@ -282,6 +291,21 @@ SECURITY_GROUPS: dict[str, dict[str, Cell]] = {
         "nsg_filters_platform": Cell(False, _GROUPS_2025_07 + ": 168.63.129.16 is not filtered"),
     },
 }  # fmt: skip
+_ADDRESSES_2016_02 = "virtual-network-ip-addresses-overview-classic.md (2016-02-11): limits"
+_ADDRESSES_2022_12 = "azure-virtual-network-limits.md (2022-12-05)"
+
+#: The limits of public addresses, dated as those of security groups are.
+PUBLIC_ADDRESSES: dict[str, dict[str, Cell]] = {
+    "2016-02": {
+        "reserved_ips_max": Cell(20, _ADDRESSES_2016_02),
+        "public_ips_max": Cell(5, "seed 004 (2016-02-10): up to 5 of a subscription"),
+        "public_ip_idle_min": Cell((4, 30), "load-balancer-tcp-idle-timeout.md (2016-10-24)"),
+    },
+    "2022-12": {
+        "reserved_ips_max": Cell(500, _ADDRESSES_2022_12),
+        "public_ips_max": Cell(500, _ADDRESSES_2022_12),
+    },
+}
 #: What the seeds, played together, do not restrict and a later revision allows.
 _OF_SEEDS = {"nsg_protocols": SECURITY_GROUPS["2025-07"]["nsg_protocols"]}
 
@@ -315,6 +339,6 @@ def _cells(last: str) -> dict[str, Cell]:
         cells |= row
         if revision == last:
             break
-    for dated, row in SECURITY_GROUPS.items():
+    for dated, row in (*SECURITY_GROUPS.items(), *PUBLIC_ADDRESSES.items()):
         cells |= row if dated <= last else {}
     return cells

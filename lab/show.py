@@ -7,7 +7,20 @@ import msgspec
 
 from lab.kernel import apply, netns
 from lab.kernel.record import GatewayState, MemberHealth, Record, TunnelState, existing, names
-from lab.plan import HealthCheck, Place, Plan, Route, Rule, Server, SnatPolicy, SnatPool, SourceNat, namespace
+from lab.plan import (
+    NODE_INTERFACE,
+    Address,
+    HealthCheck,
+    Place,
+    Plan,
+    Route,
+    Rule,
+    Server,
+    SnatPolicy,
+    SnatPool,
+    SourceNat,
+    namespace,
+)
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -24,6 +37,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     role: str
     address: str
+    secondary_addresses: tuple[str, ...] = ()  # of a VM with several network interfaces
     namespace: str
     there: bool
     services: tuple[str, ...]
@@ -110,9 +124,13 @@ def _state(record: Record) -> str:
 
 def _nodes(plan: Plan, health: dict[str, MemberHealth]) -> tuple[Node, ...]:
     addresses = plan.addresses()
-    services: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for item in plan.of(Address):
+        if item.interface not in ("lo", NODE_INTERFACE):
+            others.setdefault(item.place, []).append(item.address)
+    services: dict[str, dict[str, None]] = {}
     for server in plan.of(Server):
-        services.setdefault(server.place, []).append(f"{server.kind}:{server.port}/{server.protocol}")
+        services.setdefault(server.place, {})[f"{server.kind}:{server.port}/{server.protocol}"] = None
     ways = outbound(plan)
     found = []
     for place in plan.of(Place):
@@ -124,6 +142,7 @@ def _nodes(plan: Plan, health: dict[str, MemberHealth]) -> tuple[Node, ...]:
                 name=name,
                 role=place.role,
                 address=address,
+                secondary_addresses=tuple(others.get(name, ())),
                 namespace=namespace(plan.lab, name),
                 there=netns.exists(namespace(plan.lab, name)),
                 services=tuple(services.get(name, ())),

@@ -62,7 +62,7 @@ _ALERT_S = 300
 def links(network: Network, vm: str) -> tuple[tuple[LoadBalancer, Frontend], ...]:
     """Return the frontends that a VM is linked to, by load balancer and frontend."""
     found = []
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         binding = network.profile.binding(lb.sku)
         names: set[str] = set()
         if "backend_pool" in binding and any(vm in pool.members for pool in lb.pools):
@@ -110,7 +110,7 @@ def _candidates(
 ) -> list[tuple[LoadBalancer, Frontend]]:
     """Return those of a VM's frontends that its flows may take."""
     found = list(linked)
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         ours = [entry for entry in found if entry[0] is lb]
         if len(ours) > 1 and network.profile.frontends(lb.sku) == "one at random":
             # At random, but the same every time: the order of names hashed with the VM's.
