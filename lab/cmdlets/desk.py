@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any, Protocol
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from lab.change import Operation
 from lab.errors import LabError, UsageError, did_you_mean
 from lab.model import Network
 from lab.powershell.values import Thing, find
 
-_MODEL = "Microsoft.WindowsAzure.Commands"
+_COMMANDS = "Microsoft.WindowsAzure.Commands"
+#: What the names of most objects begin with.
+MODEL = f"{_COMMANDS}.ServiceManagement.Model."
 
 
 class Effects(Protocol):
@@ -61,6 +63,10 @@ class Desk:
         """Return the GUID of another operation."""
         return UUID(int=self.random.getrandbits(128), version=4)
 
+    def lasting_id(self, what: str) -> UUID:
+        """Return the GUID of a resource, which is always the same."""
+        return uuid5(NAMESPACE_URL, what)
+
     def operation(self, cmdlet: str, status: str = "Succeeded", *, dashes: bool = True) -> dict[str, Any]:
         """Return the three columns that every operation shows (seed 000, adding a VIP)."""
         identity = self.new_id()
@@ -72,7 +78,7 @@ class Desk:
 
     def succeeded(self, cmdlet: str) -> Thing:
         """Return the line that says that an operation is done."""
-        return Thing(kind=f"{_MODEL}.Utilities.Common.ManagementOperationContext", properties=self.operation(cmdlet))
+        return Thing(kind=f"{_COMMANDS}.Utilities.Common.ManagementOperationContext", properties=self.operation(cmdlet))
 
     def outcome(self, error: LabError) -> str:
         """Return what an error leaves behind: what was done before it is kept."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lab import netcfg
-from lab.cmdlets.desk import Desk, meant, named
+from lab.cmdlets.desk import MODEL, Desk, meant, named
 from lab.model import GatewaySku, Routing
 from lab.operations.netcfg import ImportConfiguration
 from lab.operations.vpn import BUILD_S, Connect, CreateGateway, DeleteGateway, SetKey
@@ -100,7 +100,7 @@ def _get_gateway(desk: Desk, given: Given) -> Iterable[Value]:
     }
     return [
         Thing(
-            kind="Microsoft.WindowsAzure.Commands.ServiceManagement.Model.VirtualNetworkGatewayContext",
+            kind=f"{MODEL}VirtualNetworkGatewayContext",
             properties=shown,
         )
     ]
@@ -108,7 +108,7 @@ def _get_gateway(desk: Desk, given: Given) -> Iterable[Value]:
 
 def _get_connection(desk: Desk, given: Given) -> Iterable[Value]:
     operation = desk.operation("Get-AzureVNetConnection")
-    kind = "Microsoft.WindowsAzure.Commands.ServiceManagement.Model.GatewayConnectionContext"
+    kind = f"{MODEL}GatewayConnectionContext"
     return [
         Thing(kind=kind, properties={**{name: connection[name] for name in _CONNECTION}, **operation})
         for connection in _reported(desk, given)["Connections"]
@@ -126,7 +126,7 @@ def _get_config(desk: Desk, given: Given) -> Iterable[Value]:
     file = given.maybe("ExportToFile")
     if file is not None:
         desk.effects.write(file, text)
-    kind = "Microsoft.WindowsAzure.Commands.ServiceManagement.Model.VirtualNetworkConfigContext"
+    kind = f"{MODEL}VirtualNetworkConfigContext"
     return [Thing(kind=kind, properties={"XMLConfiguration": text, **desk.operation("Get-AzureVNetConfig")})]
 
 

@@ -16,13 +16,15 @@ from lab.powershell.syntax import Argument, Command, Expression, Named, Position
 from lab.powershell.values import Thing, Value, find, text_of
 
 Context = TypeVar("Context")
-Kind: TypeAlias = Literal["text", "whole", "switch", "truth", "block", "thing", "any", "prefix"]
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")
+Kind: TypeAlias = Literal["text", "whole", "switch", "truth", "block", "thing", "any", "prefix", "name"]
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     """One parameter of a cmdlet.
 
-    ``sets`` are the parameter sets that it is in, none meaning all. ``piped`` says how it takes an object of the
+    ``sets`` are the parameter sets that it is in, none meaning all; it is required in all of its sets, or in those
+    that ``required_in`` names. ``piped`` says how it takes an object of the
     pipeline: the object, or its property of the parameter's name.
     """
 
@@ -31,6 +33,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     required: bool = False
+    required_in: tuple[str, ...] = ()
     position: int | None = None
     piped: Literal["", "object", "property"] = ""
     accepts: tuple[str, ...] = ()  # of a text, the only ones; of a thing, its kinds
@@ -77,10 +80,11 @@ class Cmdlet(msgspec.Struct, Generic[Context], frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...]
     run: Callable[[Context, Given], Iterable[Value]]
     aliases: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()  # parameter sets that have no parameter of their own
 
     def sets(self) -> tuple[str, ...]:
         """Return the names of its parameter sets."""
-        return tuple(dict.fromkeys(name for p in self.parameters for name in p.sets)) or ("",)
+        return tuple(dict.fromkeys((*self.others, *(name for p in self.parameters for name in p.sets)))) or ("",)
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,12 +197,13 @@ class _Binder:
             at = self.found[apart[-1].name][2]
             must = f"parameters of {self.cmdlet.name} that exclude one another are not used together"
             raise self.wrong(at, f"{_listed(p.name for p in apart)} together", must, "keep one")
-        lacking = min((self._lacking(name, is_first=is_first) for name in fitting), key=len)
-        if lacking:
-            piped = [p for p in lacking if p.piped]
-            advice = f"pipe it to {self.cmdlet.name}, or add the parameter" if piped else "add it"
-            must = f"{self.cmdlet.name} must have {_listed(p.name for p in lacking)}"
-            raise self.wrong(self.command.at, f"no {_listed(p.name for p in lacking)}", must, advice)
+        lacking = sorted((self._lacking(name, is_first=is_first) for name in fitting), key=len)
+        if lacking[0]:
+            ways = [_listed(p.name for p in each) for each in lacking if len(each) == len(lacking[0])]
+            said = " or ".join(dict.fromkeys(ways))
+            is_piped = any(p.piped for p in lacking[0])
+            advice = f"pipe it to {self.cmdlet.name}, or add the parameter" if is_piped else "add it"
+            raise self.wrong(self.command.at, f"no {said}", f"{self.cmdlet.name} must have {said}", advice)
 
     def _lacking(self, name: str, *, is_first: bool) -> list[Parameter]:
         return [
@@ -242,6 +247,11 @@ def converted(parameter: Parameter, value: Value, at: Position) -> Any:
             return _whole(parameter, value, refuse)
         case "prefix":
             return _prefix(text_of(value), refuse)
+        case "name":
+            text = _text(parameter, value, refuse)
+            if not _NAME.fullmatch(text):
+                raise refuse('a name: a letter, then up to 62 letters, digits, ".", "-" and "_"')
+            return text
         case "text":
             return _text(parameter, value, refuse)
 

@@ -21,10 +21,8 @@ class Thing(msgspec.Struct, kw_only=True):
     kind: str
     properties: Mapping[str, Any]
     inside: Any = None
-
-    def names(self) -> list[str]:
-        """Return the names of its properties."""
-        return list(self.properties)
+    #: Of an object that goes down a pipeline as its parts: these.
+    parts: "list[Thing] | None" = None
 
 
 def find(name: str, known: Iterable[str]) -> str | None:
@@ -39,6 +37,8 @@ def items(value: Value) -> list[Any]:
     """Return what goes down a pipeline for a value: a list's items, nothing for nothing."""
     if value is None:
         return []
+    if isinstance(value, Thing) and value.parts is not None:
+        return list(value.parts)
     return list(value) if isinstance(value, list) else [value]
 
 
