@@ -299,7 +299,9 @@ def _reserved(network: Network) -> Iterator[Problem]:
             must=f"a subscription has at most {most} ({source})",
             advice="remove some",
         )
+    homes = {vm.name: network.virtual_network(vm.virtual_network) for vm in network.virtual_machines}
     for service in network.cloud_services:
+        grouped = [homes[vm] for vm in service.virtual_machines if vm in homes and homes[vm].affinity_group]
         for vip in service.virtual_ips:
             if vip.reserved_ip is None:
                 continue
@@ -319,4 +321,12 @@ def _reserved(network: Network) -> Iterator[Problem]:
                     found=f'"{reserved.name}" of {reserved.location} for a service of {service.location}',
                     must=f"a reserved address is for services of its own region ({_RESERVED})",
                     advice="reserve one there",
+                )
+            if grouped:
+                yield Problem(
+                    path=where,
+                    found=f'"{vip.reserved_ip}" for VMs of "{grouped[0].name}", which is in the affinity group '
+                    f'"{grouped[0].affinity_group}"',
+                    must=f"a reserved address is for VMs of regional virtual networks only ({_RESERVED})",
+                    advice="use a network with a location",
                 )

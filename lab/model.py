@@ -141,6 +141,8 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     availability_set: str | None = None
     network_security_group: str | None = None
     power_state: PowerState = "Started"
+    #: What it had as instance-level public IP when it was deallocated, and asks for again when it is started.
+    released_public_ip: InstancePublicIp | None = None
     #: The primary interface's name, where a file gives interfaces, and those beside it, in the file's order.
     primary_interface: str = ""
     secondary_interfaces: tuple[NetworkInterface, ...] = ()
@@ -552,6 +554,11 @@ class Network(_Value, frozen=True, kw_only=True):
         """Return the reserved address of that name."""
         return next((r for r in self.reserved_ips if r.name == name), None)
 
+    def user_of(self, reserved_ip: str) -> tuple[CloudService, VirtualIp] | None:
+        """Return the VIP that has a reserved address, with its service."""
+        vips = ((service, vip) for service in self.cloud_services for vip in service.virtual_ips)
+        return next(((service, vip) for service, vip in vips if vip.reserved_ip == reserved_ip), None)
+
     @property
     def balancers(self) -> tuple[LoadBalancer, ...]:
         """Every load balancer: those of the Resource Manager model, and each cloud service as the one it is."""
@@ -643,6 +650,18 @@ def interface_path(vm: str, interface: str) -> tuple[str, ...]:
     """Return where a file has the keys of an interface; "" is the only one of a VM that lists none."""
     path = ("virtual_machines", vm)
     return (*path, "network_interfaces", interface) if interface else path
+
+
+def platform_network(default_outbound_address: IPv4Address) -> VirtualNetwork:
+    """Return the network of VMs that belong to no virtual network."""
+    return VirtualNetwork(
+        name=PLATFORM_NETWORK,
+        location="",
+        subscription="default",
+        address_space=(PLATFORM_SPACE,),
+        subnets=(Subnet(name=PLATFORM_NETWORK, address_prefix=PLATFORM_SPACE),),
+        default_outbound_address=default_outbound_address,
+    )
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

@@ -315,6 +315,17 @@ class HealthCheck(_Item, frozen=True, kw_only=True, tag="health-check"):
         return f"probe {self.key}: {what} every {self.interval_s:g} s, down after {self.number_of_probes}"
 
 
+class DropFragments(_Item, frozen=True, kw_only=True, tag="drop-fragments"):
+    """Fragments from these sources are lost at a place, but for those of ``exempt``."""
+
+    sources: tuple[str, ...]
+    exempt: tuple[str, ...]
+
+    def __str__(self) -> str:
+        kept = f", but for {' '.join(self.exempt)}" if self.exempt else ""
+        return f"drop fragments from {' '.join(self.sources)}{kept}"
+
+
 # --- SNAT ports that the agent gives out ------------------------------------------------------
 
 
@@ -441,6 +452,7 @@ Item: TypeAlias = (
     | SnatPolicy
     | SnatPool
     | Shape
+    | DropFragments
     | Charon
     | Tunnel
 )
@@ -460,6 +472,7 @@ KINDS: tuple[type[Item], ...] = (
     SnatPolicy,
     SnatPool,
     Shape,
+    DropFragments,
     Charon,
     Tunnel,
 )

@@ -19,7 +19,7 @@ from lab import plan
 from lab.errors import KernelError, LabError
 from lab.kernel import daemons, netns
 from lab.kernel.record import Folder, Record, existing, locked, replace
-from lab.plan import Address, Item, Place, Plan, Resolver, Route, Shape, Sysctl, Wire, namespace
+from lab.plan import Address, DropFragments, Item, Place, Plan, Resolver, Route, Shape, Sysctl, Wire, namespace
 
 if TYPE_CHECKING:
     from lab.kernel import rtnl
@@ -139,6 +139,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
         progress("writing packet-filter tables")
         _write_tables(made, made.tables())
         _write_shapes(made.lab, made.of(Shape))
+        _write_fragments(made.lab, made.of(DropFragments))
         _write_late_sysctls(made.lab, made.of(Sysctl))
         progress("starting servers and probes")
         agent.go()
@@ -230,6 +231,23 @@ def _shape(lab: str, wanted: list[Shape], undone: list[Shape]) -> None:
                 rtnl.shape_here(item)
             elif (item.place, item.interface) not in kept:
                 rtnl.unshape_here(item)
+
+
+def _write_fragments(lab: str, items: Iterable[DropFragments], gone: Iterable[DropFragments] = ()) -> None:
+    wanted: dict[str, DropFragments | None] = dict.fromkeys(item.place for item in gone)
+    wanted |= {item.place: item for item in items}
+    if wanted:
+        netns.in_child(_drop_fragments, lab, wanted)
+
+
+def _drop_fragments(lab: str, wanted: dict[str, DropFragments | None]) -> None:
+    """Say what fragments are lost. Runs in a child."""
+    from lab.kernel import fragments  # noqa: PLC0415 - few labs need it
+
+    for place, item in wanted.items():
+        if netns.exists(namespace(lab, place)):
+            netns.enter(namespace(lab, place))
+            fragments.write_here(item)
 
 
 def _write_late_sysctls(lab: str, sysctls: Iterable[Sysctl]) -> None:
@@ -361,6 +379,9 @@ def _apply_difference(old: Plan, new: Plan) -> None:
     emptied: Tables = {key: () for key in old_tables if key not in new_tables and key[0] in kept}
     _write_tables(new, {**changed, **emptied})
     _write_shapes(new.lab, new.of(Shape), [item for item in gone if isinstance(item, Shape)])
+    lost = [item for item in gone if isinstance(item, DropFragments)]
+    if lost or any(isinstance(item, DropFragments) for item in added):
+        _write_fragments(new.lab, new.of(DropFragments), lost)
     _write_late_sysctls(new.lab, [item for item in added if isinstance(item, Sysctl)])
 
 
@@ -388,6 +409,7 @@ def _restore(made: Plan) -> None:
             own = {table: items for (where, table), items in tables.items() if where == place.place}
             netfilter.write(namespace(made.lab, place.place), own, only=True)
     _write_shapes(made.lab, made.of(Shape))
+    _write_fragments(made.lab, made.of(DropFragments))
     _write_late_sysctls(made.lab, made.of(Sysctl))
 
 

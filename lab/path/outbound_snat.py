@@ -34,6 +34,7 @@ from lab.model import (
 from lab.path import wiring
 from lab.plan import (
     CHAIN_MAX,
+    DropFragments,
     Item,
     Jump,
     Queue,
@@ -211,6 +212,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
             # Whoever has no ports of its own, with one rule for all.
             yield from _translation(vnet, "POSTROUTING", str(prefix), everybody, _default_why(vnet))
         yield from _carried(vnet)
+        yield from _whole(network, vnet)
 
 
 def _default_why(vnet: VirtualNetwork) -> Why:
@@ -384,4 +386,17 @@ def _carried(vnet: VirtualNetwork) -> Iterator[Item]:
             ctstate="NEW",
             target=Verdict("ACCEPT"),
             why=why,
+        )
+
+
+def _whole(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
+    """Yield what loses fragments: only an address of a VM's own carries them, in revisions that say so."""
+    profile = network.profile
+    if profile.fragments_need_own_address:
+        own = [vm.private_ip_address for vm in network.vms_of(vnet) if vm.instance_public_ip]
+        yield DropFragments(
+            place=wiring.load_balancer(vnet),
+            sources=tuple(map(str, vnet.address_space)),
+            exempt=tuple(f"{address}/32" for address in own),
+            why=Why("outbound_snat", f"fragments of {vnet.name}", profile.sources["fragments_need_own_address"]),
         )

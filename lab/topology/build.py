@@ -223,17 +223,7 @@ class Builder:
             for name, raw in ((n, self.raw.virtual_networks[n]) for n in _ordered(self.raw.virtual_networks))
         ]
         if any(vm.subnet is None and not vm.network_interfaces for vm in self.raw.virtual_machines.values()):
-            space = model.PLATFORM_SPACE
-            found.append(
-                model.VirtualNetwork(
-                    name=model.PLATFORM_NETWORK,
-                    location="",
-                    subscription="default",
-                    address_space=(space,),
-                    subnets=(model.Subnet(name=model.PLATFORM_NETWORK, address_prefix=space),),
-                    default_outbound_address=self._default(model.PLATFORM_NETWORK),
-                )
-            )
+            found.append(model.platform_network(self._default(model.PLATFORM_NETWORK)))
         return tuple(found)
 
     def _group(self, path: Position, name: str | None) -> str | None:
