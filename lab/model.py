@@ -139,6 +139,8 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     services: tuple[Service, ...] = ()
     instance_public_ip: InstancePublicIp | None = None
     availability_set: str | None = None
+    #: What it is called; a lab's VMs are all as large as the machine.
+    size: str = "Small"
     network_security_group: str | None = None
     power_state: PowerState = "Started"
     #: What it had as instance-level public IP when it was deallocated, and asks for again when it is started.

@@ -8,10 +8,10 @@ import msgspec
 from lab.cmdlets.desk import MODEL, Desk, meant
 from lab.cmdlets.draft import VM, Draft, draft_of, must_exist, passed_on, service_named
 from lab.errors import UsageError
-from lab.model import AclAction, AclRule, CloudService, Distribution, Endpoint, EndpointProbe, Network
+from lab.model import AclAction, AclRule, CloudService, Distribution, Endpoint, EndpointProbe
 from lab.operations.endpoint import AddEndpoint, Probe, RemoveEndpoint, SetEndpoint, SetLoadBalancedSet
 from lab.powershell.binding import Cmdlet, Given, Parameter
-from lab.powershell.values import Thing, Value, find
+from lab.powershell.values import Thing, Value
 
 _ACL = f"{MODEL}NetworkAclObject"
 #: How distributions are called (load-balancer-distribution-mode.md, 2016-10-24).
@@ -51,7 +51,9 @@ def _get_endpoint(desk: Desk, given: Given) -> Iterable[Value]:
     must_exist(draft, "Get-AzureEndpoint")
     service = draft.seen(desk.network).service_of(draft.name)
     wanted = given.maybe("Name")
-    for endpoint in service.endpoints if service else ():
+    if service is None:
+        return
+    for endpoint in service.endpoints:
         if endpoint.virtual_machine == draft.name and wanted in (None, endpoint.name):
             yield Thing(kind=f"{MODEL}InputEndpointContext", properties=shown(service, endpoint))
 
@@ -191,20 +193,21 @@ def _set_acl(_desk: Desk, given: Given) -> Iterable[Value]:
         assert place is not None
         del parts[place]
         return []
-    old = parts[place].inside if place is not None else None
     action = given.maybe("Action")
-    order = given.whole("Order")
-    description = given.maybe("Description")
-    rule = AclRule(
-        order=order if order is not None else old.order,
-        action=_ACTIONS[action] if action else old.action,
-        remote_subnet=given.values.get("RemoteSubnet") or old.remote_subnet,
-        description=description if description is not None else (old.description if old else ""),
-    )
+    fields: dict[str, Any] = {
+        "order": given.whole("Order"),
+        "action": _ACTIONS[action] if action else None,
+        "remote_subnet": given.values.get("RemoteSubnet"),
+        "description": given.maybe("Description"),
+    }
+    fields = {name: value for name, value in fields.items() if value is not None}
     if place is None:
-        parts.append(_listed(max((part.properties["RuleId"] for part in parts), default=-1) + 1, rule))
+        new = AclRule(**fields)
+        parts.append(_listed(max((part.properties["RuleId"] for part in parts), default=-1) + 1, new))
     else:
-        parts[place] = _listed(number or 0, rule)
+        parts[place] = _listed(
+            parts[place].properties["RuleId"], msgspec.structs.replace(parts[place].inside, **fields)
+        )
     return []
 
 
@@ -282,7 +285,13 @@ CMDLETS: tuple[Cmdlet[Desk], ...] = (
     Cmdlet(
         name="Set-AzureEndpoint",
         parameters=(
-            VM, _NAME, _PROTOCOL, _port("LocalPort", position=2), _port("PublicPort"), _VIRTUAL_IP, *_OTHERS,
+            VM,
+            _NAME,
+            _PROTOCOL,
+            _port("LocalPort", position=2),
+            _port("PublicPort"),
+            _VIRTUAL_IP,
+            *_OTHERS,
         ),
         run=_set_endpoint,
     ),

@@ -4,12 +4,24 @@ Images, credentials and host names are taken and forgotten: a lab's VM is a name
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from lab import cloud_services
-from lab.cmdlets.desk import MODEL, Desk, meant
-from lab.cmdlets.draft import PERSISTENT_VM, ROLE_CONTEXT, VM, Draft, draft_of, must_exist, passed_on, service_named, vm_named
-from lab.model import CloudService, Network, VirtualMachine
+from lab.cmdlets.desk import MODEL, Desk, meant, named
+from lab.cmdlets.draft import (
+    PERSISTENT_VM,
+    ROLE_CONTEXT,
+    VM,
+    Draft,
+    draft_of,
+    must_exist,
+    passed_on,
+    service_named,
+    vm_named,
+)
+from lab.errors import UsageError
+from lab.model import GATEWAY_SUBNET, CloudService, Network, PowerState, VirtualMachine
 from lab.operations.cloud_service import AddService, AddVirtualMachine
 from lab.operations.power import SetPower
 from lab.operations.public_ip import RemovePublicIp, SetPublicIp
@@ -79,14 +91,18 @@ def _get_vm(desk: Desk, given: Given) -> Iterable[Value]:
         vms = map(network.vm, service.virtual_machines)
         for vm in [vm_named(network, service, wanted)] if wanted else [v for v in vms if v]:
             draft = Draft(vm.name, service.name, size=vm.size)
-            yield Thing(
-                kind=ROLE_CONTEXT, properties={**shown(network, service, vm, draft), **operation}, inside=draft
-            )
+            yield Thing(kind=ROLE_CONTEXT, properties={**shown(network, service, vm, draft), **operation}, inside=draft)
 
 
 def _update_vm(desk: Desk, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     must_exist(draft, "Update-AzureVM")
+    network = desk.network
+    for name, found in (("ServiceName", draft.service), ("Name", draft.name)):
+        if found and meant(given.maybe(name) or found, [found]) != found:
+            raise UsageError(f'-{name} "{given.text(name)}": the VM is "{found}"; they must agree; leave -{name} out')
+    if network.vm(draft.name) is None:
+        raise UsageError(f'no virtual machine "{draft.name}" any more; it must be there; begin with Get-AzureVM')
     if draft.asked:
         desk.perform(draft.asked[0] if len(draft.asked) == 1 else Together(tuple(draft.asked)))
     draft.asked.clear()
@@ -117,8 +133,9 @@ def _get_image(desk: Desk, given: Given) -> Iterable[Value]:
 
 def _new_config(_desk: Desk, given: Given) -> Iterable[Value]:
     draft = Draft(given.text("Name"), size=given.text("InstanceSize"))
+    draft.availability_set = given.maybe("AvailabilitySetName")
     shown_: Mapping[str, Any] = {
-        "AvailabilitySetName": given.maybe("AvailabilitySetName") or "",
+        "AvailabilitySetName": draft.availability_set or "",
         "ConfigurationSets": [],
         "DataVirtualHardDisks": [],
         "Label": given.maybe("Label") or "",
@@ -135,7 +152,7 @@ def _add_provisioning(_desk: Desk, given: Given) -> Iterable[Value]:
     return passed_on(given)
 
 
-def _set_subnet(desk: Desk, given: Given) -> Iterable[Value]:
+def _set_subnet(_desk: Desk, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     if draft.service is not None:
         raise UsageError(f"{draft.name}: is there already; a VM keeps its subnet; give it with New-AzureVMConfig")

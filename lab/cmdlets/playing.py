@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from random import Random
 
-from lab.cmdlets import vpn
+from lab.cmdlets import endpoints, machines, services, vpn
 from lab.cmdlets.desk import Desk, Effects
 from lab.errors import Interrupted, LabError
 from lab.powershell import core
@@ -13,7 +13,7 @@ from lab.powershell.parser import parse
 from lab.powershell.printing import printed
 from lab.powershell.syntax import Script
 
-TABLE: Table[Desk] = Table((*core.CMDLETS, *vpn.CMDLETS))
+TABLE: Table[Desk] = Table((*core.CMDLETS, *services.CMDLETS, *endpoints.CMDLETS, *machines.CMDLETS, *vpn.CMDLETS))
 
 
 class Stopped(LabError):  # noqa: N818 - what a script was

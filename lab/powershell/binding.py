@@ -213,7 +213,7 @@ class _Binder:
         ]
 
 
-def converted(parameter: Parameter, value: Value, at: Position) -> Any:
+def converted(parameter: Parameter, value: Value, at: Position) -> Any:  # noqa: PLR0911, PLR0912 - a case for each kind
     """Return a value as its parameter wants it.
 
     Raises:

@@ -86,9 +86,11 @@ def _split(statement: Statement, table: Table[Any]) -> tuple[Statement, Statemen
             after = Command(name=name, arguments=command.arguments[index + 1 :], at=word.value.at)
             tail = Pipeline(first=after, rest=commands[number + 1 :], at=after.at)  # type: ignore[arg-type]
             whole = msgspec.structs.replace(statement, value=head) if isinstance(statement, Assignment) else head
+            known = table.find(command.name)
+            owner = known.name if known else command.name
             said = (
-                f"the backtick makes {name} a value of {command.name}, which PowerShell refuses; read as the end of "
-                "the command, so that the next line is a command of its own"
+                f"the backtick makes {name} a value of {owner}, which PowerShell refuses; read as the end of the command, "
+                "so that the next line is a command of its own"
             )
             return whole, tail, Note(word.continued, said)
     return statement, None, None

@@ -291,6 +291,7 @@ class Builder:
                     services=raw_vm.services,
                     instance_public_ip=own.get(name),
                     availability_set=raw_vm.availability_set,
+                    size=raw_vm.size,
                     network_security_group=primary.network_security_group,
                     primary_interface=primary.name,
                     secondary_interfaces=tuple(others),

@@ -220,6 +220,7 @@ class VirtualMachine(_File):
     services: tuple[ServiceText, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
     availability_set: Name | None = None
+    size: Name = "Small"
     network_security_group: Group = None
 
 
