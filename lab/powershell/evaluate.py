@@ -89,8 +89,8 @@ def _split(statement: Statement, table: Table[Any]) -> tuple[Statement, Statemen
             known = table.find(command.name)
             owner = known.name if known else command.name
             said = (
-                f"the backtick makes {name} a value of {owner}, which PowerShell refuses; read as the end of the command, "
-                "so that the next line is a command of its own"
+                f"the backtick makes {name} a value of {owner}, which PowerShell refuses; read as the end of the "
+                "command, so that the next line is a command of its own"
             )
             return whole, tail, Note(word.continued, said)
     return statement, None, None

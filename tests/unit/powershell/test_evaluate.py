@@ -317,8 +317,8 @@ def test_a_cmdlet_that_a_backtick_made_a_value_begins_its_own_statement_and_that
     assert len(script.statements) == 2
     assert [str(note) for note in notes] == [
         (
-            "s.ps1:1:39: the backtick makes Get-Fruit a value of Where-Object, which PowerShell refuses; read as the end "
-            "of the command, so that the next line is a command of its own"
+            "s.ps1:1:39: the backtick makes Get-Fruit a value of Where-Object, which PowerShell refuses; read as the "
+            "end of the command, so that the next line is a command of its own"
         )
     ]
     run(text, basket)
