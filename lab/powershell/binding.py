@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 
 from lab.errors import did_you_mean
-from lab.powershell.syntax import Argument, Command, Expression, Named, Position, ScriptError
+from lab.powershell.syntax import Argument, Block, Command, Expression, Named, Position, ScriptError
 from lab.powershell.values import Thing, Value, find, text_of
 
 Context = TypeVar("Context")
@@ -276,7 +276,7 @@ def _prefix(text: str, refuse: Callable[..., ScriptError]) -> IPv4Network:
 
 def _text(parameter: Parameter, value: Value, refuse: Callable[..., ScriptError]) -> str:
     text = text_of(value)
-    if isinstance(value, Thing) or not text:
+    if isinstance(value, Thing | Block) or not text:
         raise refuse("a text")
     if parameter.accepts:
         known = find(text, parameter.accepts)

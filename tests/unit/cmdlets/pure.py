@@ -6,6 +6,7 @@ from typing import Any
 
 from lab.change import Operation, changed
 from lab.cmdlets import playing
+from lab.errors import UsageError
 from lab.model import Network
 from lab.topology import parse
 
@@ -33,6 +34,8 @@ class PureLab:
         return 1000.0
 
     def read(self, file: str) -> str:
+        if file not in self.files:
+            raise UsageError(f"{file}: no such file")
         return self.files[file]
 
     def write(self, file: str, text: str) -> None:

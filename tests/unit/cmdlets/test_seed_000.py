@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from lab.change import Operation
 from lab.cmdlets import playing
 from lab.powershell.syntax import ScriptError
 from tests.unit.cmdlets.pure import PureLab
@@ -146,6 +147,21 @@ def test_the_second_endpoint_of_the_same_name_is_refused_and_the_first_kept(lab:
     )
     (service,) = lab.made.cloud_services
     assert [e.local_port for e in service.endpoints] == [8080]
+
+
+def test_an_interrupt_says_what_was_done_before_it(lab: PureLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = lab.perform
+
+    def interrupted_at_the_second(operation: Operation) -> None:
+        if lab.operations:
+            raise KeyboardInterrupt
+        once(operation)
+
+    monkeypatch.setattr(lab, "perform", interrupted_at_the_second)
+    with pytest.raises(playing.Stopped) as stopped:
+        lab.play(ADD_VIP + ADD_ENDPOINT)
+    assert str(stopped.value) == "interrupted\ndone before it, and kept: vip add myService Vip3"
+    assert stopped.value.exit_code == 130
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,13 @@ def test_a_new_vm_may_have_a_subnet_a_reserved_address_endpoints_and_an_availabi
             "$i = Get-AzureVMImage | ?{$_.ImageName -like 'x'}; New-AzureVMConfig a Small $i.ImageName",
             "nothing; what has",
         ),
+        (
+            (
+                "New-AzureVMConfig a Small i | Add-AzureEndpoint e tcp 80 | Add-AzureEndpoint e tcp 81 "
+                "| New-AzureVM -ServiceName another -Location x"
+            ),
+            'a second endpoint "e" of a',
+        ),
         ("New-AzureService ftpservice -Location x", "is there already"),
         ("New-AzureService 4ftp -Location x", "-ServiceName must be a name"),
         ("Get-AzureDeployment FTPServic", 'did you mean "FTPService"?'),
