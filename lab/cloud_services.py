@@ -206,6 +206,23 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 must="every endpoint needs its own port at the VM (load-balancer-multivip-overview.md, 2016-08-11)",
                 advice="choose another local port",
             )
+        probed = endpoint.probe
+        for key, number in (
+            ("public_port", endpoint.public_port),
+            ("local_port", endpoint.local_port),
+            ("probe.port", probed.port if probed else 1),
+        ):
+            if not 1 <= number <= 65535:
+                yield Problem(
+                    path=(*where, *key.split(".")), found=f"{number}", must="a port is 1 to 65535", advice="correct it"
+                )
+        if probed is not None and min(probed.interval_s, probed.timeout_s) < 1:
+            yield Problem(
+                path=(*where, "probe"),
+                found=f"interval {probed.interval_s} s, timeout {probed.timeout_s} s",
+                must="both are at least a second",
+                advice="correct them",
+            )
         if not 4 <= endpoint.idle_timeout_min <= 30:
             yield Problem(
                 path=(*where, "idle_timeout_in_minutes"),

@@ -65,7 +65,9 @@ def read_name(text: str) -> str:
     """
     import re
 
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,62}", text):
+    from lab.model import NAME
+
+    if not re.fullmatch(NAME, text):
         raise UsageError(f'"{text}": a name begins with a letter and has up to 63 letters, digits, ".", "-" and "_"')
     return text
 
