@@ -13,7 +13,7 @@ from lab.model import AclRule, CloudService, Distribution, Endpoint, EndpointPro
 from lab.operations import finding
 
 #: How a set's members are probed: in a way of its own, as by default, or not at all; the three exclude each other
-#: (load-balancer-custom-probe-overview.md, 2016-10-24).
+#: (load-balancer-custom-probe-overview.md, 2016-10-24). Port 0 of a probe is the local port.
 Probe: TypeAlias = EndpointProbe | Literal["default", "none"]
 
 _WHOLE_SET = "load-balancer-tcp-idle-timeout.md, 2016-10-24"
@@ -232,7 +232,7 @@ def _probe(probe: Probe, local_port: int) -> EndpointProbe | None:
         case "default":
             return EndpointProbe(protocol="Tcp", port=local_port)
         case described:
-            return described
+            return msgspec.structs.replace(described, port=described.port or local_port)
 
 
 def _given(operation: SetEndpoint | SetLoadBalancedSet, *fields: str) -> dict[str, object]:
