@@ -103,7 +103,9 @@ def forecast(
         source = host.address
     else:
         raise KeyError(sender)
-    if destination is None:
+    if vm is not None and vm.power_state != "Started":
+        ways = [_off(vm)]
+    elif destination is None:
         ways = [Way(obstacle=f"{to} has no address that {sender} can reach")]
     elif vm is not None:
         ways = trace.from_vm(vm, source_port, destination)
@@ -147,6 +149,10 @@ def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool
     first, second = (network.virtual_network(vm.virtual_network) for vm in (one, other))
     there = any(other.private_ip_address in prefix for prefix in spaces(network, first))
     return there and any(one.private_ip_address in prefix for prefix in spaces(network, second))
+
+
+def _off(vm: VirtualMachine, before: tuple[Decision, ...] = ()) -> Way:
+    return Way(decisions=before, obstacle=f"{vm.name} is {vm.power_state.lower()}")
 
 
 def _has(vm: VirtualMachine, address: IPv4Address | None) -> bool:
@@ -227,7 +233,8 @@ class _Trace:
             for rule in lb.load_balancing_rules:
                 if rule.frontend in frontends and (rule.protocol, rule.frontend_port) == listens:
                     members = lb.pool(rule.backend_pool).members
-                    up = [m for m in members if f"{lb.name}/{rule.probe}/{m}" not in self.down]
+                    there = (m for m in members if vms[m].power_state != "Deallocated")
+                    up = (m for m in there if f"{lb.name}/{rule.probe}/{m}" not in self.down)
                     yield from ((vms[member], rule.backend_port) for member in up)
 
     def into(
@@ -239,6 +246,9 @@ class _Trace:
         address: IPv4Address | None = None,
     ) -> Iterator[Way]:
         """Yield the last part of a flow's way: to a port of a VM, at its primary interface unless told otherwise."""
+        if vm.power_state != "Started":
+            yield _off(vm, before)
+            return
         for found in self.asked(vm, "Inbound", source, address or vm.private_ip_address, port):
             yield Way(decisions=(*before, *found), end=vm.name)
 
@@ -305,7 +315,8 @@ def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
     for host in network.internet:
         if host.address == predicted.destination:
             yield ex.Watch("node", host.name)
-    for vm in network.virtual_machines:
+    running = [vm for vm in network.virtual_machines if vm.power_state == "Started"]
+    for vm in running:
         own = vm.instance_public_ip.address if vm.instance_public_ip else None
         near = sender is not None and joined(network, sender, vm)
         if predicted.destination is not None and (
@@ -314,7 +325,5 @@ def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
             yield ex.Watch("node", vm.name, vm.virtual_network, _number(vm, predicted.destination))
     for lb in network.balancers:
         if any(frontend.address == predicted.destination for frontend in lb.frontends):
-            for name in sorted(lb.virtual_machines()):
-                yield ex.Watch(
-                    "node", name, next(v.virtual_network for v in network.virtual_machines if v.name == name)
-                )
+            members = lb.virtual_machines()
+            yield from (ex.Watch("node", vm.name, vm.virtual_network) for vm in running if vm.name in members)

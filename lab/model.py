@@ -42,6 +42,8 @@ PUBLIC_RESOLVER = IPv4Address("192.0.2.53")
 #: (seed 004 shows 100.74.118.91 for such a VM; RFC 6598).
 PLATFORM_NETWORK = "platform"
 PLATFORM_SPACE = IPv4Network("100.64.0.0/10")
+#: What names of users' are, as a pattern.
+NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
 #: Used between the lab's own namespaces (RFC 3927), so no topology may use it.
 LINK_LOCAL = IPv4Network("169.254.0.0/16")
 

@@ -18,7 +18,7 @@ import msgspec
 from lab import plan
 from lab.errors import KernelError, LabError
 from lab.kernel import daemons, netns
-from lab.kernel.record import Folder, Record, existing, locked, replace
+from lab.kernel.record import Absent, Folder, Record, existing, locked, replace
 from lab.plan import Address, DropFragments, Item, Place, Plan, Resolver, Route, Shape, Sysctl, Wire, namespace
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     network: bytes  # kept for the agent, which compiles it again when members come and go
     profile: str
     time_scale: int
+    absent: tuple[Absent, ...] = ()  # VMs that are stopped, which no plan holds
 
 
 def up(made: Plan, source: Source, progress: Progress) -> Outcome:
@@ -124,6 +125,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
         time_scale=source.time_scale,
         created=time.time(),
         namespaces=names,
+        absent=source.absent,
     )
     folder.make()
     folder.write(record)
@@ -315,7 +317,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         changed = folder.network_file.read_bytes() != source.network
         _write_sources(folder, made, source)
         _restore(made)
-        _renew_agent(folder, record, progress)
+        _renew_agent(folder, msgspec.structs.replace(record, absent=source.absent), progress)
         return Outcome(built=False, changed=int(changed))
     progress(f"applying {len(change.gone) + len(change.new)} differences")
     names = tuple(namespace(made.lab, place) for place in made.places())
@@ -330,7 +332,12 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         raise
     _write_sources(folder, made, source)
     record = msgspec.structs.replace(
-        record, file=source.file, profile=source.profile, time_scale=source.time_scale, namespaces=names
+        record,
+        file=source.file,
+        profile=source.profile,
+        time_scale=source.time_scale,
+        namespaces=names,
+        absent=source.absent,
     )
     folder.write(record)
     _renew_agent(folder, record, progress)

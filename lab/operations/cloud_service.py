@@ -37,8 +37,9 @@ class AddService(msgspec.Struct, frozen=True, kw_only=True):
             Refused: there is one of that name.
 
         """
+        path = ("cloud_services", self.name)
+        finding.name(self, path)
         if any(s.name.lower() == self.name.lower() for s in network.cloud_services):
-            path = ("cloud_services", self.name)
             must = "the name of a service is a name in DNS, and given once"
             finding.refuse(self, path, "is there already", must, "choose another")
         made = CloudService(
@@ -83,8 +84,11 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
 
         """
         owner = finding.service(self, network, self.service)
+        path = ("virtual_machines", self.name)
+        finding.name(self, path)
+        if self.public_ip is not None:
+            finding.name(self, (*path, "instance_public_ip", self.public_ip))
         if network.vm(self.name) is not None:
-            path = ("virtual_machines", self.name)
             finding.refuse(self, path, "is there already", "names of VMs are unique in the lab", "choose another")
         network, vnet, subnet = self._home(network)
         taken = {i.private_ip_address for vm in network.vms_of(vnet) for i in vm.network_interfaces}

@@ -13,7 +13,7 @@ from lab.model import AclRule, CloudService, Distribution, Endpoint, EndpointPro
 from lab.operations import finding
 
 #: How a set's members are probed: in a way of its own, as by default, or not at all; the three exclude each other
-#: (load-balancer-custom-probe-overview.md, 2016-10-24).
+#: (load-balancer-custom-probe-overview.md, 2016-10-24). Port 0 of a probe is the local port.
 Probe: TypeAlias = EndpointProbe | Literal["default", "none"]
 
 _WHOLE_SET = "load-balancer-tcp-idle-timeout.md, 2016-10-24"
@@ -53,6 +53,9 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
         if self.virtual_ip is not None:
             finding.virtual_ip(self, service, self.virtual_ip)
         path = ("cloud_services", service.name, "endpoints", self.name)
+        finding.name(self, path)
+        if self.load_balanced_set is not None:
+            finding.name(self, (*path, "load_balanced_set", self.load_balanced_set))
         if self.load_balanced_set is None and self.probe not in (None, "none"):
             must = "only members of a load-balanced set are probed (seed 000, load-balanced sets)"
             finding.refuse(self, path, "a probe of an endpoint that is in no set", must, "name the set, or no probe")
@@ -229,7 +232,7 @@ def _probe(probe: Probe, local_port: int) -> EndpointProbe | None:
         case "default":
             return EndpointProbe(protocol="Tcp", port=local_port)
         case described:
-            return described
+            return msgspec.structs.replace(described, port=described.port or local_port)
 
 
 def _given(operation: SetEndpoint | SetLoadBalancedSet, *fields: str) -> dict[str, object]:

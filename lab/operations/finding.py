@@ -1,5 +1,6 @@
 """What an operation names: found, or refused with what was meant; and what it leaves, settled."""
 
+import re
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -9,6 +10,7 @@ from lab import cloud_services, public_ips
 from lab.change import Operation, Refused
 from lab.errors import Problem, did_you_mean
 from lab.model import (
+    NAME,
     PLATFORM_NETWORK,
     CloudService,
     Endpoint,
@@ -29,6 +31,18 @@ def refuse(operation: Operation, path: tuple[str, ...], found: str, must: str, a
 
     """
     raise Refused(operation, [Problem(path=path, found=found, must=must, advice=advice)])
+
+
+def name(operation: Operation, path: tuple[str, ...]) -> None:
+    """Go on only if what an operation makes, the last of a path, has a name as a file would give it.
+
+    Raises:
+        Refused: it has not.
+
+    """
+    if not re.fullmatch(NAME, path[-1]):
+        must = 'a name begins with a letter and has up to 63 letters, digits, ".", "-" and "_"'
+        refuse(operation, path[:-1], f'"{path[-1][:80]}"', must, "choose another")
 
 
 def service(operation: Operation, network: Network, name: str) -> CloudService:

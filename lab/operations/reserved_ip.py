@@ -39,6 +39,7 @@ class ReserveIp(msgspec.Struct, frozen=True, kw_only=True):
 
         """
         path = ("reserved_ips", self.name)
+        finding.name(self, path)
         if network.reserved_ip(self.name):
             finding.refuse(self, path, "is there already", "a name is given once", "choose another")
         if self.service is None:

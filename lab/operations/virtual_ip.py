@@ -23,8 +23,9 @@ class AddVirtualIp(msgspec.Struct, frozen=True):
 
         """
         service = finding.service(self, network, self.service)
+        path = ("cloud_services", service.name, "virtual_ips", self.name)
+        finding.name(self, path)
         if service.virtual_ip(self.name):
-            path = ("cloud_services", service.name, "virtual_ips", self.name)
             finding.refuse(self, path, "is there already", "a VIP's name is unique in its service", "choose another")
         found = sorted((*service.virtual_ips, VirtualIp(name=self.name)), key=lambda v: natural(v.name))
         return finding.with_service(network, msgspec.structs.replace(service, virtual_ips=tuple(found)))

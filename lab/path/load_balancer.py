@@ -95,7 +95,11 @@ def _load_balancing_rule(
         target=Jump(chain),
         why=why,
     )
-    members = [vms[name] for name in lb.pool(rule.backend_pool).members if f"{lb.name}/{rule.probe}/{name}" not in down]
+    members = [
+        vms[name]
+        for name in lb.pool(rule.backend_pool).members
+        if f"{lb.name}/{rule.probe}/{name}" not in down and vms[name].power_state != "Deallocated"
+    ]
     if len(members) > 1:
         pick = HashMark(_HASHED[rule.load_distribution], len(members), _HASH_SEED)
         yield Rule(place=place, table="nat", chain=chain, target=pick, why=why)
@@ -114,7 +118,13 @@ def _load_balancing_rule(
 def _health_checks(
     network: Network, vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]
 ) -> Iterator[Item]:
-    used = {(rule.probe, member) for rule in lb.load_balancing_rules for member in lb.pool(rule.backend_pool).members}
+    # A VM that is stopped keeps its place, and is found down as any VM that does not answer.
+    used = {
+        (rule.probe, member)
+        for rule in lb.load_balancing_rules
+        for member in lb.pool(rule.backend_pool).members
+        if vms[member].power_state != "Deallocated"
+    }
     for probe in lb.probes:
         for name in sorted(member for probe_name, member in used if probe_name == probe.name):
             yield HealthCheck(

@@ -84,7 +84,7 @@ def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
     """
     linked: dict[IPv4Address, list[str]] = {}
     of_vm: dict[str, list[tuple[LoadBalancer, Frontend]]] = {}
-    own = {vm.name for vm in network.virtual_machines if vm.instance_public_ip}
+    own = {vm.name for vm in network.virtual_machines if vm.instance_public_ip or vm.released_public_ip}
     found: dict[str, tuple[SnatRange, ...]] = {}
     for vm in sorted({vm.name for vm in network.virtual_machines} - own, key=natural):
         every = links(network, vm)
@@ -191,7 +191,8 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         everyone = network.vms_of(vnet)
         if not everyone:
             continue
-        vms = [vm for vm in everyone if vm.name in given]
+        # A VM that is deallocated has no port, but its place among the others, whose ports stay where they are.
+        vms = [vm for vm in everyone if vm.name in given and vm.power_state != "Deallocated"]
         yield from _timers(network, vnet)
         yield from wiring.public_address(vnet, vnet.default_outbound_address, _default_why(vnet))
         yield from _asked(network, vnet)

@@ -43,7 +43,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         asked = {
             (direction, wiring.wire(vm.name, number)): groups.filters(vm, direction, interface)
             for direction in directions
-            for vm in network.vms_of(vnet)
+            for vm in network.running(vnet)
             for number, interface in enumerate(vm.network_interfaces)
         }
         chains = {(f.direction, f.group): f.rules for found in asked.values() for f in found}

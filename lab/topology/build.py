@@ -11,6 +11,7 @@ from lab.errors import Problem, did_you_mean
 from lab.topology.shape import (
     ANY_ADDRESS,
     ANY_PORT,
+    AclRule,
     CloudService,
     Endpoint,
     Expectation,
@@ -544,17 +545,9 @@ class Builder:
                 load_balanced_set=together,
                 probe=_endpoint_probe(raw) if together is not None else None,
                 idle_timeout_min=raw.idle_timeout_in_minutes,
-                load_distribution=_DISTRIBUTIONS[raw.load_balancer_distribution],
+                load_distribution=DISTRIBUTIONS[raw.load_balancer_distribution],
                 direct_server_return=raw.direct_server_return,
-                acl=tuple(
-                    model.AclRule(
-                        order=rule.order,
-                        action=rule.action,
-                        remote_subnet=rule.remote_subnet,
-                        description=rule.description,
-                    )
-                    for rule in sorted(raw.acl, key=lambda rule: rule.order)
-                ),
+                acl=access_rules(raw.acl),
             )
             for member in members
         ]
@@ -641,7 +634,7 @@ class Builder:
 
 
 #: Distributions as the classic cmdlets spell them (load-balancer-distribution-mode.md, 2016-10-24).
-_DISTRIBUTIONS: dict[str, model.Distribution] = {
+DISTRIBUTIONS: dict[str, model.Distribution] = {
     "none": "Default",
     "sourceIP": "SourceIP",
     "sourceIPProtocol": "SourceIPProtocol",
@@ -663,6 +656,16 @@ def _endpoint_probe(raw: Endpoint) -> model.EndpointProbe | None:
                 interval_s=probe.interval_in_seconds,
                 timeout_s=probe.timeout_in_seconds,
             )
+
+
+def access_rules(raw: Iterable[AclRule]) -> tuple[model.AclRule, ...]:
+    """Return the access rules of an endpoint in the model's words, the one that decides first."""
+    return tuple(
+        model.AclRule(
+            order=rule.order, action=rule.action, remote_subnet=rule.remote_subnet, description=rule.description
+        )
+        for rule in sorted(raw, key=lambda rule: rule.order)
+    )
 
 
 def security_rule(raw: SecurityRule) -> model.SecurityRule:

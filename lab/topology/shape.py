@@ -146,8 +146,7 @@ def _one_group(value: object) -> object:
     return value
 
 
-_NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
-Name = Annotated[str, Field(pattern=_NAME)]
+Name = Annotated[str, Field(pattern=model.NAME)]
 Address = Annotated[IPv4Address, _from_text(_address)]
 Prefix = Annotated[IPv4Network, _from_text(_prefix)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
@@ -564,7 +563,7 @@ def _shape_problem(path: Position, item: Any) -> Problem:
 
 
 def _pattern_text(pattern: str) -> str:
-    if pattern == _NAME:
+    if pattern == model.NAME:
         return "a name begins with a letter and has up to 63 letters, digits, dots, dashes and underscores"
     if "/" in pattern and "[^/]" in pattern:
         return 'a subnet reference is NETWORK/SUBNET, such as "vnet1/front"'
