@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from lab.errors import Problem, UsageError
-from lab.model import CloudService, Endpoint, Network, VirtualIp, documentation_addresses
+from lab.model import CloudService, Endpoint, Network, ReservedIp, VirtualIp, documentation_addresses
 
 _SEED = "seed 000"
 _LIMITS = "virtual-network-ip-addresses-overview-classic.md, 2016-02-11"
@@ -24,6 +24,15 @@ MAX_VIRTUAL_IPS = 5
 MAX_ACL_RULES = 50
 #: Public ports that are given to endpoints which name none.
 _FIRST_DYNAMIC_PORT = 49152
+
+
+#: What names of services end in (seed 004).
+SUFFIX = "cloudapp.net"
+
+
+def host_name(service: CloudService) -> str:
+    """Return the name of a service, which leads to its default VIP."""
+    return f"{service.name}.{SUFFIX}"
 
 
 def is_programmed(service: CloudService, virtual_ip: VirtualIp) -> bool:
@@ -89,6 +98,40 @@ def settled(network: Network) -> Network:
 
     services = tuple(with_addresses(service, network, give) for service in network.cloud_services)
     return msgspec.structs.replace(network, cloud_services=services)
+
+
+# --- in the documents' words ---------------------------------------------------------------------
+
+
+def shown_virtual_ip(service: CloudService, virtual_ip: VirtualIp) -> dict[str, str]:
+    """Return a VIP as ``(Get-AzureDeployment …).VirtualIPs`` prints it; blank where it has nothing (seed 000)."""
+    return {
+        "Address": str(virtual_ip.address or ""),
+        "IsDnsProgrammed": "True" if is_programmed(service, virtual_ip) else "",
+        "Name": virtual_ip.name,
+        "ReservedIPName": virtual_ip.reserved_ip or "",
+        "ExtensionData": "",
+    }
+
+
+def shown_reserved_ip(network: Network, reserved: ReservedIp) -> dict[str, str]:
+    """Return a reserved address as Get-AzureReservedIP prints it (virtual-networks-reserved-public-ip.md, 2016-02-10).
+
+    The deployment of a service has the service's name.
+    """
+    user = network.user_of(reserved.name)
+    name = user[0].name if user else ""
+    return {
+        "ReservedIPName": reserved.name,
+        "Address": str(reserved.address),
+        "Id": "",
+        "Label": reserved.label,
+        "Location": reserved.location,
+        "State": "Created",
+        "InUse": str(user is not None),
+        "ServiceName": name,
+        "DeploymentName": name,
+    }
 
 
 # --- what must hold ---------------------------------------------------------------------------
@@ -205,6 +248,23 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 "(load-balancer-multivip-overview.md, 2016-08-11)",
                 advice="use one port for both",
             )
+        probed = endpoint.probe
+        for key, number in (
+            ("public_port", endpoint.public_port),
+            ("local_port", endpoint.local_port),
+            ("probe.port", probed.port if probed else 1),
+        ):
+            if not 1 <= number <= 65535:
+                yield Problem(
+                    path=(*where, *key.split(".")), found=f"{number}", must="a port is 1 to 65535", advice="correct it"
+                )
+        if probed is not None and min(probed.interval_s, probed.timeout_s) < 1:
+            yield Problem(
+                path=(*where, "probe"),
+                found=f"interval {probed.interval_s} s, timeout {probed.timeout_s} s",
+                must="both are at least a second",
+                advice="correct them",
+            )
         if not 4 <= endpoint.idle_timeout_min <= 30:
             yield Problem(
                 path=(*where, "idle_timeout_in_minutes"),
@@ -298,7 +358,9 @@ def _reserved(network: Network) -> Iterator[Problem]:
             must=f"a subscription has at most {most} ({source})",
             advice="remove some",
         )
+    homes = {vm.name: network.virtual_network(vm.virtual_network) for vm in network.virtual_machines}
     for service in network.cloud_services:
+        grouped = [homes[vm] for vm in service.virtual_machines if vm in homes and homes[vm].affinity_group]
         for vip in service.virtual_ips:
             if vip.reserved_ip is None:
                 continue
@@ -318,4 +380,12 @@ def _reserved(network: Network) -> Iterator[Problem]:
                     found=f'"{reserved.name}" of {reserved.location} for a service of {service.location}',
                     must=f"a reserved address is for services of its own region ({_RESERVED})",
                     advice="reserve one there",
+                )
+            if grouped:
+                yield Problem(
+                    path=where,
+                    found=f'"{vip.reserved_ip}" for VMs of "{grouped[0].name}", which is in the affinity group '
+                    f'"{grouped[0].affinity_group}"',
+                    must=f"a reserved address is for VMs of regional virtual networks only ({_RESERVED})",
+                    advice="use a network with a location",
                 )

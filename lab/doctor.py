@@ -78,6 +78,7 @@ def _kernel() -> list[Finding]:
     findings.append(
         _try("flow table", "SNAT ports", _enters_flow, "load the modules nf_conntrack_netlink and nfnetlink_queue")
     )
+    findings.append(_try("nf_tables", "fragments, from profile 2022-03 on", _drops_fragments, "load nf_tables"))
     return findings
 
 
@@ -108,6 +109,13 @@ def _enters_flow() -> None:
     netns.leave_machine()
     netfilter.gaps()  # a rule that asks for a flow's state switches tracking on
     flows.try_out()
+
+
+def _drops_fragments() -> None:
+    from lab.kernel import fragments  # noqa: PLC0415
+
+    netns.leave_machine()
+    fragments.try_out()
 
 
 def _programs() -> list[Finding]:

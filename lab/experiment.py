@@ -29,7 +29,8 @@ class Watch(msgspec.Struct, frozen=True):
     into a virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes
     into a virtual network's router from its load balancer, ``gateway inside``: from its gateway. ``gateway wire``:
     what comes out of its gateway to the internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of
-    its wire. ``network`` is the virtual network of a VM.
+    its wire. ``network`` is the virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the
+    primary one.
     """
 
     kind: Literal[
@@ -37,6 +38,7 @@ class Watch(msgspec.Struct, frozen=True):
     ]
     name: str
     network: str = ""
+    interface: int = 0
 
     def __str__(self) -> str:
         return self.name if self.kind == "node" else f"the {self.kind} of {self.name}"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab import cloud_services, vpn_limits
+from lab import cloud_services, public_ips, vpn_limits
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport, is_address
 from lab.model import (
@@ -21,9 +21,11 @@ from lab.model import (
     LoadBalancer,
     LoadBalancingRule,
     Network,
+    NetworkInterface,
     SecurityGroup,
     Service,
     Subnet,
+    interface_path,
 )
 from lab.profile import Profile
 from lab.security_groups import defaults
@@ -41,6 +43,7 @@ def violations(network: Network) -> Iterator[Problem]:
     yield from cloud_services.violations(network)
     yield from _rule_targets(network)
     yield from _loopbacks(network)
+    yield from public_ips.violations(network)
     yield from vpn_limits.violations(network)
     for index, expectation in enumerate(network.expectations):
         yield from _expectation(network, index, expectation)
@@ -153,35 +156,48 @@ def _machines(network: Network) -> Iterator[Problem]:
     vnets = {n.name: n for n in network.virtual_networks}
     for vm in network.virtual_machines:
         subnets = {s.name: s for s in vnets[vm.virtual_network].subnets}
-        subnet = subnets[vm.subnet]
         path = ("virtual_machines", vm.name)
-        if vm.subnet == GATEWAY_SUBNET:
-            yield Problem(
-                path=(*path, "subnet"),
-                found=f'VM in "{GATEWAY_SUBNET}"',
-                must="the gateway subnet holds gateways only, no VM",
-                advice="place the VM in another subnet",
-            )
-        if vm.private_ip_address not in subnet.address_prefix:
-            yield Problem(
-                path=(*path, "private_ip_address"),
-                found=f'{vm.private_ip_address} is outside subnet "{vm.subnet}" ({subnet.address_prefix})',
-                must="a VM's address must lie within its subnet",
-                advice="change the address or the subnet, or leave the address out to have one allocated",
-            )
-        elif vm.private_ip_address not in _usable_range(subnet):
-            yield Problem(
-                path=(*path, "private_ip_address"),
-                found=f"{vm.private_ip_address} is one of the five addresses Azure keeps in {subnet.address_prefix}",
-                must=f"a VM's address is from {next(subnet.usable())} up, below the last",
-                advice="choose another address, or leave it out to have one allocated",
-            )
+        for interface in vm.network_interfaces:
+            yield from _interface(interface_path(vm.name, interface.name), interface, subnets[interface.subnet])
+        for subnet, count in Counter(interface.subnet for interface in vm.network_interfaces).items():
+            if count > 1:
+                yield Problem(
+                    path=(*path, "network_interfaces"),
+                    found=f'{count} interfaces in subnet "{subnet}"',
+                    must="the lab plays one interface of a VM in each subnet",
+                    advice="place each in a subnet of its own",
+                )
         yield from _services((*path, "services"), vm.services)
     for site in network.local_networks:
         if site.vpn_device:
             yield from _services(("local_networks", site.name, "vpn_device", "services"), site.vpn_device.services)
     for host in network.internet:
         yield from _services(("internet", host.name, "services"), host.services)
+
+
+def _interface(path: tuple[str, ...], interface: NetworkInterface, subnet: Subnet) -> Iterator[Problem]:
+    if subnet.name == GATEWAY_SUBNET:
+        yield Problem(
+            path=(*path, "subnet"),
+            found=f'VM in "{GATEWAY_SUBNET}"',
+            must="the gateway subnet holds gateways only, no VM",
+            advice="place the VM in another subnet",
+        )
+    address = interface.private_ip_address
+    if address not in subnet.address_prefix:
+        yield Problem(
+            path=(*path, "private_ip_address"),
+            found=f'{address} is outside subnet "{subnet.name}" ({subnet.address_prefix})',
+            must="a VM's address must lie within its subnet",
+            advice="change the address or the subnet, or leave the address out to have one allocated",
+        )
+    elif address not in _usable_range(subnet):
+        yield Problem(
+            path=(*path, "private_ip_address"),
+            found=f"{address} is one of the five addresses Azure keeps in {subnet.address_prefix}",
+            must=f"a VM's address is from {next(subnet.usable())} up, below the last",
+            advice="choose another address, or leave it out to have one allocated",
+        )
 
 
 class _usable_range:  # noqa: N801 - used as a set
@@ -217,8 +233,9 @@ def _services(path: tuple[str, ...], services: tuple[Service, ...]) -> Iterator[
 def _addresses(network: Network) -> Iterator[Problem]:
     seen: dict[IPv4Address, tuple[str, ...]] = {}
     private: list[tuple[object, IPv4Address, tuple[str, ...]]] = [
-        (vm.virtual_network, vm.private_ip_address, ("virtual_machines", vm.name, "private_ip_address"))
+        (vm.virtual_network, i.private_ip_address, (*interface_path(vm.name, i.name), "private_ip_address"))
         for vm in network.virtual_machines
+        for i in vm.network_interfaces
     ]
     by_network: dict[tuple[object, IPv4Address], tuple[str, ...]] = {}
     for owner, address, path in private:

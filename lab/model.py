@@ -42,6 +42,8 @@ PUBLIC_RESOLVER = IPv4Address("192.0.2.53")
 #: (seed 004 shows 100.74.118.91 for such a VM; RFC 6598).
 PLATFORM_NETWORK = "platform"
 PLATFORM_SPACE = IPv4Network("100.64.0.0/10")
+#: What names of users' are, as a pattern.
+NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
 #: Used between the lab's own namespaces (RFC 3927), so no topology may use it.
 LINK_LOCAL = IPv4Network("169.254.0.0/16")
 
@@ -117,10 +119,20 @@ class InstancePublicIp(_Value, frozen=True, kw_only=True):
     name: str
     address: IPv4Address
     domain_name_label: str | None = None
+    idle_timeout_min: int = 4
+
+
+class NetworkInterface(_Value, frozen=True, kw_only=True):
+    """A network interface of a VM."""
+
+    name: str
+    subnet: str
+    private_ip_address: IPv4Address
+    network_security_group: str | None = None
 
 
 class VirtualMachine(_Value, frozen=True, kw_only=True):
-    """A virtual machine with one network interface; the interface's security group is the VM's."""
+    """A virtual machine. Its subnet, private address and security group are those of its primary interface."""
 
     name: str
     virtual_network: str
@@ -129,10 +141,33 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     services: tuple[Service, ...] = ()
     instance_public_ip: InstancePublicIp | None = None
     availability_set: str | None = None
+    #: What it is called; a lab's VMs are all as large as the machine.
+    size: str = "Small"
     network_security_group: str | None = None
     power_state: PowerState = "Started"
     #: Frontends' addresses that the guest has on a loopback interface of its own, as rules with floating IP ask for.
     loopback_addresses: tuple[IPv4Address, ...] = ()
+    #: What it had as instance-level public IP when it was deallocated, and asks for again when it is started.
+    released_public_ip: InstancePublicIp | None = None
+    #: The primary interface's name, where a file gives interfaces, and those beside it, in the file's order.
+    primary_interface: str = ""
+    secondary_interfaces: tuple[NetworkInterface, ...] = ()
+
+    @property
+    def network_interfaces(self) -> tuple[NetworkInterface, ...]:
+        """All interfaces, the primary one first."""
+        primary = NetworkInterface(
+            name=self.primary_interface,
+            subnet=self.subnet,
+            private_ip_address=self.private_ip_address,
+            network_security_group=self.network_security_group,
+        )
+        return (primary, *self.secondary_interfaces)
+
+    def interface_with(self, address: IPv4Address) -> NetworkInterface:
+        """Return the interface that has an address; the primary one if none has it."""
+        interfaces = self.network_interfaces
+        return next((i for i in interfaces if i.private_ip_address == address), interfaces[0])
 
 
 class Frontend(_Value, frozen=True, kw_only=True):
@@ -560,6 +595,11 @@ class Network(_Value, frozen=True, kw_only=True):
         """Return the reserved address of that name."""
         return next((r for r in self.reserved_ips if r.name == name), None)
 
+    def user_of(self, reserved_ip: str) -> tuple[CloudService, VirtualIp] | None:
+        """Return the VIP that has a reserved address, with its service."""
+        vips = ((service, vip) for service in self.cloud_services for vip in service.virtual_ips)
+        return next(((service, vip) for service, vip in vips if vip.reserved_ip == reserved_ip), None)
+
     @property
     def balancers(self) -> tuple[LoadBalancer, ...]:
         """Every load balancer: those of the Resource Manager model, and each cloud service as the one it is."""
@@ -592,6 +632,15 @@ class Network(_Value, frozen=True, kw_only=True):
     def running(self, network: VirtualNetwork) -> tuple[VirtualMachine, ...]:
         """Return the VMs of one virtual network that are started."""
         return tuple(v for v in self.vms_of(network) if v.power_state == "Started")
+
+    def way_out(self, vm: VirtualMachine, destination: IPv4Address) -> NetworkInterface:
+        """Return the interface that a VM's packets leave by: the one in the destination's subnet, else the primary one.
+
+        A secondary interface has no default gateway (virtual-networks-multiple-nics.md, 2016-02-02).
+        """
+        prefixes = {s.name: s.address_prefix for s in self.virtual_network(vm.virtual_network).subnets}
+        interfaces = vm.network_interfaces
+        return next((i for i in interfaces if destination in prefixes[i.subnet]), interfaces[0])
 
     def load_balancers_of(self, network: VirtualNetwork) -> tuple[LoadBalancer, ...]:
         """Return the load balancers, cloud services among them, whose VMs are in one virtual network.
@@ -641,8 +690,28 @@ class Network(_Value, frozen=True, kw_only=True):
         for vnet in self.virtual_networks:
             found[f"virtual_networks.{vnet.name}.default_outbound_address"] = vnet.default_outbound_address
         for vm in self.virtual_machines:
-            found[f"virtual_machines.{vm.name}.private_ip_address"] = vm.private_ip_address
+            for interface in vm.network_interfaces:
+                path = ".".join((*interface_path(vm.name, interface.name), "private_ip_address"))
+                found[path] = interface.private_ip_address
         return found
+
+
+def interface_path(vm: str, interface: str) -> tuple[str, ...]:
+    """Return where a file has the keys of an interface; "" is the only one of a VM that lists none."""
+    path = ("virtual_machines", vm)
+    return (*path, "network_interfaces", interface) if interface else path
+
+
+def platform_network(default_outbound_address: IPv4Address) -> VirtualNetwork:
+    """Return the network of VMs that belong to no virtual network."""
+    return VirtualNetwork(
+        name=PLATFORM_NETWORK,
+        location="",
+        subscription="default",
+        address_space=(PLATFORM_SPACE,),
+        subnets=(Subnet(name=PLATFORM_NETWORK, address_prefix=PLATFORM_SPACE),),
+        default_outbound_address=default_outbound_address,
+    )
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

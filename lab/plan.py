@@ -406,6 +406,17 @@ class Backends(_Item, frozen=True, kw_only=True, tag="backends"):
         )
 
 
+class DropFragments(_Item, frozen=True, kw_only=True, tag="drop-fragments"):
+    """Fragments from these sources are lost at a place, but for those of ``exempt``."""
+
+    sources: tuple[str, ...]
+    exempt: tuple[str, ...]
+
+    def __str__(self) -> str:
+        kept = f", but for {' '.join(self.exempt)}" if self.exempt else ""
+        return f"drop fragments from {' '.join(self.sources)}{kept}"
+
+
 # --- SNAT ports that the agent gives out ------------------------------------------------------
 
 
@@ -568,6 +579,7 @@ Item: TypeAlias = (
     | SnatPool
     | IdleReset
     | Shape
+    | DropFragments
     | Charon
     | Tunnel
 )
@@ -591,6 +603,7 @@ KINDS: tuple[type[Item], ...] = (
     SnatPool,
     IdleReset,
     Shape,
+    DropFragments,
     Charon,
     Tunnel,
 )

@@ -119,6 +119,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     nsg_filters_platform: bool
     #: What a Standard load balancer sends to a VM needs a group that lets it in.
     nsg_required_standard: bool
+    #: Instance-level public IPs: most of a subscription, and the idle timeout that one may ask for, in minutes.
+    public_ips_max: int
+    public_ip_idle_min: tuple[int, int]
+    #: Only an instance-level public IP carries fragments out of a virtual network.
+    fragments_need_own_address: bool
     #: Reserved addresses of a subscription.
     reserved_ips_max: int
     sources: dict[str, str]
@@ -187,6 +192,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         "rst_s": Cell(0, _OUTBOUND_2016_10 + ": no time after the end of a flow"),
         "idle_timeout_s": Cell(240, _OUTBOUND_2016_10 + ": 4-minute idle timeout"),
         "rule_idle_min": Cell((4, 30), "load-balancer-tcp-idle-timeout.md (2016-10-24)"),
+        "fragments_need_own_address": Cell(value=False, source=_OUTBOUND_2016_10 + ": nothing is said of fragments"),
     },
     "2017-05a": {
         "binding_basic": Cell(_RULES, _OUTBOUND_2017_05 + ": a rule that links frontend and pool; it names no kind"),
@@ -262,6 +268,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         "fin_close": Cell("both", _OUTBOUND_2022_03 + ": closing is said to release a port, without a time"),
         "fin_s": Cell(0, _OUTBOUND_2022_03 + ": closing timers are no longer printed; only the idle timeout is"),
         "rst_s": Cell(0, _OUTBOUND_2022_03 + ": closing timers are no longer printed; only the idle timeout is"),
+        "fragments_need_own_address": Cell(value=True, source=_OUTBOUND_2022_03 + ": IP fragments are dropped"),
     },
     "2026-07": {
         "frontends_standard": Cell("capped", _OUTBOUND_2026_07 + ": MIN(table x frontends, 1,024), any of them"),
@@ -313,8 +320,15 @@ _ADDRESSES_2022_12 = "azure-virtual-network-limits.md (2022-12-05)"
 
 #: The limits of public addresses, dated as those of security groups are.
 PUBLIC_ADDRESSES: dict[str, dict[str, Cell]] = {
-    "2016-02": {"reserved_ips_max": Cell(20, _ADDRESSES_2016_02)},
-    "2022-12": {"reserved_ips_max": Cell(500, _ADDRESSES_2022_12)},
+    "2016-02": {
+        "reserved_ips_max": Cell(20, _ADDRESSES_2016_02),
+        "public_ips_max": Cell(5, "seed 004 (2016-02-10): up to 5 of a subscription"),
+        "public_ip_idle_min": Cell((4, 30), "load-balancer-tcp-idle-timeout.md (2016-10-24)"),
+    },
+    "2022-12": {
+        "reserved_ips_max": Cell(500, _ADDRESSES_2022_12),
+        "public_ips_max": Cell(500, _ADDRESSES_2022_12),
+    },
 }
 _PROBES = "load-balancer-custom-probe-overview.md"
 _PROBES_2016_10 = f"{_PROBES} (2016-10-24)"

@@ -6,8 +6,22 @@ from typing import Any
 import msgspec
 
 from lab.kernel import apply, netns
-from lab.kernel.record import GatewayState, MemberHealth, Record, TunnelState, existing, names
-from lab.plan import HealthCheck, Place, Plan, Route, Rule, Server, SnatPolicy, SnatPool, SourceNat, Tunnel, namespace
+from lab.kernel.record import Absent, GatewayState, MemberHealth, Record, TunnelState, existing, names
+from lab.plan import (
+    NODE_INTERFACE,
+    Address,
+    HealthCheck,
+    Place,
+    Plan,
+    Route,
+    Rule,
+    Server,
+    SnatPolicy,
+    SnatPool,
+    SourceNat,
+    Tunnel,
+    namespace,
+)
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -24,8 +38,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     role: str
     address: str
+    secondary_addresses: tuple[str, ...] = ()  # of a VM with several network interfaces
     namespace: str
     there: bool
+    power_state: str = ""  # of a VM: Started, Stopped or Deallocated
     services: tuple[str, ...]
     outbound: tuple[Outbound, ...]
     health: dict[str, MemberHealth]
@@ -74,7 +90,7 @@ def describe(name: str) -> Lab:
         time_scale=record.time_scale,
         file=record.file,
         created=record.created,
-        nodes=_nodes(plan, health),
+        nodes=_nodes(plan, health, record.absent),
         public_addresses=_public_addresses(plan),
         agent=apply.agent_alive(record),
         gateways=folder.tunnels(),
@@ -110,11 +126,15 @@ def _state(record: Record) -> str:
     return "running"
 
 
-def _nodes(plan: Plan, health: dict[str, MemberHealth]) -> tuple[Node, ...]:
+def _nodes(plan: Plan, health: dict[str, MemberHealth], absent: tuple[Absent, ...]) -> tuple[Node, ...]:
     addresses = plan.addresses()
-    services: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for item in plan.of(Address):
+        if item.interface not in ("lo", NODE_INTERFACE):
+            others.setdefault(item.place, []).append(item.address)
+    services: dict[str, dict[str, None]] = {}
     for server in plan.of(Server):
-        services.setdefault(server.place, []).append(f"{server.kind}:{server.port}/{server.protocol}")
+        services.setdefault(server.place, {})[f"{server.kind}:{server.port}/{server.protocol}"] = None
     ways = outbound(plan)
     found = []
     for place in plan.of(Place):
@@ -126,14 +146,34 @@ def _nodes(plan: Plan, health: dict[str, MemberHealth]) -> tuple[Node, ...]:
                 name=name,
                 role=place.role,
                 address=address,
+                secondary_addresses=tuple(others.get(name, ())),
                 namespace=namespace(plan.lab, name),
                 there=netns.exists(namespace(plan.lab, name)),
+                power_state="Started" if place.role == "vm" else "",
                 services=tuple(services.get(name, ())),
                 outbound=ways.get(name, ()),
-                health={key: state for key, state in health.items() if key.endswith(f"/{name}")},
+                health=_health_of(name, health),
             )
         )
+    found += [
+        Node(
+            name=vm.name,
+            role="vm",
+            address=vm.address,
+            namespace=namespace(plan.lab, vm.name),
+            there=False,
+            power_state=vm.power_state,
+            services=(),
+            outbound=ways.get(vm.name, ()),
+            health=_health_of(vm.name, health),
+        )
+        for vm in absent
+    ]
     return tuple(found)
+
+
+def _health_of(node: str, health: dict[str, MemberHealth]) -> dict[str, MemberHealth]:
+    return {key: state for key, state in health.items() if key.endswith(f"/{node}")}
 
 
 def outbound(plan: Plan) -> dict[str, tuple[Outbound, ...]]:

@@ -67,6 +67,11 @@ def matches(network: Network, way: WayOut, address: str) -> bool:
     return address not in declared(network) and not inside
 
 
+def drops_fragments(network: Network) -> bool:
+    """Tell whether the revision says that fragments leave by a VM's own address only (outbound, 2022-03-01)."""
+    return network.profile.name >= "2022" and network.profile.name != "seeds"
+
+
 def pooled(network: Network, vm: str) -> list[LoadBalancer]:
     """Return the load balancers that have a VM in a pool."""
     return [lb for lb in network.balancers if any(vm in pool.members for pool in lb.pools)]

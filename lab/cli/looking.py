@@ -71,7 +71,10 @@ def _show_lab(lab: "Lab") -> None:
         ports = " ".join(dict.fromkeys(o.ports for o in node.outbound)) or "-"
         how = " ".join(dict.fromkeys(o.how for o in node.outbound)) or node.role
         health = " ".join("up" if member.up else "down" for member in node.health.values()) or "-"
-        rows.append((node.name, node.address, seen, ports, how, health if node.there else "gone"))
+        addresses = " ".join((node.address, *node.secondary_addresses))
+        if not node.there:
+            health = "gone" if node.power_state in ("", "Started") else node.power_state.lower()
+        rows.append((node.name, addresses, seen, ports, how, health))
     print_table(("NODE", "ADDRESS", "SEEN FROM", "PORTS", "HOW", "HEALTH"), rows)
     for node in lab.nodes:
         for key, member in node.health.items():
@@ -86,7 +89,10 @@ def _show_lab(lab: "Lab") -> None:
 
 
 def _show_node(node: "Node") -> None:
-    rows = [("role", node.role), ("address", node.address), ("namespace", node.namespace)]
+    rows = [("role", node.role), ("address", node.address)]
+    rows += [("state", node.power_state)] if node.power_state else []
+    rows += [("address", f"{address}, of a secondary interface") for address in node.secondary_addresses]
+    rows += [("namespace", node.namespace)]
     rows += [("seen from", f"{o.address}, ports {o.ports} ({o.how})") for o in node.outbound]
     rows += [("service", service) for service in node.services]
     for key, member in node.health.items():

@@ -169,7 +169,14 @@ def effective_rules(name: str, vm: str, output: str) -> None:
     if output == "json":
         print_json({"vm": vm, "rules": found})
         return
-    rows = [(f"{e.group} on {e.on}", *_rule_cells(e.rule), ", ".join(e.shadowed_by) or "-") for e in found]
+    rows = [
+        (
+            f"{e.group} on {e.on}{f' of {e.interface}' if e.interface else ''}",
+            *_rule_cells(e.rule),
+            ", ".join(e.shadowed_by) or "-",
+        )
+        for e in found
+    ]
     print_table(("GROUP", *_RULE_HEAD, "SHADOWED BY"), rows, empty=f"{vm}: no network security group; all is allowed")
     vnet = network.virtual_network(machine.virtual_network)
     if found:

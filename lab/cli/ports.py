@@ -188,18 +188,20 @@ def load_flows(
     from lab import load
     from lab.flow import Destination, is_address
     from lab.kernel import netns
-    from lab.kernel.record import existing
+    from lab.kernel.record import existing, started
     from lab.plan import Server, namespace
 
-    folder, _ = existing(name)
+    folder, record = existing(name)
     made = folder.plan()
     nodes = made.addresses()
+    started(record, sender)
     if sender not in nodes:
         raise UsageError(f'{name}: no node "{sender}"; {did_you_mean(sender, nodes)}')
     try:
         goal = Destination.parse(to)
     except ValueError as error:
         raise UsageError(f"lab load: TO: {error}; as in api:80 or 203.0.113.9:9000/udp") from None
+    started(record, goal.host)
     address = nodes.get(goal.host, goal.host)
     if not is_address(address):
         raise UsageError(f'{name}: no node "{goal.host}", nor is it an address; {did_you_mean(goal.host, nodes)}')

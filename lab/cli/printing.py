@@ -60,6 +60,17 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], empty: str =
         click.echo(line.rstrip())
 
 
+def print_operation(description: str, output: str) -> None:
+    """Print that an operation succeeded, in the columns of the documents' cmdlets (seed 000, add a VIP)."""
+    from uuid import uuid4
+
+    done = {"OperationDescription": description, "OperationId": str(uuid4()), "OperationStatus": "Succeeded"}
+    if output == "json":
+        print_json(done)
+    else:
+        print_table(tuple(done), [tuple(done.values())])
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """Give a function that says what is being done: on a terminal, in one line; in a pipe, not at all."""

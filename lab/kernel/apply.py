@@ -18,8 +18,22 @@ import msgspec
 from lab import plan
 from lab.errors import KernelError, LabError
 from lab.kernel import daemons, netns, timeouts
-from lab.kernel.record import Folder, Record, existing, locked, replace
-from lab.plan import Address, Item, Place, Plan, Resolver, Route, RoutingRule, Shape, Sysctl, Timeout, Wire, namespace
+from lab.kernel.record import Absent, Folder, Record, existing, locked, replace
+from lab.plan import (
+    Address,
+    DropFragments,
+    Item,
+    Place,
+    Plan,
+    Resolver,
+    Route,
+    RoutingRule,
+    Shape,
+    Sysctl,
+    Timeout,
+    Wire,
+    namespace,
+)
 
 if TYPE_CHECKING:
     from lab.kernel import rtnl
@@ -48,6 +62,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     network: bytes  # kept for the agent, which compiles it again when members come and go
     profile: str
     time_scale: int
+    absent: tuple[Absent, ...] = ()  # VMs that are stopped, which no plan holds
 
 
 def up(made: Plan, source: Source, progress: Progress) -> Outcome:
@@ -124,6 +139,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
         time_scale=source.time_scale,
         created=time.time(),
         namespaces=names,
+        absent=source.absent,
     )
     folder.make()
     folder.write(record)
@@ -140,6 +156,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
         _write_timeouts(made.lab, made.of(Timeout))
         _write_tables(made, made.tables())
         _write_shapes(made.lab, made.of(Shape))
+        _write_fragments(made.lab, made.of(DropFragments))
         _write_late_sysctls(made.lab, made.of(Sysctl))
         progress("starting servers and probes")
         agent.go()
@@ -249,6 +266,23 @@ def _shape(lab: str, wanted: list[Shape], undone: list[Shape]) -> None:
                 rtnl.unshape_here(item)
 
 
+def _write_fragments(lab: str, items: Iterable[DropFragments], gone: Iterable[DropFragments] = ()) -> None:
+    wanted: dict[str, DropFragments | None] = dict.fromkeys(item.place for item in gone)
+    wanted |= {item.place: item for item in items}
+    if wanted:
+        netns.in_child(_drop_fragments, lab, wanted)
+
+
+def _drop_fragments(lab: str, wanted: dict[str, DropFragments | None]) -> None:
+    """Say what fragments are lost. Runs in a child."""
+    from lab.kernel import fragments  # noqa: PLC0415 - few labs need it
+
+    for place, item in wanted.items():
+        if netns.exists(namespace(lab, place)):
+            netns.enter(namespace(lab, place))
+            fragments.write_here(item)
+
+
 def _write_late_sysctls(lab: str, sysctls: Iterable[Sysctl]) -> None:
     late = [item for item in sysctls if not _early(item)]
     if late:
@@ -314,7 +348,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         changed = folder.network_file.read_bytes() != source.network
         _write_sources(folder, made, source)
         _restore(made)
-        _renew_agent(folder, record, progress)
+        _renew_agent(folder, msgspec.structs.replace(record, absent=source.absent), progress)
         return Outcome(built=False, changed=int(changed))
     progress(f"applying {len(change.gone) + len(change.new)} differences")
     names = tuple(namespace(made.lab, place) for place in made.places())
@@ -329,7 +363,12 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         raise
     _write_sources(folder, made, source)
     record = msgspec.structs.replace(
-        record, file=source.file, profile=source.profile, time_scale=source.time_scale, namespaces=names
+        record,
+        file=source.file,
+        profile=source.profile,
+        time_scale=source.time_scale,
+        namespaces=names,
+        absent=source.absent,
     )
     folder.write(record)
     _renew_agent(folder, record, progress)
@@ -384,6 +423,9 @@ def _apply_difference(old: Plan, new: Plan) -> None:
         new.lab, (), [i for i in gone if isinstance(i, Timeout) and i.place in kept and (i.place, i.name) not in named]
     )
     _write_shapes(new.lab, new.of(Shape), [item for item in gone if isinstance(item, Shape)])
+    lost = [item for item in gone if isinstance(item, DropFragments)]
+    if lost or any(isinstance(item, DropFragments) for item in added):
+        _write_fragments(new.lab, new.of(DropFragments), lost)
     _write_late_sysctls(new.lab, [item for item in added if isinstance(item, Sysctl)])
 
 
@@ -412,6 +454,7 @@ def _restore(made: Plan) -> None:
             own = {table: items for (where, table), items in tables.items() if where == place.place}
             netfilter.write(namespace(made.lab, place.place), own, only=True)
     _write_shapes(made.lab, made.of(Shape))
+    _write_fragments(made.lab, made.of(DropFragments))
     _write_late_sysctls(made.lab, made.of(Sysctl))
 
 

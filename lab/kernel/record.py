@@ -38,6 +38,14 @@ RUN = Path("/run/lab")
 State = Literal["building", "running", "changing", "removing"]
 
 
+class Absent(msgspec.Struct, frozen=True, kw_only=True):
+    """A VM that is not running: no namespace of it is there."""
+
+    name: str
+    power_state: str
+    address: str  # the private one, which it has again
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One lab of this machine."""
 
@@ -48,6 +56,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     time_scale: int
     created: float  # seconds since the epoch
     namespaces: tuple[str, ...]  # every namespace that may be there
+    absent: tuple[Absent, ...] = ()
     generation: int = 0  # counts the plans that the agent was told to read
     agent: Process | None = None
 
@@ -272,6 +281,21 @@ def existing(lab: str) -> tuple[Folder, Record]:
     if record is None:
         raise UsageError(f'no lab "{lab}"; a lab must be up first; {did_you_mean(lab, names())}; see `lab list`')
     return folder, record
+
+
+def started(record: Record, node: str) -> None:
+    """Go on only if a node is none that is stopped.
+
+    Raises:
+        UsageError: it is a VM that is stopped or deallocated.
+
+    """
+    vm = next((vm for vm in record.absent if vm.name == node), None)
+    if vm is not None:
+        raise UsageError(
+            f"{record.lab}: {node} is {vm.power_state.lower()}; a VM must be started for it; "
+            f"run: lab vm start {node} --lab {record.lab}"
+        )
 
 
 @contextmanager

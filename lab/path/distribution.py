@@ -29,10 +29,12 @@ def members(
 ) -> tuple[VirtualMachine, ...]:
     """Return the VMs that a rule's new flows may be led to.
 
-    Without a probe a member always counts as up (load-balancer-custom-probe-overview.md, 2023-10-10).
+    Without a probe a member always counts as up (load-balancer-custom-probe-overview.md, 2023-10-10). A VM that is
+    stopped keeps its place, and is found down as any VM that does not answer.
     """
     probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
-    return tuple(vms[n] for n in lb.targets(rule) if probe is None or f"{lb.name}/{probe}/{n}" not in down)
+    there = (vms[name] for name in lb.targets(rule) if vms[name].power_state != "Deallocated")
+    return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)
 
 
 def pick(rule: LoadBalancingRule | InboundNatRule, count: int) -> HashMark:

@@ -49,7 +49,8 @@ def _checks(
     timeout_s = profile.probe_http_timeout_s if probe.protocol == "Http" else interval_s
     count = probe.number_of_probes if profile.probe_threshold == "count" else 1
     pools = [lb.pool(rule.backend_pool) for rule in lb.load_balancing_rules if rule.probe == probe.name]
-    for name in sorted({member for pool in pools for member in pool.members}):
+    # A VM that is stopped keeps its place, and is found down as any VM that does not answer.
+    for name in sorted({m for pool in pools for m in pool.members if vms[m].power_state != "Deallocated"}):
         yield HealthCheck(
             place=wiring.load_balancer(vnet),
             load_balancer=lb.name,

@@ -1,16 +1,19 @@
 """A VM with an instance-level public IP is translated 1:1, both ways, all ports, all protocols.
 
-Owns the address's way to the VM and the VM's way out by it. The source port stays as it is:
+Owns the address's way to the VM, the VM's way out by it, and the names that lead to it: they are names under that of
+the VM's cloud service, so without a service there are none. The source port stays as it is:
 nothing is shared, so no SNAT port is used (seed 002, "VM with an instance-level public IP").
 """
 
 from collections.abc import Iterator
 
+from lab import public_ips
 from lab.model import Network
 from lab.path import wiring
-from lab.plan import DestinationNat, Item, Record, Rule, SourceNat, Verdict, Why
+from lab.plan import DestinationNat, Item, Rule, SourceNat, Verdict, Why
 
 _SOURCE = "seed 002: VM with an instance-level public IP"
+_NAMES = "seed 004: A records are created as for a service"
 
 
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
@@ -57,7 +60,9 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
                 target=Verdict("ACCEPT"),
                 why=why,
             )
-            if vm.instance_public_ip.domain_name_label:
-                for view in (wiring.INTERNET, *(wiring.load_balancer(v) for v in network.virtual_networks)):
-                    name = f"{vm.instance_public_ip.domain_name_label}.cloudapp.net"
-                    yield Record(place=view, name=name, address=public, why=why)
+            service = network.service_of(vm.name)
+            if service is not None:
+                why = Why("instance_public_ip", vm.name, _NAMES)
+                label = vm.instance_public_ip.domain_name_label
+                for name in public_ips.instance_names(service, vm.name, label):
+                    yield from wiring.public_name(network, name, vm.instance_public_ip.address, why)

@@ -10,6 +10,7 @@ Members are picked by a hash of the flow with a fixed seed, never at random
 
 from collections.abc import Iterator
 
+from lab import cloud_services
 from lab.flow import PortRange
 from lab.model import (
     LoadBalancer,
@@ -24,6 +25,7 @@ from lab.plan import CHAIN_MAX, DestinationNat, Item, Jump, Rule, Why, short
 _RULE = "seed 001, test 2: load-balancing rule"
 _NAT_RULE = "seed 001, test 1: inbound NAT rule"
 _FRONTEND = "seed 000: the address belongs to the load balancer, to no VM"
+_NAME = "seed 000: the name of a service leads to its default VIP; seed 004"
 
 
 def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
@@ -38,6 +40,11 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
             for rule in lb.load_balancing_rules:
                 if not rule.floating_ip:
                     yield from _load_balancing_rule(vnet, lb, rule, distribution.members(vms, lb, rule, down))
+    for service in network.cloud_services:
+        default = service.virtual_ip(service.default_virtual_ip)
+        if default is not None and default.address is not None:
+            why = Why("load_balancer", f"name of {service.name}", _NAME)
+            yield from wiring.public_name(network, cloud_services.host_name(service), default.address, why)
 
 
 def _inbound_nat_rules(vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]) -> Iterator[Item]:

@@ -34,6 +34,7 @@ from lab.model import (
 from lab.path import wiring
 from lab.plan import (
     CHAIN_MAX,
+    DropFragments,
     Item,
     Jump,
     Queue,
@@ -83,7 +84,7 @@ def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
     """
     linked: dict[IPv4Address, list[str]] = {}
     of_vm: dict[str, list[tuple[LoadBalancer, Frontend]]] = {}
-    own = {vm.name for vm in network.virtual_machines if vm.instance_public_ip}
+    own = {vm.name for vm in network.virtual_machines if vm.instance_public_ip or vm.released_public_ip}
     found: dict[str, tuple[SnatRange, ...]] = {}
     for vm in sorted({vm.name for vm in network.virtual_machines} - own, key=natural):
         every = links(network, vm)
@@ -190,7 +191,8 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         everyone = network.vms_of(vnet)
         if not everyone:
             continue
-        vms = [vm for vm in everyone if vm.name in given]
+        # A VM that is deallocated has no port, but its place among the others, whose ports stay where they are.
+        vms = [vm for vm in everyone if vm.name in given and vm.power_state != "Deallocated"]
         yield from _timers(network, vnet)
         yield from wiring.public_address(vnet, vnet.default_outbound_address, _default_why(vnet))
         yield from _asked(network, vnet)
@@ -211,6 +213,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
             # Whoever has no ports of its own, with one rule for all.
             yield from _translation(vnet, "POSTROUTING", str(prefix), everybody, _default_why(vnet))
         yield from _carried(vnet)
+        yield from _whole(network, vnet)
 
 
 def _default_why(vnet: VirtualNetwork) -> Why:
@@ -383,4 +386,17 @@ def _carried(vnet: VirtualNetwork) -> Iterator[Item]:
             ctstate="NEW",
             target=Verdict("ACCEPT"),
             why=why,
+        )
+
+
+def _whole(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
+    """Yield what loses fragments: only an address of a VM's own carries them, in revisions that say so."""
+    profile = network.profile
+    if profile.fragments_need_own_address:
+        own = [vm.private_ip_address for vm in network.vms_of(vnet) if vm.instance_public_ip]
+        yield DropFragments(
+            place=wiring.load_balancer(vnet),
+            sources=tuple(map(str, vnet.address_space)),
+            exempt=tuple(f"{address}/32" for address in own),
+            why=Why("outbound_snat", f"fragments of {vnet.name}", profile.sources["fragments_need_own_address"]),
         )

@@ -39,9 +39,10 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
     groups = Groups(network)
     for vnet in network.virtual_networks:
         asked = {
-            (direction, vm.name): groups.filters(vm, direction)
+            (direction, wiring.wire(vm.name, number)): groups.filters(vm, direction, interface)
             for direction in directions
-            for vm in network.vms_of(vnet)
+            for vm in network.running(vnet)
+            for number, interface in enumerate(vm.network_interfaces)
         }
         chains = {(f.direction, f.group): f.rules for found in asked.values() for f in found}
         if not chains:
@@ -79,7 +80,7 @@ def _before(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
 
 
 def _outbound(vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> Iterator[Item]:
-    """Yield the way out of VMs: through their own groups, and then through their subnets'."""
+    """Yield the way out of VMs' interfaces: through their own groups, and then through their subnets'."""
     place = wiring.router(vnet)
     for vm, found in asked.items():
         for f in found:

@@ -7,6 +7,7 @@ import time
 
 from lab import experiment as ex
 from lab.kernel.record import Folder
+from lab.plan import Address
 from lab.probe import packets
 from lab.probe.occupation import forget_to
 from lab.probe.packets import Capture, Numbers, Template, inside, number_of, raw_socket
@@ -70,13 +71,16 @@ class _Sweep:
 
     def call(self) -> None:
         """Send every watched node a packet from the other end of its wire."""
-        own = Folder(self.lab).plan().addresses()
+        own = {(item.place, item.interface): item.address for item in Folder(self.lab).plan().of(Address)}
         for index, watch in enumerate(self.nodes):
             with inside(self.lab, f"router.{watch.network}" if watch.network else "internet"):
                 opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             with opened:
                 number = self.first + len(self.flows) + index
-                opened.sendto(struct.pack("!HH", packets.MAGIC, number), (own[watch.name], packets.CONTROL_PORT))
+                opened.sendto(
+                    struct.pack("!HH", packets.MAGIC, number),
+                    (own[watch.name, f"eth{watch.interface}"], packets.CONTROL_PORT),
+                )
 
     def wait(self) -> None:
         """Read until all that is awaited came and the wires are quiet, or nothing has come for too long."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -11,17 +11,22 @@ from lab.errors import Problem, did_you_mean
 from lab.topology.shape import (
     ANY_ADDRESS,
     ANY_PORT,
+    AclRule,
     CloudService,
     Endpoint,
     Expectation,
     LoadBalancer,
     LocalNetwork,
+    NetworkInterface,
     SecurityRule,
     Topology,
     VirtualIp,
     VirtualMachine,
 )
 from lab.topology.text import Position
+
+#: A VM and the name of one of its network interfaces; "" is the only interface of a VM that lists none.
+_Interface: TypeAlias = tuple[str, str]
 
 
 class Builder:
@@ -71,7 +76,7 @@ class Builder:
                                 advice="rename the role",
                             )
                         )
-                    found[instance] = VirtualMachine(
+                    found[instance] = VirtualMachine.model_construct(
                         subnet=role.subnet, services=role.services, instance_public_ip=role.instance_public_ip
                     )
         return found
@@ -160,36 +165,40 @@ class Builder:
             raw = self.raw.virtual_machines[name].instance_public_ip
             if raw is not None:
                 address = self._public(f"virtual_machines.{name}.instance_public_ip.address", raw.address)
-                label = raw.domain_name_label
-                found[name] = model.InstancePublicIp(name=raw.name, address=address, domain_name_label=label)
+                found[name] = model.InstancePublicIp(
+                    name=raw.name,
+                    address=address,
+                    domain_name_label=raw.domain_name_label,
+                    idle_timeout_min=raw.idle_timeout_in_minutes,
+                )
         return found
 
     def _private(
-        self, subnet: model.Subnet, wanted: Mapping[str, IPv4Address | None]
-    ) -> tuple[dict[str, IPv4Address], tuple[str, ...]]:
-        """Give each VM of a subnet its address: the one it asks for, else the one it had, else the lowest free.
+        self, subnet: model.Subnet, wanted: Mapping[_Interface, IPv4Address | None]
+    ) -> tuple[dict[_Interface, IPv4Address], tuple[_Interface, ...]]:
+        """Give each interface in a subnet its address: the one it asks for, else the one it had, else the lowest free.
 
         VMs are served by name, so the same file always gives the same addresses. Returns the addresses
-        by VM, and the VMs for which the subnet has none left.
+        by interface, and the interfaces for which the subnet has none left.
         """
-        given = {name: address for name, address in wanted.items() if address is not None}
+        given = {interface: address for interface, address in wanted.items() if address is not None}
         taken = set(given.values())
-        without = [name for name in sorted(wanted, key=model.natural) if name not in given]
-        for name in without:
-            had = self.kept.get(f"virtual_machines.{name}.private_ip_address")
+        without = [i for i in sorted(wanted, key=lambda i: (*map(model.natural, i),)) if i not in given]
+        for interface in without:
+            had = self.kept.get(".".join((*model.interface_path(*interface), "private_ip_address")))
             low = int(subnet.address_prefix.network_address) + model.RESERVED_AT_START
             high = int(subnet.address_prefix.broadcast_address)
             if had is not None and had not in taken and low <= int(had) < high:
-                given[name] = had
+                given[interface] = had
                 taken.add(had)
         free = (address for address in subnet.usable() if address not in taken)
         left_over = []
-        for name in (name for name in without if name not in given):
+        for interface in (interface for interface in without if interface not in given):
             address = next(free, None)
             if address is None:
-                left_over.append(name)
+                left_over.append(interface)
             else:
-                given[name] = address
+                given[interface] = address
         return given, tuple(left_over)
 
     def _virtual_networks(self) -> tuple[model.VirtualNetwork, ...]:
@@ -214,18 +223,8 @@ class Builder:
             )
             for name, raw in ((n, self.raw.virtual_networks[n]) for n in _ordered(self.raw.virtual_networks))
         ]
-        if any(vm.subnet is None for vm in self.raw.virtual_machines.values()):
-            space = model.PLATFORM_SPACE
-            found.append(
-                model.VirtualNetwork(
-                    name=model.PLATFORM_NETWORK,
-                    location="",
-                    subscription="",
-                    address_space=(space,),
-                    subnets=(model.Subnet(name=model.PLATFORM_NETWORK, address_prefix=space),),
-                    default_outbound_address=self._default(model.PLATFORM_NETWORK),
-                )
-            )
+        if any(vm.subnet is None and not vm.network_interfaces for vm in self.raw.virtual_machines.values()):
+            found.append(model.platform_network(self._default(model.PLATFORM_NETWORK)))
         return tuple(found)
 
     def _group(self, path: Position, name: str | None) -> str | None:
@@ -241,44 +240,117 @@ class Builder:
         self, networks: tuple[model.VirtualNetwork, ...], own: Mapping[str, model.InstancePublicIp]
     ) -> tuple[model.VirtualMachine, ...]:
         subnets = {f"{n.name}/{s.name}": (n, s) for n in networks for s in n.subnets}
-        home: dict[str, str] = {}
-        for name in _ordered(self.raw.virtual_machines):
-            reference = self.raw.virtual_machines[name].subnet
-            where = reference or f"{model.PLATFORM_NETWORK}/{model.PLATFORM_NETWORK}"
-            known = [s for s in subnets if not s.startswith(model.PLATFORM_NETWORK + "/")]
-            if where in subnets:
-                home[name] = where
-            elif not {where, where.split("/")[0], where.split("/")[1]} & self.cut:
-                self._dangling(("virtual_machines", name, "subnet"), "subnet", where, known)
-        addresses: dict[str, IPv4Address] = {}
+        known = [s for s in subnets if not s.startswith(model.PLATFORM_NETWORK + "/")]
+        interfaces = {name: self._interfaces(name) for name in _ordered(self.raw.virtual_machines)}
+        home: dict[_Interface, str] = {}
+        for name, raw_interfaces in interfaces.items():
+            for nic, raw in raw_interfaces.items():
+                if raw.subnet in subnets:
+                    home[name, nic] = raw.subnet
+                elif not {raw.subnet, raw.subnet.split("/")[0], raw.subnet.split("/")[1]} & self.cut:
+                    self._dangling((*model.interface_path(name, nic), "subnet"), "subnet", raw.subnet, known)
+        addresses: dict[_Interface, IPv4Address] = {}
         for reference, (_, subnet) in subnets.items():
-            wanted = {n: self.raw.virtual_machines[n].private_ip_address for n, ref in home.items() if ref == reference}
+            wanted = {
+                (name, nic): interfaces[name][nic].private_ip_address
+                for (name, nic), ref in home.items()
+                if ref == reference
+            }
             given, left_over = self._private(subnet, wanted)
             addresses |= given
             self.problems += [
                 Problem(
-                    path=("virtual_machines", name, "subnet"),
+                    path=(*model.interface_path(*interface), "subnet"),
                     found=f'subnet "{reference}" ({subnet.address_prefix}) has no address left',
                     must=f"it has {max(0, subnet.address_prefix.num_addresses - 5)} for VMs",
                     advice="choose a larger subnet",
                 )
-                for name in left_over
+                for interface in left_over
             ]
-        return tuple(
-            model.VirtualMachine(
-                name=name,
-                virtual_network=subnets[home[name]][0].name,
-                subnet=subnets[home[name]][1].name,
-                private_ip_address=addresses[name],
-                services=raw.services,
-                instance_public_ip=own.get(name),
-                availability_set=raw.availability_set,
-                network_security_group=self._group(("virtual_machines", name), raw.network_security_group),
-                loopback_addresses=tuple(sorted(raw.loopback_addresses)),
+        made = []
+        for name, raw_interfaces in interfaces.items():
+            raw_vm = self.raw.virtual_machines[name]
+            if not all((name, nic) in addresses for nic in raw_interfaces):
+                continue
+            primary, *others = [
+                model.NetworkInterface(
+                    name=nic,
+                    subnet=subnets[home[name, nic]][1].name,
+                    private_ip_address=addresses[name, nic],
+                    network_security_group=self._group(model.interface_path(name, nic), raw.network_security_group),
+                )
+                for nic, raw in raw_interfaces.items()
+            ]
+            homes = {nic: subnets[home[name, nic]][0].name for nic in raw_interfaces}
+            self._one_network(name, homes)
+            made.append(
+                model.VirtualMachine(
+                    name=name,
+                    virtual_network=homes[primary.name],
+                    subnet=primary.subnet,
+                    private_ip_address=primary.private_ip_address,
+                    services=raw_vm.services,
+                    instance_public_ip=own.get(name),
+                    availability_set=raw_vm.availability_set,
+                    size=raw_vm.size,
+                    network_security_group=primary.network_security_group,
+                    primary_interface=primary.name,
+                    secondary_interfaces=tuple(others),
+                    loopback_addresses=tuple(sorted(raw_vm.loopback_addresses)),
+                )
             )
-            for name, raw in ((n, self.raw.virtual_machines[n]) for n in _ordered(self.raw.virtual_machines))
-            if name in addresses
-        )
+        return tuple(made)
+
+    def _interfaces(self, name: str) -> dict[str, NetworkInterface]:
+        """Return a VM's interfaces, the primary one first; the one of a VM that lists none has no name."""
+        raw = self.raw.virtual_machines[name]
+        path = ("virtual_machines", name)
+        if not raw.network_interfaces:
+            return {
+                "": NetworkInterface.model_construct(
+                    subnet=raw.subnet or f"{model.PLATFORM_NETWORK}/{model.PLATFORM_NETWORK}",
+                    private_ip_address=raw.private_ip_address,
+                    network_security_group=raw.network_security_group,
+                )
+            }
+        for key in ("subnet", "private_ip_address", "network_security_group"):
+            if getattr(raw, key) is not None:
+                self.problems.append(
+                    Problem(
+                        path=(*path, key),
+                        found=f'"{key}" beside network_interfaces',
+                        must="each network interface has its own",
+                        advice="move it to the interface that it is for",
+                    )
+                )
+        chosen = [nic for nic in _ordered(raw.network_interfaces) if raw.network_interfaces[nic].primary]
+        if len(chosen) > 1:
+            self.problems.append(
+                Problem(
+                    path=(*path, "network_interfaces", chosen[1], "primary"),
+                    found=f'"{chosen[0]}" is primary too',
+                    must="one network interface is the primary one",
+                    advice="leave one of the two",
+                )
+            )
+        first = {nic: raw.network_interfaces[nic] for nic in chosen[:1]}
+        return first | {
+            nic: raw.network_interfaces[nic] for nic in _ordered(raw.network_interfaces) if nic not in first
+        }
+
+    def _one_network(self, vm: str, homes: Mapping[str, str]) -> None:
+        first = next(iter(homes.values()))
+        for nic, network in homes.items():
+            if network != first:
+                self.problems.append(
+                    Problem(
+                        path=("virtual_machines", vm, "network_interfaces", nic, "subnet"),
+                        found=f'virtual network "{network}", and the primary interface is in "{first}"',
+                        must="the network interfaces of a VM are in one virtual network "
+                        "(virtual-networks-multiple-nics.md, 2016-02-02)",
+                        advice="choose a subnet of the same virtual network",
+                    )
+                )
 
     def _load_balancer(self, name: str, raw: LoadBalancer) -> model.LoadBalancer:
         path = ("load_balancers", name)
@@ -480,17 +552,9 @@ class Builder:
                 load_balanced_set=together,
                 probe=_endpoint_probe(raw) if together is not None else None,
                 idle_timeout_min=raw.idle_timeout_in_minutes,
-                load_distribution=_DISTRIBUTIONS[raw.load_balancer_distribution],
+                load_distribution=DISTRIBUTIONS[raw.load_balancer_distribution],
                 direct_server_return=raw.direct_server_return,
-                acl=tuple(
-                    model.AclRule(
-                        order=rule.order,
-                        action=rule.action,
-                        remote_subnet=rule.remote_subnet,
-                        description=rule.description,
-                    )
-                    for rule in sorted(raw.acl, key=lambda rule: rule.order)
-                ),
+                acl=access_rules(raw.acl),
             )
             for member in members
         ]
@@ -577,7 +641,7 @@ class Builder:
 
 
 #: Distributions as the classic cmdlets spell them (load-balancer-distribution-mode.md, 2016-10-24).
-_DISTRIBUTIONS: dict[str, model.Distribution] = {
+DISTRIBUTIONS: dict[str, model.Distribution] = {
     "none": "Default",
     "sourceIP": "SourceIP",
     "sourceIPProtocol": "SourceIPProtocol",
@@ -599,6 +663,16 @@ def _endpoint_probe(raw: Endpoint) -> model.EndpointProbe | None:
                 interval_s=probe.interval_in_seconds,
                 timeout_s=probe.timeout_in_seconds,
             )
+
+
+def access_rules(raw: Iterable[AclRule]) -> tuple[model.AclRule, ...]:
+    """Return the access rules of an endpoint in the model's words, the one that decides first."""
+    return tuple(
+        model.AclRule(
+            order=rule.order, action=rule.action, remote_subnet=rule.remote_subnet, description=rule.description
+        )
+        for rule in sorted(raw, key=lambda rule: rule.order)
+    )
 
 
 def security_rule(raw: SecurityRule) -> model.SecurityRule:

@@ -15,11 +15,6 @@ from lab.errors import Problem, did_you_mean
 from lab.flow import Destination, PortRange
 from lab.topology.text import Position
 
-#: Words of the vocabulary that this version reads but cannot play.
-NOT_PLAYED = {
-    "network_interfaces": "several network interfaces",
-}
-
 #: Longest shared key of a connection (vpn-gateway-vpn-faq.md, 2016-03-10).
 MAX_KEY = 128
 
@@ -151,8 +146,7 @@ def _one_group(value: object) -> object:
     return value
 
 
-_NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
-Name = Annotated[str, Field(pattern=_NAME)]
+Name = Annotated[str, Field(pattern=model.NAME)]
 Address = Annotated[IPv4Address, _from_text(_address)]
 Prefix = Annotated[IPv4Network, _from_text(_prefix)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
@@ -165,6 +159,7 @@ RulePorts = Annotated[
     Any, Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "integer"}]}), _from_text(_rule_ports)
 ]
 Group = Annotated[str | None, BeforeValidator(_one_group)]
+SubnetReference = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
 
 
 class _File(BaseModel):
@@ -203,16 +198,28 @@ class InstancePublicIp(_File):
     name: Name
     address: Address | None = None
     domain_name_label: str | None = None
+    idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
+
+
+class NetworkInterface(_File):
+    """One of several network interfaces of a VM; the first by name is the primary one unless another says it is."""
+
+    subnet: SubnetReference
+    private_ip_address: Address | None = None
+    network_security_group: Group = None
+    primary: Annotated[bool, Field(strict=True)] = False
 
 
 class VirtualMachine(_File):
     """A VM; without a subnet it belongs to no virtual network."""
 
-    subnet: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")] | None = None
+    subnet: SubnetReference | None = None
     private_ip_address: Address | None = None
+    network_interfaces: dict[Name, NetworkInterface] = Field(default_factory=dict)
     services: tuple[ServiceText, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
     availability_set: Name | None = None
+    size: Name = "Small"
     network_security_group: Group = None
     loopback_addresses: tuple[Address, ...] = ()
 
@@ -317,7 +324,7 @@ class Role(_File):
     """A role of a PaaS service; each instance is a VM of its own."""
 
     instances: Annotated[int, Field(ge=1, strict=True)] = 1
-    subnet: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")] | None = None
+    subnet: SubnetReference | None = None
     services: tuple[ServiceText, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
 
@@ -562,7 +569,7 @@ def _shape_problem(path: Position, item: Any) -> Problem:
 
 
 def _pattern_text(pattern: str) -> str:
-    if pattern == _NAME:
+    if pattern == model.NAME:
         return "a name begins with a letter and has up to 63 letters, digits, dots, dashes and underscores"
     if "/" in pattern and "[^/]" in pattern:
         return 'a subnet reference is NETWORK/SUBNET, such as "vnet1/front"'
@@ -587,13 +594,6 @@ def shown(value: object) -> str:
 
 def _unknown_key(path: Position) -> Problem:
     key = path[-1]
-    if key in NOT_PLAYED:
-        return Problem(
-            path=path,
-            found=f'"{key}"',
-            must=f"this version does not play {NOT_PLAYED[key]} yet",
-            advice='remove it, or put "x-" before the key to keep it in the file',
-        )
     return Problem(
         path=path,
         found=f'unknown key "{key}"',

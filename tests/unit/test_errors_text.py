@@ -141,29 +141,6 @@ def test_a_suggestion_is_a_key_of_the_same_mapping(text: str, path: str, key: st
     )
 
 
-@pytest.mark.parametrize(
-    ("key", "what"),
-    [("network_interfaces", "several network interfaces")],
-)
-def test_a_key_of_the_vocabulary_that_is_not_played_yet_says_so(key: str, what: str) -> None:
-    assert said(f"name: a\n{key}: {{}}\n") == [
-        (
-            f'f:2: {key}: "{key}"; this version does not play {what} yet; '
-            'remove it, or put "x-" before the key to keep it in the file'
-        )
-    ]
-
-
-def test_a_nested_key_that_is_not_played_yet_says_so() -> None:
-    assert said(NETWORK + "virtual_machines: {vm: {subnet: v/s, network_interfaces: [n]}}") == [
-        (
-            'f:3: virtual_machines.vm.network_interfaces: "network_interfaces"; this version does not '
-            "play several network "
-            'interfaces yet; remove it, or put "x-" before the key to keep it in the file'
-        )
-    ]
-
-
 def test_keys_that_begin_with_x_are_left_alone_at_every_depth() -> None:
     text = "x-note: [1, {a: b}]\n" + MACHINE.replace("subnet: v/s", "subnet: v/s, x-owner: me")
     assert parse(text, "f") == parse(MACHINE, "f")

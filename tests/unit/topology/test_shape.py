@@ -68,12 +68,6 @@ def test_a_value_is_shown_as_the_file_has_it() -> None:
     assert [shape.shown(value) for value in values] == wanted
 
 
-def test_the_words_that_are_not_played_are_no_keys_of_the_shape() -> None:
-    """A word that is played one day must leave this list."""
-    keys = {field.alias or name for cls in shape._models() for name, field in cls.model_fields.items()}
-    assert set(shape.NOT_PLAYED) & keys == set()
-
-
 def test_the_schema_is_draft_07_and_refuses_what_the_reader_refuses() -> None:
     made = shape.schema()
     assert made["$schema"] == "http://json-schema.org/draft-07/schema#"
