@@ -10,7 +10,7 @@ import itertools
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -75,6 +75,8 @@ class Gateway:
         self.listener: ways.Listener | None = None  # while a tunnel waits for something to carry
         self.starts = 0
         self.started = 0.0
+        self.peers: list[Gateway] = []  # those at the other ends
+        self.settled = asyncio.Event()  # the plan has been followed, as far as it could be
         self.stirred = asyncio.Event()
         self.turn = asyncio.Lock()  # one thing at a time: following a plan, or looking after tunnels
 
@@ -101,8 +103,9 @@ class Gateway:
         self.vici = Vici(self._heard)
         try:
             await self.vici.open(self.own, self.process)
-            for event in ("ike-updown", "child-updown", "child-rekey", "list-sa", "log"):
-                await self.vici.listen(event)
+            await asyncio.gather(
+                *map(self.vici.listen, ("ike-updown", "child-updown", "child-rekey", "list-sa", "log"))
+            )
         except LabError as error:
             raise LabError(
                 f"{self.item.place}: {error}; it must run while its lab does; its last words: "
@@ -120,10 +123,13 @@ class Gateway:
 
         """
         async with self.turn:
-            if self.process is None or not self.process.running():
-                await self.start()
-            else:
-                await self.load()
+            try:
+                if self.process is None or not self.process.running():
+                    await self.start()
+                else:
+                    await self.load()
+            finally:
+                self.settled.set()
 
     async def load(self) -> None:
         """Make the daemon know the tunnels of the plan; those that changed begin afresh."""
@@ -132,23 +138,28 @@ class Gateway:
             await self._unload(name)
             self.known.pop(name, None)
             self.counters.pop(name, None)
+        for name, loaded in list(self.loaded.items()):
+            if loaded != (self.tunnels[name], self.keys.get(name)):
+                await self._unload(name)
+        asked: list[Coroutine[Any, Any, Any]] = []
+        new: dict[str, tuple[Tunnel, str | None]] = {}
         for name, tunnel in sorted(self.tunnels.items()):
             key = self.keys.get(name)
             self.counters.setdefault(name, Counters())
             self.known.setdefault(name, Connectivity(changed=now))
-            if self.loaded.get(name) == (tunnel, key):
-                continue
             if name in self.loaded:
-                await self._unload(name)
+                continue
             self._note(name, "Connecting", "not tried yet")
             number = self.numbers.setdefault(name, _free(self.numbers.values()))
             if self.esp == "kernel":
                 netns.run_in(namespace(self.folder.lab, self.item.place), charon.make_interface, number)
             # A key is that of the peer's address: whoever has that address must know it.
             secret = {"id": name, "type": "IKE", "data": key or _nobodys(), "owners": [tunnel.peer]}
-            await self.vici.ask("load-shared", secret)
-            await self.vici.ask("load-conn", charon.connection(tunnel, self.item.address, self.esp, number))
-            self.loaded[name] = (tunnel, key)
+            made = charon.connection(tunnel, self.item.address, self.esp, number)
+            asked += [self.vici.ask("load-shared", secret), self.vici.ask("load-conn", made)]
+            new[name] = (tunnel, key)
+        await asyncio.gather(*asked)
+        self.loaded |= new
         for name in list(self.led):
             self._lead(name)  # again: somebody may have taken the way away by hand
         for name, tunnel in self.tunnels.items():
@@ -177,6 +188,9 @@ class Gateway:
         if self.creating:
             await asyncio.sleep(self.item.ready_at - time.time())
             await self.follow()
+        # None calls at a door that is not there yet. Who is still being built is not waited for.
+        for one in (self, *self.peers):
+            await one.settled.wait()
         while True:
             try:
                 async with self.turn:
@@ -404,10 +418,7 @@ class Gateways:
         self.written = b""
 
     async def read(self, plan: Plan, keys: Keys) -> tuple[str, ...]:
-        """Make the daemons follow a plan: start and end them, load what changed. Return what could not be done.
-
-        All are started before any tunnel is attempted, so that none calls at a door that is not there yet.
-        """
+        """Make the daemons follow a plan: start and end them, load what changed. Return what could not be done."""
         nobody = Why("", "")
         wanted = {item.place: msgspec.structs.replace(item, why=nobody) for item in plan.of(Charon)}
         for place in [p for p, one in self.open.items() if wanted.get(p) != one.item]:
@@ -423,14 +434,17 @@ class Gateways:
             one.keys = {name: keys.get((place, name)) for name in one.tunnels}
         for one in self.open.values():
             one.facing = self._facing(one)
-        due = [one for one in self.open.values() if not one.creating]
+        # Those that most depend on come first.
+        due = sorted((one for one in self.open.values() if not one.creating), key=lambda one: -len(one.tunnels))
+        for place in new:
+            addresses = {tunnel.peer for tunnel in self.open[place].tunnels.values()}
+            self.open[place].peers = [one for one in due if one.item.address in addresses]
+            self.tending[place] = asyncio.create_task(self.open[place].tend())
+            self.tending[place].add_done_callback(_report)
         done = await asyncio.gather(*(one.follow() for one in due), return_exceptions=True)
         problems = tuple(str(error) for error in done if isinstance(error, LabError))
         if crashed := next((e for e in done if isinstance(e, BaseException) and not isinstance(e, LabError)), None):
             raise crashed
-        for place in new:
-            self.tending[place] = asyncio.create_task(self.open[place].tend())
-            self.tending[place].add_done_callback(_report)
         if self.open and self.writing is None:
             self.writing = asyncio.create_task(self._keep_written())
             self.writing.add_done_callback(_report)

@@ -22,6 +22,7 @@ import re
 import socket
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +49,7 @@ _PLUGINS = "random nonce aesni openssl kdf hmac {esp}kernel-netlink socket-defau
 
 # A peer that is silent is given up after about 3 s: 0.5 s, then 1.3 times as long each time, 4 packets. The daemon
 # writes routes for its policies, which do not say where packets go here: into a table that is asked last (``ways``).
+# allow_peer_ts: and no others, which would keep IKE out of them.
 _CONFIGURATION = """\
 charon {{
   load = {plugins}
@@ -69,6 +71,9 @@ charon {{
   plugins {{
     openssl {{
       load_legacy = no
+    }}
+    kernel-libipsec {{
+      allow_peer_ts = yes
     }}
     vici {{
       socket = unix:///run/vici
@@ -298,15 +303,15 @@ Event = Mapping[str, Any]
 
 
 class Vici:
-    """A daemon's control socket: commands one after another, and events as they come."""
+    """A daemon's control socket: commands, which are answered in their order, and events as they come."""
 
     def __init__(self, heard: Callable[[str, Event], None]) -> None:
         self._heard = heard
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
-        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._ended = True  # nothing has begun yet
         self._reading: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
 
     async def open(self, own: Path, process: daemons.Attended) -> None:
         """Connect to the daemon that has just been started, as soon as it listens.
@@ -325,6 +330,7 @@ class Vici:
                 state = f"not listening after {_START_S:g} s" if process.running() else "no longer running"
                 raise LabError(f"charon is {state}")
             await asyncio.sleep(0.001)  # it has no other way to tell
+        self._ended = False
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -335,15 +341,24 @@ class Vici:
                 if packet.response_type == Packet.EVENT:
                     self._heard(packet.event_type.decode(), _text(Message.deserialize(packet.payload)))
                 else:
-                    self._answers.put_nowait(packet)
-        self._answers.put_nowait(None)
+                    self._answer(packet)
+        self._ended = True
+        while self._waiting:
+            self._answer(None)
+
+    def _answer(self, packet: Any) -> None:
+        asked = self._waiting.popleft()
+        if not asked.done():  # whoever asked may have been cancelled
+            asked.set_result(packet)
 
     async def _exchange(self, packet: bytes) -> Any:
-        async with self._turn:
+        answer = None
+        if not self._ended:
+            asked = asyncio.get_running_loop().create_future()
+            self._waiting.append(asked)
             self._writer.write(struct.pack("!I", len(packet)) + packet)
-            answer = await self._answers.get()
+            answer = await asked
         if answer is None:
-            self._answers.put_nowait(None)  # for whoever asks next
             raise LabError("charon has ended")
         return answer
 
