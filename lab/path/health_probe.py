@@ -77,7 +77,8 @@ def _backends(
     rule: LoadBalancingRule,
     vms: dict[str, VirtualMachine],
 ) -> Backends:
-    profile, names = network.profile, lb.pool(rule.backend_pool).members
+    profile = network.profile
+    names = [name for name in lb.targets(rule) if vms[name].power_state != "Deallocated"]
     sku = "all_down_standard" if lb.sku == "Standard" else "all_down_basic"
     return Backends(
         place=wiring.load_balancer(vnet),
