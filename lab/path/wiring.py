@@ -69,6 +69,17 @@ def public_address(network: VirtualNetwork, address: IPv4Address, why: Why) -> I
     yield Route(place=load_balancer(network), destination=f"{address}/32", why=why)
 
 
+def public_views(network: Network) -> tuple[str, ...]:
+    """Return the places whose resolvers know public names: outside, in every virtual network, and the user's own."""
+    own = (
+        vm.name
+        for vnet in network.virtual_networks
+        for vm in network.running(vnet)
+        if any(service.kind == "dns" for service in vm.services)
+    )
+    return (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks), *own)
+
+
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
     """Yield the namespaces, wires, addresses, routes, servers and names of a network."""
     yield from _internet(network)

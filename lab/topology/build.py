@@ -71,7 +71,8 @@ class Builder:
                                 advice="rename the role",
                             )
                         )
-                    found[instance] = VirtualMachine(
+                    # Its values are read already, and would not be read again.
+                    found[instance] = VirtualMachine.model_construct(
                         subnet=role.subnet, services=role.services, instance_public_ip=role.instance_public_ip
                     )
         return found
