@@ -89,9 +89,20 @@ def public_address(network: VirtualNetwork, address: IPv4Address, why: Why) -> I
     yield Route(place=load_balancer(network), destination=f"{address}/32", why=why)
 
 
+def public_views(network: Network) -> tuple[str, ...]:
+    """Return the places whose resolvers know public names: outside, in every virtual network, and the user's own."""
+    own = (
+        vm.name
+        for vnet in network.virtual_networks
+        for vm in network.running(vnet)
+        if any(service.kind == "dns" for service in vm.services)
+    )
+    return (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks), *own)
+
+
 def public_name(network: Network, name: str, address: IPv4Address, why: Why) -> Iterator[Item]:
-    """Yield a name that outside hosts and the VMs of every virtual network know."""
-    for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
+    """Yield a name that everybody knows."""
+    for view in public_views(network):
         yield Record(place=view, name=name, address=str(address), why=why)
 
 
@@ -240,12 +251,10 @@ def _interface(vnet: VirtualNetwork, vm: VirtualMachine, number: int, interface:
 
 
 def _own_names(network: Network, vm: VirtualMachine) -> Iterator[Item]:
-    """Yield what a name server of the user's own knows: all the user's VMs, wherever they are, and outside hosts."""
+    """Yield what a name server of the user's own knows beside public names: all the user's VMs, wherever they are."""
     why = Why("wiring", f"names that {vm.name} serves", "seed 003: names across networks need a DNS server of your own")
     for other in network.virtual_machines:
         yield Record(place=vm.name, name=other.name, address=str(other.private_ip_address), why=why)
-    for host in network.internet:
-        yield Record(place=vm.name, name=host.name, address=str(host.address), why=why)
 
 
 def _platform(vnet: VirtualNetwork) -> Iterator[Item]:

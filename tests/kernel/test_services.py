@@ -161,7 +161,8 @@ def test_a_set_moves_and_a_member_that_is_stopped_is_found_down(lab: str):
     member = ("--load-balanced-set", "myLBSet", "--local-port", "8181", "--lab", lab)
     with living(lab, "far", VIP1, 90) as into:
         rootlab.ok("endpoint", "add", "myVM1", "lb", *member, "--public-port", "81", "--virtual-ip", "Vip2",
-                   "--probe-protocol", "tcp", "--probe-interval-in-seconds", "5", "--probe-timeout-in-seconds", "11")  # fmt: skip
+                   "--probe-protocol", "tcp",
+                   "--probe-interval-in-seconds", "5", "--probe-timeout-in-seconds", "11")  # fmt: skip
         rootlab.ok("endpoint", "add", "myVM2", "lb", *member)
         balanced(lab, VIP2, {"myVM1", "myVM2"})
         into()
@@ -262,7 +263,8 @@ def test_a_vm_is_made_in_a_running_lab_in_a_subnet_and_in_none(lab: str):
         rootlab.ok("vm", "create", "more", "new", "--subnet", "v/s", "--service", "http:80", "--lab", lab)
         rootlab.ok("endpoint", "add", "new", "web", "--local-port", "80", "--public-port", "80", "--lab", lab)
         rootlab.ok("service", "create", "FTPService", "--lab", lab)
-        rootlab.ok("vm", "create", "FTPService", "FTPInstance", "--service", "http:80", "--public-ip", "ftp", "--lab", lab)  # fmt: skip
+        rootlab.ok("vm", "create", "FTPService", "FTPInstance", "--service", "http:80",
+                   "--public-ip", "ftp", "--lab", lab)  # fmt: skip
         made = json.loads(rootlab.ok("service", "show", "more", "--lab", lab, "-o", "json"))["virtual_ips"][0]
         assert answer(lab, made["Address"]) == ("new", 80, "198.51.100.10")
         own = seen_from(lab, "FTPInstance")
