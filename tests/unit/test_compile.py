@@ -7,7 +7,7 @@ import pytest
 from lab import compile as compiling
 from lab.errors import LabError
 from lab.model import Network
-from lab.path import instance_public_ip, load_balancer, outbound_snat, security_group, vpn_gateway, wiring
+from lab.path import health_probe, instance_public_ip, load_balancer, outbound_snat, security_group, vpn_gateway, wiring
 from lab.plan import Address, Item, Jump, Place, Route, Rule, Server, Why, Wire
 from tests import worlds
 
@@ -22,6 +22,7 @@ def test_the_precedence_is_wiring_groups_tunnels_own_address_load_balancer_share
         vpn_gateway.items,
         instance_public_ip.items,
         load_balancer.items,
+        health_probe.items,
         outbound_snat.items,
     ]
     assert [items for items, _ in compiling.RULES] == wanted
