@@ -100,18 +100,19 @@ def http(node: str) -> Handler:
                 if event is h11.NEED_DATA:
                     connection.receive_data(await reader.read(_LINE))
                 elif isinstance(event, h11.Request):
-                    head, status = event.method == b"HEAD", _status(event.target)
+                    status = _status(event.target)
+                    bare = event.method == b"HEAD" or status in (204, 304)  # these have no body (RFC 9110)
                 elif isinstance(event, h11.EndOfMessage):
                     if status is None:
                         await reader.read()  # until the client gives up
                         return
                     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
                     writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
-                    writer.write((connection.send(h11.Data(data=b"" if head else body)) if not head else b"") or b"")
-                    if not head:
+                    writer.write((connection.send(h11.Data(data=body)) if not bare else b"") or b"")
+                    if not bare:
                         writer.write(connection.send(h11.EndOfMessage()) or b"")
                     await writer.drain()
-                    if head or connection.our_state is h11.MUST_CLOSE:
+                    if bare or connection.our_state is h11.MUST_CLOSE:
                         return
                     connection.start_next_cycle()
                 elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
