@@ -7,7 +7,7 @@ import msgspec
 
 from lab.kernel import apply, netns
 from lab.kernel.record import GatewayState, MemberHealth, Record, TunnelState, existing, names
-from lab.plan import HealthCheck, Place, Plan, Route, Rule, Server, SnatPolicy, SnatPool, SourceNat, namespace
+from lab.plan import HealthCheck, Place, Plan, Route, Rule, Server, SnatPolicy, SnatPool, SourceNat, Timeout, namespace
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -95,7 +95,8 @@ def timers(name: str) -> list[tuple[str, float, float]]:
     here = {f"probe {check.load_balancer}/{check.probe}": check.interval_s for check in plan.of(HealthCheck)}
     for policy in plan.of(SnatPolicy):
         here |= {"idle": policy.idle_s, "FIN": policy.fin_s, "RST": policy.rst_s}
-    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in sorted(here.items()) if s]
+    every = sorted(here.items()) + [("idle of rules", float(s)) for s in sorted({t.seconds for t in plan.of(Timeout)})]
+    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in every if s]
 
 
 def _state(record: Record) -> str:
