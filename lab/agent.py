@@ -206,7 +206,8 @@ class Agent:
                 if server.kind in handlers
                 else services.dns_tcp(names, tells_source=server.kind == "dns")
             )
-            tls = self.certificates.context(server.node, server.address) if server.kind == "https" else None
+            certify = self.certificates.context
+            tls = certify(server.node, server.address, server.port) if server.kind == "https" else None
             listening = await asyncio.start_server(handler, sock=opened, ssl=tls, backlog=_BACKLOG)
             stack.callback(listening.close)
         return stack

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from lab.errors import Problem, UsageError
-from lab.model import CloudService, Endpoint, Network, VirtualIp, documentation_addresses
+from lab.model import AclRule, CloudService, Endpoint, Network, VirtualIp, documentation_addresses
 
 _SEED = "seed 000"
 _LIMITS = "virtual-network-ip-addresses-overview-classic.md, 2016-02-11"
@@ -43,6 +43,24 @@ def is_programmed(service: CloudService, virtual_ip: VirtualIp) -> bool:
 def is_billed(service: CloudService, virtual_ip: VirtualIp) -> bool:
     """Tell whether a VIP is paid for: every one but the default, once an endpoint uses it (seed 000)."""
     return not is_programmed(service, virtual_ip) and bool(service.endpoints_of(virtual_ip.name))
+
+
+def access_list(service: CloudService, endpoint: Endpoint) -> tuple[AclRule, ...]:
+    """Return an endpoint's access rules, the one that decides first; the list of one member of a set is that of all."""
+    mates = service.load_balanced_sets().get(endpoint.load_balanced_set or "", (endpoint,))
+    found = next((mate.acl for mate in mates if mate.acl), ())
+    return tuple(sorted(found, key=lambda rule: rule.order))
+
+
+def permits(rules: tuple[AclRule, ...], client: IPv4Address) -> bool:
+    """Tell whether access rules, in their order, let a client in.
+
+    Whom no rule names is let in unless the list permits somebody (virtual-networks-acl.md, 2016-03-15).
+    """
+    for rule in rules:
+        if client in rule.remote_subnet:
+            return rule.action == "permit"
+    return all(rule.action == "deny" for rule in rules)
 
 
 def free_port(endpoints: Iterable[Endpoint], virtual_ip: str, protocol: str) -> int:
@@ -212,6 +230,13 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 found=f"{endpoint.idle_timeout_min}",
                 must=f"an idle timeout is 4 to 30 minutes ({_IDLE})",
                 advice="use a value from 4 to 30",
+            )
+        if endpoint.direct_server_return:
+            yield Problem(
+                path=(*where, "direct_server_return"),
+                found="true",
+                must="this version does not play direct server return of endpoints yet",
+                advice="remove it",
             )
         vm = network.vm(endpoint.virtual_machine)
         if endpoint.acl and vm and (vm.network_security_group or groups[vm.virtual_network, vm.subnet]):

@@ -147,7 +147,7 @@ class Ask(_Experiment, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One conversation; the last five are what the server said it saw."""
+    """One conversation: what the server said it saw, and over TLS the certificate that it showed."""
 
     outcome: Outcome
     node: str = ""
@@ -155,6 +155,8 @@ class Answer(msgspec.Struct, frozen=True):
     client_port: int = 0
     server_address: str = ""
     server_port: int = 0
+    subject: str = ""  # common name of the certificate
+    fingerprint: str = ""  # SHA-256 of it, hexadecimal
 
 
 class Answers(_Observation, frozen=True, kw_only=True):
@@ -202,11 +204,13 @@ class Track(_Experiment, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A tracked flow: as the sender opened it, and where its replies go."""
+    """A tracked flow: as the sender opened it, and where its replies go to and come from."""
 
     source_port: int
     reply_address: str
     reply_port: int
+    far_address: str = ""
+    far_port: int = 0
 
 
 class Tracked(_Observation, frozen=True, kw_only=True):

@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from lab import experiment as ex
+from lab.cloud_services import access_list, permits
 from lab.flow import PortRange
-from lab.model import PLATFORM_ADDRESS, Direction, Network, VirtualMachine
+from lab.model import PLATFORM_ADDRESS, AclRule, Direction, Network, VirtualMachine
 from lab.path import outbound_snat
 from lab.security_groups import Decision, Groups, Packet, spaces
 
@@ -189,18 +190,25 @@ class _Trace:
                     yield from self.into(target, own, self.service.port, out, destination)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
-                yield from self.over_the_internet([seen], destination, out)
+                yield from self.over_the_internet([seen], destination, out, vm)
             elif self.service.protocol == "icmp":
                 yield Way(decisions=out, obstacle="what leaves by a shared address is TCP or UDP")
             else:
                 linked = [frontend.address for _, frontend in outbound_snat.links(self.network, vm.name)]
                 shared = linked or [vnet.default_outbound_address]
-                yield from self.over_the_internet([(address, None) for address in shared], destination, out)
+                yield from self.over_the_internet([(address, None) for address in shared], destination, out, vm)
 
     def over_the_internet(
-        self, sources: Sequence[_Source], destination: IPv4Address, before: tuple[Decision, ...]
+        self,
+        sources: Sequence[_Source],
+        destination: IPv4Address,
+        before: tuple[Decision, ...],
+        opener: VirtualMachine | None = None,
     ) -> Iterator[Way]:
-        """Yield the ways of a flow to a public address, from each of the sources it may be seen with."""
+        """Yield the ways of a flow to a public address, from each of the sources it may be seen with.
+
+        ``opener``: the VM that opens it.
+        """
         host = next((h for h in self.network.internet if h.address == destination), None)
         if host is not None:
             yield Way(decisions=before, end=host.name)
@@ -208,9 +216,26 @@ class _Trace:
         targets = list(self.behind(destination))
         if not targets:
             yield Way(decisions=before, obstacle=f"nobody listens at {destination}, {self.service}")
+        rules = self.access_list(destination)
         for vm, port in targets:
+            near = opener is not None and opener.virtual_network == vm.virtual_network
             for source in sources:
-                yield from self.into(vm, source, port, before)
+                # An access list is asked before a VM of the same network is translated.
+                client = opener.private_ip_address if opener is not None and near else source[0]
+                if permits(rules, client):
+                    yield from self.into(vm, source, port, before)
+                else:
+                    yield Way(decisions=before, obstacle=f"the access list of {destination}, {self.service}, denies it")
+
+    def access_list(self, address: IPv4Address) -> tuple[AclRule, ...]:
+        """Return who may use the endpoint of a VIP's address; empty: everybody."""
+        listens = (self.service.protocol, self.service.port)
+        for service in self.network.cloud_services:
+            names = {vip.name for vip in service.virtual_ips if vip.address == address}
+            for endpoint in service.endpoints:
+                if endpoint.virtual_ip in names and (endpoint.protocol, endpoint.public_port) == listens:
+                    return access_list(service, endpoint)
+        return ()
 
     def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, int]]:
         """Yield the VMs and ports that a public address leads to."""

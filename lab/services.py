@@ -30,6 +30,8 @@ Names = Mapping[str, str]
 #: Name that OpenDNS answers with the source of the query (seed 002).
 MY_ADDRESS = "myip.opendns.com"
 _TTL_S = 5
+#: A common name has up to 64 characters (RFC 5280, ub-common-name), and the port needs six of them.
+_NODE_IN_SUBJECT = 58
 _LINE = 65536
 
 
@@ -193,15 +195,23 @@ class Certificates:
         self.file = file
         self._authority: Any = None
 
-    def context(self, node: str, address: str) -> ssl.SSLContext:
-        """Return the TLS context of a node's server, with a certificate for its name and address."""
+    def context(self, node: str, address: str, port: int) -> ssl.SSLContext:
+        """Return the TLS context of a node's server, with a certificate for its name and address.
+
+        The subject is ``node:port``: each server has a certificate of its own, by which a client knows it.
+        """
         import trustme  # noqa: PLC0415 - only labs with an https service need it
 
         if self._authority is None:
             self._authority = trustme.CA(organization_name="lab")
             self._authority.cert_pem.write_to_path(str(self.file))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert(node, address).configure_cert(context)
+        subject = f"{node[:_NODE_IN_SUBJECT]}:{port}"
+        try:
+            certificate = self._authority.issue_cert(node, address, common_name=subject)
+        except UnicodeError:  # no name that DNS allows, as those of role instances
+            certificate = self._authority.issue_cert(address, common_name=subject)
+        certificate.configure_cert(context)
         return context
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from lab import public_ips
 from lab.model import Network
 from lab.path import wiring
-from lab.plan import DestinationNat, Item, Rule, SourceNat, Verdict, Why
+from lab.plan import DestinationNat, Item, Record, Rule, SourceNat, Verdict, Why
 
 _SOURCE = "seed 002: VM with an instance-level public IP"
 _NAMES = "seed 004: A records are created as for a service"
@@ -65,4 +65,5 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
                 why = Why("instance_public_ip", vm.name, _NAMES)
                 label = vm.instance_public_ip.domain_name_label
                 for name in public_ips.instance_names(service, vm.name, label):
-                    yield from wiring.public_name(network, name, vm.instance_public_ip.address, why)
+                    for view in wiring.public_views(network):
+                        yield Record(place=view, name=name, address=public, why=why)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from lab import cloud_services
 from lab.flow import PortRange
 from lab.model import (
     PLATFORM_ADDRESS,
@@ -28,8 +27,10 @@ from lab.plan import CHAIN_MAX, DestinationNat, HashMark, HealthCheck, Item, Jum
 
 _RULE = "seed 001, test 2: load-balancing rule"
 _NAT_RULE = "seed 001, test 1: inbound NAT rule"
+#: The same of a cloud service, whose load balancer its endpoints make.
+_SET = "seed 000: load-balanced set"
+_ENDPOINT = "seed 000: endpoint"
 _FRONTEND = "seed 000: the address belongs to the load balancer, to no VM"
-_NAME = "seed 000: the name of a service leads to its default VIP; seed 004"
 _HASHED: dict[Distribution, str] = {
     "Default": "src,sport,dst,dport,proto",
     "SourceIP": "src,dst",
@@ -47,21 +48,24 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
             for frontend in lb.frontends:
                 why = Why("load_balancer", f"{lb.name}/{frontend.name}", _FRONTEND)
                 yield from wiring.public_address(vnet, frontend.address, why)
-            yield from _inbound_nat_rules(vnet, lb, vms)
+            yield from _inbound_nat_rules(network, vnet, lb, vms)
             for rule in lb.load_balancing_rules:
-                yield from _load_balancing_rule(vnet, lb, rule, vms, down)
+                yield from _load_balancing_rule(network, vnet, lb, rule, vms, down)
             yield from _health_checks(network, vnet, lb, vms)
-    for service in network.cloud_services:
-        default = service.virtual_ip(service.default_virtual_ip)
-        if default is not None and default.address is not None:
-            why = Why("load_balancer", f"name of {service.name}", _NAME)
-            yield from wiring.public_name(network, cloud_services.host_name(service), default.address, why)
 
 
-def _inbound_nat_rules(vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]) -> Iterator[Item]:
+def _is_classic(network: Network, lb: LoadBalancer) -> bool:
+    """Tell whether a load balancer is a cloud service's."""
+    return network.cloud_service(lb.name) is not None
+
+
+def _inbound_nat_rules(
+    network: Network, vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]
+) -> Iterator[Item]:
+    source = _ENDPOINT if _is_classic(network, lb) else _NAT_RULE
     for rule in lb.inbound_nat_rules:
         vm = vms[rule.virtual_machine]
-        why = Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", _NAT_RULE)
+        why = Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", source)
         yield Rule(
             place=wiring.load_balancer(vnet),
             table="nat",
@@ -75,6 +79,7 @@ def _inbound_nat_rules(vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, Vi
 
 
 def _load_balancing_rule(
+    network: Network,
     vnet: VirtualNetwork,
     lb: LoadBalancer,
     rule: LoadBalancingRule,
@@ -82,7 +87,8 @@ def _load_balancing_rule(
     down: frozenset[str],
 ) -> Iterator[Item]:
     place = wiring.load_balancer(vnet)
-    why = Why("load_balancer", f"{lb.name}/{rule.name}", _RULE)
+    source = _SET if _is_classic(network, lb) else _RULE
+    why = Why("load_balancer", f"{lb.name}/{rule.name}", source)
     # No name has a slash, so a-b/c and a/b-c stay apart, and both from the chains of other files.
     chain = short(f"{lb.name}/{rule.name}", CHAIN_MAX)
     yield Rule(
@@ -107,13 +113,14 @@ def _load_balancing_rule(
             protocol=rule.protocol,
             mark=number if len(members) > 1 else None,
             target=DestinationNat(str(vm.private_ip_address), rule.backend_port),
-            why=Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", _RULE),
+            why=Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", source),
         )
 
 
 def _health_checks(
     network: Network, vnet: VirtualNetwork, lb: LoadBalancer, vms: dict[str, VirtualMachine]
 ) -> Iterator[Item]:
+    source = _SET if _is_classic(network, lb) else _RULE
     used = {(rule.probe, member) for rule in lb.load_balancing_rules for member in lb.pool(rule.backend_pool).members}
     for probe in lb.probes:
         for name in sorted(member for probe_name, member in used if probe_name == probe.name):
@@ -129,7 +136,7 @@ def _health_checks(
                 request_path=probe.request_path,
                 interval_s=probe.interval_s / network.overrides.time_scale,
                 number_of_probes=probe.number_of_probes,
-                why=Why("load_balancer", f"{lb.name}/{probe.name} of {name}", _RULE),
+                why=Why("load_balancer", f"{lb.name}/{probe.name} of {name}", source),
             )
 
 

@@ -83,10 +83,15 @@ def public_address(network: VirtualNetwork, address: IPv4Address, why: Why) -> I
     yield Route(place=load_balancer(network), destination=f"{address}/32", why=why)
 
 
-def public_name(network: Network, name: str, address: IPv4Address, why: Why) -> Iterator[Item]:
-    """Yield a name that outside hosts and the VMs of every virtual network know."""
-    for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
-        yield Record(place=view, name=name, address=str(address), why=why)
+def public_views(network: Network) -> tuple[str, ...]:
+    """Return the places whose resolvers know public names: outside, in every virtual network, and the user's own."""
+    own = (
+        vm.name
+        for vnet in network.virtual_networks
+        for vm in network.running(vnet)
+        if any(service.kind == "dns" for service in vm.services)
+    )
+    return (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks), *own)
 
 
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
@@ -164,7 +169,8 @@ def _internet(network: Network) -> Iterator[Item]:
         yield Route(place=INTERNET, destination=f"{host.address}/32", interface=to(host.name), why=why)
         yield Resolver(place=host.name, servers=(str(PUBLIC_RESOLVER),), why=why)
         yield from service_items(host.name, host.name, host.address, host.services)
-        yield from public_name(network, host.name, host.address, why)
+        for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
+            yield Record(place=view, name=host.name, address=str(host.address), why=why)
 
 
 def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:

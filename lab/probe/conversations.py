@@ -9,7 +9,9 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -38,8 +40,12 @@ def _ask_once(lab: str, what: ex.Ask) -> ex.Answer:
         opened.connect((what.address, what.port))
         if what.kind == "connect":
             return ex.Answer("answered")
+        shown: dict[str, str] = {}
+        if what.kind == "https":
+            opened = _encrypted(lab, opened)
+            shown = _certificate(opened)
         text = _converse(opened, what)
-        return msgspec.convert({"outcome": "answered", **json.loads(text)}, ex.Answer)
+        return msgspec.convert({"outcome": "answered", **json.loads(text), **shown}, ex.Answer)
     except TimeoutError:
         return ex.Answer("timeout")
     except (ConnectionRefusedError, ConnectionResetError):
@@ -50,6 +56,22 @@ def _ask_once(lab: str, what: ex.Ask) -> ex.Answer:
         opened.close()
 
 
+def _encrypted(lab: str, opened: socket.socket) -> ssl.SSLSocket:
+    """Speak TLS with a server whose certificate the lab's authority must have signed."""
+    context = ssl.create_default_context(cafile=Folder(lab).certificate_file)
+    context.check_hostname = False  # which server answers is what is asked
+    return context.wrap_socket(opened)
+
+
+def _certificate(opened: ssl.SSLSocket) -> dict[str, str]:
+    """Return who the server says it is."""
+    # Each is there once the server was verified.
+    shown: Any = opened.getpeercert() or {}
+    subject = {key: value for names in shown["subject"] for key, value in names}
+    encoded = opened.getpeercert(binary_form=True) or b""
+    return {"subject": subject["commonName"], "fingerprint": sha256(encoded).hexdigest()}
+
+
 def _converse(opened: socket.socket, what: ex.Ask) -> bytes:
     if what.kind == "udp":
         opened.send(b"who am I?\n")
@@ -57,11 +79,6 @@ def _converse(opened: socket.socket, what: ex.Ask) -> bytes:
     if what.kind == "tcp":
         with opened.makefile("rb") as stream:
             return stream.readline()
-    if what.kind == "https":
-        context = ssl.create_default_context()
-        context.check_hostname = False  # which server answers is what is asked
-        context.verify_mode = ssl.CERT_NONE
-        opened = context.wrap_socket(opened)
     connection = http.client.HTTPConnection(what.address, what.port)
     connection.sock = opened
     connection.request("GET", "/")

@@ -75,6 +75,7 @@ class Builder:
                                 advice="rename the role",
                             )
                         )
+                    # Its values are read already, and would not be read again.
                     found[instance] = VirtualMachine.model_construct(
                         subnet=role.subnet, services=role.services, instance_public_ip=role.instance_public_ip
                     )

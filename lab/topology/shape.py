@@ -462,8 +462,9 @@ def problems_of(data: dict[str, Any]) -> Iterator[tuple[Position, Problem]]:
             Topology.model_validate(data)
         except ValidationError as error:
             items = error.errors(include_url=False)
-            for item in items:
-                path = _file_path(data, item["loc"])
+            # All places are found before the first is cut: what is cut has no parts any more.
+            paths = [_file_path(data, item["loc"]) for item in items]
+            for path, item in zip(paths, items, strict=True):
                 # A list whose every part is wrong is also too short; its parts have said so.
                 parts_wrong = any(other["loc"][: len(item["loc"])] == item["loc"] for other in items if other != item)
                 if message and not (item["type"] == "too_short" and parts_wrong):
