@@ -6,7 +6,7 @@ from lab.topology import parse
 from tests.unit.refusals import BALANCER, MACHINE, NETWORK, said
 
 _PROBES = "(load-balancer-custom-probe-overview.md (2018-09-04); earlier revisions print no minimum)"
-_KINDS = "http, https, tcp, udp, dns, ssh"
+_KINDS = "http, https, tcp, udp, dns, ssh, ftp"
 
 # --- values -----------------------------------------------------------------------------------
 
