@@ -8,6 +8,7 @@
     sweep.py           many different flows at once
     tracking.py        a flow's state in the load balancer, and what comes back
     tunnels.py         what crosses a tunnel, and what its gateways say of it
+    transfers.py       real FTP clients, and their data connections
     conversations.py   real clients and servers: HTTP, TLS, ssh, nslookup
 """
 

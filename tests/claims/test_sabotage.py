@@ -320,7 +320,9 @@ def _flushed(command: Command) -> Command:
 
 
 def test_every_claim_has_a_sabotage():
-    assert {claim.id for claim in claims.CATALOGUE} == set(SABOTAGES) | set(REFUSALS)
+    from tests.claims import test_sabotage_public_ip as own
+
+    assert {claim.id for claim in claims.CATALOGUE} == {*SABOTAGES, *REFUSALS, *own.SABOTAGES, *own.FRAGMENTS}
 
 
 @pytest.mark.parametrize("claim", sorted(SABOTAGES, key=lambda claim: (SABOTAGES[claim].topology, claim)))
