@@ -205,14 +205,14 @@ def _s4_2(network: Network) -> Iterator[Trial]:
             *own, vip = observations
             observed = "; ".join(f"{p}: {arrived(a)}" for p, a in zip(_PROTOCOLS, own, strict=True))
             observed += f"; to the VIP: {arrived(vip)}"
-            if len(vip.seen[0]) < vip.sent:
-                return Judgement("INCONCLUSIVE", observed, "what was sent to the VIP did not come as far as the edge")
             for protocol, arrivals in zip(_PROTOCOLS, own, strict=True):
                 if len(arrivals.seen[-1]) < arrivals.sent:
                     return observed, f"{protocol}: {arrivals.sent - len(arrivals.seen[-1])} flows did not arrive"
                 wrong = [s for s in arrivals.seen[-1] if s.source != str(client.address)]
                 if wrong:
                     return observed, f"{protocol}: the VM sees {wrong[0].source}"
+            if len(vip.seen[0]) < vip.sent:
+                return Judgement("INCONCLUSIVE", observed, "what was sent to the VIP did not come as far as the edge")
             return observed, f"the VIP leads to {instance.vm.name} without an endpoint" if vip.seen[-1] else ""
 
         sends = [_inbound(client, instance.vm, instance.own, protocol) for protocol in _PROTOCOLS]
