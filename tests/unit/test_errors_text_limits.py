@@ -7,7 +7,7 @@ from tests.unit.refusals import BALANCER, MACHINE, NETWORK, said
 
 _PROBES_2018 = "(load-balancer-custom-probe-overview.md (2018-09-04))"
 _PROBES = "(load-balancer-custom-probe-overview.md (2018-09-04); earlier revisions print no minimum)"
-_KINDS = "http, https, tcp, udp, dns, ssh"
+_KINDS = "http, https, tcp, udp, dns, ssh, ftp"
 
 # --- values -----------------------------------------------------------------------------------
 
