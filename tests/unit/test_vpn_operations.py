@@ -41,7 +41,7 @@ def test_a_gateway_that_is_recreated_gets_another_address_each_time() -> None:
         gateway = made.gateway("v1")
         assert gateway is not None
         addresses.append(gateway.address)
-        with pytest.raises(Refused, match="HTTP 409.*delete it first, and lose its address"):
+        with pytest.raises(Refused, match=r"HTTP 409.*delete it first, and lose its address"):
             changed(made, vpn.CreateGateway("v1", "dynamic", "Standard", 0.0))
         made = changed(changed(made, vpn.DeleteGateway("v1")), vpn.CreateGateway("v1", "dynamic", "Standard", 0.0))
     assert len(set(addresses)) == len(addresses)
