@@ -28,6 +28,7 @@ from lab.cli import (
     nsg,
     ports,
     public_ip,
+    replay,
     service,
     vm,
 )
@@ -89,6 +90,7 @@ _MODULES = (
     public_ip,
     gateway,
     configuration,
+    replay,
     inside,
     judging,
     nsg,

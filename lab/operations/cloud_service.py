@@ -68,6 +68,8 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
     public_ip: str | None = None
     domain_name_label: str | None = None
     reserved_ip: str | None = None
+    size: str = "Small"
+    availability_set: str | None = None
 
     def __str__(self) -> str:
         return f"vm create {self.service} {self.name}"
@@ -111,6 +113,8 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
             private_ip_address=address,
             services=self.services,
             instance_public_ip=own,
+            size=self.size,
+            availability_set=self.availability_set,
         )
         vms = sorted((*network.virtual_machines, made), key=lambda v: natural(v.name))
         network = msgspec.structs.replace(network, virtual_machines=tuple(vms))

@@ -313,7 +313,14 @@ def _machine(value: str) -> str:
         (_RULES % (_WEB % (80, 80), _WEB % (81, 80)),
          ("f:11: load_balancers.lb.load_balancing_rules.b.backend_port: vm:80/tcp is also the target of "
          "load_balancing_rules.a; every rule needs its own port at the VM "
-         "(load-balancer-multivip-overview.md, 2016-08-11); choose another backend_port")),
+         "(load-balancer-multivip-overview.md, 2016-08-11); choose another backend_port, or use enable_floating_ip")),
+        (_RULES % (_WEB % (80, 80) + ", enable_tcp_reset: true", _WEB % (81, 81)),
+         ("f:10: load_balancers.lb.load_balancing_rules.a.enable_tcp_reset: TCP reset of a Basic load balancer; only a "
+         "Standard load balancer resets idle flows (load-balancer-tcp-reset.md, 2020-10-07); leave it out, or choose "
+         "sku: Standard")),
+        (_RULES % (_WEB % (80, 81) + ", enable_floating_ip: true", _WEB % (82, 82)),
+         ("f:10: load_balancers.lb.load_balancing_rules.a.backend_port: 81 instead of 80; with floating IP the "
+         "destination stays what it is, its port too (load-balancer-multivip-overview.md, 2016-08-11); use 80")),
         (_RULES.replace(", probe: alive}\n      b: {%s, probe: alive", "") % (_WEB % (80, 80)),
          ("f:10: load_balancers.lb.load_balancing_rules.a: no probe; a load-balancing rule needs a probe that was "
          "defined first (seed 001, test 2); define one under probes and name it: probe: NAME")),

@@ -64,6 +64,29 @@ def test_a_pool_without_rule_has_its_frontends_address_and_nothing_more() -> Non
     assert [(type(i), i.place) for i in found] == [(Route, "internet"), (Route, "lb.vnet1")]
 
 
+def test_a_cloud_service_is_a_load_balancer_whose_rules_name_the_seed_that_has_them() -> None:
+    found = [i for i in load_balancer.items(worlds.classic(), frozenset()) if not isinstance(i, Route)]
+    assert {(str(i), i.why.entity, i.why.source) for i in found if "HMARK" not in str(i)} == {
+        ("-t nat -A PREROUTING -d 40.1.1.1/32 -p tcp --dport 80 -j DNAT --to-destination 10.1.0.4:8080",
+         "shop/vm1-web to vm1", "seed 000: endpoint"),
+        ("-t nat -A PREROUTING -d 40.1.1.2/32 -p tcp --dport 81 -j shop/set", "shop/set", _SET),
+        ("-t nat -A shop/set -p tcp --mark 1 -j DNAT --to-destination 10.1.0.4:8181", "shop/set to vm1", _SET),
+        ("-t nat -A shop/set -p tcp --mark 2 -j DNAT --to-destination 10.1.0.5:8181", "shop/set to vm2", _SET),
+        ("probe shop/set/vm1: Tcp 10.1.0.4:8181 every 15 s, down after 2", "shop/set of vm1", _SET),
+        ("probe shop/set/vm2: Tcp 10.1.0.5:8181 every 15 s, down after 2", "shop/set of vm2", _SET),
+    }  # fmt: skip
+
+
+_SET = "seed 000: load-balanced set"
+
+
+def test_the_vips_of_a_service_that_have_an_address_are_its_frontends() -> None:
+    found = [i for i in load_balancer.items(worlds.classic(), frozenset()) if isinstance(i, Route)]
+    assert {(i.place, i.destination, i.why.entity) for i in found} == {
+        (place, f"40.1.1.{number}/32", f"shop/Vip{number}") for place in ("internet", "lb.vnet1") for number in (1, 2)
+    }
+
+
 def test_names_with_dashes_never_make_two_rules_share_a_chain() -> None:
     """Or the flows of one frontend would reach the VMs of another."""
     balancer = """
