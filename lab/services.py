@@ -4,8 +4,8 @@
 the client's address and port as the server sees them, and its own. For health probes that must fail,
 the path ``/status/503`` is answered with that status, or any other, and ``/silence`` never. ``dns`` answers
 ``myip.opendns.com`` with the source of the query (seed 002). ``ssh`` is the system's own sshd, which
-names its peer in a log (seed 001). All of them take sockets that somebody else opened, so one
-process serves any number of namespaces.
+names its peer in a log (seed 001). ``ftp`` is a process of its own for each service. All of them take
+sockets that somebody else opened, so one process serves any number of namespaces.
 """
 
 import asyncio
@@ -100,18 +100,19 @@ def http(node: str) -> Handler:
                 if event is h11.NEED_DATA:
                     connection.receive_data(await reader.read(_LINE))
                 elif isinstance(event, h11.Request):
-                    head, status = event.method == b"HEAD", _status(event.target)
+                    status = _status(event.target)
+                    bare = event.method == b"HEAD" or status in (204, 304)  # these have no body (RFC 9110)
                 elif isinstance(event, h11.EndOfMessage):
                     if status is None:
                         await reader.read()  # until the client gives up
                         return
                     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
                     writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
-                    writer.write((connection.send(h11.Data(data=b"" if head else body)) if not head else b"") or b"")
-                    if not head:
+                    writer.write((connection.send(h11.Data(data=body)) if not bare else b"") or b"")
+                    if not bare:
                         writer.write(connection.send(h11.EndOfMessage()) or b"")
                     await writer.drain()
-                    if head or connection.our_state is h11.MUST_CLOSE:
+                    if bare or connection.our_state is h11.MUST_CLOSE:
                         return
                     connection.start_next_cycle()
                 elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
@@ -334,3 +335,22 @@ def make_host_key(folder: Path) -> str:
     file.unlink()
     file.with_name(file.name + ".pub").unlink(missing_ok=True)
     return key
+
+
+# --- ftp --------------------------------------------------------------------------------------
+
+#: What an ftp service has to give.
+FTP_FILE = "lab.json"
+
+
+def ftp(listener: socket.socket, namespace: str, node: str, folder: Path, log: Path) -> daemons.Attended:
+    """Hand a listening socket to an FTP server of its own process: its data connections begin in the node's namespace.
+
+    Everybody may read ``folder``, which holds one file that names the node; nobody may write.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FTP_FILE).write_text(json.dumps({"node": node}) + "\n")
+    command = [sys.executable, "-P", "-m", "lab.ftp", str(folder)]
+    served = daemons.attend(command, log, {}, lambda: netns.enter(namespace), stdin=listener.fileno())
+    listener.close()
+    return served

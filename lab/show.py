@@ -19,6 +19,7 @@ from lab.plan import (
     SnatPolicy,
     SnatPool,
     SourceNat,
+    Timeout,
     Tunnel,
     namespace,
 )
@@ -113,7 +114,8 @@ def timers(name: str) -> list[tuple[str, float, float]]:
         here |= {"idle": policy.idle_s, "FIN": policy.fin_s, "RST": policy.rst_s}
     for tunnel in plan.of(Tunnel):
         here |= {"idle policy-based tunnel": tunnel.idle_s} if tunnel.idle_s else {}
-    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in sorted(here.items()) if s]
+    every = sorted(here.items()) + [("idle of rules", float(s)) for s in sorted({t.seconds for t in plan.of(Timeout)})]
+    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in every if s]
 
 
 def _state(record: Record) -> str:

@@ -138,14 +138,14 @@ def _ml_3(network: Network) -> Iterator[Trial]:
             observations: Sequence[Any], wanted: dict[str, Any] = wanted, at: tuple[str, str] = at
         ) -> tuple[str, str]:
             _, logs = observations
+            wrapper = list(json.loads(logs.text))
+            if wrapper != ["records"]:
+                return "no record", f"the records are in {', '.join(wrapper)}"
             found = _new(logs).get(at, ())
             if not found:
                 return "no record", f"no record of {at[0]}:{at[1]} came"
             properties = found[-1]["properties"]
             observed = json.dumps(properties)
-            whole = logs.text.strip()
-            if list(json.loads(whole)) != ["records"]:
-                return observed, f"the records are in {', '.join(json.loads(whole))}"
             if wrong := malformed(found[-1], "LoadBalancerProbeHealthStatus"):
                 return observed, wrong
             if list(properties) != _PROBE_KEYS:

@@ -8,7 +8,9 @@ from lab import compile as compiling
 from lab.errors import LabError
 from lab.model import Network
 from lab.path import (
+    cloud_service,
     floating_ip,
+    health_probe,
     idle_timeout,
     instance_public_ip,
     load_balancer,
@@ -29,10 +31,12 @@ def test_the_precedence_is_wiring_groups_tunnels_own_address_load_balancer_share
         wiring.items,
         security_group.items,
         vpn_gateway.items,
+        cloud_service.items,
         instance_public_ip.items,
         load_balancer.items,
         floating_ip.items,
         idle_timeout.items,
+        health_probe.items,
         outbound_snat.items,
     ]
     assert [items for items, _ in compiling.RULES] == wanted

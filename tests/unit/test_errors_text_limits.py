@@ -5,8 +5,9 @@ import pytest
 from lab.topology import parse
 from tests.unit.refusals import BALANCER, MACHINE, NETWORK, said
 
+_PROBES_2018 = "(load-balancer-custom-probe-overview.md (2018-09-04))"
 _PROBES = "(load-balancer-custom-probe-overview.md (2018-09-04); earlier revisions print no minimum)"
-_KINDS = "http, https, tcp, udp, dns, ssh"
+_KINDS = "http, https, tcp, udp, dns, ssh, ftp"
 
 # --- values -----------------------------------------------------------------------------------
 
@@ -136,7 +137,7 @@ def test_a_bad_port_or_protocol_of_a_rule_is_refused(value: str, key: str, rest:
         ("interval_in_seconds: 0", ".interval_in_seconds: 0; it must be at least 1; correct it"),
         ("number_of_probes: 1", f".number_of_probes: 1; the smallest count is 2 {_PROBES}; use a larger count"),
         ("interval_in_seconds: 60, number_of_probes: 3",
-         f": 60 s x 3; interval times count is at most 120 s {_PROBES}; shorten one of the two"),
+         f": 60 s x 3; interval times count is at most 120 s {_PROBES_2018}; shorten one of the two"),
         ("protocol: Https", ".protocol: \"Https\"; it must be 'Tcp' or 'Http'; did you mean \"Http\"?"),
         ("request_path: health", '.request_path: "health"; a request path begins with "/"; correct it'),
     ],

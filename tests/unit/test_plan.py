@@ -7,6 +7,8 @@ from lab import plan
 from lab.flow import PortRange
 from lab.plan import (
     Address,
+    Backend,
+    Backends,
     Charon,
     ClampSegments,
     DestinationNat,
@@ -56,7 +58,8 @@ def made(*items: Item) -> Plan:
 
 CHECK = HealthCheck(
     place="lb", why=_WHY, load_balancer="lb1", probe="alive", node="web", protocol="Http", source="168.63.129.16",
-    address="10.0.0.4", port=80, request_path="/ok", interval_s=2.5, number_of_probes=2,
+    address="10.0.0.4", port=80, request_path="/ok", interval_s=2.5, timeout_s=31.0, failures=2,
+    successes=3, wrong_answer_counts=False,
 )  # fmt: skip
 
 POLICY = SnatPolicy(
@@ -97,7 +100,11 @@ ITEMS: list[tuple[Item, str]] = [
      "http server as web on 10.0.0.4:80/tcp"),
     (Record(place="lb", why=_WHY, name="web", address="10.0.0.4"), "name web A 10.0.0.4"),
     (Resolver(place="lb", why=_WHY, servers=("10.0.0.1", "10.0.0.2")), "resolv.conf 10.0.0.1 10.0.0.2"),
-    (CHECK, "probe lb1/alive/web: Http 10.0.0.4:80/ok every 2.5 s, down after 2"),
+    (CHECK, ("probe lb1/alive/web: Http 10.0.0.4:80/ok every 2.5 s, waits 31 s; down after 2 or a wrong answer, "
+             "back after 3")),
+    (Backends(place="lb", why=_WHY, address="1.1.1.1", port=81, protocol="tcp", ends_tcp=True, resource="/LB", log_s=60,
+              members=(Backend("web", "10.0.0.4", "lb1/alive/web"), Backend("bare", "10.0.0.5", ""))),
+     "backends of 1.1.1.1:81/tcp: web (lb1/alive/web) bare (always up); all down: end TCP flows; logged every 60 s"),
     (POLICY, POLICY_TEXT),
     (SnatPool(place="lb", why=_WHY, node="web", source="10.0.0.4",
               ranges=(SnatRange("1.1.1.1", 1024, 2047), SnatRange("1.1.1.2", 1024, 1535))),

@@ -135,6 +135,27 @@ def test_http_says_nothing_to_who_speaks_no_http_and_closes(message: bytes) -> N
     assert answered == b""
 
 
+@pytest.mark.parametrize(("path", "status"), [("/status/503", 503), ("/status/201?x", 201), ("/status/204", 204)])
+def test_http_answers_with_the_status_that_a_path_asks_for(path: str, status: int) -> None:
+    message = f"GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n".encode()
+    (answered, _), _ = served(services.http("web"), lambda port: said_to(port, message))
+    assert answered.startswith(f"HTTP/1.1 {status} ".encode())
+    assert (b'"node": "web"' in answered) == (status != 204)
+
+
+@pytest.mark.parametrize("path", ["/status/99", "/status/600", "/status/", "/status/503/x"])
+def test_a_path_that_asks_for_no_status_is_answered_as_any_other(path: str) -> None:
+    message = f"GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n".encode()
+    (answered, _), _ = served(services.http("web"), lambda port: said_to(port, message))
+    assert answered.startswith(b"HTTP/1.1 200 ")
+
+
+def test_http_never_answers_who_asks_for_silence_and_closes_when_the_client_does() -> None:
+    message = b"GET /silence HTTP/1.1\r\nHost: web\r\n\r\n"
+    (answered, _), _ = served(services.http("web"), lambda port: said_to(port, message))
+    assert answered == b""
+
+
 def test_https_presents_a_certificate_for_its_name_that_the_labs_authority_signed(tmp_path: Path) -> None:
     authority = services.Certificates(tmp_path / "ca.pem")
     tls = authority.context("web", "127.0.0.1", 443)

@@ -27,7 +27,7 @@ def test_the_defaults_are_azures() -> None:
     )
     assert (probe.protocol, probe.interval_in_seconds, probe.number_of_probes, probe.request_path) == (
         "Tcp",
-        15,
+        None,
         2,
         "/",
     )
