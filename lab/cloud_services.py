@@ -12,7 +12,16 @@ from ipaddress import IPv4Address
 import msgspec
 
 from lab.errors import Problem, UsageError
-from lab.model import CloudService, Endpoint, Network, ReservedIp, VirtualIp, documentation_addresses
+from lab.model import (
+    AclRule,
+    CloudService,
+    Endpoint,
+    Network,
+    ReservedIp,
+    VirtualIp,
+    VirtualMachine,
+    documentation_addresses,
+)
 
 _SEED = "seed 000"
 _LIMITS = "virtual-network-ip-addresses-overview-classic.md, 2016-02-11"
@@ -22,6 +31,8 @@ _IDLE = "load-balancer-tcp-idle-timeout.md, 2016-10-24"
 #: VIPs of one service (deployment), and access rules of one endpoint.
 MAX_VIRTUAL_IPS = 5
 MAX_ACL_RULES = 50
+#: What fields of an endpoint are called in a file, where it is not the same.
+_KEYS = {"idle_timeout_min": "idle_timeout_in_minutes", "load_distribution": "load_balancer_distribution"}
 #: Public ports that are given to endpoints which name none.
 _FIRST_DYNAMIC_PORT = 49152
 
@@ -45,9 +56,30 @@ def is_billed(service: CloudService, virtual_ip: VirtualIp) -> bool:
     return not is_programmed(service, virtual_ip) and bool(service.endpoints_of(virtual_ip.name))
 
 
-def free_port(endpoints: Iterable[Endpoint], virtual_ip: str, protocol: str) -> int:
-    """Return the public port of an endpoint that names none: the lowest dynamic one that its VIP has free."""
-    taken = {e.public_port for e in endpoints if (e.virtual_ip, e.protocol) == (virtual_ip, protocol)}
+def access_list(service: CloudService, endpoint: Endpoint) -> tuple[AclRule, ...]:
+    """Return an endpoint's access rules, the one that decides first; the list of one member of a set is that of all."""
+    mates = service.load_balanced_sets().get(endpoint.load_balanced_set or "", (endpoint,))
+    found = next((mate.acl for mate in mates if mate.acl), ())
+    return tuple(sorted(found, key=lambda rule: rule.order))
+
+
+def permits(rules: tuple[AclRule, ...], client: IPv4Address) -> bool:
+    """Tell whether access rules, in their order, let a client in.
+
+    Whom no rule names is let in unless the list permits somebody (virtual-networks-acl.md, 2016-03-15).
+    """
+    for rule in rules:
+        if client in rule.remote_subnet:
+            return rule.action == "permit"
+    return all(rule.action == "deny" for rule in rules)
+
+
+def free_port(endpoints: Iterable[Endpoint], virtual_ip: str, protocol: str, named: Iterable[int] = ()) -> int:
+    """Return the public port of an endpoint that names none: the lowest dynamic one that its VIP has free.
+
+    ``named``: ports that are not to be taken either.
+    """
+    taken = {e.public_port for e in endpoints if (e.virtual_ip, e.protocol) == (virtual_ip, protocol)} | {*named}
     return next(port for port in range(_FIRST_DYNAMIC_PORT, 65536) if port not in taken)
 
 
@@ -55,8 +87,7 @@ def with_addresses(
     service: CloudService, network: Network, give: Callable[[CloudService, VirtualIp], IPv4Address]
 ) -> CloudService:
     """Return a service in which exactly those VIPs have an address that must; ``give`` finds new dynamic ones."""
-    vms = {vm.name: vm for vm in network.virtual_machines}
-    is_allocated = any(vms[name].power_state != "Deallocated" for name in service.virtual_machines if name in vms)
+    is_allocated = any(vm.power_state != "Deallocated" for vm in _machines(network, service))
 
     def settled(vip: VirtualIp) -> VirtualIp:
         used = is_allocated and (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))
@@ -151,15 +182,15 @@ def violations(network: Network) -> Iterator[Problem]:
             )
         yield from _members(network, path, service)
         yield from _virtual_ips(path, service)
-        yield from _endpoints(network, path, service)
-        yield from _sets(path, service)
+        # What is wrong with a role's endpoint is wrong at each of its instances.
+        yield from dict.fromkeys(_endpoints(network, path, service))
+        yield from dict.fromkeys(_sets(path, service))
     yield from _memberships(network)
     yield from _reserved(network)
 
 
 def _members(network: Network, path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
-    vms = {vm.name: vm for vm in network.virtual_machines}
-    homes = sorted({vms[name].virtual_network for name in service.virtual_machines if name in vms})
+    homes = sorted({vm.virtual_network for vm in _machines(network, service)})
     if len(homes) > 1:
         yield Problem(
             path=(*path, "virtual_machines"),
@@ -176,6 +207,10 @@ def _members(network: Network, path: tuple[str, ...], service: CloudService) -> 
             must="a cloud service holds virtual machines (IaaS) or roles (PaaS)",
             advice="make two services",
         )
+
+
+def _machines(network: Network, service: CloudService) -> list[VirtualMachine]:
+    return [vm for vm in network.virtual_machines if vm.name in service.virtual_machines]
 
 
 def _virtual_ips(path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
@@ -203,13 +238,26 @@ def _virtual_ips(path: tuple[str, ...], service: CloudService) -> Iterator[Probl
         )
 
 
+def _places(service: CloudService) -> tuple[int, ...]:
+    """Return the place of each endpoint in the file, where a role has one for all of its instances."""
+    role_of = {role.instance(number): role.name for role in service.roles for number in range(role.instances)}
+    found: list[int] = []
+    before: tuple[str, str | None] = ("", None)
+    for endpoint in service.endpoints:
+        here = (endpoint.name, role_of.get(endpoint.virtual_machine))
+        same = bool(found) and here[1] is not None and here == before
+        found.append(found[-1] if same else (found[-1] + 1 if found else 0))
+        before = here
+    return tuple(found)
+
+
 def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
     names: set[tuple[str, str]] = set()
     ports: dict[tuple[str, str, int], Endpoint] = {}
     targets: dict[tuple[str, str, int], Endpoint] = {}
     groups = {(n.name, s.name): s.network_security_group for n in network.virtual_networks for s in n.subnets}
-    for index, endpoint in enumerate(service.endpoints):
-        where = (*path, "endpoints", str(index))
+    for place, endpoint in zip(_places(service), service.endpoints, strict=True):
+        where = (*path, "endpoints", str(place))
         if (endpoint.virtual_machine, endpoint.name) in names:
             yield Problem(
                 path=(*where, "name"),
@@ -240,6 +288,14 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 must="every endpoint needs its own port at the VM (load-balancer-multivip-overview.md, 2016-08-11)",
                 advice="choose another local port",
             )
+        if endpoint.direct_server_return and endpoint.local_port != endpoint.public_port:
+            yield Problem(
+                path=(*where, "local_port"),
+                found=f"{endpoint.local_port} for public port {endpoint.public_port}",
+                must="with direct server return nothing is translated, so both are the same port "
+                "(load-balancer-multivip-overview.md, 2016-08-11)",
+                advice="use one port for both",
+            )
         probed = endpoint.probe
         for key, number in (
             ("public_port", endpoint.public_port),
@@ -264,8 +320,16 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 must=f"an idle timeout is 4 to 30 minutes ({_IDLE})",
                 advice="use a value from 4 to 30",
             )
+        if endpoint.direct_server_return:
+            yield Problem(
+                path=(*where, "direct_server_return"),
+                found="true",
+                must="this version does not play direct server return of endpoints yet",
+                advice="remove it",
+            )
         vm = network.vm(endpoint.virtual_machine)
-        if endpoint.acl and vm and (vm.network_security_group or groups[vm.virtual_network, vm.subnet]):
+        group = vm and (vm.network_security_group or groups[vm.virtual_network, vm.subnet])
+        if vm and group and access_list(service, endpoint):
             yield Problem(
                 path=(*where, "acl"),
                 found=f"an access list beside the network security group of {vm.name}",
@@ -298,10 +362,10 @@ def _sets(path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
         first = members[0]
         for member in members[1:]:
             here, there = member.shared(), first.shared()
-            different = [f for f in here.__struct_fields__ if getattr(here, f) != getattr(there, f)]
+            different = [_KEYS.get(f, f) for f in here.__struct_fields__ if getattr(here, f) != getattr(there, f)]
             if different:
                 yield Problem(
-                    path=(*path, "endpoints", str(service.endpoints.index(member))),
+                    path=(*path, "endpoints", str(_places(service)[service.endpoints.index(member)])),
                     found=f'"{member.name}" of {member.virtual_machine} differs from "{first.name}" of '
                     f"{first.virtual_machine} in {', '.join(different)}",
                     must=f'members of a load-balanced set ("{name}") have all but their names alike '

@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from lab import experiment as ex
+from lab.cloud_services import access_list, permits
 from lab.flow import PortRange
-from lab.model import PLATFORM_ADDRESS, Direction, Network, VirtualMachine
+from lab.model import PLATFORM_ADDRESS, AclRule, Direction, LoadBalancingRule, Network, VirtualMachine
 from lab.path import outbound_snat
 from lab.security_groups import Decision, Groups, Packet, spaces
 
@@ -192,21 +193,28 @@ class _Trace:
                 if not targets:
                     yield Way(decisions=out, obstacle=f"no VM has {destination}")
                 for target in targets:
-                    yield from self.into(target, own, self.service.port, out, destination)
+                    yield from self.into(target, own, destination, self.service.port, out)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
-                yield from self.over_the_internet([seen], destination, out)
+                yield from self.over_the_internet([seen], destination, out, vm)
             elif self.service.protocol == "icmp":
                 yield Way(decisions=out, obstacle="what leaves by a shared address is TCP or UDP")
             else:
                 linked = [frontend.address for _, frontend in outbound_snat.links(self.network, vm.name)]
                 shared = linked or [vnet.default_outbound_address]
-                yield from self.over_the_internet([(address, None) for address in shared], destination, out)
+                yield from self.over_the_internet([(address, None) for address in shared], destination, out, vm)
 
     def over_the_internet(
-        self, sources: Sequence[_Source], destination: IPv4Address, before: tuple[Decision, ...]
+        self,
+        sources: Sequence[_Source],
+        destination: IPv4Address,
+        before: tuple[Decision, ...],
+        opener: VirtualMachine | None = None,
     ) -> Iterator[Way]:
-        """Yield the ways of a flow to a public address, from each of the sources it may be seen with."""
+        """Yield the ways of a flow to a public address, from each of the sources it may be seen with.
+
+        ``opener``: the VM that opens it.
+        """
         host = next((h for h in self.network.internet if h.address == destination), None)
         if host is not None:
             yield Way(decisions=before, end=host.name)
@@ -214,42 +222,52 @@ class _Trace:
         targets = list(self.behind(destination))
         if not targets:
             yield Way(decisions=before, obstacle=f"nobody listens at {destination}, {self.service}")
-        for vm, port in targets:
+        rules = self.access_list(destination)
+        for vm, at, port in targets:
+            near = opener is not None and opener.virtual_network == vm.virtual_network
             for source in sources:
-                yield from self.into(vm, source, port, before)
+                # An access list is asked before a VM of the same network is translated.
+                client = opener.private_ip_address if opener is not None and near else source[0]
+                if permits(rules, client):
+                    yield from self.into(vm, source, at, port, before)
+                else:
+                    yield Way(decisions=before, obstacle=f"the access list of {destination}, {self.service}, denies it")
 
-    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, int]]:
-        """Yield the VMs and ports that a public address leads to."""
+    def access_list(self, address: IPv4Address) -> tuple[AclRule, ...]:
+        """Return who may use the endpoint of a VIP's address; empty: everybody."""
+        listens = (self.service.protocol, self.service.port)
+        for service in self.network.cloud_services:
+            names = {vip.name for vip in service.virtual_ips if vip.address == address}
+            for endpoint in service.endpoints:
+                if endpoint.virtual_ip in names and (endpoint.protocol, endpoint.public_port) == listens:
+                    return access_list(service, endpoint)
+        return ()
+
+    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, IPv4Address, int]]:
+        """Yield the VMs that a public address leads to, and the address and port that a packet has there."""
         vms = {vm.name: vm for vm in self.network.virtual_machines}
         listens = (self.service.protocol, self.service.port)
         for vm in vms.values():
             if vm.instance_public_ip is not None and vm.instance_public_ip.address == address:
-                yield vm, self.service.port
+                yield vm, vm.private_ip_address, self.service.port
         for lb in self.network.balancers:
             frontends = {frontend.name for frontend in lb.frontends if frontend.address == address}
-            for nat in lb.inbound_nat_rules:
-                if nat.frontend in frontends and (nat.protocol, nat.frontend_port) == listens:
-                    yield vms[nat.virtual_machine], nat.backend_port
-            for rule in lb.load_balancing_rules:
+            for rule in lb.rules():
                 if rule.frontend in frontends and (rule.protocol, rule.frontend_port) == listens:
-                    members = lb.pool(rule.backend_pool).members
-                    there = (m for m in members if vms[m].power_state != "Deallocated")
-                    up = (m for m in there if f"{lb.name}/{rule.probe}/{m}" not in self.down)
-                    yield from ((vms[member], rule.backend_port) for member in up)
+                    probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
+                    there = (vms[m] for m in lb.targets(rule) if vms[m].power_state != "Deallocated")
+                    up = [vm for vm in there if f"{lb.name}/{probe}/{vm.name}" not in self.down]
+                    for vm in up:
+                        yield vm, address if rule.floating_ip else vm.private_ip_address, rule.backend_port
 
     def into(
-        self,
-        vm: VirtualMachine,
-        source: _Source,
-        port: int,
-        before: tuple[Decision, ...],
-        address: IPv4Address | None = None,
+        self, vm: VirtualMachine, source: _Source, address: IPv4Address, port: int, before: tuple[Decision, ...]
     ) -> Iterator[Way]:
-        """Yield the last part of a flow's way: to a port of a VM, at its primary interface unless told otherwise."""
+        """Yield the last part of a flow's way: to a VM, by an address and port of its own or of a frontend."""
         if vm.power_state != "Started":
             yield _off(vm, before)
             return
-        for found in self.asked(vm, "Inbound", source, address or vm.private_ip_address, port):
+        for found in self.asked(vm, "Inbound", source, address, port):
             yield Way(decisions=(*before, *found), end=vm.name)
 
     def asked(

@@ -64,7 +64,7 @@ def predictions(network: Network, wanted: Sequence[Service], down: frozenset[str
     """
     started = (vm.name for vm in network.virtual_machines if vm.power_state == "Started")
     nodes = [*started, *(host.name for host in network.internet)]
-    frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.frontends]
+    frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.addressed()]
     groups = Groups(network)
     return tuple(
         forecasting.forecast(network, sender, to, service, down=down, groups=groups)

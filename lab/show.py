@@ -19,6 +19,8 @@ from lab.plan import (
     SnatPolicy,
     SnatPool,
     SourceNat,
+    Timeout,
+    Tunnel,
     namespace,
 )
 
@@ -110,7 +112,10 @@ def timers(name: str) -> list[tuple[str, float, float]]:
     here = {f"probe {check.load_balancer}/{check.probe}": check.interval_s for check in plan.of(HealthCheck)}
     for policy in plan.of(SnatPolicy):
         here |= {"idle": policy.idle_s, "FIN": policy.fin_s, "RST": policy.rst_s}
-    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in sorted(here.items()) if s]
+    for tunnel in plan.of(Tunnel):
+        here |= {"idle policy-based tunnel": tunnel.idle_s} if tunnel.idle_s else {}
+    every = sorted(here.items()) + [("idle of rules", float(s)) for s in sorted({t.seconds for t in plan.of(Timeout)})]
+    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in every if s]
 
 
 def _state(record: Record) -> str:
@@ -257,12 +262,24 @@ def _connection(site: str, tunnel: TunnelState) -> dict[str, Any]:
         "Reason": tunnel.reason,
         "VPNDeviceAddress": tunnel.peer,
         "IkeVersion": tunnel.version,
-        "LocalPrefixes": list(tunnel.local),
-        "RemotePrefixes": list(tunnel.remote),
+        "LocalSelectors": list(tunnel.local),
+        "RemoteSelectors": list(tunnel.remote),
         "IkeAlgorithms": tunnel.ike,
         "EspAlgorithms": tunnel.esp,
         "IkeRekeySeconds": tunnel.ike_rekey_s,
         "EspLifetimeSeconds": tunnel.esp_life_s,
+    }
+
+
+def operation(number: str, request: str) -> dict[str, str]:
+    """Return how an operation of a gateway ended, as Set-AzureVNetGatewayKey prints it; one that fails is an error."""
+    return {
+        "Error": "",
+        "HttpStatusCode": "OK",
+        "Id": number,
+        "Status": "Successful",
+        "RequestId": request,
+        "StatusCode": "OK",
     }
 
 

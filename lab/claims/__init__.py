@@ -9,6 +9,9 @@ second time, from the documents.
 from lab.claims import (
     expectation,
     gateways,
+    health_probes,
+    load_balancers,
+    logged,
     netcfg,
     outbound_connections,
     promises,
@@ -17,6 +20,7 @@ from lab.claims import (
     seed_002,
     seed_002_ports,
     seed_003,
+    seed_004,
 )
 from lab.claims.claim import Claim, Stage, Trial
 from lab.model import Network
@@ -28,10 +32,14 @@ CATALOGUE: tuple[Claim, ...] = (
     *seed_002.CLAIMS,
     *seed_002_ports.CLAIMS,
     *outbound_connections.CLAIMS,
+    *load_balancers.CLAIMS,
     *security_groups.CLAIMS,
+    *health_probes.CLAIMS,
+    *logged.CLAIMS,
     *seed_003.CLAIMS,
     *gateways.CLAIMS,
     *netcfg.CLAIMS,
+    *seed_004.CLAIMS,
     *promises.CLAIMS,
 )
 #: A trial that lets more time pass is left out unless its claim is asked for: timers of four minutes in real time.

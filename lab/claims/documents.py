@@ -6,7 +6,7 @@ import msgspec
 
 from lab.experiment import Goal
 from lab.flow import NOT_PUBLIC
-from lab.model import InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
+from lab.model import Endpoint, InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
 
 
 class WayOut(msgspec.Struct, frozen=True):
@@ -44,14 +44,20 @@ def linking(lb: LoadBalancer, vm: str, revision: str) -> set[str]:
 
 
 def open_to_all(network: Network) -> frozenset[str]:
-    """Return the names of the VMs that neither a security group nor their load balancer's SKU closes to anybody."""
+    """Return the names of the VMs that no security group, access list, or load balancer's SKU closes to anybody."""
     grouped = {(n.name, s.name) for n in network.virtual_networks for s in n.subnets if s.network_security_group}
     closed = {name for lb in network.balancers if lb.sku == "Standard" for name in lb.virtual_machines()}
+    lists = [(s, e) for s in network.cloud_services for e in s.endpoints if e.acl]
+    closed |= {m.virtual_machine for s, e in lists for m in s.endpoints if m == e or _in_one_set(m, e)}
     return frozenset(
         vm.name
         for vm in network.virtual_machines
         if not vm.network_security_group and (vm.virtual_network, vm.subnet) not in grouped and vm.name not in closed
     )
+
+
+def _in_one_set(one: Endpoint, other: Endpoint) -> bool:
+    return one.load_balanced_set is not None and one.load_balanced_set == other.load_balanced_set
 
 
 def declared(network: Network) -> frozenset[str]:

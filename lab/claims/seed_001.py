@@ -115,8 +115,10 @@ def _unanswered_probes(network: Network) -> list[tuple[LoadBalancer, LoadBalanci
     vms = {vm.name: vm for vm in network.virtual_machines}
     for lb in network.balancers:
         for rule in lb.load_balancing_rules:
+            if rule.probe is None:
+                continue  # nothing says that its members are down
             members = [vms[m] for m in lb.pool(rule.backend_pool).members]
-            port = lb.probe(rule.probe).port if rule.probe else 0
+            port = lb.probe(rule.probe).port
             if members and not any(s.port == port and s.protocol == "tcp" for m in members for s in m.services):
                 found.append((lb, rule, members[0]))
     return found

@@ -45,14 +45,15 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def perform(name: str, operation: "Operation", *, to_stderr: bool = False) -> None:
-    """Do a management operation, and say what it changed."""
+def perform(name: str, operation: "Operation", *, said: bool = True, to_stderr: bool = False) -> None:
+    """Do a management operation, and say what it changed, unless the caller does."""
     need_root()
     from lab import manage
 
     with interruptible(), progress() as say:
         outcome = manage.perform(name, operation, say)
-    click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}", err=to_stderr)
+    if said:
+        click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}", err=to_stderr)
 
 
 def perform_as(name: str, operation: "Operation", cmdlet: str, output: str) -> None:

@@ -34,7 +34,7 @@ def print_json(value: object) -> None:
     """Print a value as JSON that people can read too."""
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], empty: str = "nothing") -> None:

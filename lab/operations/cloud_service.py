@@ -144,7 +144,7 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
             finding.refuse(
                 self,
                 ("cloud_services", owner.name),
-                f"{len(owner.virtual_machines)} VMs",
+                f"VMs already ({', '.join(owner.virtual_machines)})",
                 f"a reserved address comes with the first VM of a service, or is associated ({_RESERVED})",
                 f"leave it out, then: lab reserved-ip associate {self.reserved_ip} {owner.name}",
             )

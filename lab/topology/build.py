@@ -76,6 +76,7 @@ class Builder:
                                 advice="rename the role",
                             )
                         )
+                    # Its values are read already, and would not be read again.
                     found[instance] = VirtualMachine.model_construct(
                         subnet=role.subnet, services=role.services, instance_public_ip=role.instance_public_ip
                     )
@@ -296,6 +297,7 @@ class Builder:
                     network_security_group=primary.network_security_group,
                     primary_interface=primary.name,
                     secondary_interfaces=tuple(others),
+                    loopback_addresses=tuple(sorted(raw_vm.loopback_addresses)),
                 )
             )
         return tuple(made)
@@ -371,6 +373,7 @@ class Builder:
                     address=self._public(
                         f"load_balancers.{name}.frontend_ip_configurations.{n}", raw.frontend_ip_configurations[n]
                     ),
+                    dynamic=raw.frontend_ip_configurations[n] is None,
                 )
                 for n in _ordered(raw.frontend_ip_configurations)
             ),
@@ -415,6 +418,8 @@ class Builder:
             backend_port=raw.backend_port,
             load_distribution=raw.load_distribution,
             idle_timeout_min=raw.idle_timeout_in_minutes,
+            floating_ip=raw.enable_floating_ip,
+            tcp_reset=raw.enable_tcp_reset,
         )
 
     def _inbound_nat_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.InboundNatRule | None:
@@ -435,6 +440,9 @@ class Builder:
             protocol="udp" if raw.protocol == "Udp" else "tcp",
             frontend_port=raw.frontend_port,
             backend_port=raw.backend_port,
+            idle_timeout_min=raw.idle_timeout_in_minutes,
+            floating_ip=raw.enable_floating_ip,
+            tcp_reset=raw.enable_tcp_reset,
         )
 
     def _reserved_ips(self) -> tuple[model.ReservedIp, ...]:
@@ -466,6 +474,15 @@ class Builder:
             where = (*path, "virtual_ips", vip)
             if described.reserved_ip is not None:
                 self._dangling((*where, "reserved_ip"), "reserved IP", described.reserved_ip, self.raw.reserved_ips)
+            if described.reserved_ip is not None and described.address is not None:
+                self.problems.append(
+                    Problem(
+                        path=(*where, "address"),
+                        found=f'{described.address} beside the reserved address "{described.reserved_ip}"',
+                        must="a VIP has the address that is reserved for it, or one of its own",
+                        advice="remove one of the two",
+                    )
+                )
         endpoints: list[model.Endpoint] = []
         for index, endpoint in enumerate(raw.endpoints):
             endpoints += self._endpoint((*path, "endpoints", str(index)), raw, endpoint, default, vms, endpoints)
@@ -531,8 +548,9 @@ class Builder:
                 )
             )
         mates = [e for e in others if together is not None and e.load_balanced_set == together]
+        listed = {e.public_port for e in service.endpoints if e.public_port is not None}
         public_port = raw.public_port or (
-            mates[0].public_port if mates else cloud_services.free_port(others, virtual_ip, raw.protocol)
+            mates[0].public_port if mates else cloud_services.free_port(others, virtual_ip, raw.protocol, listed)
         )
         return [
             model.Endpoint(
@@ -642,9 +660,15 @@ DISTRIBUTIONS: dict[str, model.Distribution] = {
 
 
 def _endpoint_probe(raw: Endpoint) -> model.EndpointProbe | None:
-    """Return how a member of a set is probed: by default, TCP on the local port."""
+    """Return how a member of a set is probed: by default, TCP on the local port.
+
+    Of a role's instances, by default, their guest agents are asked, which say yes while the instance runs
+    (load-balancer-custom-probe-overview.md, 2016-10-24).
+    """
     match raw.probe:
         case "none":
+            return None
+        case None if raw.role is not None:
             return None
         case None | "default":
             return model.EndpointProbe(protocol="Tcp", port=raw.local_port)

@@ -45,9 +45,9 @@ def _prefix(text: str) -> IPv4Network:
 
 
 def _service(text: str) -> model.Service:
-    match = re.fullmatch(r"(http|https|tcp|udp|dns|ssh):(\d{1,5})(?:/(tcp|udp))?", text)
+    match = re.fullmatch(r"(http|https|tcp|udp|dns|ssh|ftp):(\d{1,5})(?:/(tcp|udp))?", text)
     if not match or not 1 <= int(match[2]) <= 65535:
-        raise ValueError("not KIND:PORT with a kind of http, https, tcp, udp, dns, ssh and a port of 1-65535")
+        raise ValueError("not KIND:PORT with a kind of http, https, tcp, udp, dns, ssh, ftp and a port of 1-65535")
     kind, port, protocol = match[1], int(match[2]), match[3]
     natural = "udp" if kind in ("udp", "dns") else "tcp"
     if protocol not in (None, natural) and kind != "dns":
@@ -221,6 +221,7 @@ class VirtualMachine(_File):
     availability_set: Name | None = None
     size: Name = "Small"
     network_security_group: Group = None
+    loopback_addresses: tuple[Address, ...] = ()
 
 
 class Probe(_File):
@@ -229,7 +230,7 @@ class Probe(_File):
     protocol: Literal["Tcp", "Http"] = "Tcp"
     port: Port
     request_path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
-    interval_in_seconds: Positive = 15
+    interval_in_seconds: Positive | None = None  # 15 or 5, by the profile
     number_of_probes: Positive = 2
 
 
@@ -244,6 +245,8 @@ class LoadBalancingRule(_File):
     backend_port: Port
     load_distribution: Literal["Default", "SourceIP", "SourceIPProtocol"] = "Default"
     idle_timeout_in_minutes: Positive = 4
+    enable_floating_ip: bool = False
+    enable_tcp_reset: bool = False
 
 
 class InboundNatRule(_File):
@@ -254,6 +257,9 @@ class InboundNatRule(_File):
     protocol: Protocol = "Tcp"
     frontend_port: Port
     backend_port: Port
+    idle_timeout_in_minutes: Positive = 4
+    enable_floating_ip: bool = False
+    enable_tcp_reset: bool = False
 
 
 class LoadBalancer(_File):
@@ -462,8 +468,9 @@ def problems_of(data: dict[str, Any]) -> Iterator[tuple[Position, Problem]]:
             Topology.model_validate(data)
         except ValidationError as error:
             items = error.errors(include_url=False)
-            for item in items:
-                path = _file_path(data, item["loc"])
+            # All places are found before the first is cut: what is cut has no parts any more.
+            paths = [_file_path(data, item["loc"]) for item in items]
+            for path, item in zip(paths, items, strict=True):
                 # A list whose every part is wrong is also too short; its parts have said so.
                 parts_wrong = any(other["loc"][: len(item["loc"])] == item["loc"] for other in items if other != item)
                 if message and not (item["type"] == "too_short" and parts_wrong):
