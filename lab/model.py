@@ -300,7 +300,7 @@ class EndpointProbe(_Value, frozen=True, kw_only=True):
     @property
     def failures(self) -> int:
         """How many probes in a row must fail within the timeout."""
-        return max(1, self.timeout_s // self.interval_s)
+        return max(1, self.timeout_s // max(1, self.interval_s))
 
 
 class Endpoint(_Value, frozen=True, kw_only=True):

@@ -27,7 +27,6 @@ _NAT_RULE = "seed 001, test 1: inbound NAT rule"
 _SET = "seed 000: load-balanced set"
 _ENDPOINT = "seed 000: endpoint"
 _FRONTEND = "seed 000: the address belongs to the load balancer, to no VM"
-_NAME = "seed 000: the name of a service leads to its default VIP; seed 004"
 
 
 def items(network: Network, down: frozenset[str]) -> Iterator[Item]:

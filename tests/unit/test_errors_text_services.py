@@ -217,7 +217,7 @@ def test_an_operation_that_breaks_a_rule_is_refused(operation: Operation, line: 
         ({"local_port": 8182}, "local_port, probe"),
         ({"probe": "none"}, "probe"),
         ({"probe": EndpointProbe(protocol="Tcp", port=9)}, "probe"),
-        ({"load_distribution": "SourceIP"}, "load_distribution"),
+        ({"load_distribution": "SourceIP"}, "load_balancer_distribution"),
         ({"public_port": 82}, "public_port"),
     ],
 )
