@@ -279,8 +279,9 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 advice="choose another public port or VIP, or make both members of one set",
             )
         target = (endpoint.virtual_machine, endpoint.protocol, endpoint.local_port)
-        same = targets.setdefault(target, endpoint)
-        if same is not endpoint and not endpoint.direct_server_return:
+        # With direct server return a flow ends at the VIP's own address in the VM.
+        same = endpoint if endpoint.direct_server_return else targets.setdefault(target, endpoint)
+        if same is not endpoint:
             yield Problem(
                 path=(*where, "local_port"),
                 found=f"{endpoint.virtual_machine}:{endpoint.local_port}/{endpoint.protocol} is also the target of "
@@ -319,13 +320,6 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 found=f"{endpoint.idle_timeout_min}",
                 must=f"an idle timeout is 4 to 30 minutes ({_IDLE})",
                 advice="use a value from 4 to 30",
-            )
-        if endpoint.direct_server_return:
-            yield Problem(
-                path=(*where, "direct_server_return"),
-                found="true",
-                must="this version does not play direct server return of endpoints yet",
-                advice="remove it",
             )
         vm = network.vm(endpoint.virtual_machine)
         group = vm and (vm.network_security_group or groups[vm.virtual_network, vm.subnet])

@@ -61,7 +61,7 @@ _SEVERAL = "load-balancer-multivip-overview.md (2016-08-11)"
 _AnyRule: TypeAlias = LoadBalancingRule | InboundNatRule
 #: A run may contradict a claim by chance once in a thousand million; so many of its trials share that.
 _FALSE_ALARM, _STATISTICAL_TRIALS = 1e-9, 20
-_CHANCE = _FALSE_ALARM / _STATISTICAL_TRIALS
+CHANCE = _FALSE_ALARM / _STATISTICAL_TRIALS
 _PORTS = 4  # flows of each client that has several
 _AT_LEAST = 200  # flows of one client, where each is picked on its own
 #: Where clients come from that are no node of the lab: addresses for measurements (RFC 2544).
@@ -72,12 +72,12 @@ _FIRST_PORT = 20000
 def sample(members: int) -> int:
     """Return how many flows, picked evenly, miss none of the members but once in a long time."""
     # Each member is missed with (1 - 1/members) ** flows.
-    return math.ceil(math.log(_CHANCE / members) / math.log(1 - 1 / members))
+    return math.ceil(math.log(CHANCE / members) / math.log(1 - 1 / members))
 
 
 def bounds(flows: int, members: int) -> tuple[int, int]:
     """Return how few and how many of the flows one member gets, but once in a long time (binomial, exact)."""
-    part, allowed = 1 / members, _CHANCE / members / 2
+    part, allowed = 1 / members, CHANCE / members / 2
     weights = [math.comb(flows, k) * part**k * (1 - part) ** (flows - k) for k in range(flows + 1)]
     low, below = 0, weights[0]
     while below <= allowed:
@@ -159,11 +159,12 @@ def _is_wide(rules: Iterable[Any]) -> bool:
     )
 
 
-def _listening(network: Network) -> list[_Listening]:
-    """Return the rules whose VMs anybody may speak to, and are there to be probed."""
+def _listening(network: Network, *, classic: bool = False) -> list[_Listening]:
+    """Return the rules, of services if ``classic``, whose VMs anybody may speak to, and are there to be probed."""
     vms, let_in = {vm.name: vm for vm in network.virtual_machines}, _let_in(network)
+    services = tuple(service.load_balancer() for service in network.cloud_services)
     found = []
-    for lb in network.load_balancers:
+    for lb in services if classic else network.load_balancers:
         for rule in _all(lb):
             if isinstance(rule, InboundNatRule):
                 members: tuple[str, ...] = (rule.virtual_machine,)
@@ -181,11 +182,11 @@ def _is_probed(lb: LoadBalancer, rule: LoadBalancingRule, vm: VirtualMachine) ->
     return any((s.port, s.protocol) == (port, "tcp") for s in vm.services)
 
 
-def _shared(network: Network, *distributions: str) -> list[_Listening]:
+def _shared(network: Network, *distributions: str, classic: bool = False) -> list[_Listening]:
     """Return the rules of these distributions with several VMs to choose from."""
     return [
         found
-        for found in _listening(network)
+        for found in _listening(network, classic=classic)
         if isinstance(found.rule, LoadBalancingRule)
         and found.rule.load_distribution in distributions
         and len(found.vms) > 1
@@ -237,7 +238,7 @@ def _shares(ends: Iterable[str]) -> str:
     return said + (f", {lost} lost" if lost else "")
 
 
-def _doubt(swept: Sequence[Swept]) -> str:
+def unheard(swept: Sequence[Swept]) -> str:
     """Return why nothing can be told of flows that did not arrive, "" if something can."""
     if any(not passage.passed for one in swept for passage in one.passages):
         return "flows did not come to the edge of the virtual network"
@@ -279,7 +280,7 @@ def _spread_trial(
 
     def judge(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
         members, *swept = observations
-        doubt = _doubt(swept) or next((text for one in found if (text := _several_up(one, members))), "")
+        doubt = unheard(swept) or next((text for one in found if (text := _several_up(one, members))), "")
         if doubt:
             return Judgement("INCONCLUSIVE", "; ".join(_shares(_ends(one)) for one in swept), doubt)
         return check(members, swept)
@@ -316,7 +317,7 @@ def _n_dm_1(network: Network) -> Iterator[Trial]:
             low, high = bounds(count, len(found.vms))
             expected = (
                 f"{count} flows of one client: {low} to {high} to each of {len(found.vms)} VMs "
-                f"(false alarm {_CHANCE:g}); each flow's first packet, sent again, to the same one"
+                f"(false alarm {CHANCE:g}); each flow's first packet, sent again, to the same one"
             )
             yield _spread_trial("N-DM-1", (found,), expected, sweeps, check)
 
@@ -329,11 +330,11 @@ def _torn(sources: Sequence[tuple[str, int]], ends: Sequence[str]) -> list[str]:
     return [client for client, nodes in reached.items() if len(nodes) > 1]
 
 
-def _n_dm_2(network: Network) -> Iterator[Trial]:
+def _n_dm_2(network: Network, *, classic: bool = False) -> Iterator[Trial]:
     client = far_client(network)
     if client is None:
         return
-    for found in _shared(network, "SourceIP", "SourceIPProtocol"):
+    for found in _shared(network, "SourceIP", "SourceIPProtocol", classic=classic):
         count = sample(len(found.vms))
         sources = _many_clients(count)
 
@@ -353,17 +354,22 @@ def _n_dm_2(network: Network) -> Iterator[Trial]:
 
         expected = f"{count} clients with {_PORTS} ports each: every client's flows at one VM, none without clients"
         yield _spread_trial(
-            "N-DM-2", (found,), f"{expected} (false alarm {_CHANCE:g})", (_sweep(client, found, sources),), check
+            "N-DM-2", (found,), f"{expected} (false alarm {CHANCE:g})", (_sweep(client, found, sources),), check
         )
-    for tcp, udp in _pairs(network, "SourceIPProtocol"):
+    for tcp, udp in _pairs(network, "SourceIPProtocol", classic=classic):
         # That all clients are at one VM with both protocols by chance: (1/members) ** clients.
-        count = max(sample(len(tcp.vms)), math.ceil(-math.log(_CHANCE) / math.log(len(tcp.vms))))
+        count = max(sample(len(tcp.vms)), math.ceil(-math.log(CHANCE) / math.log(len(tcp.vms))))
         yield _both(tcp, udp, client, "N-DM-2", count, together=False)
 
 
-def _pairs(network: Network, distribution: str) -> Iterator[tuple[_Listening, _Listening]]:
+def of_services(network: Network) -> Iterator[Trial]:
+    """Yield that the load-balanced sets of cloud services pick by the client's address where they are told to."""
+    return _n_dm_2(network, classic=True)
+
+
+def _pairs(network: Network, distribution: str, *, classic: bool = False) -> Iterator[tuple[_Listening, _Listening]]:
     """Yield rules for TCP and for UDP with one frontend, one pool, and one probe."""
-    found = _shared(network, distribution)
+    found = _shared(network, distribution, classic=classic)
     for tcp in (f for f in found if f.rule.protocol == "tcp"):
         for udp in (f for f in found if f.rule.protocol == "udp"):
             if tcp.lb is udp.lb and _ties(tcp.rule) == _ties(udp.rule):
@@ -390,7 +396,7 @@ def _both(tcp: _Listening, udp: _Listening, client: InternetHost, claim: str, co
         return observed, wrong
 
     wanted = "every one's TCP and UDP at one VM" if together else "TCP and UDP of some at different VMs"
-    expected = f"{count} clients: {wanted} (false alarm {_CHANCE:g})"
+    expected = f"{count} clients: {wanted} (false alarm {CHANCE:g})"
     sweeps = (_sweep(client, tcp, sources), _sweep(client, udp, sources))
     return _spread_trial(claim, (tcp, udp), expected, sweeps, check)
 
@@ -414,7 +420,7 @@ def _n_dm_4(network: Network) -> Iterator[Trial]:
 
         def check(observations: Sequence[Any], found: _Listening = found) -> tuple[str, str] | Judgement:
             known, swept = observations[::2], observations[1::2]
-            doubt = _doubt(swept)
+            doubt = unheard(swept)
             before, during, after = (_ends(one) for one in swept)
             leaver = found.vms[-1].name
             stayed = [(a, b) for a, b in zip(before, during, strict=True) if a != leaver]
@@ -506,11 +512,24 @@ def _n_dm_6(network: Network) -> Iterator[Trial]:
 
 _FLOWS = 4
 _LONGEST_MIN = 12
+_QUICK = 120  # times faster than the documents: four minutes are two seconds
 
 
 def _n_it_1(network: Network) -> Iterator[Trial]:
+    return _idle(network, _listening(network))
+
+
+def idle_endpoints(network: Network) -> Iterator[Trial]:
+    """Yield that endpoints of cloud services keep idle flows for as long as each is told to."""
+    quick = msgspec.structs.replace(network, overrides=msgspec.structs.replace(network.overrides, time_scale=_QUICK))
+    alone = [found for found in _listening(quick, classic=True) if isinstance(found.rule, InboundNatRule)]
+    for trial in _idle(quick, alone):
+        yield msgspec.structs.replace(trial, stages=tuple(Stage(s.experiments, quick) for s in trial.stages))
+
+
+def _idle(network: Network, listening: list[_Listening]) -> Iterator[Trial]:
     client = far_client(network)
-    plain = [f for f in _listening(network) if not (f.rule.tcp_reset or f.rule.floating_ip)]
+    plain = [f for f in listening if not (f.rule.tcp_reset or f.rule.floating_ip)]
     held = [f for f in plain if f.kind() == "tcp"]
     held.sort(key=lambda found: found.rule.idle_timeout_min)
     longer = [f for f in held if held[0].rule.idle_timeout_min * 2 <= f.rule.idle_timeout_min <= _LONGEST_MIN]
@@ -723,7 +742,7 @@ def _n_mv_1(network: Network) -> Iterator[Trial]:
             members, swept, *answers = observations
             observed = "; ".join(_reached(f, a) for f, a in zip(asked, answers, strict=True))
             observed += f"; {len(free)} others: {_shares(_ends(swept))}"
-            doubt = _doubt([swept])
+            doubt = unheard([swept])
             came = [where for where, end in zip(free, _ends(swept), strict=True) if end]
             if came:
                 return observed, f"{came[0][0]} {came[0][1]} {came[0][2]} leads to a VM without a rule"
@@ -802,7 +821,7 @@ def _n_mv_4(network: Network) -> Iterator[Trial]:
             there = f"{found.address}:{found.rule.frontend_port}"
             seen = sorted({p.destination for p in swept.passages if p.end})
             observed = f"arrived for {', '.join(seen) or 'nobody'}; {outcomes(answers)}"
-            doubt = _doubt([swept])
+            doubt = unheard([swept])
             if doubt:
                 return Judgement("INCONCLUSIVE", observed, doubt)
             wrong = _astray(found, members, [swept])
@@ -928,7 +947,7 @@ def _tied_trial(
                 wrong = f"with {what} the frontend has {'an' if listed else 'no'} address"
             if not wrong and came != (_FLOWS if has else 0):
                 wrong = f"with {what} {came} flows came in"
-        if not wrong and (doubt := _doubt(swept)):
+        if not wrong and (doubt := unheard(swept)):
             return Judgement("INCONCLUSIVE", "; ".join(said), doubt)
         return "; ".join(said), wrong
 

@@ -50,6 +50,7 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
         """
         service = finding.service_of(self, network, self.virtual_machine)
+        finding.endpoints(self, service)
         if self.virtual_ip is not None:
             finding.virtual_ip(self, service, self.virtual_ip)
         path = ("cloud_services", service.name, "endpoints", self.name)
@@ -127,6 +128,7 @@ class SetEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
         """
         service = finding.service_of(self, network, self.virtual_machine)
+        finding.endpoints(self, service)
         old = finding.endpoint(self, service, self.virtual_machine, self.name)
         if self.virtual_ip is not None:
             finding.virtual_ip(self, service, self.virtual_ip)
@@ -168,6 +170,7 @@ class RemoveEndpoint(msgspec.Struct, frozen=True):
 
         """
         service = finding.service_of(self, network, self.virtual_machine)
+        finding.endpoints(self, service)
         old = finding.endpoint(self, service, self.virtual_machine, self.name)
         kept = tuple(e for e in service.endpoints if e is not old)
         return finding.with_service(network, msgspec.structs.replace(service, endpoints=kept))
@@ -205,6 +208,7 @@ class SetLoadBalancedSet(msgspec.Struct, frozen=True, kw_only=True):
 
         """
         service = finding.service(self, network, self.service)
+        finding.endpoints(self, service)
         members = finding.load_balanced_set(self, service, self.load_balanced_set)
         if self.virtual_ip is not None:
             finding.virtual_ip(self, service, self.virtual_ip)

@@ -59,6 +59,24 @@ def service(operation: Operation, network: Network, name: str) -> CloudService:
     return found
 
 
+def endpoints(operation: Operation, owner: CloudService) -> None:
+    """Go on only if endpoints of a service can be changed one by one: those of virtual machines.
+
+    Raises:
+        Refused: they are roles'.
+
+    """
+    if owner.roles:
+        refuse(
+            operation,
+            ("cloud_services", owner.name, "endpoints"),
+            f"endpoints of roles ({', '.join(role.name for role in owner.roles)})",
+            "the endpoints of roles are in the service definition (.csdef), and a change of it takes a deployment "
+            "upgrade (load-balancer-tcp-idle-timeout.md, 2016-10-24)",
+            "change the file, then: lab up FILE",
+        )
+
+
 def virtual_ip(operation: Operation, owner: CloudService, name: str) -> VirtualIp:
     """Return the VIP that an operation names.
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lab.topology import parse
 from tests.unit.refusals import said
 
 _HEAD = """\
@@ -132,12 +133,12 @@ REFUSALS = {
             "(load-balancer-tcp-idle-timeout.md, 2016-10-24); use a value from 4 to 30"
         ),
     ),
-    "direct server return": (
-        _endpoints(_WEB + ", direct_server_return: true"),
+    "direct server return to another port": (
+        _endpoints(_WEB.replace("public_port: 80", "public_port: 81") + ", direct_server_return: true"),
         (
-            "f:13: cloud_services.shop.endpoints.0.direct_server_return: true; this version does not play direct "
-            "server return "
-            "of endpoints yet; remove it"
+            "f:13: cloud_services.shop.endpoints.0.local_port: 80 for public port 81; with direct server return "
+            "nothing is translated, so both are the same port (load-balancer-multivip-overview.md, 2016-08-11); "
+            "use one port for both"
         ),
     ),
     "51 access rules": (
@@ -388,3 +389,12 @@ def test_an_endpoint_that_lacks_two_values_is_told_of_each_and_cut_once() -> Non
         'f:13: cloud_services.shop.endpoints.0: no "name"; "name" is required; add it',
         'f:13: cloud_services.shop.endpoints.0: no "local_port"; "local_port" is required; add it',
     ]
+
+
+@pytest.mark.parametrize("direct", [0, 1], ids=["direct first", "direct last"])
+def test_an_endpoint_with_direct_server_return_shares_a_port_of_its_vm_with_one_that_is_translated(direct: int) -> None:
+    """The one ends at the VIP's address, the other at the VM's own (load-balancer-multivip-overview.md, 2016-08-11)."""
+    both = [_WEB, _WEB.replace("name: a", "name: b") + ", virtual_ip: V2"]
+    both[direct] += ", direct_server_return: true"
+    text = _endpoints(*both).replace("    endpoints", "    virtual_ips: {Vip1: {}, V2: {}}\n    endpoints")
+    parse(_HEAD + text.replace(both[0], both[0] + ", virtual_ip: Vip1"), "f")
