@@ -85,8 +85,8 @@ def test_a_topology_takes_it_and_all_else_stays_as_its_author_wrote_it() -> None
     [
         "WebRole1: {instances: 1, services: [http:80], subnet: v/s}",
         "WebRole1:\n        # a word\n        instances: 1\n        services: [http:80]\n        subnet: v/s  # here",
-        'WebRole1: {"instances": 1, "instance_public_ip": {name: MyPublicIP, address: 40.1.1.1}, '
-        'services: ["http:80"], subnet: v/s}',
+        ('WebRole1: {"instances": 1, "instance_public_ip": {name: MyPublicIP, address: 40.1.1.1}, '
+        'services: ["http:80"], subnet: v/s}'),
     ],
 )  # fmt: skip
 def test_what_a_role_has_beside_stays_however_it_is_written(role: str) -> None:
