@@ -22,7 +22,7 @@ def import_group() -> None:
     \b
     Example:
       sudo lab import netcfg NetworkConfig.xml
-      lab import cscfg ServiceConfiguration.cscfg --into shop.lab.yaml
+      lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip.lab.yaml
     """
 
 
@@ -57,8 +57,8 @@ def import_cscfg(file: Path, into: str) -> None:
 
     \b
     Example:
-      lab import cscfg ServiceConfiguration.cscfg --into shop.lab.yaml
-      sudo lab import cscfg ServiceConfiguration.cscfg --into shop
+      lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip.lab.yaml
+      sudo lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip
     """
     from lab import cscfg
     from lab.operations.cscfg import ImportServiceConfiguration
@@ -105,7 +105,7 @@ def export_group() -> None:
     \b
     Example:
       sudo lab export netcfg > NetworkConfig.xml
-      lab export cscfg shop.lab.yaml > ServiceConfiguration.cscfg
+      lab export cscfg instance-public-ip.lab.yaml --service ILPIPSample > ServiceConfiguration.cscfg
     """
 
 
@@ -132,8 +132,8 @@ def export_cscfg(name: str | None, service: str | None) -> None:
 
     \b
     Example:
-      lab export cscfg shop.lab.yaml
-      sudo lab export cscfg shop --service contosoadservice
+      lab export cscfg instance-public-ip.lab.yaml --service ILPIPSample
+      sudo lab export cscfg instance-public-ip --service contosoadservice
     """
     from lab import cscfg
 

@@ -10,17 +10,20 @@ edit.py         one part of the text is replaced
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import yaml
 
-from lab import cscfg, invariants, model
-from lab.cscfg import Configuration
+from lab import invariants, model
 from lab.errors import TopologyError, UsageError, did_you_mean
-from lab.topology import edit, shape
+from lab.topology import shape
 from lab.topology.build import DISTRIBUTIONS, Builder, access_rules, security_rule
 from lab.topology.shape import schema
 from lab.topology.text import LOADER, Positions, check_depth, data_of
+
+if TYPE_CHECKING:
+    from lab.cscfg import Configuration
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -139,7 +142,7 @@ def parse_services(texts: Sequence[str]) -> tuple[model.Service, ...]:
     return shape.Topology.model_validate(data).virtual_machines["vm"].services
 
 
-def configured(text: str, file: str, configuration: Configuration) -> str:
+def configured(text: str, file: str, configuration: "Configuration") -> str:
     """Return the text of a topology whose roles are as a service configuration says; all else stays as it stands.
 
     Raises:
@@ -147,6 +150,9 @@ def configured(text: str, file: str, configuration: Configuration) -> str:
         UsageError: the text does not let a role be changed alone.
 
     """
+    from lab import cscfg  # noqa: PLC0415 - reading a topology needs no XML
+    from lab.topology import edit  # noqa: PLC0415
+
     network = parse(text, file)
     service = cscfg.service_of(network, configuration)
     problems = [f"{file}: {problem}" for problem in cscfg.problems(network, configuration)]
