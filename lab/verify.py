@@ -192,7 +192,7 @@ def verify(
 
 
 def _changes(trial: Trial) -> bool:
-    return any(stage.network is not None for stage in trial.stages)
+    return any(stage.network is not None or stage.operates for stage in trial.stages)
 
 
 def not_run(network: Network, only: frozenset[str], reason: str) -> list[Result]:
@@ -206,14 +206,16 @@ def _try(network: Network, trial: Trial, file: Path, prober: Prober) -> Judgemen
     """Run the stages of a trial and judge what was seen; the lab ends as it began."""
     observations: list[Observation] = []
     current: Network | None = None
+    operated = False
     try:
         for stage in trial.stages:
-            if stage.network is not current:
+            if operated or stage.network is not current:
                 bring_up(stage.network or network, file, _quiet)
                 current = stage.network
+            operated = stage.operates
             observations += prober.run(network.name, stage.experiments).observations
     finally:
-        if current is not None:
+        if operated or current is not None:
             bring_up(network, file, _quiet)
     return trial.judge(observations)
 

@@ -13,10 +13,14 @@ Judge: TypeAlias = Callable[[Sequence[Any]], Judgement]
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """Experiments in one state of the network: as it is (None), or changed for the trial."""
+    """Experiments in one state of the network: as it is (None), or changed for the trial.
+
+    ``operates``: they run commands that change the lab, which is given back what it was afterwards.
+    """
 
     experiments: tuple[Experiment, ...]
     network: Network | None = None
+    operates: bool = False
 
 
 class Trial(msgspec.Struct, frozen=True):

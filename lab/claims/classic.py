@@ -142,12 +142,9 @@ def without_endpoints(network: Network, service: CloudService, vip: VirtualIp) -
 # --- what is done -----------------------------------------------------------------------------
 
 
-def operated(network: Network, *experiments: Experiment) -> Stage:
-    """Return a stage in which the lab's own commands change the lab.
-
-    It has a network of its own, though the same: the lab is given back what it was after it.
-    """
-    return Stage(experiments, msgspec.structs.replace(network))
+def operated(*experiments: Experiment, network: Network | None = None) -> Stage:
+    """Return a stage in which the lab's own commands change the lab."""
+    return Stage(experiments, network, operates=True)
 
 
 def command(*words: str) -> Run:

@@ -146,12 +146,11 @@ def _ac_3(network: Network) -> Iterator[Trial]:
         used = [one for one in alone(reached(network)) if one.service is service]
         if client is None or far is None or not used or len(service.virtual_ips) > 1:
             continue
-        yield _new_machine(network, service, used[0], vms[0], client, far)
+        yield _new_machine(service, used[0], vms[0], client, far)
         return
 
 
 def _new_machine(
-    network: Network,
     service: CloudService,
     used: Reached,
     beside: VirtualMachine,
@@ -187,7 +186,7 @@ def _new_machine(
         return Judgement("INCONCLUSIVE", observed, doubt) if doubt else (observed, wrong)
 
     expected = "nothing comes to it, what it sends is answered; an endpoint leads to it"
-    return Trial("N-AC-3", f"a new VM of {service.name}", expected, (operated(network, *experiments),), judge_by(check))
+    return Trial("N-AC-3", f"a new VM of {service.name}", expected, (operated(*experiments),), judge_by(check))
 
 
 def _ac_4(network: Network) -> Iterator[Trial]:
