@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lab.experiment import Experiment, Occupy, Pause
+from lab.experiment import Experiment, Occupy, Open, Pause
 from lab.model import Network
 from lab.verdict import Judgement
 
@@ -30,9 +30,10 @@ class Trial(msgspec.Struct, frozen=True):
 
     @property
     def pauses_s(self) -> float:
-        """How long it lets time pass, in seconds."""
-        held = [e for stage in self.stages for e in stage.experiments if isinstance(e, Occupy)]
-        return sum(step.seconds for e in held for step in e.steps if isinstance(step, Pause))
+        """How long it lets time pass at most, in seconds."""
+        steps = [step for stage in self.stages for e in stage.experiments if isinstance(e, Occupy) for step in e.steps]
+        pauses = sum(step.seconds for step in steps if isinstance(step, Pause))
+        return pauses + sum(step.within_s for step in steps if isinstance(step, Open))
 
 
 class Claim(msgspec.Struct, frozen=True):

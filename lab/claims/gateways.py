@@ -212,7 +212,7 @@ def _no_other_way(claim: str, pair: Pair, vm: VirtualMachine, far: InternetHost,
         protocol="udp",
         count=4,
         watches=(public, Watch("gateway wire", vm.virtual_network)),
-        all_arrive=False,
+        lost=4,
         controlled=False,
     )
     control = Send(
