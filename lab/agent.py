@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 _BACKLOG = 4096
 _DATAGRAMS_BYTES = 16 * 1024 * 1024
 _LOCK_S = 0.05  # how long to wait before asking again for a lab that is being changed
+_AGAIN_S = 1.0  # how long to wait before writing rules again that the kernel did not take
 
 
 class Agent:
@@ -253,12 +254,17 @@ class Agent:
         replace(self.folder.health_file, msgspec.json.encode(shown))
 
     async def keep_rules(self) -> None:
-        """Apply the plan with the members that are down, each time they change."""
+        """Apply the plan with the members that are down, each time they change; what fails is tried again."""
         while True:
             await self.changed.wait()
             self.changed.clear()
-            while not self._try_rewrite():  # noqa: ASYNC110 - another process tells of its end by a file lock only
-                await asyncio.sleep(_LOCK_S)
+            try:
+                while not self._try_rewrite():  # noqa: ASYNC110 - another process tells of its end by a file lock only
+                    await asyncio.sleep(_LOCK_S)
+            except LabError as error:
+                print(f"agent: {error}; trying again", file=sys.stderr, flush=True)
+                self.changed.set()
+                await asyncio.sleep(_AGAIN_S)
 
     def _try_rewrite(self) -> bool:
         """Rewrite the rules; return False if another command is changing the lab."""

@@ -119,9 +119,9 @@ class Allocator:
             granted = [(packet, grant) for packet, grant in again if grant is not None]
 
     def _drain_events(self) -> None:
-        now = time.monotonic()
         while True:
             events, lost = self._table.events()
+            now = time.monotonic()  # not before them: no cool-down is shorter than it must be
             over = self.ports.due(now)
             for kind, entry in events:
                 if kind == "gone":
@@ -143,10 +143,10 @@ class Allocator:
 
     def _adopt(self) -> None:
         """Take over the flows in the kernel's table. One that is closed begins its cool-down now."""
-        now = time.monotonic()
+        entries, now = self._table.entries(), time.monotonic()
         closing_from = _closing_from(self.ports.policy)
         over = []
-        for entry in self._table.entries():
+        for entry in entries:
             self.ports.adopt(entry.flow, Grant(entry.reply_address, entry.reply_port))
             if entry.state >= closing_from and self.ports.closed(entry.flow, _how(entry.state), now):
                 over.append(entry.flow)

@@ -63,7 +63,7 @@ class Send(_Experiment, frozen=True, kw_only=True):
     count: int = 1
     form: Form = "open"
     watches: tuple[Watch, ...]
-    all_arrive: bool = True  # False: some are meant to be lost, so waiting for them may be cut short
+    lost: int = 0  # so many are meant to be, and are not waited for
     forgotten: bool = False  # the load balancer of the public wire watched forgets the sender's flows afterwards
     controlled: bool = True  # False: what arrives is itself the control of something else
     untranslated: bool = False  # True: the sender's own address is what must arrive
@@ -137,7 +137,7 @@ class Swept(_Observation, frozen=True, kw_only=True):
 
 #: How long to wait for an answer, and how long to listen to what must stay silent; within a lab an answer
 #: takes a millisecond.
-ANSWER_S, SILENCE_S = 3.0, 0.5
+ANSWER_S, SILENCE_S = 5.0, 0.5
 
 
 class Ask(_Experiment, frozen=True, kw_only=True):
@@ -257,19 +257,22 @@ class Open(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Open flows with real sockets, to goals in turn, and hold those that are answered.
 
     ``keepalive_s``: have the node's kernel ask for a sign of life over TCP after so many seconds of silence.
-    ``once``: give a flow up before the kernel sends its first packet again.
+    ``lost``: so many are meant to meet silence, and are not waited for. ``within_s``: whoever meets silence is tried
+    again, as another flow, for so many seconds: what is claimed is when there is room.
     """
 
     goals: tuple[Goal, ...]
     count: int
     keepalive_s: int = 0
-    once: bool = False
+    lost: int = 0
+    within_s: float = 0.0
 
 
 class Talk(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Say something over flows that are held: the ``first`` so many that were opened, or all."""
+    """Say something over flows that are held: the ``first`` so many that were opened, or all; ``lost`` as in `Open`."""
 
     first: int | None = None
+    lost: int = 0
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -330,12 +333,14 @@ class Used(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Happened(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one step."""
+    """What came of one step. Moments are seconds from the beginning of the first step."""
 
+    began: float = 0.0
     answered: int = 0
     refused: int = 0
     silent: int = 0
-    seen: tuple[Source, ...] = ()  # of the flows that were answered
+    seen: tuple[Source, ...] = ()  # of the flows that were answered, in the order in which they are held
+    moments: tuple[float, ...] = ()  # at which these were answered
     used: tuple[Used, ...] = ()
     records: tuple[dict[str, Any], ...] = ()
 

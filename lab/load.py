@@ -47,6 +47,31 @@ class Result(msgspec.Struct, frozen=True):
     seconds: float
     address: str = ""
     port: int = 0
+    began: float = 0.0  # by time.monotonic
+
+
+class _Patience:
+    """When flows that are not answered are given up: after a time of their own, or once nobody is awaited any more."""
+
+    def __init__(self, timeout_s: float, awaited: int | None, silence_s: float) -> None:
+        self._timeout_s, self._silence_s = timeout_s, silence_s
+        self._awaited = awaited
+        self._heard = time.monotonic()
+
+    def hear(self, results: Iterable[Result]) -> None:
+        """Note flows that came to something."""
+        for result in results:
+            self._heard = time.monotonic()
+            if self._awaited is not None:
+                self._awaited -= result.outcome == "answered"
+
+    def over(self) -> float:
+        """Return the moment before which flows that are given up now were begun."""
+        now = time.monotonic()
+        quiet = now - self._silence_s
+        if self._awaited is not None and self._awaited <= 0 and self._heard <= quiet:
+            return quiet
+        return now - self._timeout_s
 
 
 class Flow:
@@ -79,13 +104,23 @@ class Client:
         self._selector.close()
 
     def open(
-        self, targets: Sequence[Target], count: int, *, timeout_s: float, rate: float = 0.0, keepalive_s: int = 0
+        self,
+        targets: Sequence[Target],
+        count: int,
+        *,
+        timeout_s: float,
+        rate: float = 0.0,
+        keepalive_s: int = 0,
+        awaited: int | None = None,
+        silence_s: float = 0.0,
     ) -> list[Result]:
         """Open flows to targets in turn, ``rate`` of them in a second (0: as fast as they go), and hold those opened.
 
-        ``keepalive_s``: have the kernel ask for a sign of life over TCP after so many seconds of silence.
+        ``keepalive_s``: have the kernel ask for a sign of life over TCP after so many seconds of silence. ``awaited``:
+        so many are meant to be answered; once they are, the others are given up after ``silence_s`` without a word.
         """
         begin = time.monotonic()
+        patience = _Patience(timeout_s, awaited, silence_s)
         results: list[Result] = []
         waiting: dict[Flow, None] = {}
         started = 0
@@ -103,14 +138,21 @@ class Client:
                 if started % 64 == 0:
                     break  # look at answers in between
             next_start = begin + started / rate if rate and started < count else now + (0 if started < count else 0.1)
-            results += self._answers(waiting, max(0.0, next_start - time.monotonic()), timeout_s)
+            results += self._answers(waiting, max(0.0, next_start - time.monotonic()), patience)
         return results
 
-    def talk(self, *, timeout_s: float, first: int | None = None) -> list[Result]:
-        """Say something over the ``first`` so many flows that are held, or all, and return what came back."""
+    def talk(
+        self, *, timeout_s: float, first: int | None = None, lost: int | None = None, silence_s: float = 0.0
+    ) -> list[Result]:
+        """Say something over the ``first`` so many flows that are held, or all, and return what came back.
+
+        ``lost``: so many are meant to be silent, and given up after ``silence_s`` without a word from the others.
+        """
+        flows = self.flows[:first]
+        patience = _Patience(timeout_s, None if lost is None else len(flows) - lost, silence_s)
         results: list[Result] = []
         waiting: dict[Flow, None] = {}
-        for flow in self.flows[:first]:
+        for flow in flows:
             flow.began = time.monotonic()
             try:
                 flow.socket.send(_HELLO[flow.target.kind] or b"?\n")
@@ -120,7 +162,7 @@ class Client:
             self._selector.register(flow.socket, selectors.EVENT_READ, flow)
             waiting[flow] = None
         while waiting:
-            results += self._answers(waiting, 0.1, timeout_s, held=True)
+            results += self._answers(waiting, 0.1, patience, held=True)
         return results
 
     def end(self, count: int, how: Ending) -> None:
@@ -149,7 +191,7 @@ class Client:
         return None
 
     def _answers(
-        self, waiting: dict[Flow, None], wait_s: float, timeout_s: float, *, held: bool = False
+        self, waiting: dict[Flow, None], wait_s: float, patience: _Patience, *, held: bool = False
     ) -> Iterable[Result]:
         """Return the flows that were answered, refused or given up; they are awaited no longer."""
         results = []
@@ -158,11 +200,12 @@ class Client:
             if result is not None:
                 results.append(self._finish(key.data, result, held=held))
                 del waiting[key.data]
-        late = time.monotonic() - timeout_s
+        patience.hear(results)
+        over = patience.over()
         for flow in list(waiting):
-            if flow.began > late:
+            if flow.began > over:
                 break  # begun in this order
-            results.append(self._finish(flow, Result("timeout", timeout_s), held=held))
+            results.append(self._finish(flow, Result("timeout", time.monotonic() - flow.began), held=held))
             del waiting[flow]
         return results
 
@@ -197,6 +240,7 @@ class Client:
 
     def _finish(self, flow: Flow, result: Result, *, held: bool) -> Result:
         self._selector.unregister(flow.socket)
+        result = msgspec.structs.replace(result, began=flow.began)
         if result.outcome == "answered" and not held:
             self.flows.append(flow)
         elif not held:

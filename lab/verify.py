@@ -24,10 +24,12 @@ from lab.verdict import Judgement, Result
 
 Progress = Callable[[str], None]
 
-#: How long `up` waits for the first answers of pool members and of peers. Whoever is silent takes longer to be judged.
-_FIRST_ANSWERS_S = 2.0
-#: How long the agent of a running lab may take to read its new plan.
-_AGENT_S = 10.0
+#: How long `up` waits for the first answers of pool members, and of peers. Whoever is silent takes longer to be judged;
+#: a tunnel is given up after 3 s of silence.
+_FIRST_ANSWERS_S, _TUNNELS_S = 2.0, 10.0
+#: How long the agent of a running lab may take to read its new plan, on a busy machine.
+_AGENT_S = 30.0
+_LOOK_S = 0.05
 
 
 def load(file: Path, *, time_scale: int | None = None, profile: str | None = None) -> Network:
@@ -103,7 +105,7 @@ def settle(folder: Folder) -> None:
     if problems:
         raise LabError(f"{'; '.join(problems)}; the rest of {folder.lab} runs; free it, then run `lab up` again")
     folder.wait_health(deadline_s=_FIRST_ANSWERS_S)
-    folder.wait_tunnels(deadline_s=_FIRST_ANSWERS_S)
+    folder.wait_tunnels(deadline_s=_TUNNELS_S)
 
 
 def source(network: Network, file: Path) -> apply.Source:
@@ -122,6 +124,23 @@ def source(network: Network, file: Path) -> apply.Source:
     )
 
 
+def _agrees(folder: Folder, network: Network) -> bool:
+    """Tell whether a running lab has the plan of a network.
+
+    Between a member's going up or down and the rules that follow, the plan is still that of before: it is waited for.
+    """
+    end = time.monotonic() + _AGENT_S
+    while True:
+        known = folder.health()
+        if folder.plan() == _plan(network, known):
+            return True
+        if all(member.applied for member in known.values()) and folder.health() == known:
+            return False
+        if time.monotonic() > end:
+            return False
+        time.sleep(_LOOK_S)
+
+
 @contextmanager
 def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
     """Have the lab run; one that runs already, with this very plan, is neither changed nor removed.
@@ -138,7 +157,7 @@ def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]
                 f'lab "{network.name}" runs without its servers and probes; they must run to be judged; '
                 f"run `lab up {file}` first"
             )
-        if folder.plan() != plan_now(network):
+        if not _agrees(folder, network):
             raise NotJudgedError(
                 f'lab "{network.name}" runs with another plan than {file}, or was brought up by another version; '
                 f"they must agree to be judged; run `lab up {file}` or `lab down {network.name}` first"

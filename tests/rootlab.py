@@ -44,7 +44,7 @@ def small(name: str) -> str:
     return SMALL.replace("NAME", name)
 
 
-def run(*arguments: str | Path, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, timeout_s: float = 600.0) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user would."""
     command = [sys.executable, "-P", "-m", "lab", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
@@ -71,7 +71,7 @@ def must(lab: str, place: str, *command: str) -> str:
 
 def ask(lab: str, place: str, url: str) -> dict[str, object]:
     """Return what an http service says it saw of a client in a place."""
-    return json.loads(must(lab, place, "curl", "-sS", "-m", "5", url))
+    return json.loads(must(lab, place, "curl", "-sS", "-m", "15", url))
 
 
 @contextmanager

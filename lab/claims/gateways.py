@@ -264,7 +264,7 @@ def _no_other_way(claim: str, pair: Pair, vm: VirtualMachine, far: InternetHost,
         protocol="udp",
         count=4,
         watches=(public, Watch("gateway wire", vm.virtual_network)),
-        all_arrive=False,
+        lost=4,
         controlled=False,
     )
     control = Send(
@@ -347,7 +347,7 @@ def _sent_by_site(pair: Pair, source: str, *, arrives: bool) -> Send:
         protocol="udp",
         count=4,
         watches=(Watch("gateway inside", pair.network),),
-        all_arrive=arrives,
+        lost=0 if arrives else 4,
         controlled=False,
         untranslated=True,
     )

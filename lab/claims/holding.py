@@ -7,13 +7,15 @@ from typing import Any
 from lab.claims.claim import Stage, Trial
 from lab.claims.documents import goals, scaled
 from lab.claims.judging import judge_by
-from lab.experiment import Goal, Happened, Occupied, Occupy, Step
+from lab.experiment import Goal, Happened, Occupied, Occupy, Open, Step
 from lab.model import InternetHost, Network, VirtualMachine
 
 #: Flows that are tried beyond what there are ports for.
 MORE = 8
 _FIN_S = 240  # the longest time that any revision holds a port
+_IDLE_S = 240  # seed 002: 4-minute idle timeout
 _SETTLE_S = 5.0
+_EARLY_S = 0.02  # the kernel counts time in ticks of up to 10 ms
 
 
 def several_goals(network: Network) -> list[tuple[InternetHost, tuple[Goal, ...]]]:
@@ -37,6 +39,12 @@ def occupy(network: Network, vm: VirtualMachine, *steps: Step) -> Occupy:
         steps=steps,
         settle_s=scaled(network, _FIN_S) + _SETTLE_S,
     )
+
+
+def kept(network: Network, goals: tuple[Goal, ...], count: int, *, lost: int = 0, within_s: float = 0.0) -> Open:
+    """Return the step that opens flows and keeps them alive, however long the steps after it take."""
+    every = max(1, int(scaled(network, _IDLE_S) / 4))
+    return Open(goals=goals, count=count, keepalive_s=every, lost=lost, within_s=within_s)
 
 
 def held_trial(
@@ -67,6 +75,18 @@ def shared(happened: Happened) -> str:
     """Return what contradicts that each flow has a source of its own, "" if nothing does."""
     twice = [source for source, times in Counter(happened.seen).items() if times > 1]
     return f"{len(twice)} ports were seen for two flows, {twice[0].address}:{twice[0].port} among them" if twice else ""
+
+
+def again_after(happened: Happened, ended: Happened) -> str:
+    """Say how long after flows began to end their ports served new ones."""
+    first = min(happened.moments, default=None)
+    return "were not taken again" if first is None else f"were taken again after {first - ended.began:.2f} s"
+
+
+def too_early(happened: Happened, ended: Happened, held_s: float) -> str:
+    """Return what contradicts that ports were held for a time after flows began to end, "" if nothing does."""
+    early = any(moment - ended.began < held_s - _EARLY_S for moment in happened.moments)
+    return f"ports {again_after(happened, ended)} instead of {held_s:g} s" if early else ""
 
 
 def wrong_number(happened: Happened, answered: int, silent: int = 0) -> str:

@@ -18,12 +18,15 @@ from lab.claims.documents import (
 )
 from lab.claims.holding import (
     MORE,
+    again_after,
     held_trial,
+    kept,
     occupy,
     of_protocol,
     opened,
     several_goals,
     shared,
+    too_early,
     wrong_number,
 )
 from lab.claims.judging import arrived, judge_by, send, sources, wrong_source
@@ -49,7 +52,8 @@ _PRECEDENCE = ("2018-02", "2018-07-classic", "2018-12", "2019-05", "2020-06", "2
 _BLOCKS = ("2020-10", "2022-03", "2026-07")
 
 _IDLE_S, _FIN_S, _RST_S = 240, 240, 15
-_MARGIN_S = 0.4  # of real time, for what happens at a moment
+_SHORTEST_S = 0.4  # of real time, that can be told from none
+_LATE_S = 2.0  # of real time, that a machine may be late
 _FEW = 4
 _LOWEST_PORT = 1024
 _MOST = 64511  # 65,535 - 1,024
@@ -107,7 +111,7 @@ def _n_sn_1(network: Network) -> Iterator[Trial]:
             Stage(
                 (
                     occupy(network, vm),  # has the flows of the stage before forgotten
-                    send(network, vm, far, "udp", ports_by_table(n) + MORE, beyond_ports=True, all_arrive=False),
+                    send(network, vm, far, "udp", ports_by_table(n) + MORE, beyond_ports=True, lost=MORE),
                 ),
                 _resized(network, lb, n),
             )
@@ -151,7 +155,7 @@ def _n_sn_3(network: Network) -> Iterator[Trial]:
             continue
         counts = (_AT_ONCE, _AT_ONCE, _MOST - 2 * _AT_ONCE + MORE)
         flows = tuple(
-            send(network, vm, far, "udp", n, beyond_ports=True, kept=index < 2, all_arrive=index < 2)
+            send(network, vm, far, "udp", n, beyond_ports=True, kept=index < 2, lost=0 if index < 2 else MORE)
             for index, n in enumerate(counts)
         )
 
@@ -179,14 +183,14 @@ def _n_sn_4(network: Network) -> Iterator[Trial]:
             many,
             beyond_ports=True,
             kept=True,
-            all_arrive=False,
             port=_TIER_PORT,
             first_source_port=40000,
         )
+        half_of_them = msgspec.structs.replace(again, lost=many - few)
         more = send(network, vm, far, "udp", few, beyond_ports=True, port=_TIER_PORT, first_source_port=42000)
         stages = (
             Stage((occupy(network, vm), again), _resized(network, lb, 50)),
-            Stage((again,), _resized(network, lb, 51)),
+            Stage((half_of_them,), _resized(network, lb, 51)),
             Stage((again, more), _resized(network, lb, 49)),
         )
 
@@ -233,7 +237,7 @@ def _n_sn_6(network: Network) -> Iterator[Trial]:
     for vm in (*alone, *grouped):
         together = sets[vm.availability_set] if vm.availability_set else 1
         ports = ports_by_table(together)
-        flows = send(network, vm, far, "udp", ports + MORE, beyond_ports=True, all_arrive=False)
+        flows = send(network, vm, far, "udp", ports + MORE, beyond_ports=True, lost=MORE)
 
         def check(observations: Sequence[Any], ports: int = ports) -> tuple[str, str]:
             _, arrivals = observations
@@ -260,7 +264,7 @@ def _n_sn_7(network: Network) -> Iterator[Trial]:
         return
     (vm, ports), (host, goals) = limited, hosts[0]
     usable = _usable(network, vm, ports)
-    first, second = (Open(goals=(goal,), count=usable + MORE) for goal in goals[:2])
+    first, second = (kept(network, (goal,), usable + MORE, lost=MORE) for goal in goals[:2])
 
     def check(steps: Sequence[Happened]) -> tuple[str, str]:
         observed = "; ".join(opened(step) for step in steps)
@@ -280,7 +284,7 @@ def _n_sn_8(network: Network) -> Iterator[Trial]:
     (one, first), (other, second) = ((host, of_protocol(goals, "udp")) for host, goals in hosts[:2])
     if network.profile.name in _CONE:
         half = usable // 2
-        steps = (Open(goals=first, count=half), Open(goals=second, count=usable - half + MORE))
+        steps = (Open(goals=first, count=half), Open(goals=second, count=usable - half + MORE, lost=MORE))
 
         def check(steps: Sequence[Happened]) -> tuple[str, str]:
             here, there = steps
@@ -298,7 +302,7 @@ def _n_sn_8(network: Network) -> Iterator[Trial]:
         wrong = next((text for step in steps if (text := wrong_number(step, usable, MORE) or shared(step))), "")
         return f"{opened(here)}; {opened(there)}", wrong
 
-    each = (Open(goals=first, count=usable + MORE), Open(goals=second, count=usable + MORE))
+    each = tuple(kept(network, goals, usable + MORE, lost=MORE) for goals in (first, second))
     ports_named = " and ".join(str(goal.port) for goal in first)
     expected = f"{usable} UDP flows to {one.name} at {ports_named} together, and as many again to {other.name}"
     yield held_trial("N-SN-8", vm.name, expected, occupy(network, vm, *each), check_each)
@@ -333,7 +337,7 @@ def _n_sn_9(network: Network) -> Iterator[Trial]:
         wrong = wrong_number(first, usable, MORE) or wrong_number(second, usable, MORE)
         return f"TCP: {opened(first)}; UDP: {opened(second)}", wrong
 
-    steps = (Open(goals=tcp, count=usable + MORE), Open(goals=udp, count=usable + MORE))
+    steps = tuple(kept(network, goals, usable + MORE, lost=MORE) for goals in (tcp, udp))
     expected = f"{usable} TCP flows to {host.name} use up the ports; {usable} UDP flows are opened all the same"
     yield held_trial("N-SN-9", vm.name, expected, occupy(network, vm, *steps), check)
 
@@ -344,40 +348,36 @@ def _n_sn_9(network: Network) -> Iterator[Trial]:
 def _n_sn_10(network: Network) -> Iterator[Trial]:
     limited, hosts = _limited(network), _tcp_goals(network)
     fin, rst = scaled(network, _FIN_S), scaled(network, _RST_S)
-    if limited is None or not hosts or rst < _MARGIN_S:
+    if limited is None or not hosts or rst < _SHORTEST_S:
         return
     (vm, ports), (_, goals) = limited, hosts[0]
     usable = _usable(network, vm, ports)
-    few = Open(goals=goals[:1], count=_FEW, once=True)
     steps = (
-        Open(goals=goals[:1], count=usable),
+        kept(network, goals[:1], usable),
         End(count=_FEW, how="fin"),
         End(count=_FEW, how="rst"),
-        few,
-        Pause(seconds=rst),
-        few,
-        Pause(seconds=max(0.0, fin / 2 - rst - 2 * _MARGIN_S)),
-        few,
-        Talk(),  # keeps the others alive: their idle timeout is as long
-        Pause(seconds=fin / 2 + _MARGIN_S),
-        Open(goals=goals[:1], count=2 * _FEW, once=True),
+        kept(network, goals[:1], _FEW, within_s=fin / 2),
+        kept(network, goals[:1], _FEW, within_s=1.25 * fin),
+        kept(network, goals[:1], _FEW, lost=_FEW),
+        Talk(),
     )
 
     def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        full, _, _, at_once, _, after_rst, _, in_between, alive, _, after_fin = steps
+        full, closing, resetting, after_rst, after_fin, more, alive = steps
         observed = (
-            f"{opened(full)}; {_FEW} closed by FIN, {_FEW} by RST; at once: {opened(at_once)}; after {rst:g} s: "
-            f"{opened(after_rst)}; then: {opened(in_between)}; after {fin:g} s: {opened(after_fin)}"
+            f"{opened(full)}; ports of {_FEW} closed by RST {again_after(after_rst, resetting)}, of {_FEW} closed by "
+            f"FIN {again_after(after_fin, closing)}; then {opened(more)}"
         )
+        closed, reset = full.seen[:_FEW], full.seen[_FEW : 2 * _FEW]
         wrong = wrong_number(full, usable)
-        if not wrong and at_once.answered:
-            wrong = f"{at_once.answered} ports were taken again at once"
-        wrong = wrong or wrong_number(after_rst, _FEW)
-        if not wrong and in_between.answered:
-            wrong = f"{in_between.answered} ports of flows closed by FIN were taken again too early"
-        if not wrong and alive.answered != usable - _FEW:
-            wrong = f"{usable - _FEW - alive.answered} flows ended that nobody closed"
-        return observed, wrong or wrong_number(after_fin, _FEW, _FEW)
+        wrong = wrong or too_early(after_rst, resetting, rst) or wrong_number(after_rst, _FEW)
+        wrong = wrong or too_early(after_fin, closing, fin) or wrong_number(after_fin, _FEW)
+        if not wrong and (sorted(after_rst.seen), sorted(after_fin.seen)) != (sorted(reset), sorted(closed)):
+            wrong = "the ports that came back are not those of the flows that were closed"
+        wrong = wrong or wrong_number(more, 0, _FEW)
+        if not wrong and alive.answered != usable:
+            wrong = f"{usable - alive.answered} flows ended that nobody closed"
+        return observed, wrong
 
     expected = (
         f"ports come back {rst:g} s after RST and {fin:g} s after FIN ({_RST_S} and {_FIN_S} s of the document), "
@@ -391,8 +391,8 @@ def _n_sn_11(network: Network) -> Iterator[Trial]:
     if limited is None or not hosts:
         return
     (vm, _), (host, goals) = limited, hosts[0]
-    one = Open(goals=goals[:1], count=1)
-    rest = scaled(network, _RST_S) + _MARGIN_S
+    one = kept(network, goals[:1], 1)
+    rest = scaled(network, _RST_S) + _LATE_S
     steps: tuple[Step, ...] = (*([one] * 2 * _FEW), End(count=2, how="rst"), Pause(seconds=rest), one, one)
 
     def check(steps: Sequence[Happened]) -> tuple[str, str]:
@@ -417,9 +417,8 @@ def _n_sn_18(network: Network) -> Iterator[Trial]:
     if limited is None or not hosts or idle < 2:
         return
     (vm, _), (_, goals) = limited, hosts[0]
-    every = max(1, int(idle / 4))
-    kept = Open(goals=goals[:1], count=_FEW, keepalive_s=every)
-    steps = (kept, Open(goals=goals[1:2], count=_FEW), Pause(seconds=1.5 * idle), Talk(first=_FEW), Talk())
+    lasting = kept(network, goals[:1], _FEW)
+    steps = (lasting, Open(goals=goals[1:2], count=_FEW), Pause(seconds=1.5 * idle), Talk(first=_FEW), Talk(lost=_FEW))
 
     def check(steps: Sequence[Happened]) -> tuple[str, str]:
         with_it, without, _, alive, all_alive = steps
@@ -434,7 +433,9 @@ def _n_sn_18(network: Network) -> Iterator[Trial]:
             wrong = f"{others} flows are alive without keepalives"
         return observed, wrong
 
-    expected = f"keepalives of one side every {every} s hold flows {1.5 * idle:g} s; others die after {idle:g} s"
+    expected = (
+        f"keepalives of one side every {lasting.keepalive_s} s hold flows {1.5 * idle:g} s; others die after {idle:g} s"
+    )
     yield held_trial("N-SN-18", vm.name, expected, occupy(network, vm, *steps), check)
 
 
@@ -460,7 +461,7 @@ def _n_sn_12(network: Network) -> Iterator[Trial]:
         if ports is None or len(balancers) != 1:
             continue
         count, addresses = _frontends_expected(revision, balancers[0].sku, len(way.addresses), ports)
-        flows = send(network, vm, far, "udp", count + MORE, beyond_ports=True, all_arrive=False)
+        flows = send(network, vm, far, "udp", count + MORE, beyond_ports=True, lost=MORE)
         first = send(network, vm, far, "tcp", _FEW * _FEW)
 
         def check(
@@ -519,7 +520,7 @@ def _n_sn_19(network: Network) -> Iterator[Trial]:
     blocked = {port for port in _blocked(network, vm) if 1024 <= port < 1024 + ports}
     if not blocked:
         return
-    flows = send(network, vm, far, "udp", ports, beyond_ports=True, all_arrive=False)
+    flows = send(network, vm, far, "udp", ports, beyond_ports=True, lost=len(blocked))
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
         _, arrivals = observations

@@ -23,10 +23,10 @@ def _lab_1(network: Network) -> Iterator[Trial]:
         passing = ("udp", *(("fragments",) if whole else ()), *carried)
         sends = (
             send(network, vm, far, "udp", 1),
-            send(network, vm, far, "udp", 1, form="large", all_arrive=whole),
-            send(network, vm, far, "icmp", 4, all_arrive=bool(carried)),
-            send(network, vm, far, "esp", 4, all_arrive=bool(carried)),
-            send(network, vm, far, "tcp", 4, form="middle", all_arrive=False),
+            send(network, vm, far, "udp", 1, form="large", lost=0 if whole else 1),
+            send(network, vm, far, "icmp", 4, lost=0 if carried else 4),
+            send(network, vm, far, "esp", 4, lost=0 if carried else 4),
+            send(network, vm, far, "tcp", 4, form="middle", lost=4),
         )
 
         def check(

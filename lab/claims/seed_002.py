@@ -198,7 +198,7 @@ def _s2_13(network: Network) -> Iterator[Trial]:
     count = 2 * limit
     sends = (
         send(network, own[0], far, "udp", count, beyond_ports=True),
-        send(network, limited[0], far, "udp", count, beyond_ports=True, all_arrive=False),
+        send(network, limited[0], far, "udp", count, beyond_ports=True, lost=count - limit),
     )
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:

@@ -3,9 +3,23 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from lab.claims.claim import Claim, Stage, Trial
 from lab.claims.documents import far_host, ports_each, scaled, sole_frontend, way_out
-from lab.claims.holding import MORE, held_trial, occupy, of_protocol, opened, several_goals, shared, wrong_number
+from lab.claims.holding import (
+    MORE,
+    again_after,
+    held_trial,
+    kept,
+    occupy,
+    of_protocol,
+    opened,
+    several_goals,
+    shared,
+    too_early,
+    wrong_number,
+)
 from lab.claims.judging import arrived, judge_by, refused, send
 from lab.experiment import End, Happened, Occupied, Open, Pause, ShowEvents, ShowPorts, Talk
 from lab.model import Network, VirtualMachine
@@ -35,7 +49,8 @@ def _s2_5(network: Network) -> Iterator[Trial]:
 
     kinds = ", ".join(f"{goal.port}/{goal.kind}" for goal in goals)
     expected = f"{ports} flows to {host.name} at {kinds} together, a port for each; more meet silence"
-    yield held_trial("S2-5", vm.name, expected, occupy(network, vm, Open(goals=goals, count=ports + MORE)), check)
+    flows = occupy(network, vm, kept(network, goals, ports + MORE, lost=MORE))
+    yield held_trial("S2-5", vm.name, expected, flows, check)
 
 
 def _s2_6(network: Network) -> Iterator[Trial]:
@@ -43,7 +58,7 @@ def _s2_6(network: Network) -> Iterator[Trial]:
     if limited is None or len(hosts) < 2:
         return
     vm, ports = limited
-    steps = [Open(goals=goals, count=ports) for _, goals in hosts[:2]]
+    steps = [kept(network, goals, ports) for _, goals in hosts[:2]]
 
     def check(steps: Sequence[Happened]) -> tuple[str, str]:
         first, second = steps
@@ -67,8 +82,9 @@ def _s2_7(network: Network) -> Iterator[Trial]:
     if limited is None or not hosts:
         return
     (vm, ports), (host, goals) = limited, hosts[0]
-    more = Open(goals=goals[:1], count=_FEW)
-    steps = (Open(goals=goals[:1], count=ports), more, Talk(), End(count=_FEW, how="rst"), more, Talk())
+    more = kept(network, goals[:1], _FEW)
+    beyond = msgspec.structs.replace(more, lost=_FEW)
+    steps = (kept(network, goals[:1], ports), beyond, Talk(), End(count=_FEW, how="rst"), more, Talk())
 
     def check(steps: Sequence[Happened]) -> tuple[str, str]:
         full, beyond, alive, _, again, all_alive = steps
@@ -117,9 +133,9 @@ def exhausted(claim: str, network: Network, malformed: Callable[[dict[str, Any]]
     steps = (
         Pause(seconds=scaled(network, _ALERTS_S) + 0.1),  # whatever was told before is over
         ShowEvents(),
-        Open(goals=goals[:1], count=ports),
+        kept(network, goals[:1], ports),
         ShowEvents(),
-        Open(goals=goals[:1], count=_FEW),
+        kept(network, goals[:1], _FEW, lost=_FEW),
         ShowEvents(),
     )
 
@@ -150,34 +166,36 @@ def _s2_9(network: Network) -> Iterator[Trial]:
     (vm, ports), (host, offered) = limited, hosts[0]
     goals = of_protocol(offered, "tcp")  # a datagram of a dead flow would begin a new one
     idle = scaled(network, _IDLE_S)
-    margin = max(0.4, idle / _IDLE_S)  # a second of the documents, and no less than a machine needs
-    half = ports // 2
+    if idle < 2:
+        return
+    used = ports // 2
     steps = (
-        Open(goals=goals, count=ports),
-        Pause(seconds=idle - margin),
-        Talk(first=half),
-        Pause(seconds=2 * margin),
-        Talk(),
+        kept(network, goals, used),
+        Open(goals=goals, count=ports - used),
         # UDP, since the far side holds on to the TCP connections whose end it did not hear of.
-        Open(goals=of_protocol(offered, "udp"), count=half + MORE, once=True),
+        Open(goals=of_protocol(offered, "udp"), count=ports - used, within_s=1.5 * idle),
+        Talk(first=used),
+        Talk(lost=ports - used),
     )
 
     def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        full, _, early, _, late, again = steps
+        using, idling, again, alive, all_alive = steps
+        others = all_alive.answered - alive.answered
         observed = (
-            f"{opened(full)}; used after {idle - margin:g} s: {opened(early)}; all used after {idle + margin:g} s: "
-            f"{opened(late)}; new flows: {opened(again)}"
+            f"{opened(using)}, {opened(idling)}; ports of idle flows {again_after(again, idling)}; then "
+            f"{alive.answered} and {others} are alive"
         )
-        wrong = wrong_number(full, ports)
-        if not wrong and early.answered != half:
-            wrong = f"{half - early.answered} flows were gone before their time"
-        if not wrong and late.answered != half:
-            wrong = f"{late.answered} flows were alive instead of the {half} that had been used"
-        return observed, wrong or wrong_number(again, ports - half, half + MORE - (ports - half))
+        wrong = wrong_number(using, used) or wrong_number(idling, ports - used)
+        wrong = wrong or too_early(again, idling, idle) or wrong_number(again, ports - used)
+        if not wrong and alive.answered != used:
+            wrong = f"{used - alive.answered} flows were gone that had been used"
+        if not wrong and others != again.answered:
+            wrong = f"{others - again.answered} idle flows are alive"
+        return observed, wrong
 
     expected = (
-        f"of {ports} flows to {host.name}, those used within {idle:g} s ({_IDLE_S} s of the document) are alive after "
-        "it, the others are dead and their ports serve new flows"
+        f"ports of flows to {host.name} that are idle serve new flows after {idle:g} s ({_IDLE_S} s of the document), "
+        "and not before; flows that are used live on"
     )
     yield held_trial("S2-9", vm.name, expected, occupy(network, vm, *steps), check)
 
@@ -212,7 +230,7 @@ def _s2_18(network: Network) -> Iterator[Trial]:
         different = len({seen.source_port for seen in flows.seen[-1]})
         return observed, "" if different == ports else f"{different} ports were seen"
 
-    flows = send(network, vm, far, "udp", ports + MORE, beyond_ports=True, all_arrive=False)
+    flows = send(network, vm, far, "udp", ports + MORE, beyond_ports=True, lost=MORE)
     stage = Stage((occupy(network, vm, ShowPorts()), flows))
     yield Trial("S2-18", vm.name, f"{ports} ports allocated, and no more in use", (stage,), judge_by(check))
     yield refused("S2-18", _PORTS_CHOSEN, "choosing the number of ports", "allocated_outbound_ports")
@@ -223,7 +241,7 @@ def _s2_19(network: Network) -> Iterator[Trial]:
     if limited is None or len(hosts) < 2:
         return
     vm, ports = limited
-    first_host, second_host = (Open(goals=goals[:1], count=ports) for _, goals in hosts[:2])
+    first_host, second_host = (kept(network, goals[:1], ports) for _, goals in hosts[:2])
     steps = (first_host, second_host, ShowPorts())
 
     def check(steps: Sequence[Happened]) -> tuple[str, str]:

@@ -256,7 +256,7 @@ def _into(pair: Pair, address: IPv4Address, *, arrives: bool) -> Send:
         destination=str(address),
         protocol="udp",
         watches=(Watch("gateway inside", pair.far_network),),
-        all_arrive=arrives,
+        lost=0 if arrives else 1,
         controlled=False,
         untranslated=True,
     )

@@ -216,7 +216,7 @@ def _s4_2(network: Network) -> Iterator[Trial]:
             return observed, f"the VIP leads to {instance.vm.name} without an endpoint" if vip.seen[-1] else ""
 
         sends = [_inbound(client, instance.vm, instance.own, protocol) for protocol in _PROTOCOLS]
-        sends.append(_inbound(client, instance.vm, instance.vip, "tcp", all_arrive=False))
+        sends.append(_inbound(client, instance.vm, instance.vip, "tcp", lost=_FLOWS))
         expected = "TCP, UDP, ICMP and ESP arrive on ports that have no endpoint; the VIP is silent there"
         yield Trial("S4-2", instance.vm.name, expected, (Stage(tuple(sends)),), judge_by(check))
 
@@ -493,7 +493,7 @@ def _s4_11(network: Network) -> Iterator[Trial]:
             watches=(Watch("host wire", client.name), Watch("node", instance.vm.name)),
             untranslated=True,
             controlled=False,
-            all_arrive=False,
+            lost=_FLOWS,
         )
 
         def check(
@@ -716,7 +716,9 @@ def _n_sn_14(network: Network) -> Iterator[Trial]:
         return
     for vm in one_of_each(network):
         own = vm.instance_public_ip is not None
-        sends: list[Send] = [send(network, vm, far, p, 4, all_arrive=own or p == "udp") for p in ("udp", "icmp", "esp")]
+        sends: list[Send] = [
+            send(network, vm, far, p, 4, lost=0 if own or p == "udp" else 4) for p in ("udp", "icmp", "esp")
+        ]
         if own:
             (address,) = way_out(network, vm).addresses
             sends += [_inbound(client, vm, address, protocol) for protocol in ("icmp", "esp")]
@@ -758,7 +760,7 @@ def _n_sn_20(network: Network) -> Iterator[Trial]:
         return
     for vm in network.virtual_machines:
         own = vm.instance_public_ip is not None
-        sends = (send(network, vm, far, "udp", 2), send(network, vm, far, "udp", 2, form="large", all_arrive=own))
+        sends = (send(network, vm, far, "udp", 2), send(network, vm, far, "udp", 2, form="large", lost=0 if own else 2))
 
         def check(observations: Sequence[Any], vm: VirtualMachine = vm, own: bool = own) -> tuple[str, str] | Judgement:
             small, large = observations

@@ -38,7 +38,7 @@ Esp = Literal["kernel", "user space"]
 #: Where strongSwan looks for its plugins, whatever it was unpacked to: its own folder is bound over this one.
 COMPILED_IN = Path("/usr/lib/ipsec")
 _APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
-_START_S = 10.0  # how long a daemon may take until it listens
+_START_S = 30.0  # how long a daemon may take until it listens
 _INTERFACE = "ipsec"
 #: Request numbers of ours begin here, far from those that a daemon gives itself, from 1 on.
 _REQUESTS = 0x10000

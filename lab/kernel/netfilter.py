@@ -10,11 +10,13 @@ therefore encoded once; addresses, ports, marks, translation and comment are pat
 """
 
 import ctypes
+import errno
 import os
 import socket
 import struct
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,7 @@ _MARK_ADDRESS = "222.173.190.239"
 _MARK_FIRST, _MARK_LAST = 0x5AC3, 0xC3A5
 _MARK_PORT, _MARK_MARK, _MARK_BITS = 0x6B1D, 0x7A5C1E33, 0x7A5C1E55
 _MARK_PORTS, _MARK_SOURCE_PORTS = PortRange(_MARK_PORT, _MARK_PORT), PortRange(0x5A2E, 0x5A2E)
+_CONTESTED_S, _INVALID_TRIES = 10.0, 10  # how long others may keep us from writing a table
 _COMMENT_BYTES = 256  # struct xt_comment_info, linux/netfilter/xt_comment.h
 #: struct ipt_ip begins with source, destination, source mask, destination mask, four bytes each.
 _SOURCE_AT, _DESTINATION_AT, _SOURCE_MASK_AT, _DESTINATION_MASK_AT = 0, 4, 8, 12
@@ -125,12 +128,32 @@ def _write_here(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]], 
             ) from None
         table.autocommit = False
         try:
-            _fill(table, items)
-            table.commit()
+            _commit(table, items)
         except (iptc.IPTCError, iptc.XTablesError, ValueError) as error:
             raise KernelError(
                 f"{namespace}: table {name}: {error}; the kernel must take its {len(items)} items; run `lab doctor`"
             ) from None
+
+
+def _commit(table: Any, items: Iterable[Policy | Rule]) -> None:
+    """Fill a table and write it; again if somebody else has written it between our reading and our writing.
+
+    The kernel then says EAGAIN, or EINVAL when it is about to keep the counters. The latter has other causes, too.
+    """
+    invalid = 0
+    end = time.monotonic() + _CONTESTED_S
+    while True:
+        _fill(table, items)
+        try:
+            table.commit()
+        except iptc.IPTCError as error:
+            invalid += os.strerror(errno.EINVAL) in str(error)
+            contested = os.strerror(errno.EAGAIN) in str(error) or 0 < invalid < _INVALID_TRIES
+            if not contested or time.monotonic() > end:
+                raise
+            table.refresh()
+        else:
+            return
 
 
 def _fill(table: Any, items: Iterable[Policy | Rule]) -> None:

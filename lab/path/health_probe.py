@@ -24,7 +24,7 @@ from lab.model import (
 from lab.path import wiring
 from lab.plan import Backend, Backends, HealthCheck, Item, Why
 
-#: The log of probes is written once a minute, for public load balancers of the Basic SKU
+#: The log of probes is written once a minute, for public load balancers of the Basic SKU and no cloud service
 #: (load-balancer-monitor-log.md, 2015-12-11).
 _LOG_S = 60
 
@@ -80,6 +80,7 @@ def _backends(
     profile = network.profile
     names = [name for name in lb.targets(rule) if vms[name].power_state != "Deallocated"]
     sku = "all_down_standard" if lb.sku == "Standard" else "all_down_basic"
+    logged = lb.sku == "Basic" and rule.probe is not None and network.cloud_service(lb.name) is None
     return Backends(
         place=wiring.load_balancer(vnet),
         address=str(lb.frontend(rule.frontend).address),
@@ -91,7 +92,7 @@ def _backends(
         ),
         ends_tcp=profile.all_down(lb.sku, len(names)),
         resource=wiring.resource_id(network, vnet, "loadBalancers", lb.name),
-        log_s=_LOG_S / network.overrides.time_scale if lb.sku == "Basic" and rule.probe else 0.0,
+        log_s=_LOG_S / network.overrides.time_scale if logged else 0.0,
         why=Why("health_probe", f"{lb.name}/{rule.name}", profile.sources[sku]),
     )
 

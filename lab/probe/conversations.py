@@ -24,8 +24,8 @@ from lab.kernel.record import Folder
 from lab.plan import HealthCheck, namespace
 from lab.probe.packets import inside
 
-#: How long an agent on a busy machine may take to carry out what it knows, beyond the documents' times.
-_AGENT_S = 5.0
+#: How long a busy machine may take for what is on its way: in all, and to write a line down.
+_LATE_S, _LOG_S = 30.0, 10.0
 _LOOK_S = 0.2
 
 
@@ -94,16 +94,16 @@ def login(lab: str, what: ex.Login) -> ex.AuthLog:
     """Run ssh; nobody may log in, but the server names its peer."""
     log = Folder(lab).log / f"{what.host}.auth.log"
     size = log.stat().st_size if log.exists() else 0
-    options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=3"]
+    options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=10"]
     command = ["ssh", "-F", "none", *(word for option in options for word in ("-o", option))]
     # Run to its end; the log is complete once the server has seen the connection close.
     daemons.run(
         [*command, "-p", str(what.port), f"nobody@{what.address}", "true"],
         inside=lambda: netns.enter(namespace(lab, what.client)),
-        timeout_s=10,
+        timeout_s=_LATE_S,
     )
     lines: list[str] = []
-    end = time.monotonic() + 1.0
+    end = time.monotonic() + _LOG_S
     while not any("Connection closed" in line for line in lines) and time.monotonic() < end:
         lines = log.read_bytes()[size:].decode(errors="replace").splitlines() if log.exists() else []
         time.sleep(0.01)
@@ -133,7 +133,7 @@ def health(lab: str, what: ex.Health) -> ex.Members:
     folder = Folder(lab)
     named = {*what.up, *what.down}
     checks = [check for check in folder.plan().of(HealthCheck) if not named or check.key in named]
-    longest = 2 * max((check.slowest_s for check in checks), default=0.0) + _AGENT_S
+    longest = 2 * max((check.slowest_s for check in checks), default=0.0) + _LATE_S
     wanted = {**dict.fromkeys(what.up, True), **dict.fromkeys(what.down, False)}
     known, unsettled = folder.wait_health(deadline_s=longest, wanted=wanted)
     if unsettled and not wanted:

@@ -4,7 +4,6 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -16,11 +15,11 @@ from lab.kernel import daemons, flows, netns
 from lab.load import Client, Result, Target
 from lab.probe.packets import inside
 
-#: A flow that is not answered by then gets no port. Within a lab an answer takes milliseconds, but a far side that
-#: has not heard of the end of a flow answers the next one from the same port only when its first packet is sent
-#: again, after a second.
-_TIMEOUT_S = 1.6
-_ONCE_S = 0.8
+#: How long a flow that must be answered is waited for, and how long one that must not be is listened to after all
+#: others were. Within a lab an answer takes milliseconds, but a far side that has not heard of the end of a flow
+#: answers the next one from the same port only when its first packet is sent again, after a second.
+_ANSWER_S, _SILENCE_S = 10.0, 1.6
+_TRY_S = 0.8  # after which a flow is given up for another one; before the kernel sends its first packet again
 
 
 def occupy(lab: str, what: ex.Occupy) -> ex.Occupied:
@@ -35,19 +34,22 @@ def occupy(lab: str, what: ex.Occupy) -> ex.Occupied:
 
     client = Client(opener)
     try:
-        return ex.Occupied(steps=tuple(_step(lab, what, client, step) for step in what.steps))
+        start, happened = time.monotonic(), []
+        for step in what.steps:
+            began = time.monotonic() - start
+            happened.append(msgspec.structs.replace(_step(lab, what, client, step, start), began=began))
+        return ex.Occupied(steps=tuple(happened))
     finally:
         client.close()
 
 
-def _step(lab: str, what: ex.Occupy, client: Client, step: ex.Step) -> ex.Happened:
+def _step(lab: str, what: ex.Occupy, client: Client, step: ex.Step, start: float) -> ex.Happened:
     match step:
         case ex.Open():
-            targets = [Target(goal.address, goal.port, goal.kind) for goal in step.goals]
-            timeout_s = _ONCE_S if step.once else _TIMEOUT_S
-            return _happened(client.open(targets, step.count, timeout_s=timeout_s, keepalive_s=step.keepalive_s))
-        case ex.Talk(first=first):
-            return _happened(client.talk(timeout_s=_TIMEOUT_S, first=first))
+            return _happened(_open(client, step), start)
+        case ex.Talk(first=first, lost=lost):
+            said = client.talk(timeout_s=_ANSWER_S, first=first, lost=lost, silence_s=_SILENCE_S)
+            return _happened(said, start)
         case ex.End(count=count, how=how):
             client.end(count, how)
             return ex.Happened()
@@ -61,14 +63,35 @@ def _step(lab: str, what: ex.Occupy, client: Client, step: ex.Step) -> ex.Happen
             return ex.Happened(records=tuple(_shown("events", lab)["records"]))
 
 
-def _happened(results: Iterable[Result]) -> ex.Happened:
-    results = list(results)
+def _open(client: Client, step: ex.Open) -> list[Result]:
+    targets = [Target(goal.address, goal.port, goal.kind) for goal in step.goals]
+    if not step.within_s:
+        return client.open(
+            targets,
+            step.count,
+            timeout_s=_ANSWER_S,
+            keepalive_s=step.keepalive_s,
+            awaited=step.count - step.lost,
+            silence_s=_SILENCE_S,
+        )
+    end = time.monotonic() + step.within_s
+    opened: list[Result] = []
+    while True:
+        left = step.count - len(opened)
+        tried = client.open(targets, left, timeout_s=_TRY_S, keepalive_s=step.keepalive_s)
+        opened += [result for result in tried if result.outcome == "answered"]
+        if len(opened) == step.count or time.monotonic() > end:
+            return opened + [result for result in tried if result.outcome != "answered"]
+
+
+def _happened(results: list[Result], start: float) -> ex.Happened:
     outcomes = [result.outcome for result in results]
     return ex.Happened(
         answered=outcomes.count("answered"),
         refused=outcomes.count("refused"),
         silent=outcomes.count("timeout"),
         seen=tuple(ex.Source(r.address, r.port) for r in results if r.outcome == "answered"),
+        moments=tuple(r.began + r.seconds - start for r in results if r.outcome == "answered"),
     )
 
 

@@ -26,10 +26,9 @@ _PACKET_OUTGOING = 4  # linux/if_packet.h
 _RST = 4  # of the flags of TCP (RFC 9293)
 _CAPTURE_BYTES = 64 * 1024 * 1024
 BURST = 256  # flows sent before captures are read
-#: Nothing more is expected once the control packet came and the wires were quiet for so long: a stalled machine may
-#: hold a packet back, so what should arrive is given longer than what should not.
-_QUIET_S, _SILENCE_S = 1.0, 0.2
-_ARRIVAL_S = 3.0  # what has not arrived by then will not
+#: For how long nothing of ours may come before it is taken for all there is: once all that must arrive has; once the
+#: control packet came, but not all of them (a stalled machine may hold one back); and before the control packet came.
+SILENCE_S, _QUIET_S, ARRIVAL_S = 0.2, 2.0, 3.0
 CONTROL_PORT = 9  # discard (RFC 863)
 _LARGE = 3000  # bytes of a datagram that needs three fragments on an Ethernet-sized wire
 _PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "esp": 50}
@@ -239,21 +238,28 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
     control = [False]
     last = began = time.monotonic()
 
-    def read() -> None:
+    def read() -> bool:
         nonlocal last
+        ours = False
         for watch, packet in capture.read():
             number = number_of(packet)
             if number == first + what.count:
-                control[0] = True
+                control[0] = ours = True
             elif number is not None and first <= number < first + what.count:
                 seen[watch].setdefault(number - first, seen_of(packet, number - first))
-                last = time.monotonic()
+                last, ours = time.monotonic(), True
             out = what.watches[watch].kind == "public wire"
             if (packet[12:16] == private and not what.untranslated) or (out and _is_inside(packet[12:16])):
                 strays[f"{_words(packet)} on {what.watches[watch]}"] = None
+        return ours
 
-    def complete() -> bool:
-        return control[0] and all(len(found) == what.count for found in seen)
+    def patience() -> float:
+        least = min((len(found) for found in seen), default=0)
+        if not control[0]:
+            return ARRIVAL_S
+        if least < what.count - what.lost:
+            return _QUIET_S
+        return SILENCE_S if what.lost else 0.0
 
     sender = raw_socket(lab, what.sender)
     try:
@@ -267,8 +273,7 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
             _control(lab, what, first + what.count)
         else:
             control[0] = True
-        quiet_s = _QUIET_S if what.all_arrive else _SILENCE_S
-        wait(capture.sockets, read, complete, lambda: control[0], quiet_s)
+        wait(capture.sockets, read, patience)
     finally:
         sender.close()
         capture.close()
@@ -292,22 +297,20 @@ def _control(lab: str, what: ex.Send, number: int) -> None:
         opened.close()
 
 
-def wait(
-    sockets: Sequence[socket.socket],
-    read: Callable[[], None],
-    complete: Callable[[], bool],
-    control: Callable[[], bool],
-    quiet_s: float = _SILENCE_S,
-) -> None:
-    """Read captures until all is there, nothing has come since the control packet, or it took too long."""
+def wait(sockets: Sequence[socket.socket], read: Callable[[], bool], patience: Callable[[], float]) -> None:
+    """Read captures until nothing of ours has come for longer than patience goes, in seconds.
+
+    ``read`` tells whether something of ours was there; patience may change with it.
+    """
     with selectors.DefaultSelector() as selector:
         for opened in sockets:
             selector.register(opened, selectors.EVENT_READ)
-        end = time.monotonic() + _ARRIVAL_S
-        while not complete() and time.monotonic() < end:
-            if not selector.select(quiet_s) and control():
-                return
-            read()
+        read()
+        last = time.monotonic()
+        while (left := last + patience() - time.monotonic()) > 0:
+            selector.select(left)
+            if read():
+                last = time.monotonic()
 
 
 def _words(packet: bytes) -> str:

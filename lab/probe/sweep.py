@@ -1,9 +1,7 @@
 """Many different flows at once: sent in bursts, captured everywhere they may come by, told apart by their numbers."""
 
-import selectors
 import socket
 import struct
-import time
 
 from lab import experiment as ex
 from lab.kernel.record import Folder
@@ -12,8 +10,6 @@ from lab.probe import packets
 from lab.probe.occupation import forget_to
 from lab.probe.packets import Capture, Numbers, Template, inside, number_of, raw_socket
 
-_QUIET_S = 0.2  # nothing more is expected once all that is awaited came and the wires were quiet for so long
-_ARRIVAL_S = 3.0  # what has not arrived so long after the last arrival will not
 #: Numbers are 16 bits wide, and must not come round while their flows are on the way.
 MOST = 30_000
 
@@ -31,11 +27,11 @@ class _Sweep:
         self.ports = tuple(flow.source_port or numbers.source_ports(1)[0] for flow in flows)
         self.seen: list[dict[ex.Watch, str]] = [{} for _ in flows]
         self.heard: set[ex.Watch] = set()
-        self.last = time.monotonic()
         self.capture = Capture(lab, self.watches)
 
-    def read(self) -> None:
-        """Note what the captures have seen."""
+    def read(self) -> bool:
+        """Note what the captures have seen; return whether something of it is news."""
+        news = False
         for index, packet in self.capture.read():
             number = number_of(packet)
             if number is None:
@@ -45,10 +41,11 @@ class _Sweep:
                 if watch not in self.seen[number]:
                     found = packets.seen_of(packet, number)
                     self.seen[number][watch] = f"{found.destination}:{found.destination_port}"
-                    self.last = time.monotonic()
+                    news = True
             elif 0 <= number - len(self.flows) < len(self.nodes) and self.nodes[number - len(self.flows)] == watch:
                 self.heard.add(watch)
-                self.last = time.monotonic()
+                news = True
+        return news
 
     def send(self) -> None:
         """Send the first packet of every flow."""
@@ -84,13 +81,9 @@ class _Sweep:
 
     def wait(self) -> None:
         """Read until all that is awaited came and the wires are quiet, or nothing has come for too long."""
-        self.last = time.monotonic()
-        with selectors.DefaultSelector() as selector:
-            for opened in self.capture.sockets:
-                selector.register(opened, selectors.EVENT_READ)
-            while (left := self.last + (_QUIET_S if self.settled() else _ARRIVAL_S) - time.monotonic()) > 0:
-                selector.select(left)
-                self.read()
+        packets.wait(
+            self.capture.sockets, self.read, lambda: packets.SILENCE_S if self.settled() else packets.ARRIVAL_S
+        )
 
     def settled(self) -> bool:
         """Tell whether all that is awaited has come."""

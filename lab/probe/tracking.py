@@ -59,8 +59,10 @@ def come_back(lab: str, what: ex.Return, numbers: Numbers) -> ex.Returned:
     capture = packets.Capture(lab, [ex.Watch("node", what.send.sender)])
     arrived: set[int] = set()
 
-    def read() -> None:
-        arrived.update(n for _, packet in capture.read() if (n := packets.number_of(packet)) in (first, first + 1))
+    def read() -> bool:
+        ours = {n for _, packet in capture.read() if (n := packets.number_of(packet)) in (first, first + 1)}
+        arrived.update(ours)
+        return bool(ours)
 
     try:
         # The stranger first: its silence means something once the answer behind it has arrived.
@@ -72,7 +74,7 @@ def come_back(lab: str, what: ex.Return, numbers: Numbers) -> ex.Returned:
             raw = packets.raw_socket(lab, place)
             raw.sendto(packets.Template(packet, flow.source_port).packet(port, number), (flow.source, 0))
             raw.close()
-        packets.wait(capture.sockets, read, lambda: len(arrived) == 2, lambda: first in arrived)
+        packets.wait(capture.sockets, read, lambda: packets.SILENCE_S if first in arrived else packets.ARRIVAL_S)
     finally:
         capture.close()
     return ex.Returned(

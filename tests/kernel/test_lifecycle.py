@@ -105,7 +105,7 @@ def test_a_change_keeps_live_flows_and_its_undoing_restores_everything(tmp_path:
         live.stdin.flush()
         assert live.stdout.readline() == first
         live.stdin.close()
-        assert live.wait(5) == 0
+        assert live.wait(rootlab.DEADLINE_S) == 0
         live.stdout.close()
         file.write_text(rootlab.small(name))
         rootlab.ok("up", file)

@@ -50,7 +50,11 @@ def add(lab: str, rule: str, priority: int, *options: str, group: str = "on-subn
 
 
 def reaches(lab: str, sender: str, url: str) -> bool:
-    return rootlab.inside(lab, sender, "curl", "-sS", "-m", "1", url).status == 0
+    return rootlab.inside(lab, sender, "curl", "-sS", "-m", "15", url).status == 0
+
+
+def silent(lab: str, sender: str, url: str) -> bool:
+    return rootlab.inside(lab, sender, "curl", "-sS", "-m", "1", url).status != 0
 
 
 # --- the pure answer against packets ----------------------------------------------------------
@@ -187,14 +191,14 @@ def test_a_flow_outlives_the_rule_that_let_it_begin_and_a_new_one_does_not(lab: 
     add(lab, "echo", 100, *_OPEN, "--protocol", "Tcp", "--destination-ports", "7000")
     script = (
         "import socket,sys\n"
-        "c=socket.create_connection(('104.43.142.1',7000),3); c.settimeout(3); c.recv(999); print('open',flush=True)\n"
+        "c=socket.create_connection(('104.43.142.1',7000),9); c.settimeout(9); c.recv(999); print('open',flush=True)\n"
         "for line in sys.stdin:\n c.sendall(b'x'); print(len(c.recv(999))>0,flush=True)\n"
     )
     with rootlab.talking(lab, "far", script) as said:
         assert said() == "open"
         rootlab.ok("nsg", "rule", "remove", lab, "on-subnet", "echo")
         assert said("again") == "True"
-        assert not reaches(lab, "far", "http://104.43.142.1:7000/")
+        assert silent(lab, "far", "http://104.43.142.1:7000/")
         add(lab, "no-internet", 100, "--access", "Deny", "--source", "Internet")
         assert said("and again") == "True"
 
@@ -229,11 +233,11 @@ def test_a_flow_that_was_never_answered_outlives_its_rule_too(lab: str):
 
 
 def test_a_group_denies_what_a_vm_was_open_to(lab: str):
-    assert not reaches(lab, "far", "http://104.43.142.1/")
+    assert silent(lab, "far", "http://104.43.142.1/")
     add(lab, "web", 110, *_OPEN, "--protocol", "Tcp", "--destination-ports", "80")
     assert reaches(lab, "far", "http://104.43.142.1/")
     add(lab, "not-far", 100, "--access", "Deny", "--source", "198.51.100.10")
-    assert not reaches(lab, "far", "http://104.43.142.1/")
+    assert silent(lab, "far", "http://104.43.142.1/")
     assert reaches(lab, "other", "http://104.43.142.1/")
 
 
@@ -253,7 +257,7 @@ def test_a_member_whose_probes_are_blocked_goes_down_and_comes_back(tmp_path: Pa
         assert reaches(name, "far", "http://40.1.2.3/")
         add(name, "no-probes", 100, "--access", "Deny", "--source", "AzureLoadBalancer", group="g")
         rootlab.wait_until(lambda: not health(name), "the member goes down")
-        rootlab.wait_until(lambda: not reaches(name, "far", "http://40.1.2.3/"), "new flows stop")
+        rootlab.wait_until(lambda: silent(name, "far", "http://40.1.2.3/"), "new flows stop")
         rootlab.ok("nsg", "rule", "remove", name, "g", "no-probes")
         rootlab.wait_until(lambda: health(name), "the member comes back")
         rootlab.wait_until(lambda: reaches(name, "far", "http://40.1.2.3/"), "new flows come")
@@ -266,7 +270,7 @@ def test_a_vm_gets_around_its_group_neither_by_its_own_rules_nor_by_anothers_add
     add(lab, "nothing-out", 100, "--access", "Deny", "--direction", "Outbound")
     for rule in (["-F"], ["-P", "OUTPUT", "ACCEPT"], ["-t", "mangle", "-A", "OUTPUT", "-j", "MARK", "--set-mark", "7"]):
         rootlab.must(lab, "a", "iptables-legacy", *rule)
-    assert not reaches(lab, "a", "http://198.51.100.10/")
+    assert silent(lab, "a", "http://198.51.100.10/")
     rootlab.must(lab, "a", "ip", "address", "add", "10.1.1.4/32", "dev", "eth0")
     spoofed = rootlab.inside(lab, "a", "curl", "-sS", "-m", "1", "--interface", "10.1.1.4", "http://198.51.100.10/")
     assert spoofed.status != 0
@@ -285,7 +289,6 @@ def test_a_segment_of_a_flow_that_nobody_saw_begin_is_asked_about_and_makes_no_f
         form="middle",
         port=4711,
         watches=(ex.Watch("VM wire", "c", "v"), ex.Watch("node", "a")),
-        all_arrive=False,
         controlled=False,
     )
 
@@ -310,7 +313,7 @@ def test_the_first_group_comes_and_the_last_goes_and_the_machine_is_untouched(tm
         guarded = text.replace("front: 10.1.0.0/24", "front: {address_prefix: 10.1.0.0/24, network_security_group: g}")
         file.write_text(guarded + "network_security_groups: {g: []}\n")
         rootlab.ok("up", file)
-        assert not reaches(name, "far", "http://40.1.2.3/")
+        assert silent(name, "far", "http://40.1.2.3/")
         file.write_text(text)
         rootlab.ok("up", file)
         assert reaches(name, "far", "http://40.1.2.3/")

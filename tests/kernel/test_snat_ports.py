@@ -89,10 +89,10 @@ def agent_of(lab: str) -> daemons.Process:
 def test_what_is_shown_is_what_the_kernel_has_to_the_last_port_under_load(tmp_path: Path):
     with (
         rootlab.running(tmp_path, text("ports-eq")) as lab,
-        loading(lab, "web1", "api:443", "--flows", "20", "--hold", "60"),
-        loading(lab, "web1", "other:443", "--flows", "32", "--hold", "60"),
-        loading(lab, "web1", "api:53/udp", "--flows", "20", "--hold", "60"),
-        loading(lab, "web2", "api:8080", "--flows", "9", "--hold", "60"),
+        loading(lab, "web1", "api:443", "--flows", "20", "--hold", "600"),
+        loading(lab, "web1", "other:443", "--flows", "32", "--hold", "600"),
+        loading(lab, "web1", "api:53/udp", "--flows", "20", "--hold", "600"),
+        loading(lab, "web2", "api:8080", "--flows", "9", "--hold", "600"),
     ):
         rootlab.wait_until(lambda: sum(u["flows"] for u in used(lab).values()) >= 73, "all flows", lambda: used(lab))
         shown, there = used(lab), tracked(lab)
@@ -152,7 +152,7 @@ def test_without_the_agent_new_flows_are_silent_live_ones_go_on_and_up_heals(tmp
         rootlab.running(tmp_path, text("ports-dead")) as lab,
         program(lab, "api", _ECHO) as server,
         program(lab, "web1", _TALK) as client,
-        loading(lab, "web1", "api:53/udp", "--flows", "9", "--hold", "60"),
+        loading(lab, "web1", "api:53/udp", "--flows", "9", "--hold", "600"),
     ):
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
@@ -173,7 +173,7 @@ def test_without_the_agent_new_flows_are_silent_live_ones_go_on_and_up_heals(tmp
         # The flows were taken over with their ports, so none of these is given out again.
         shown = used(lab)
         assert (shown["web1", "tcp"]["flows"], shown["web1", "udp"]["flows"]) == (1, 9)
-        again = load(lab, "web1", "api:8080", "--flows", "30", "--timeout", "1")
+        again = load(lab, "web1", "api:8080", "--flows", "30", "--timeout", "3")
         assert (again["opened"], again["timed_out"]) == (22, 8)
         assert says(client, "after") == first.replace("before", "after")
 
@@ -187,7 +187,7 @@ def test_a_flow_that_is_open_goes_on_through_another_revision(tmp_path: Path):
         assert load(lab, "web1", "api:8080", "--flows", "1", "--timeout", "1")["timed_out"] == 1
         rootlab.ok("up", tmp_path / f"{lab}.lab.yaml", "--profile", "2018-02")
         # Unique for address, port and protocol now: another port of the same host has all 32 to itself.
-        assert load(lab, "web1", "api:8080", "--flows", "32", "--timeout", "1")["opened"] == 32
+        assert load(lab, "web1", "api:8080", "--flows", "32", "--timeout", "5")["opened"] == 32
         assert held.stdout is not None
         report = json.loads(held.stdout.read())
         assert (report["opened"], report["alive"]) == (32, 32)
@@ -195,7 +195,7 @@ def test_a_flow_that_is_open_goes_on_through_another_revision(tmp_path: Path):
 
 def test_a_load_tells_what_became_of_its_flows(tmp_path: Path):
     with rootlab.running(tmp_path, text("ports-load")) as lab:
-        report = load(lab, "web1", "api:443", "--flows", "40", "--timeout", "1")
+        report = load(lab, "web1", "api:443", "--flows", "40", "--timeout", "3")
         assert (report["opened"], report["timed_out"], report["refused"]) == (32, 8, 0)
         assert report["source_addresses"] == ["40.1.2.3"]
         assert report["source_ports"] == list(range(1025, 1057))
@@ -246,20 +246,20 @@ def test_a_port_that_a_flow_of_another_revision_still_has_is_not_given_out_twice
     """Two flows shared a port under one revision; under the next, one of them is not known to the agent."""
     with (
         rootlab.running(tmp_path, text("ports-clash", "2018-02")) as lab,
-        loading(lab, "web1", "api:443", "--flows", "32", "--hold", "60") as first,
+        loading(lab, "web1", "api:443", "--flows", "32", "--hold", "600") as first,
         contextlib.ExitStack() as second,
     ):
         # Of two flows that share a port, the one that was first is known to the next revision.
         rootlab.wait_until(lambda: used(lab)["web1", "tcp"]["flows"] == 32, "flows open", lambda: used(lab))
-        second.enter_context(loading(lab, "web1", "api:8080", "--flows", "32", "--hold", "60"))
+        second.enter_context(loading(lab, "web1", "api:8080", "--flows", "32", "--hold", "600"))
         rootlab.wait_until(lambda: used(lab)["web1", "tcp"]["flows"] == 64, "flows open", lambda: used(lab))
         rootlab.ok("up", tmp_path / f"{lab}.lab.yaml", "--profile", "seeds")
         assert load(lab, "web1", "api:8080", "--flows", "1", "--timeout", "0.5")["opened"] == 0
         first.kill()  # its ports come back, but flows to port 8080 have them still
         rootlab.wait_until(lambda: used(lab)["web1", "tcp"]["flows"] <= 1, "ports given back", lambda: used(lab))
-        assert load(lab, "web1", "api:443", "--flows", "4", "--timeout", "1")["opened"] == 4
+        assert load(lab, "web1", "api:443", "--flows", "4", "--timeout", "5")["opened"] == 4
         before = tracked(lab)
         assert load(lab, "web1", "api:8080", "--flows", "1", "--timeout", "0.5")["opened"] == 0
         assert set(before) <= set(tracked(lab))
         # The agent is not stuck on it.
-        assert load(lab, "web1", "other:443", "--flows", "8", "--timeout", "1")["opened"] == 8
+        assert load(lab, "web1", "other:443", "--flows", "8", "--timeout", "5")["opened"] == 8

@@ -76,10 +76,13 @@ class Holder:
 
     def do(self, step: ex.Step) -> ex.Happened:
         """Return what becomes of a step."""
+        began = self._now
+        return msgspec.structs.replace(self._do(step), began=began)
+
+    def _do(self, step: ex.Step) -> ex.Happened:
         match step:
             case ex.Open():
-                opened = [self._open(step.goals[i % len(step.goals)], step.keepalive_s) for i in range(step.count)]
-                return self._happened([flow.port if flow else None for flow in opened], 0.8 if step.once else 1.6)
+                return self._try(step) if step.within_s else self._happened(self._open_all(step, step.count), 1.6)
             case ex.Talk(first=first):
                 return self._happened([flow.port if self._say(flow) else None for flow in self._held[:first]], 1.6)
             case ex.End(count=count, how=how):
@@ -94,6 +97,24 @@ class Holder:
                 return ex.Happened(used=(self._usage(),))
             case ex.ShowEvents():
                 return ex.Happened(records=tuple(self._records))
+
+    def _open_all(self, step: ex.Open, count: int) -> list[int | None]:
+        opened = [self._open(step.goals[i % len(step.goals)], step.keepalive_s) for i in range(count)]
+        return [flow.port if flow else None for flow in opened]
+
+    def _try(self, step: ex.Open) -> ex.Happened:
+        ports: list[tuple[int, float]] = []
+        end = self._now + step.within_s
+        while len(ports) < step.count and self._now <= end:
+            found = self._open_all(step, step.count - len(ports))
+            ports += [(port, self._now) for port in found if port is not None]
+            self._now += 0.8 if None in found else 0.0
+        return ex.Happened(
+            answered=len(ports),
+            silent=step.count - len(ports),
+            seen=tuple(ex.Source(self._snat.address, port) for port, _ in ports),
+            moments=tuple(moment for _, moment in ports),
+        )
 
     def _alive(self, flow: _Flow) -> bool:
         kept = 0 < flow.keepalive_s < self._snat.idle_s and not self._snat.steady

@@ -1,0 +1,71 @@
+"""lab/verify.py: whether a lab that runs is the one of the file, also while its members come and go."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from lab import verify
+from lab.compile import compile as compile_network
+from lab.kernel.record import MemberHealth
+from tests import worlds
+
+NETWORK = worlds.load_balanced(2)
+KEYS = sorted(check.key for check in compile_network(NETWORK).of(verify.HealthCheck))
+
+
+class Played:
+    """A lab's folder that says something else each time it is looked at: who is down in the rules, what is known."""
+
+    def __init__(self, *looks: tuple[Sequence[str], Sequence[str]]) -> None:
+        self._looks = list(looks)
+        self.looked = 0
+
+    def plan(self) -> Any:
+        return compile_network(NETWORK, frozenset(self._now()[0]))
+
+    def health(self) -> dict[str, MemberHealth]:
+        applied, known = self._now()
+        self.looked += 1
+        return {
+            key: MemberHealth(
+                up=key not in known,
+                judged=True,
+                applied=(key in applied) == (key in known),
+                since=0.0,
+                reason="",
+            )
+            for key in KEYS
+        }
+
+    def _now(self) -> tuple[Sequence[str], Sequence[str]]:
+        return self._looks[min(self.looked, len(self._looks) - 1)]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "_LOOK_S", 0.0)
+
+
+def agrees(folder: Any, network: Any = NETWORK) -> bool:
+    return verify._agrees(folder, network)
+
+
+@pytest.mark.parametrize("down", [[], KEYS[:1], KEYS])
+def test_a_lab_has_the_plan_of_its_file_whoever_is_down(down: list[str]) -> None:
+    assert agrees(Played((down, down)))
+
+
+def test_rules_that_do_not_follow_yet_are_waited_for() -> None:
+    assert agrees(Played(*[([], KEYS[:1])] * 5, (KEYS[:1], KEYS[:1])))
+
+
+def test_another_plan_is_told_at_once_where_the_rules_follow() -> None:
+    folder = Played(([], []))
+    assert not agrees(folder, worlds.load_balanced(1))
+    assert folder.looked == 2
+
+
+def test_rules_that_never_follow_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "_AGENT_S", 0.05)
+    assert not agrees(Played(([], KEYS[:1])))
