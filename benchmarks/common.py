@@ -197,9 +197,11 @@ PORT = 7000  # the first of the echo servers; the sink has the one before
 
 
 @contextlib.contextmanager
-def serving(traffic: Path, lab: str, ports: int = 16) -> Iterator[None]:
-    """Have the far end run in a lab's outside host."""
-    words = (*inside(lab, "outside"), str(traffic), "serve", OUTSIDE, str(PORT), str(ports))
+def serving(
+    traffic: Path, lab: str, ports: int = 16, *, place: str = "outside", address: str = OUTSIDE
+) -> Iterator[None]:
+    """Have the far end run in a lab, in its outside host if nothing else is said."""
+    words = (*inside(lab, place), str(traffic), "serve", address, str(PORT), str(ports))
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -12,7 +12,16 @@ from ipaddress import IPv4Address
 import msgspec
 
 from lab.errors import Problem, UsageError
-from lab.model import AclRule, CloudService, Endpoint, Network, VirtualIp, documentation_addresses
+from lab.model import (
+    AclRule,
+    CloudService,
+    Endpoint,
+    Network,
+    ReservedIp,
+    VirtualIp,
+    VirtualMachine,
+    documentation_addresses,
+)
 
 _SEED = "seed 000"
 _LIMITS = "virtual-network-ip-addresses-overview-classic.md, 2016-02-11"
@@ -22,6 +31,8 @@ _IDLE = "load-balancer-tcp-idle-timeout.md, 2016-10-24"
 #: VIPs of one service (deployment), and access rules of one endpoint.
 MAX_VIRTUAL_IPS = 5
 MAX_ACL_RULES = 50
+#: What fields of an endpoint are called in a file, where it is not the same.
+_KEYS = {"idle_timeout_min": "idle_timeout_in_minutes", "load_distribution": "load_balancer_distribution"}
 #: Public ports that are given to endpoints which name none.
 _FIRST_DYNAMIC_PORT = 49152
 
@@ -63,9 +74,12 @@ def permits(rules: tuple[AclRule, ...], client: IPv4Address) -> bool:
     return all(rule.action == "deny" for rule in rules)
 
 
-def free_port(endpoints: Iterable[Endpoint], virtual_ip: str, protocol: str) -> int:
-    """Return the public port of an endpoint that names none: the lowest dynamic one that its VIP has free."""
-    taken = {e.public_port for e in endpoints if (e.virtual_ip, e.protocol) == (virtual_ip, protocol)}
+def free_port(endpoints: Iterable[Endpoint], virtual_ip: str, protocol: str, named: Iterable[int] = ()) -> int:
+    """Return the public port of an endpoint that names none: the lowest dynamic one that its VIP has free.
+
+    ``named``: ports that are not to be taken either.
+    """
+    taken = {e.public_port for e in endpoints if (e.virtual_ip, e.protocol) == (virtual_ip, protocol)} | {*named}
     return next(port for port in range(_FIRST_DYNAMIC_PORT, 65536) if port not in taken)
 
 
@@ -73,8 +87,7 @@ def with_addresses(
     service: CloudService, network: Network, give: Callable[[CloudService, VirtualIp], IPv4Address]
 ) -> CloudService:
     """Return a service in which exactly those VIPs have an address that must; ``give`` finds new dynamic ones."""
-    vms = {vm.name: vm for vm in network.virtual_machines}
-    is_allocated = any(vms[name].power_state != "Deallocated" for name in service.virtual_machines if name in vms)
+    is_allocated = any(vm.power_state != "Deallocated" for vm in _machines(network, service))
 
     def settled(vip: VirtualIp) -> VirtualIp:
         used = is_allocated and (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))
@@ -118,6 +131,40 @@ def settled(network: Network) -> Network:
     return msgspec.structs.replace(network, cloud_services=services)
 
 
+# --- in the documents' words ---------------------------------------------------------------------
+
+
+def shown_virtual_ip(service: CloudService, virtual_ip: VirtualIp) -> dict[str, str]:
+    """Return a VIP as ``(Get-AzureDeployment …).VirtualIPs`` prints it; blank where it has nothing (seed 000)."""
+    return {
+        "Address": str(virtual_ip.address or ""),
+        "IsDnsProgrammed": "True" if is_programmed(service, virtual_ip) else "",
+        "Name": virtual_ip.name,
+        "ReservedIPName": virtual_ip.reserved_ip or "",
+        "ExtensionData": "",
+    }
+
+
+def shown_reserved_ip(network: Network, reserved: ReservedIp) -> dict[str, str]:
+    """Return a reserved address as Get-AzureReservedIP prints it (virtual-networks-reserved-public-ip.md, 2016-02-10).
+
+    The deployment of a service has the service's name.
+    """
+    user = network.user_of(reserved.name)
+    name = user[0].name if user else ""
+    return {
+        "ReservedIPName": reserved.name,
+        "Address": str(reserved.address),
+        "Id": "",
+        "Label": reserved.label,
+        "Location": reserved.location,
+        "State": "Created",
+        "InUse": str(user is not None),
+        "ServiceName": name,
+        "DeploymentName": name,
+    }
+
+
 # --- what must hold ---------------------------------------------------------------------------
 
 
@@ -135,15 +182,15 @@ def violations(network: Network) -> Iterator[Problem]:
             )
         yield from _members(network, path, service)
         yield from _virtual_ips(path, service)
-        yield from _endpoints(network, path, service)
-        yield from _sets(path, service)
+        # What is wrong with a role's endpoint is wrong at each of its instances.
+        yield from dict.fromkeys(_endpoints(network, path, service))
+        yield from dict.fromkeys(_sets(path, service))
     yield from _memberships(network)
     yield from _reserved(network)
 
 
 def _members(network: Network, path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
-    vms = {vm.name: vm for vm in network.virtual_machines}
-    homes = sorted({vms[name].virtual_network for name in service.virtual_machines if name in vms})
+    homes = sorted({vm.virtual_network for vm in _machines(network, service)})
     if len(homes) > 1:
         yield Problem(
             path=(*path, "virtual_machines"),
@@ -160,6 +207,10 @@ def _members(network: Network, path: tuple[str, ...], service: CloudService) -> 
             must="a cloud service holds virtual machines (IaaS) or roles (PaaS)",
             advice="make two services",
         )
+
+
+def _machines(network: Network, service: CloudService) -> list[VirtualMachine]:
+    return [vm for vm in network.virtual_machines if vm.name in service.virtual_machines]
 
 
 def _virtual_ips(path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
@@ -187,13 +238,26 @@ def _virtual_ips(path: tuple[str, ...], service: CloudService) -> Iterator[Probl
         )
 
 
+def _places(service: CloudService) -> tuple[int, ...]:
+    """Return the place of each endpoint in the file, where a role has one for all of its instances."""
+    role_of = {role.instance(number): role.name for role in service.roles for number in range(role.instances)}
+    found: list[int] = []
+    before: tuple[str, str | None] = ("", None)
+    for endpoint in service.endpoints:
+        here = (endpoint.name, role_of.get(endpoint.virtual_machine))
+        same = bool(found) and here[1] is not None and here == before
+        found.append(found[-1] if same else (found[-1] + 1 if found else 0))
+        before = here
+    return tuple(found)
+
+
 def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
     names: set[tuple[str, str]] = set()
     ports: dict[tuple[str, str, int], Endpoint] = {}
     targets: dict[tuple[str, str, int], Endpoint] = {}
     groups = {(n.name, s.name): s.network_security_group for n in network.virtual_networks for s in n.subnets}
-    for index, endpoint in enumerate(service.endpoints):
-        where = (*path, "endpoints", str(index))
+    for place, endpoint in zip(_places(service), service.endpoints, strict=True):
+        where = (*path, "endpoints", str(place))
         if (endpoint.virtual_machine, endpoint.name) in names:
             yield Problem(
                 path=(*where, "name"),
@@ -224,6 +288,31 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 must="every endpoint needs its own port at the VM (load-balancer-multivip-overview.md, 2016-08-11)",
                 advice="choose another local port",
             )
+        if endpoint.direct_server_return and endpoint.local_port != endpoint.public_port:
+            yield Problem(
+                path=(*where, "local_port"),
+                found=f"{endpoint.local_port} for public port {endpoint.public_port}",
+                must="with direct server return nothing is translated, so both are the same port "
+                "(load-balancer-multivip-overview.md, 2016-08-11)",
+                advice="use one port for both",
+            )
+        probed = endpoint.probe
+        for key, number in (
+            ("public_port", endpoint.public_port),
+            ("local_port", endpoint.local_port),
+            ("probe.port", probed.port if probed else 1),
+        ):
+            if not 1 <= number <= 65535:
+                yield Problem(
+                    path=(*where, *key.split(".")), found=f"{number}", must="a port is 1 to 65535", advice="correct it"
+                )
+        if probed is not None and min(probed.interval_s, probed.timeout_s) < 1:
+            yield Problem(
+                path=(*where, "probe"),
+                found=f"interval {probed.interval_s} s, timeout {probed.timeout_s} s",
+                must="both are at least a second",
+                advice="correct them",
+            )
         if not 4 <= endpoint.idle_timeout_min <= 30:
             yield Problem(
                 path=(*where, "idle_timeout_in_minutes"),
@@ -239,7 +328,8 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 advice="remove it",
             )
         vm = network.vm(endpoint.virtual_machine)
-        if endpoint.acl and vm and (vm.network_security_group or groups[vm.virtual_network, vm.subnet]):
+        group = vm and (vm.network_security_group or groups[vm.virtual_network, vm.subnet])
+        if vm and group and access_list(service, endpoint):
             yield Problem(
                 path=(*where, "acl"),
                 found=f"an access list beside the network security group of {vm.name}",
@@ -272,10 +362,10 @@ def _sets(path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
         first = members[0]
         for member in members[1:]:
             here, there = member.shared(), first.shared()
-            different = [f for f in here.__struct_fields__ if getattr(here, f) != getattr(there, f)]
+            different = [_KEYS.get(f, f) for f in here.__struct_fields__ if getattr(here, f) != getattr(there, f)]
             if different:
                 yield Problem(
-                    path=(*path, "endpoints", str(service.endpoints.index(member))),
+                    path=(*path, "endpoints", str(_places(service)[service.endpoints.index(member)])),
                     found=f'"{member.name}" of {member.virtual_machine} differs from "{first.name}" of '
                     f"{first.virtual_machine} in {', '.join(different)}",
                     must=f'members of a load-balanced set ("{name}") have all but their names alike '
@@ -324,7 +414,9 @@ def _reserved(network: Network) -> Iterator[Problem]:
             must=f"a subscription has at most {most} ({source})",
             advice="remove some",
         )
+    homes = {vm.name: network.virtual_network(vm.virtual_network) for vm in network.virtual_machines}
     for service in network.cloud_services:
+        grouped = [homes[vm] for vm in service.virtual_machines if vm in homes and homes[vm].affinity_group]
         for vip in service.virtual_ips:
             if vip.reserved_ip is None:
                 continue
@@ -344,4 +436,12 @@ def _reserved(network: Network) -> Iterator[Problem]:
                     found=f'"{reserved.name}" of {reserved.location} for a service of {service.location}',
                     must=f"a reserved address is for services of its own region ({_RESERVED})",
                     advice="reserve one there",
+                )
+            if grouped:
+                yield Problem(
+                    path=where,
+                    found=f'"{vip.reserved_ip}" for VMs of "{grouped[0].name}", which is in the affinity group '
+                    f'"{grouped[0].affinity_group}"',
+                    must=f"a reserved address is for VMs of regional virtual networks only ({_RESERVED})",
+                    advice="use a network with a location",
                 )

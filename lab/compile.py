@@ -15,6 +15,9 @@ from lab.errors import LabError
 from lab.model import Network
 from lab.path import (
     cloud_service,
+    floating_ip,
+    health_probe,
+    idle_timeout,
     instance_public_ip,
     load_balancer,
     outbound_snat,
@@ -34,6 +37,9 @@ RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
     (cloud_service.items, "who may use an endpoint is asked of every new flow, before anything below takes it"),
     (instance_public_ip.items, "a VM's own address beats every load balancer (seed 002: used whether balanced or not)"),
     (load_balancer.items, "frontends to VMs; their addresses are no VM's own, so nothing above competes"),
+    (floating_ip.items, "frontends that VMs have themselves: beside the rules that translate, which they never meet"),
+    (idle_timeout.items, "how long flows of rules live; nothing is decided by it"),
+    (health_probe.items, "who of the VMs behind a frontend is asked for its health; no rule of the packet filter"),
     (outbound_snat.items, "a linked frontend beats the platform's address (seed 002, load-balanced VM)"),
 )
 
@@ -70,7 +76,11 @@ def _check(made: Plan) -> None:  # noqa: PLR0912 - one for each kind
             case plan.Address():
                 unique.append(("address", item.place, item.address))
             case plan.Route():
-                unique.append(("route", item.place, item.destination))
+                unique.append(("route", item.place, item.destination, str(item.table)))
+            case plan.RoutingRule():
+                unique.append(("routing rule", item.place, str(item.mark)))
+            case plan.Timeout():
+                unique.append(("timeout", item.place, item.name))
             case plan.Rule(target=plan.Jump(chain=chain)) if item.table in ("nat", "mangle"):
                 unique.append(("chain", item.place, item.table, chain))
             case plan.Server():

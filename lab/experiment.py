@@ -27,12 +27,15 @@ class Watch(msgspec.Struct, frozen=True):
 
     ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes
     into a virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes
-    into a virtual network's router from its load balancer. ``gateway wire``: what comes out of its gateway to the
-    internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its wire. ``network`` is the
-    virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the primary one.
+    into a virtual network's router from its load balancer, ``gateway inside``: from its gateway. ``gateway wire``:
+    what comes out of its gateway to the internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of
+    its wire. ``network`` is the virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the
+    primary one.
     """
 
-    kind: Literal["node", "public wire", "edge", "edge inside", "router", "gateway wire", "VM wire", "host wire"]
+    kind: Literal[
+        "node", "public wire", "edge", "edge inside", "router", "gateway inside", "gateway wire", "VM wire", "host wire"
+    ]
     name: str
     network: str = ""
     interface: int = 0
@@ -110,16 +113,19 @@ class Sweep(_Experiment, frozen=True, kw_only=True):
     """Send the first packet of many different flows at once, and watch for each of them where it may arrive.
 
     Every node that is watched is also sent a packet from the other end of its wire, which no rule concerns.
+    ``forgotten_by``: virtual networks whose load balancer and router forget the flows afterwards.
     """
 
     flows: tuple[Flow, ...]
+    forgotten_by: tuple[str, ...] = ()
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """What became of one flow of a sweep: whether it came by all that it must, and the node it arrived at."""
+    """What became of one flow of a sweep: whether it came by all that it must, the node it arrived at, and for whom."""
 
     passed: bool
     end: str = ""  # empty: nowhere
+    destination: str = ""  # ADDRESS:PORT that its packet had there
 
 
 class Swept(_Observation, frozen=True, kw_only=True):
@@ -293,15 +299,15 @@ Step: TypeAlias = Open | Talk | End | Pause | ShowPorts | ShowEvents
 class Occupy(_Experiment, frozen=True, kw_only=True):
     """Hold real flows from a node, and see what becomes of them, step by step.
 
-    Before the first step flows that earlier experiments left are forgotten, and their ports are waited for,
+    Before the first step of a VM's, flows that earlier experiments left are forgotten, and their ports are waited for,
     ``settle_s`` seconds at most. After the last step all flows are ended with a reset.
     """
 
     client: str
     private: str
-    network: str
+    network: str  # empty: the client is an outside host, whose flows take no ports
     steps: tuple[Step, ...]
-    settle_s: float
+    settle_s: float = 0.0
 
 
 class Source(msgspec.Struct, frozen=True, order=True):
@@ -376,8 +382,53 @@ class Transferred(_Observation, frozen=True, kw_only=True):
     data: tuple[Begun, ...]
 
 
+class Leave(_Experiment, frozen=True, kw_only=True):
+    """Open flows to a rule, leave them alone, and listen at both ends for what is said of their end.
+
+    The server is a program of the experiment's own, which says one thing and never closes. There are three flows of
+    one kind each, opened in this order: UDP, TCP that the client has closed on its side, TCP.
+    """
+
+    client: str
+    server: str
+    address: str
+    port: int  # of the frontend, and of the server
+    server_port: int
+    wait_s: float
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A reset, or an ICMP message, that reached an end of a flow: ``seconds`` after the flow's last packet there."""
+
+    end: Literal["client", "server"]
+    what: str
+    seconds: float
+    believed: bool  # its sequence number is what the end acknowledged last
+
+
+class LeftFlow(msgspec.Struct, frozen=True):
+    """What came of one flow that was left alone."""
+
+    kind: Literal["udp", "half closed", "tcp"]
+    answered: bool  # the server had said its thing
+    told: tuple[Told, ...]
+    ended: bool = False  # the client's own kernel says that the connection was reset
+
+
+class Left(_Observation, frozen=True, kw_only=True):
+    """What came of the flows of a ``Leave``, in their order."""
+
+    flows: tuple[LeftFlow, ...]
+
+
 class Health(_Experiment, frozen=True, kw_only=True):
-    """Wait until the load balancers have judged every member, and tell what they know."""
+    """Wait until the load balancers have judged every member, and tell what they know.
+
+    Those named in ``up`` and ``down`` are waited for until they are so, or for as long as that may take.
+    """
+
+    up: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
 
 
 class Members(_Observation, frozen=True, kw_only=True):
@@ -385,6 +436,83 @@ class Members(_Observation, frozen=True, kw_only=True):
 
     up: tuple[str, ...]
     down: dict[str, str]
+    since: dict[str, float] = {}  # when each came to be as it is, in seconds since the epoch
+
+
+class Keep(_Experiment, frozen=True, kw_only=True):
+    """Open flows to a service, keep them open beyond this experiment, and tell who answers."""
+
+    client: str
+    address: str
+    port: int
+    kind: Literal["tcp", "udp"]
+    count: int
+    timeout_s: float = ANSWER_S
+
+
+class Resume(_Experiment, frozen=True, kw_only=True):
+    """Say something over the flows that an earlier ``Keep`` left open, tell who answers each, and end them."""
+
+    kept: Keep
+    timeout_s: float = ANSWER_S
+
+
+class Listen(_Experiment, frozen=True, kw_only=True):
+    """Begin to capture the TCP connections to a port of a node; ``Hear`` tells of them."""
+
+    node: str
+    port: int
+
+
+class Listening(_Observation, frozen=True, kw_only=True):
+    """The capture has begun."""
+
+    since: float  # seconds since the epoch
+
+
+class Hear(_Experiment, frozen=True, kw_only=True):
+    """Capture at a node until so many connections to a port have ended, or for a time, and tell of them.
+
+    All that was captured since ``Listen`` counts; without one, the capture begins now.
+    """
+
+    node: str
+    port: int
+    connections: int = 0
+    deadline_s: float
+
+
+class Knock(msgspec.Struct, frozen=True, kw_only=True):
+    """One TCP connection as the node saw it. Times in seconds since the epoch."""
+
+    source: str
+    destination: str
+    began: float
+    answer: Literal["", "open", "reset"]  # what the node said to its first packet
+    ended: float | None = None  # when the one who began it closed it, or reset it
+    how: Literal["", "fin", "reset"] = ""
+    closed: bool = False  # both sides have sent their FIN, and both were acknowledged
+
+
+class Heard(_Observation, frozen=True, kw_only=True):
+    """Connections in the order in which they began."""
+
+    control: bool  # a packet from the other end of the node's wire was captured too
+    knocks: tuple[Knock, ...]
+
+
+class ProbeLog(_Experiment, frozen=True, kw_only=True):
+    """Ask `lab events --probes` until it has so many more records of each frontend's port, or for a time."""
+
+    records: int
+    deadline_s: float
+
+
+class Logged(_Observation, frozen=True, kw_only=True):
+    """The text that `lab events --probes -o json` prints, and how many records it had at first."""
+
+    text: str
+    before: int
 
 
 class Counted(_Experiment, frozen=True, kw_only=True):
@@ -437,11 +565,12 @@ class Crossed(_Observation, frozen=True, kw_only=True):
 class Tunnels(_Experiment, frozen=True, kw_only=True):
     """Ask ``lab gateway show`` until connections of a network are as wanted, or for as long as it may take.
 
-    ``wanted`` empty: as soon as none is Connecting.
+    ``wanted`` empty: as soon as none is Connecting. ``silence_s``: after so long without a packet, which is let pass.
     """
 
     network: str
     wanted: Literal["", "Connected", "NotConnected"] = ""
+    silence_s: float = 0.0
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -453,12 +582,13 @@ class Connection(msgspec.Struct, frozen=True):
     message: str = ""
     event: int = 0
     version: int = 0
-    local: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()  # the selectors of its own side
     remote: tuple[str, ...] = ()
     ike: str = ""
     esp: str = ""
     ike_rekey_s: int = 0
     esp_life_s: int = 0
+    established: str = ""  # when it was connected last
 
 
 class Gateway(_Observation, frozen=True, kw_only=True):
@@ -471,6 +601,7 @@ class Gateway(_Observation, frozen=True, kw_only=True):
     address: str
     fields: tuple[str, ...]  # names of all that is shown of a connection
     connections: tuple[Connection, ...]
+    waited_s: float = 0.0  # until they were as wanted
 
 
 class Meter(_Experiment, frozen=True, kw_only=True):
@@ -545,7 +676,13 @@ Experiment: TypeAlias = (
     | Return
     | Transfer
     | Occupy
+    | Leave
     | Health
+    | Keep
+    | Resume
+    | Listen
+    | Hear
+    | ProbeLog
     | Counted
     | CheckFile
     | Cross
@@ -565,7 +702,11 @@ Observation: TypeAlias = (
     | Returned
     | Transferred
     | Occupied
+    | Left
     | Members
+    | Listening
+    | Heard
+    | Logged
     | PublicAddresses
     | Checked
     | Crossed

@@ -14,7 +14,7 @@ import msgspec
 from lab import experiment as ex
 from lab.cloud_services import access_list, permits
 from lab.flow import PortRange
-from lab.model import PLATFORM_ADDRESS, AclRule, Direction, Network, VirtualMachine
+from lab.model import PLATFORM_ADDRESS, AclRule, Direction, LoadBalancingRule, Network, VirtualMachine
 from lab.path import outbound_snat
 from lab.security_groups import Decision, Groups, Packet, spaces
 
@@ -104,7 +104,9 @@ def forecast(
         source = host.address
     else:
         raise KeyError(sender)
-    if destination is None:
+    if vm is not None and vm.power_state != "Started":
+        ways = [_off(vm)]
+    elif destination is None:
         ways = [Way(obstacle=f"{to} has no address that {sender} can reach")]
     elif vm is not None:
         ways = trace.from_vm(vm, source_port, destination)
@@ -150,6 +152,10 @@ def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool
     return there and any(one.private_ip_address in prefix for prefix in spaces(network, second))
 
 
+def _off(vm: VirtualMachine, before: tuple[Decision, ...] = ()) -> Way:
+    return Way(decisions=before, obstacle=f"{vm.name} is {vm.power_state.lower()}")
+
+
 def _has(vm: VirtualMachine, address: IPv4Address | None) -> bool:
     return any(interface.private_ip_address == address for interface in vm.network_interfaces)
 
@@ -187,7 +193,7 @@ class _Trace:
                 if not targets:
                     yield Way(decisions=out, obstacle=f"no VM has {destination}")
                 for target in targets:
-                    yield from self.into(target, own, self.service.port, out, destination)
+                    yield from self.into(target, own, destination, self.service.port, out)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
                 yield from self.over_the_internet([seen], destination, out, vm)
@@ -217,13 +223,13 @@ class _Trace:
         if not targets:
             yield Way(decisions=before, obstacle=f"nobody listens at {destination}, {self.service}")
         rules = self.access_list(destination)
-        for vm, port in targets:
+        for vm, at, port in targets:
             near = opener is not None and opener.virtual_network == vm.virtual_network
             for source in sources:
                 # An access list is asked before a VM of the same network is translated.
                 client = opener.private_ip_address if opener is not None and near else source[0]
                 if permits(rules, client):
-                    yield from self.into(vm, source, port, before)
+                    yield from self.into(vm, source, at, port, before)
                 else:
                     yield Way(decisions=before, obstacle=f"the access list of {destination}, {self.service}, denies it")
 
@@ -237,34 +243,31 @@ class _Trace:
                     return access_list(service, endpoint)
         return ()
 
-    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, int]]:
-        """Yield the VMs and ports that a public address leads to."""
+    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, IPv4Address, int]]:
+        """Yield the VMs that a public address leads to, and the address and port that a packet has there."""
         vms = {vm.name: vm for vm in self.network.virtual_machines}
         listens = (self.service.protocol, self.service.port)
         for vm in vms.values():
             if vm.instance_public_ip is not None and vm.instance_public_ip.address == address:
-                yield vm, self.service.port
+                yield vm, vm.private_ip_address, self.service.port
         for lb in self.network.balancers:
             frontends = {frontend.name for frontend in lb.frontends if frontend.address == address}
-            for nat in lb.inbound_nat_rules:
-                if nat.frontend in frontends and (nat.protocol, nat.frontend_port) == listens:
-                    yield vms[nat.virtual_machine], nat.backend_port
-            for rule in lb.load_balancing_rules:
+            for rule in lb.rules():
                 if rule.frontend in frontends and (rule.protocol, rule.frontend_port) == listens:
-                    members = lb.pool(rule.backend_pool).members
-                    up = [m for m in members if f"{lb.name}/{rule.probe}/{m}" not in self.down]
-                    yield from ((vms[member], rule.backend_port) for member in up)
+                    probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
+                    there = (vms[m] for m in lb.targets(rule) if vms[m].power_state != "Deallocated")
+                    up = [vm for vm in there if f"{lb.name}/{probe}/{vm.name}" not in self.down]
+                    for vm in up:
+                        yield vm, address if rule.floating_ip else vm.private_ip_address, rule.backend_port
 
     def into(
-        self,
-        vm: VirtualMachine,
-        source: _Source,
-        port: int,
-        before: tuple[Decision, ...],
-        address: IPv4Address | None = None,
+        self, vm: VirtualMachine, source: _Source, address: IPv4Address, port: int, before: tuple[Decision, ...]
     ) -> Iterator[Way]:
-        """Yield the last part of a flow's way: to a port of a VM, at its primary interface unless told otherwise."""
-        for found in self.asked(vm, "Inbound", source, address or vm.private_ip_address, port):
+        """Yield the last part of a flow's way: to a VM, by an address and port of its own or of a frontend."""
+        if vm.power_state != "Started":
+            yield _off(vm, before)
+            return
+        for found in self.asked(vm, "Inbound", source, address, port):
             yield Way(decisions=(*before, *found), end=vm.name)
 
     def asked(
@@ -330,7 +333,8 @@ def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
     for host in network.internet:
         if host.address == predicted.destination:
             yield ex.Watch("node", host.name)
-    for vm in network.virtual_machines:
+    running = [vm for vm in network.virtual_machines if vm.power_state == "Started"]
+    for vm in running:
         own = vm.instance_public_ip.address if vm.instance_public_ip else None
         near = sender is not None and joined(network, sender, vm)
         if predicted.destination is not None and (
@@ -339,7 +343,5 @@ def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
             yield ex.Watch("node", vm.name, vm.virtual_network, _number(vm, predicted.destination))
     for lb in network.balancers:
         if any(frontend.address == predicted.destination for frontend in lb.frontends):
-            for name in sorted(lb.virtual_machines()):
-                yield ex.Watch(
-                    "node", name, next(v.virtual_network for v in network.virtual_machines if v.name == name)
-                )
+            members = lb.virtual_machines()
+            yield from (ex.Watch("node", vm.name, vm.virtual_network) for vm in running if vm.name in members)

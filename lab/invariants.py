@@ -41,6 +41,8 @@ def violations(network: Network) -> Iterator[Problem]:
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
     yield from cloud_services.violations(network)
+    yield from _rule_targets(network)
+    yield from _loopbacks(network)
     yield from public_ips.violations(network)
     yield from vpn_limits.violations(network)
     for index, expectation in enumerate(network.expectations):
@@ -316,10 +318,11 @@ def _probe_limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> 
     source = f"({profile.sources['probe_min_interval_s']})"
     for probe in lb.probes:
         where = (*path, "probes", probe.name)
-        if probe.interval_s < profile.probe_min_interval_s:
+        interval_s = profile.probe_interval_s if probe.interval_s is None else probe.interval_s
+        if interval_s < profile.probe_min_interval_s:
             yield Problem(
                 path=(*where, "interval_in_seconds"),
-                found=f"{probe.interval_s}",
+                found=f"{interval_s}",
                 must=f"the shortest interval is {profile.probe_min_interval_s} s {source}",
                 advice="use a longer interval; --time-scale makes a lab's clock run faster",
             )
@@ -330,59 +333,114 @@ def _probe_limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> 
                 must=f"the smallest count is {profile.probe_min_count} {source}",
                 advice="use a larger count",
             )
-        if probe.interval_s * probe.number_of_probes > profile.probe_max_s:
+        if profile.probe_max_s is not None and interval_s * probe.number_of_probes > profile.probe_max_s:
             yield Problem(
                 path=where,
-                found=f"{probe.interval_s} s x {probe.number_of_probes}",
-                must=f"interval times count is at most {profile.probe_max_s} s {source}",
+                found=f"{interval_s} s x {probe.number_of_probes}",
+                must=f"interval times count is at most {profile.probe_max_s} s ({profile.sources['probe_max_s']})",
                 advice="shorten one of the two",
             )
+        if probe.protocol == "Http" and probe.port in profile.probe_http_refused:
+            refused = _list(sorted(profile.probe_http_refused))
+            yield Problem(
+                path=(*where, "port"),
+                found=f"{probe.port}",
+                must=f"an HTTP probe is not sent to port {refused} ({profile.sources['probe_http_refused']})",
+                advice="choose another port, or a Tcp probe",
+            )
+
+
+def _named(lb: LoadBalancer) -> Iterator[tuple[str, LoadBalancingRule | InboundNatRule]]:
+    """Yield the rules of a load balancer with the section that each is in."""
+    for rule in lb.rules():
+        yield "load_balancing_rules" if isinstance(rule, LoadBalancingRule) else "inbound_nat_rules", rule
 
 
 def _rules(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> Iterator[Problem]:
     ports: dict[tuple[str, Transport, int], str] = {}
-    targets: dict[tuple[str, Transport, int], str] = {}
-    sections: tuple[tuple[str, tuple[LoadBalancingRule | InboundNatRule, ...]], ...] = (
-        ("load_balancing_rules", lb.load_balancing_rules),
-        ("inbound_nat_rules", lb.inbound_nat_rules),
-    )
-    for section, rules in sections:
-        for rule in rules:
-            where = (*path, section, rule.name)
-            name = f"{section}.{rule.name}"
-            port = (rule.frontend, rule.protocol, rule.frontend_port)
-            if port in ports:
-                yield Problem(
-                    path=(*where, "frontend_port"),
-                    found=f'{rule.frontend_port}/{rule.protocol} of "{rule.frontend}" is used by {ports[port]}',
-                    must="a frontend port has one rule",
-                    advice="choose another port or frontend",
-                )
-            ports.setdefault(port, name)
-            if isinstance(rule, LoadBalancingRule):
-                yield from _rule_limits(profile, where, rule)
-                members = lb.pool(rule.backend_pool).members
-            else:
-                members = (rule.virtual_machine,)
-            for member in members:
+    for section, rule in _named(lb):
+        where = (*path, section, rule.name)
+        port = (rule.frontend, rule.protocol, rule.frontend_port)
+        if port in ports:
+            yield Problem(
+                path=(*where, "frontend_port"),
+                found=f'{rule.frontend_port}/{rule.protocol} of "{rule.frontend}" is used by {ports[port]}',
+                must="a frontend port has one rule",
+                advice="choose another port or frontend",
+            )
+        ports.setdefault(port, f"{section}.{rule.name}")
+        if isinstance(rule, LoadBalancingRule):
+            yield from _rule_probe(profile, where, rule)
+        yield from _rule_limits(profile, where, lb, rule)
+
+
+def _rule_targets(network: Network) -> Iterator[Problem]:
+    """Yield rules that end where another one does: with floating IP at the frontend's address, else at the VM's own."""
+    targets: dict[tuple[str, Transport, int], tuple[str, str]] = {}
+    for lb in network.load_balancers:
+        for section, rule in _named(lb):
+            for member in () if rule.floating_ip else lb.targets(rule):
                 target = (member, rule.protocol, rule.backend_port)
-                if target in targets:
+                other = targets.setdefault(target, (lb.name, f"{section}.{rule.name}"))
+                if other != (lb.name, f"{section}.{rule.name}"):
+                    name = other[1] if other[0] == lb.name else ".".join(other)
                     yield Problem(
-                        path=(*where, "backend_port"),
-                        found=f"{member}:{rule.backend_port}/{rule.protocol} is also the target of {targets[target]}",
+                        path=("load_balancers", lb.name, section, rule.name, "backend_port"),
+                        found=f"{member}:{rule.backend_port}/{rule.protocol} is also the target of {name}",
                         must="every rule needs its own port at the VM (load-balancer-multivip-overview.md, 2016-08-11)",
-                        advice="choose another backend_port",
+                        advice="choose another backend_port, or use enable_floating_ip",
                     )
-                targets.setdefault(target, name)
 
 
-def _rule_limits(profile: Profile, where: tuple[str, ...], rule: LoadBalancingRule) -> Iterator[Problem]:
-    if rule.probe is None:
+def _loopbacks(network: Network) -> Iterator[Problem]:
+    frontends = {frontend.address for lb in network.balancers for frontend in lb.frontends}
+    for vm in network.virtual_machines:
+        path = ("virtual_machines", vm.name, "loopback_addresses")
+        for address, count in Counter(vm.loopback_addresses).items():
+            if address not in frontends:
+                yield Problem(
+                    path=path,
+                    found=f"{address} is no frontend's address",
+                    must="a guest has a frontend's address on its loopback interface, for rules with floating IP "
+                    "(load-balancer-multivip-overview.md, 2016-08-11)",
+                    advice="use the address of a frontend, given under frontend_ip_configurations",
+                )
+            if count > 1:
+                yield Problem(
+                    path=path,
+                    found=f"{address} is named {count} times",
+                    must="a guest has an address once",
+                    advice="remove the repetition",
+                )
+
+
+def _rule_probe(profile: Profile, where: tuple[str, ...], rule: LoadBalancingRule) -> Iterator[Problem]:
+    if rule.probe is None and profile.probe_required:
         yield Problem(
             path=where,
             found="no probe",
             must="a load-balancing rule needs a probe that was defined first (seed 001, test 2)",
             advice="define one under probes and name it: probe: NAME",
+        )
+
+
+def _rule_limits(
+    profile: Profile, where: tuple[str, ...], lb: LoadBalancer, rule: LoadBalancingRule | InboundNatRule
+) -> Iterator[Problem]:
+    if rule.tcp_reset and lb.sku != "Standard":
+        yield Problem(
+            path=(*where, "enable_tcp_reset"),
+            found=f"TCP reset of a {lb.sku} load balancer",
+            must="only a Standard load balancer resets idle flows (load-balancer-tcp-reset.md, 2020-10-07)",
+            advice="leave it out, or choose sku: Standard",
+        )
+    if rule.floating_ip and rule.backend_port != rule.frontend_port:
+        yield Problem(
+            path=(*where, "backend_port"),
+            found=f"{rule.backend_port} instead of {rule.frontend_port}",
+            must="with floating IP the destination stays what it is, its port too "
+            "(load-balancer-multivip-overview.md, 2016-08-11)",
+            advice=f"use {rule.frontend_port}",
         )
     low, high = profile.rule_idle_min
     if not low <= rule.idle_timeout_min <= high:

@@ -42,6 +42,8 @@ PUBLIC_RESOLVER = IPv4Address("192.0.2.53")
 #: (seed 004 shows 100.74.118.91 for such a VM; RFC 6598).
 PLATFORM_NETWORK = "platform"
 PLATFORM_SPACE = IPv4Network("100.64.0.0/10")
+#: What names of users' are, as a pattern.
+NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
 #: Used between the lab's own namespaces (RFC 3927), so no topology may use it.
 LINK_LOCAL = IPv4Network("169.254.0.0/16")
 
@@ -139,8 +141,14 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     services: tuple[Service, ...] = ()
     instance_public_ip: InstancePublicIp | None = None
     availability_set: str | None = None
+    #: What it is called; a lab's VMs are all as large as the machine.
+    size: str = "Small"
     network_security_group: str | None = None
     power_state: PowerState = "Started"
+    #: Frontends' addresses that the guest has on a loopback interface of its own, as rules with floating IP ask for.
+    loopback_addresses: tuple[IPv4Address, ...] = ()
+    #: What it had as instance-level public IP when it was deallocated, and asks for again when it is started.
+    released_public_ip: InstancePublicIp | None = None
     #: The primary interface's name, where a file gives interfaces, and those beside it, in the file's order.
     primary_interface: str = ""
     secondary_interfaces: tuple[NetworkInterface, ...] = ()
@@ -167,6 +175,8 @@ class Frontend(_Value, frozen=True, kw_only=True):
 
     name: str
     address: IPv4Address
+    #: The file names no address: the frontend has one only while a rule leads to a VM (``LoadBalancer.has_address``).
+    dynamic: bool = False
 
 
 class BackendPool(_Value, frozen=True, kw_only=True):
@@ -183,7 +193,8 @@ class HealthProbe(_Value, frozen=True, kw_only=True):
     protocol: ProbeProtocol
     port: int
     request_path: str
-    interval_s: int
+    #: None: the default of the revision that is played.
+    interval_s: int | None
     number_of_probes: int
 
 
@@ -199,6 +210,10 @@ class LoadBalancingRule(_Value, frozen=True, kw_only=True):
     backend_port: int
     load_distribution: Distribution
     idle_timeout_min: int
+    #: Direct server return: the destination stays the frontend's, and the VM must have it.
+    floating_ip: bool = False
+    #: Both ends of a TCP flow that times out are told.
+    tcp_reset: bool = False
 
 
 class InboundNatRule(_Value, frozen=True, kw_only=True):
@@ -210,6 +225,9 @@ class InboundNatRule(_Value, frozen=True, kw_only=True):
     protocol: Transport
     frontend_port: int
     backend_port: int
+    idle_timeout_min: int = 4
+    floating_ip: bool = False
+    tcp_reset: bool = False
 
 
 class LoadBalancer(_Value, frozen=True, kw_only=True):
@@ -230,6 +248,26 @@ class LoadBalancer(_Value, frozen=True, kw_only=True):
     def pool(self, name: str) -> BackendPool:
         """Return a pool that is known to be there."""
         return next(p for p in self.pools if p.name == name)
+
+    def rules(self) -> tuple["LoadBalancingRule | InboundNatRule", ...]:
+        """Return the rules of both kinds."""
+        return (*self.load_balancing_rules, *self.inbound_nat_rules)
+
+    def targets(self, rule: "LoadBalancingRule | InboundNatRule") -> tuple[str, ...]:
+        """Return the names of the VMs that a rule may lead to."""
+        return self.pool(rule.backend_pool).members if isinstance(rule, LoadBalancingRule) else (rule.virtual_machine,)
+
+    def has_address(self, frontend: Frontend) -> bool:
+        """Tell whether a frontend has its address.
+
+        A dynamic one gets it with the first rule that ties it to a VM, and loses it with the last
+        (note on dynamic public addresses, 2018-11-09).
+        """
+        return not frontend.dynamic or any(r.frontend == frontend.name and self.targets(r) for r in self.rules())
+
+    def addressed(self) -> tuple[Frontend, ...]:
+        """Return the frontends that have an address."""
+        return tuple(frontend for frontend in self.frontends if self.has_address(frontend))
 
     def probe(self, name: str) -> HealthProbe:
         """Return a probe that is known to be there."""
@@ -380,6 +418,7 @@ class CloudService(_Value, frozen=True, kw_only=True):
                     backend_port=first.local_port,
                     load_distribution=first.load_distribution,
                     idle_timeout_min=first.idle_timeout_min,
+                    floating_ip=first.direct_server_return,
                 )
                 for name, (first, *_) in sets.items()
                 if self._has_address(first)
@@ -392,6 +431,8 @@ class CloudService(_Value, frozen=True, kw_only=True):
                     protocol=endpoint.protocol,
                     frontend_port=endpoint.public_port,
                     backend_port=endpoint.local_port,
+                    idle_timeout_min=endpoint.idle_timeout_min,
+                    floating_ip=endpoint.direct_server_return,
                 )
                 for endpoint in self.endpoints
                 if endpoint.load_balanced_set is None and self._has_address(endpoint)
@@ -527,6 +568,8 @@ class Network(_Value, frozen=True, kw_only=True):
     network_security_groups: tuple[SecurityGroup, ...] = ()
     overrides: Overrides = Overrides()
     expectations: tuple[Expectation, ...] = ()
+    #: Addresses of gateways that were deleted while a lab runs: no other gateway gets them.
+    released: tuple[IPv4Address, ...] = ()
 
     def host(self, name: str) -> InternetHost | None:
         """Return the outside host of that name."""
@@ -551,6 +594,11 @@ class Network(_Value, frozen=True, kw_only=True):
     def reserved_ip(self, name: str) -> ReservedIp | None:
         """Return the reserved address of that name."""
         return next((r for r in self.reserved_ips if r.name == name), None)
+
+    def user_of(self, reserved_ip: str) -> tuple[CloudService, VirtualIp] | None:
+        """Return the VIP that has a reserved address, with its service."""
+        vips = ((service, vip) for service in self.cloud_services for vip in service.virtual_ips)
+        return next(((service, vip) for service, vip in vips if vip.reserved_ip == reserved_ip), None)
 
     @property
     def balancers(self) -> tuple[LoadBalancer, ...]:
@@ -605,6 +653,15 @@ class Network(_Value, frozen=True, kw_only=True):
         pairs += [(service.load_balancer(), list(service.virtual_machines)) for service in self.cloud_services]
         return tuple(lb for lb, vms in pairs if next((home[vm] for vm in vms if vm in home), first) == network.name)
 
+    def floating(self) -> dict[str, tuple[IPv4Address, ...]]:
+        """Return, by VM, the addresses of the frontends whose rules with floating IP lead to it."""
+        found: dict[str, set[IPv4Address]] = {}
+        for lb in self.balancers:
+            for rule in lb.rules():
+                for name in lb.targets(rule) if rule.floating_ip else ():
+                    found.setdefault(name, set()).add(lb.frontend(rule.frontend).address)
+        return {name: tuple(sorted(addresses)) for name, addresses in found.items()}
+
     def public_addresses(self) -> Iterator[tuple[IPv4Address, tuple[str, ...]]]:
         """Yield every public address the file gives or lets be allocated, with its path in the file."""
         for host in self.internet:
@@ -643,6 +700,18 @@ def interface_path(vm: str, interface: str) -> tuple[str, ...]:
     """Return where a file has the keys of an interface; "" is the only one of a VM that lists none."""
     path = ("virtual_machines", vm)
     return (*path, "network_interfaces", interface) if interface else path
+
+
+def platform_network(default_outbound_address: IPv4Address) -> VirtualNetwork:
+    """Return the network of VMs that belong to no virtual network."""
+    return VirtualNetwork(
+        name=PLATFORM_NETWORK,
+        location="",
+        subscription="default",
+        address_space=(PLATFORM_SPACE,),
+        subnets=(Subnet(name=PLATFORM_NETWORK, address_prefix=PLATFORM_SPACE),),
+        default_outbound_address=default_outbound_address,
+    )
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Any
 
+import msgspec
+
 from lab import cloud_services
 from lab.errors import Problem, UsageError
 from lab.model import CloudService, Network, VirtualMachine, documentation_addresses
@@ -28,8 +30,8 @@ def instance_names(service: CloudService, vm: str, label: str | None) -> tuple[s
     return (f"{vm}.{cloud_services.host_name(service)}", *labelled)
 
 
-def free_address(network: Network) -> IPv4Address:
-    """Return the address that the platform gives next: the lowest that is free.
+def free_address(network: Network, *, descending: bool = False, released: IPv4Address | None = None) -> IPv4Address:
+    """Return the address that the platform gives next: the lowest or highest that is free, but not one given back.
 
     Raises:
         UsageError: there is none left.
@@ -37,11 +39,42 @@ def free_address(network: Network) -> IPv4Address:
     """
     taken = {address for address, _ in network.public_addresses()}
     taken |= {vnet.default_outbound_address for vnet in network.virtual_networks}
-    found = next((address for address in documentation_addresses() if address not in taken), None)
+    taken |= {site.vpn_gateway_address for site in network.local_networks}
+    candidates = documentation_addresses(descending=descending)
+    found = next((address for address in candidates if address not in taken and address != released), None)
     if found is None:
         count = len(list(documentation_addresses()))
         raise UsageError(f"no public address left; the lab has {count} of its own (RFC 5737); free one")
     return found
+
+
+def settled(network: Network) -> Network:
+    """Return the network in which every VM but the deallocated ones has the address of its own that it asks for.
+
+    A deallocated VM gives it back, and is given another when it is started: the address is dynamic
+    (virtual-networks-instance-level-public-ip.md, 2018-08-03).
+
+    Raises:
+        UsageError: there is no address left.
+
+    """
+    for vm in network.virtual_machines:
+        if vm.power_state == "Deallocated" and vm.instance_public_ip is not None:
+            made = msgspec.structs.replace(vm, instance_public_ip=None, released_public_ip=vm.instance_public_ip)
+        elif vm.power_state != "Deallocated" and vm.released_public_ip is not None:
+            address = free_address(network, released=vm.released_public_ip.address)
+            own = msgspec.structs.replace(vm.released_public_ip, address=address)
+            made = msgspec.structs.replace(vm, instance_public_ip=own, released_public_ip=None)
+        else:
+            continue
+        network = with_vm(network, made)
+    return network
+
+
+def with_vm(network: Network, made: VirtualMachine) -> Network:
+    """Return the network with a VM in the place of the one of its name."""
+    vms = tuple(made if vm.name == made.name else vm for vm in network.virtual_machines)
+    return msgspec.structs.replace(network, virtual_machines=vms)
 
 
 def shown(network: Network, vm: VirtualMachine) -> dict[str, Any]:

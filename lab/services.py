@@ -1,7 +1,8 @@
 """The servers inside nodes, which tell every client what they saw of it.
 
 ``http`` and ``https`` answer any path, ``tcp`` and ``udp`` every line, with the same JSON: the node,
-the client's address and port as the server sees them, and its own. ``dns`` answers
+the client's address and port as the server sees them, and its own. For health probes that must fail,
+the path ``/status/503`` is answered with that status, or any other, and ``/silence`` never. ``dns`` answers
 ``myip.opendns.com`` with the source of the query (seed 002). ``ssh`` is the system's own sshd, which
 names its peer in a log (seed 001). ``ftp`` is a process of its own for each service. All of them take
 sockets that somebody else opened, so one process serves any number of namespaces.
@@ -10,6 +11,7 @@ sockets that somebody else opened, so one process serves any number of namespace
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import ssl
 import sys
@@ -77,8 +79,17 @@ def tcp(node: str) -> Handler:
     return handle
 
 
+def _status(target: bytes) -> int | None:
+    """Return the status that a path asks for, None for silence."""
+    path = target.partition(b"?")[0]
+    if path == b"/silence":
+        return None
+    match = re.fullmatch(rb"/status/([2-5]\d\d)", path)
+    return int(match[1]) if match else 200
+
+
 def http(node: str) -> Handler:
-    """Return a handler that answers every request, whatever its method and path."""
+    """Return a handler that answers every request, whatever its method and path, unless it asks for silence."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with _closing(writer):
@@ -89,15 +100,19 @@ def http(node: str) -> Handler:
                 if event is h11.NEED_DATA:
                     connection.receive_data(await reader.read(_LINE))
                 elif isinstance(event, h11.Request):
-                    head = event.method == b"HEAD"
+                    status = _status(event.target)
+                    bare = event.method == b"HEAD" or status in (204, 304)  # these have no body (RFC 9110)
                 elif isinstance(event, h11.EndOfMessage):
+                    if status is None:
+                        await reader.read()  # until the client gives up
+                        return
                     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-                    writer.write(connection.send(h11.Response(status_code=200, headers=headers)) or b"")
-                    writer.write((connection.send(h11.Data(data=b"" if head else body)) if not head else b"") or b"")
-                    if not head:
+                    writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
+                    writer.write((connection.send(h11.Data(data=body)) if not bare else b"") or b"")
+                    if not bare:
                         writer.write(connection.send(h11.EndOfMessage()) or b"")
                     await writer.drain()
-                    if head or connection.our_state is h11.MUST_CLOSE:
+                    if bare or connection.our_state is h11.MUST_CLOSE:
                         return
                     connection.start_next_cycle()
                 elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:

@@ -16,7 +16,7 @@ from lab.compile import compile as compile_network
 from lab.errors import Busy, LabError, NotJudgedError, Problem, TopologyError
 from lab.experiment import Health, Observation
 from lab.kernel import apply
-from lab.kernel.record import Folder, MemberHealth
+from lab.kernel.record import Absent, Folder, MemberHealth
 from lab.model import Network
 from lab.plan import HealthCheck, Plan
 from lab.probe import Prober
@@ -114,6 +114,11 @@ def source(network: Network, file: Path) -> apply.Source:
         network=model.encode(network),
         profile=network.profile.name,
         time_scale=network.overrides.time_scale,
+        absent=tuple(
+            Absent(name=vm.name, power_state=vm.power_state, address=str(vm.private_ip_address))
+            for vm in network.virtual_machines
+            if vm.power_state != "Started"
+        ),
     )
 
 

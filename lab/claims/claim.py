@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lab.experiment import Experiment, Occupy, Pause
+from lab.experiment import Experiment, Occupy, Pause, Tunnels
 from lab.model import Network
 from lab.verdict import Judgement
 
@@ -31,8 +31,10 @@ class Trial(msgspec.Struct, frozen=True):
     @property
     def pauses_s(self) -> float:
         """How long it lets time pass, in seconds."""
-        held = [e for stage in self.stages for e in stage.experiments if isinstance(e, Occupy)]
-        return sum(step.seconds for e in held for step in e.steps if isinstance(step, Pause))
+        all_of_it = [e for stage in self.stages for e in stage.experiments]
+        held = [step for e in all_of_it if isinstance(e, Occupy) for step in e.steps]
+        pauses = sum(step.seconds for step in held if isinstance(step, Pause))
+        return pauses + sum(e.silence_s for e in all_of_it if isinstance(e, Tunnels))
 
 
 class Claim(msgspec.Struct, frozen=True):

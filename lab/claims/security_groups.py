@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from lab.claims import health_probes
 from lab.claims.claim import Claim, Judge, Stage, Trial
 from lab.claims.documents import far_client
 from lab.claims.filtering import (
@@ -93,6 +94,7 @@ def _s2_16(network: Network) -> Iterator[Trial]:
 
             expected = f"{', '.join(sorted(blocked))} down, and sent no new flow"
             yield Trial("S2-16", f"{lb.name}/{rule.name}", expected, (Stage((Health(), ask)),), judge_by(check))
+    yield from health_probes.blocked(network)
 
 
 def _without_blocked(known: Members, answered: Answers, keys: dict[str, str]) -> tuple[str, str] | Judgement:

@@ -116,7 +116,7 @@ def _unanswered_probes(network: Network) -> list[tuple[LoadBalancer, LoadBalanci
     for lb in network.balancers:
         for rule in lb.load_balancing_rules:
             if rule.probe is None:
-                continue
+                continue  # nothing says that its members are down
             members = [vms[m] for m in lb.pool(rule.backend_pool).members]
             port = lb.probe(rule.probe).port
             if members and not any(s.port == port and s.protocol == "tcp" for m in members for s in m.services):

@@ -16,7 +16,22 @@ import sys
 import click
 
 from lab import __version__
-from lab.cli import configuration, files, gateway, inside, judging, lifecycle, looking, nsg, ports, public_ip
+from lab.cli import (
+    configuration,
+    endpoint,
+    files,
+    gateway,
+    inside,
+    judging,
+    lifecycle,
+    looking,
+    nsg,
+    ports,
+    public_ip,
+    replay,
+    service,
+    vm,
+)
 from lab.errors import Interrupted, LabError, MachineError, did_you_mean
 
 _ALIASES = {"deploy": "up", "destroy": "down", "inspect": "show"}
@@ -64,7 +79,23 @@ def cli() -> None:
 
 
 # In the order of their use, which is the order of `lab --help`.
-for _module in (files, lifecycle, looking, ports, public_ip, gateway, configuration, inside, judging, nsg):
+_MODULES = (
+    files,
+    lifecycle,
+    looking,
+    ports,
+    service,
+    endpoint,
+    vm,
+    public_ip,
+    gateway,
+    configuration,
+    replay,
+    inside,
+    judging,
+    nsg,
+)
+for _module in _MODULES:
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 

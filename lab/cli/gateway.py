@@ -154,18 +154,29 @@ def gateway_key() -> None:
 @click.argument("site")
 @click.option("--key", required=True, help="1 to 128 letters and digits; the same on both sides.")
 @lab_option
-def gateway_key_set(network: str, site: str, key: str, name: str | None) -> None:
+@output_option
+def gateway_key_set(network: str, site: str, key: str, name: str | None, output: str) -> None:
     """Set the shared key of a connection. Needs root.
 
-    Commands are visible to all users of a machine: LAB_GATEWAY_KEY_SET_KEY in the environment is not.
+    It prints what Set-AzureVNetGatewayKey does. Commands are visible to all users of a machine:
+    LAB_GATEWAY_KEY_SET_KEY in the environment is not.
 
     \b
     Example:
       sudo lab gateway key set vnet1 site-vnet2 --key A1b2C3D4
     """
+    from uuid import uuid4
+
+    from lab import show
     from lab.operations.vpn import SetKey
 
-    perform(name or only_lab(), SetKey(network, site, key))
+    perform(name or only_lab(), SetKey(network, site, key), said=False)
+    result = show.operation(str(uuid4()), uuid4().hex)
+    if output == "json":
+        print_json(result)
+        return
+    for field, value in result.items():
+        click.echo(f"{field:<14} : {value}".rstrip())
 
 
 @click.group("network")

@@ -42,11 +42,12 @@ def shell(name: str, node: str) -> None:
 
 def _become(name: str, node: str, command: Sequence[str]) -> NoReturn:
     from lab.kernel import apply, netns
-    from lab.kernel.record import existing
+    from lab.kernel.record import existing, started
     from lab.plan import namespace
 
-    folder, _ = existing(name)
+    folder, record = existing(name)
     made = folder.plan()
+    started(record, node)
     if node not in made.places():
         raise UsageError(f'{name}: no node "{node}"; {did_you_mean(node, made.places())}')
     need_root()

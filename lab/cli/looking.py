@@ -10,6 +10,7 @@ from lab.cli.printing import count, near, print_gateways, print_json, print_tabl
 from lab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from lab.kernel.record import MemberHealth
     from lab.show import Lab, Node
 
 
@@ -71,8 +72,14 @@ def _show_lab(lab: "Lab") -> None:
         how = " ".join(dict.fromkeys(o.how for o in node.outbound)) or node.role
         health = " ".join("up" if member.up else "down" for member in node.health.values()) or "-"
         addresses = " ".join((node.address, *node.secondary_addresses))
-        rows.append((node.name, addresses, seen, ports, how, health if node.there else "gone"))
+        if not node.there:
+            health = "gone" if node.power_state in ("", "Started") else node.power_state.lower()
+        rows.append((node.name, addresses, seen, ports, how, health))
     print_table(("NODE", "ADDRESS", "SEEN FROM", "PORTS", "HOW", "HEALTH"), rows)
+    for node in lab.nodes:
+        for key, member in node.health.items():
+            if not member.up:
+                click.echo(f"{key}: {_health(member)}")
     say_timers(lab.name)
     if lab.gateways:
         click.echo()
@@ -83,14 +90,20 @@ def _show_lab(lab: "Lab") -> None:
 
 def _show_node(node: "Node") -> None:
     rows = [("role", node.role), ("address", node.address)]
+    rows += [("state", node.power_state)] if node.power_state else []
     rows += [("address", f"{address}, of a secondary interface") for address in node.secondary_addresses]
     rows += [("namespace", node.namespace)]
     rows += [("seen from", f"{o.address}, ports {o.ports} ({o.how})") for o in node.outbound]
     rows += [("service", service) for service in node.services]
     for key, member in node.health.items():
-        since = time.strftime("%H:%M:%S", time.localtime(member.since))
-        rows.append(("health", f"{key}: {'up' if member.up else 'down'} since {since}, {member.reason}"))
+        rows.append(("health", f"{key}: {_health(member)}"))
     print_table((node.name, ""), rows)
+
+
+def _health(member: "MemberHealth") -> str:
+    """Say how a member is, since when, and why."""
+    since = time.strftime("%H:%M:%S", time.localtime(member.since))
+    return f"{'up' if member.up else 'down'} since {since}, {member.reason}"
 
 
 COMMANDS: tuple[click.Command, ...] = (list_labs, show_lab)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.printing import count, progress
+from lab.cli.printing import count, print_operation, progress
 from lab.errors import Interrupted, MachineError
 
 if TYPE_CHECKING:
@@ -45,11 +45,18 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def perform(name: str, operation: "Operation") -> None:
-    """Do a management operation, and say what it changed."""
+def perform(name: str, operation: "Operation", *, said: bool = True, to_stderr: bool = False) -> None:
+    """Do a management operation, and say what it changed, unless the caller does."""
     need_root()
     from lab import manage
 
     with interruptible(), progress() as say:
         outcome = manage.perform(name, operation, say)
-    click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}")
+    if said:
+        click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}", err=to_stderr)
+
+
+def perform_as(name: str, operation: "Operation", cmdlet: str, output: str) -> None:
+    """Do what a cmdlet of the documents does, and print what it prints: the three columns of an operation."""
+    perform(name, operation, to_stderr=True)
+    print_operation(cmdlet, output)

@@ -37,4 +37,8 @@ profile_option = click.option(
     help="Play this revision of the documents instead of the file's; see `lab claims --profiles`.",
 )
 
+lab_or_file_option = click.option(
+    "--lab", "name", metavar="NAME", help="The lab, or a topology file; left out, the only lab that is up."
+)
+
 lab_option = click.option("--lab", "name", metavar="NAME", help="The lab; left out, the only one that is up.")

@@ -103,10 +103,11 @@ def _print_destinations(used: "list[Usage]") -> None:
 
 @click.command("events")
 @click.argument("name")
+@click.option("--probes", is_flag=True, help="Show the log of health probes instead: a record a minute.")
 @click.option("--follow", is_flag=True, help="Go on with what comes, until the lab is down or Ctrl-C.")
 @output_option
-def show_events(name: str, follow: bool, output: str) -> None:
-    """Show what the documents' logs hold: alerts of exhausted SNAT ports, and health events.
+def show_events(name: str, probes: bool, follow: bool, output: str) -> None:
+    """Show what the documents' logs hold: alerts of exhausted SNAT ports and health events, or health probes.
 
     With -o json the records are complete and in the documents' own form.
 
@@ -114,17 +115,19 @@ def show_events(name: str, follow: bool, output: str) -> None:
     Example:
       lab events snat-exhaustion
       lab events snat-exhaustion --follow -o json
+      lab events health-probes --probes
     """
     from lab import ports
 
     if output == "json" and not follow:
-        print_json({"records": list(ports.events(name))})
+        print_json({"records": list(ports.events(name, probes=probes))})
         return
     import msgspec
 
+    say = _probe_line if probes else _event_line
     with contextlib.suppress(KeyboardInterrupt):
-        for record in ports.events(name, follow=follow):
-            click.echo(msgspec.json.encode(record).decode() if output == "json" else _event_line(record))
+        for record in ports.events(name, probes=probes, follow=follow):
+            click.echo(msgspec.json.encode(record).decode() if output == "json" else say(record))
 
 
 def _event_line(record: dict[str, Any]) -> str:
@@ -139,6 +142,15 @@ def _event_line(record: dict[str, Any]) -> str:
     when = record.get("time") or record["TimeGenerated"]
     used = f"{own['portsInUse']} of {own['portsAllocated']} {own['protocol']} ports of {own['virtualMachine']}"
     return f"{when}  {where:<15}  {what}; {used}"
+
+
+def _probe_line(record: dict[str, Any]) -> str:
+    """Say a record of the log of probes in one line."""
+    found, own = record["properties"], record["lab"]
+    where = f"{found['publicIpAddress']}:{found['port']}/{own['protocol']}"
+    down = f": {', '.join(own['down'])}" if own["down"] else ""
+    healthy = bytes(found["healthPercentage"]).decode()
+    return f"{record['time']}  {where:<25}  {found['dipDownCount']} of {found['totalDipCount']} down, {healthy}%{down}"
 
 
 @click.command("load")
@@ -176,18 +188,20 @@ def load_flows(
     from lab import load
     from lab.flow import Destination, is_address
     from lab.kernel import netns
-    from lab.kernel.record import existing
+    from lab.kernel.record import existing, started
     from lab.plan import Server, namespace
 
-    folder, _ = existing(name)
+    folder, record = existing(name)
     made = folder.plan()
     nodes = made.addresses()
+    started(record, sender)
     if sender not in nodes:
         raise UsageError(f'{name}: no node "{sender}"; {did_you_mean(sender, nodes)}')
     try:
         goal = Destination.parse(to)
     except ValueError as error:
         raise UsageError(f"lab load: TO: {error}; as in api:80 or 203.0.113.9:9000/udp") from None
+    started(record, goal.host)
     address = nodes.get(goal.host, goal.host)
     if not is_address(address):
         raise UsageError(f'{name}: no node "{goal.host}", nor is it an address; {did_you_mean(goal.host, nodes)}')

@@ -34,7 +34,7 @@ def print_json(value: object) -> None:
     """Print a value as JSON that people can read too."""
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], empty: str = "nothing") -> None:
@@ -58,6 +58,17 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], empty: str =
         console.print(table)
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
+
+
+def print_operation(description: str, output: str) -> None:
+    """Print that an operation succeeded, in the columns of the documents' cmdlets (seed 000, add a VIP)."""
+    from uuid import uuid4
+
+    done = {"OperationDescription": description, "OperationId": str(uuid4()), "OperationStatus": "Succeeded"}
+    if output == "json":
+        print_json(done)
+    else:
+        print_table(tuple(done), [tuple(done.values())])
 
 
 @contextmanager

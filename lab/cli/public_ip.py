@@ -3,7 +3,7 @@
 import click
 
 from lab.cli.manners import perform
-from lab.cli.options import lab_option, output_option
+from lab.cli.options import lab_option, lab_or_file_option, output_option
 from lab.cli.printing import print_json, print_table
 from lab.cli.reading import network_named, only_lab, read_name
 from lab.errors import UsageError, did_you_mean
@@ -63,7 +63,7 @@ def remove_public_ip(vm: str, name: str | None) -> None:
 
 @public_ip_group.command("show")
 @click.argument("vm", required=False)
-@click.option("--lab", "name", metavar="NAME", help="The lab, or a topology file; left out, the only lab that is up.")
+@lab_or_file_option
 @output_option
 def show_public_ips(vm: str | None, name: str | None, output: str) -> None:
     """Show the VMs that have an address of their own: address, name, label, names in DNS. Of a lab, needs root.

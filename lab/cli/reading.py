@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.errors import UsageError
+from lab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network
 
-    from lab.model import Network, Subnet
+    from lab.model import CloudService, Network, Subnet
 
 
 SUFFIX = ".lab.yaml"
@@ -56,6 +56,26 @@ def network_named(name: str) -> "Network":
     return manage.network_of(name)
 
 
+def service_named(network: "Network", name: str) -> "CloudService":
+    """Return the cloud service of that name.
+
+    Raises:
+        UsageError: there is none.
+
+    """
+    found = network.cloud_service(name)
+    if found is None:
+        known = [service.name for service in network.cloud_services]
+        raise UsageError(f'{network.name}: no cloud service "{name}"; {did_you_mean(name, known)}')
+    return found
+
+
+def services_named(lab_or_file: str | None, service: str | None) -> "Sequence[CloudService]":
+    """Return the cloud service of that name, or all, of a topology file or a running lab, left out: the only one."""
+    network = network_named(lab_or_file or only_lab())
+    return network.cloud_services if service is None else (service_named(network, service),)
+
+
 def read_name(text: str) -> str:
     """Return the name of a network, site or subnet.
 
@@ -65,7 +85,9 @@ def read_name(text: str) -> str:
     """
     import re
 
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,62}", text):
+    from lab.model import NAME
+
+    if not re.fullmatch(NAME, text):
         raise UsageError(f'"{text}": a name begins with a letter and has up to 63 letters, digits, ".", "-" and "_"')
     return text
 

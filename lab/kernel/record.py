@@ -9,6 +9,7 @@ whatever moment a command is killed at, the next one knows what may be left.
     agent.json      readable by all: the plan that the agent has read, and what it could not open
     health.json     readable by all: what the agent knows of pool members
     events.jsonl    readable by all: the records that the documents' logs would hold, one in each line
+    probes.jsonl    readable by all: likewise, those of the log of probes
     agent.sock      root only: where the agent answers questions
     gateways.json   readable by all: what the agent knows of gateways and their tunnels
     gateways/       root only: a folder for each daemon, which it sees as its /run
@@ -21,7 +22,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -38,6 +39,14 @@ RUN = Path("/run/lab")
 State = Literal["building", "running", "changing", "removing"]
 
 
+class Absent(msgspec.Struct, frozen=True, kw_only=True):
+    """A VM that is not running: no namespace of it is there."""
+
+    name: str
+    power_state: str
+    address: str  # the private one, which it has again
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One lab of this machine."""
 
@@ -48,6 +57,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     time_scale: int
     created: float  # seconds since the epoch
     namespaces: tuple[str, ...]  # every namespace that may be there
+    absent: tuple[Absent, ...] = ()
     generation: int = 0  # counts the plans that the agent was told to read
     agent: Process | None = None
 
@@ -82,7 +92,7 @@ class TunnelState(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     changed: float
     version: int
-    local: tuple[str, ...]  # the prefixes that it carries
+    local: tuple[str, ...]  # the selectors that its ends agreed on
     remote: tuple[str, ...]
     ike: str  # the algorithms in use
     esp: str
@@ -115,6 +125,7 @@ class Folder:
         self.addresses_file = self.path / "addresses.json"
         self.agent_file = self.path / "agent.json"
         self.events_file = self.path / "events.jsonl"
+        self.probes_file = self.path / "probes.jsonl"
         self.agent_socket = self.path / "agent.sock"
         self.network_file = self.path / "network.json"
         self.certificate_file = self.path / "ca.pem"
@@ -179,18 +190,25 @@ class Folder:
                 return (f"the agent has not read its plan after {deadline_s:g} s; see {self.log / 'agent.log'}",)
             time.sleep(0.01)
 
-    def wait_health(self, *, deadline_s: float) -> tuple[dict[str, MemberHealth], tuple[str, ...]]:
-        """Wait until every member of the plan was judged and the rules follow.
+    def wait_health(
+        self, *, deadline_s: float, wanted: Mapping[str, bool] | None = None
+    ) -> tuple[dict[str, MemberHealth], tuple[str, ...]]:
+        """Wait until every member of the plan was judged and the rules follow, and those ``wanted`` are up or down.
 
         Returns what is known of the members of the plan, and those that are not settled by the deadline.
         """
-        wanted = {check.key for check in self.plan().of(plan.HealthCheck)}
+        members = {check.key for check in self.plan().of(plan.HealthCheck)}
+        wanted = wanted or {}
         end = time.monotonic() + deadline_s
         while True:
-            known = {key: member for key, member in self.health().items() if key in wanted}
-            settled = {key for key, member in known.items() if member.judged and member.applied}
-            if settled == wanted or time.monotonic() > end:
-                return known, tuple(sorted(wanted - settled))
+            known = {key: member for key, member in self.health().items() if key in members}
+            settled = {
+                key
+                for key, member in known.items()
+                if member.judged and member.applied and wanted.get(key, member.up) == member.up
+            }
+            if settled == members or time.monotonic() > end:
+                return known, tuple(sorted(members - settled))
             time.sleep(0.01)
 
     def tunnels(self) -> dict[str, GatewayState]:
@@ -221,6 +239,7 @@ class Folder:
             self.agent_file,
             self.health_file,
             self.events_file,
+            self.probes_file,
             self.agent_socket,
             self.gateways_file,
             self.network_file,
@@ -265,6 +284,21 @@ def existing(lab: str) -> tuple[Folder, Record]:
     if record is None:
         raise UsageError(f'no lab "{lab}"; a lab must be up first; {did_you_mean(lab, names())}; see `lab list`')
     return folder, record
+
+
+def started(record: Record, node: str) -> None:
+    """Go on only if a node is none that is stopped.
+
+    Raises:
+        UsageError: it is a VM that is stopped or deallocated.
+
+    """
+    vm = next((vm for vm in record.absent if vm.name == node), None)
+    if vm is not None:
+        raise UsageError(
+            f"{record.lab}: {node} is {vm.power_state.lower()}; a VM must be started for it; "
+            f"run: lab vm start {node} --lab {record.lab}"
+        )
 
 
 @contextmanager

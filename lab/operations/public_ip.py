@@ -5,7 +5,7 @@ import msgspec
 from lab.change import Refused
 from lab.errors import Problem, did_you_mean
 from lab.model import InstancePublicIp, Network, VirtualMachine
-from lab.public_ips import free_address
+from lab.public_ips import free_address, settled, with_vm
 
 
 class SetPublicIp(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class SetPublicIp(msgspec.Struct, frozen=True):
 
         """
         vm = _vm(network, self.virtual_machine, self)
-        own = vm.instance_public_ip
+        own = vm.instance_public_ip or vm.released_public_ip
         if own is not None and own.name != self.name:
             problem = Problem(
                 path=("virtual_machines", vm.name, "instance_public_ip"),
@@ -63,7 +63,7 @@ class RemovePublicIp(msgspec.Struct, frozen=True):
 
         """
         vm = _vm(network, self.virtual_machine, self)
-        if vm.instance_public_ip is None:
+        if vm.instance_public_ip is None and vm.released_public_ip is None:
             problem = Problem(
                 path=("virtual_machines", vm.name),
                 found="no instance-level public IP",
@@ -96,6 +96,5 @@ def _vm(network: Network, name: str, operation: SetPublicIp | RemovePublicIp) ->
 
 
 def _with(network: Network, vm: VirtualMachine, own: InstancePublicIp | None) -> Network:
-    made = msgspec.structs.replace(vm, instance_public_ip=own)
-    vms = tuple(made if v.name == vm.name else v for v in network.virtual_machines)
-    return msgspec.structs.replace(network, virtual_machines=vms)
+    # A VM that is deallocated has its address once it is started.
+    return settled(with_vm(network, msgspec.structs.replace(vm, instance_public_ip=own, released_public_ip=None)))

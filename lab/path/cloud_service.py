@@ -14,7 +14,7 @@ from lab import cloud_services
 from lab.flow import PortRange
 from lab.model import AclRule, CloudService, Endpoint, Network, VirtualNetwork
 from lab.path import wiring
-from lab.plan import CHAIN_MAX, Item, Jump, Record, Rule, Verdict, Why, short
+from lab.plan import CHAIN_MAX, Item, Jump, Rule, Verdict, Why, short
 
 _NAME = "seed 000: IsDnsProgrammed"
 _LIST = "virtual-networks-acl.md (2016-03-15)"
@@ -36,8 +36,7 @@ def _name(network: Network, service: CloudService) -> Iterator[Item]:
     if default is None or default.address is None:
         return
     why = Why("cloud_service", f"name of {service.name}", _NAME)
-    for view in wiring.public_views(network):
-        yield Record(place=view, name=cloud_services.host_name(service), address=str(default.address), why=why)
+    yield from wiring.public_name(network, cloud_services.host_name(service), default.address, why)
 
 
 def _access_lists(vnet: VirtualNetwork, service: CloudService) -> Iterator[Item]:

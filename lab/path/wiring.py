@@ -62,6 +62,12 @@ def load_balancer(network: VirtualNetwork) -> str:
     return f"lb.{network.name}"
 
 
+def resource_id(network: Network, vnet: VirtualNetwork, kind: str, name: str) -> str:
+    """Return the identifier of a resource as the documents' logs print it."""
+    start = f"/subscriptions/{vnet.subscription}/resourceGroups/{network.name}/providers/Microsoft.Network"
+    return f"{start}/{kind}/{name}".upper()
+
+
 def wire(vm: str, number: int) -> str:
     """Return what the router calls a VM's interface of a number; 0 is the primary one. No node has such a name."""
     return f"{vm}~{number}" if number else vm
@@ -92,6 +98,12 @@ def public_views(network: Network) -> tuple[str, ...]:
         if any(service.kind == "dns" for service in vm.services)
     )
     return (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks), *own)
+
+
+def public_name(network: Network, name: str, address: IPv4Address, why: Why) -> Iterator[Item]:
+    """Yield a name that everybody knows."""
+    for view in public_views(network):
+        yield Record(place=view, name=name, address=str(address), why=why)
 
 
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
@@ -169,8 +181,7 @@ def _internet(network: Network) -> Iterator[Item]:
         yield Route(place=INTERNET, destination=f"{host.address}/32", interface=to(host.name), why=why)
         yield Resolver(place=host.name, servers=(str(PUBLIC_RESOLVER),), why=why)
         yield from service_items(host.name, host.name, host.address, host.services)
-        for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
-            yield Record(place=view, name=host.name, address=str(host.address), why=why)
+        yield from public_name(network, host.name, host.address, why)
 
 
 def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
@@ -203,10 +214,23 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         for number, interface in enumerate(vm.network_interfaces):
             yield from _interface(vnet, vm, number, interface)
             yield from service_items(vm.name, vm.name, interface.private_ip_address, vm.services)
+        yield from _loopback(vm)
         yield Resolver(place=vm.name, servers=servers, why=why)
         yield Record(place=edge, name=vm.name, address=address, why=why)
         if any(service.kind == "dns" for service in vm.services):
             yield from _own_names(network, vm)
+
+
+def _loopback(vm: VirtualMachine) -> Iterator[Item]:
+    """Yield the frontends' addresses that a guest has itself, and its servers there."""
+    why = Why("wiring", f"frontends on {vm.name}'s loopback", "load-balancer-multivip-overview.md (2016-08-11)")
+    for address in vm.loopback_addresses:
+        yield Address(place=vm.name, interface="lo", address=str(address), why=why)
+        yield from service_items(vm.name, vm.name, address, vm.services)
+    if vm.loopback_addresses:
+        # A guest that tells others of such an address takes it from the load balancer.
+        for key, value in (("arp_ignore", 1), ("arp_announce", 2)):
+            yield Sysctl(place=vm.name, key=f"net.ipv4.conf.all.{key}", value=value, why=why)
 
 
 def _interface(vnet: VirtualNetwork, vm: VirtualMachine, number: int, interface: NetworkInterface) -> Iterator[Item]:
@@ -227,12 +251,10 @@ def _interface(vnet: VirtualNetwork, vm: VirtualMachine, number: int, interface:
 
 
 def _own_names(network: Network, vm: VirtualMachine) -> Iterator[Item]:
-    """Yield what a name server of the user's own knows: all the user's VMs, wherever they are, and outside hosts."""
+    """Yield what a name server of the user's own knows beside public names: all the user's VMs, wherever they are."""
     why = Why("wiring", f"names that {vm.name} serves", "seed 003: names across networks need a DNS server of your own")
     for other in network.virtual_machines:
         yield Record(place=vm.name, name=other.name, address=str(other.private_ip_address), why=why)
-    for host in network.internet:
-        yield Record(place=vm.name, name=host.name, address=str(host.address), why=why)
 
 
 def _platform(vnet: VirtualNetwork) -> Iterator[Item]:

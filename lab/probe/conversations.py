@@ -8,6 +8,7 @@ import ssl
 import sys
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +23,10 @@ from lab.kernel.apply import node_files
 from lab.kernel.record import Folder
 from lab.plan import HealthCheck, namespace
 from lab.probe.packets import inside
+
+#: How long an agent on a busy machine may take to carry out what it knows, beyond the documents' times.
+_AGENT_S = 5.0
+_LOOK_S = 0.2
 
 
 def ask(lab: str, what: ex.Ask) -> ex.Answers:
@@ -123,16 +128,41 @@ def lookup(lab: str, what: ex.Lookup) -> ex.Names:
     return ex.Names(addresses=tuple(re.findall(r"^Address: (\S+)$", answer, re.MULTILINE)), said=done.stdout)
 
 
-def health(lab: str) -> ex.Members:
-    """Wait for the agent's judgement of every member of the plan."""
+def health(lab: str, what: ex.Health) -> ex.Members:
+    """Wait for the agent's judgement of every member of the plan, and for members to be as wanted."""
     folder = Folder(lab)
-    checks = folder.plan().of(HealthCheck)
-    longest = max((check.interval_s * check.number_of_probes for check in checks), default=0.0) + 5.0
-    known, unsettled = folder.wait_health(deadline_s=longest)
-    if unsettled:
+    named = {*what.up, *what.down}
+    checks = [check for check in folder.plan().of(HealthCheck) if not named or check.key in named]
+    longest = 2 * max((check.slowest_s for check in checks), default=0.0) + _AGENT_S
+    wanted = {**dict.fromkeys(what.up, True), **dict.fromkeys(what.down, False)}
+    known, unsettled = folder.wait_health(deadline_s=longest, wanted=wanted)
+    if unsettled and not wanted:
         raise LabError(f"members not judged after {longest:g} s: {', '.join(unsettled)}")
     up = tuple(sorted(key for key, member in known.items() if member.up))
-    return ex.Members(up=up, down={key: member.reason for key, member in sorted(known.items()) if not member.up})
+    return ex.Members(
+        up=up,
+        down={key: member.reason for key, member in sorted(known.items()) if not member.up},
+        since={key: member.since for key, member in sorted(known.items())},
+    )
+
+
+def probe_log(lab: str, what: ex.ProbeLog) -> ex.Logged:
+    """Run ``lab events --probes`` until it has new records of every frontend's port."""
+    end = time.monotonic() + what.deadline_s
+    before: Counter[tuple[str, str]] | None = None
+    while True:
+        done = daemons.run([sys.executable, "-P", "-m", "lab", "events", lab, "--probes", "-o", "json"])
+        if done.status != 0:
+            raise LabError(done.stderr.strip())
+        found = Counter(
+            (record["properties"]["publicIpAddress"], record["properties"]["port"])
+            for record in json.loads(done.stdout)["records"]
+        )
+        before = found if before is None else before
+        there = all(number - before[of] >= what.records for of, number in found.items())
+        if (found and there) or time.monotonic() > end:
+            return ex.Logged(text=done.stdout, before=before.total())
+        time.sleep(_LOOK_S)
 
 
 def counted(lab: str) -> ex.PublicAddresses:

@@ -74,6 +74,7 @@ def _where(watch: ex.Watch) -> tuple[str, str]:
         "edge": (edge, interface_to("internet")),
         "edge inside": (edge, interface_to(router)),
         "router": (router, interface_to(edge)),
+        "gateway inside": (router, interface_to(f"gw.{watch.name}")),
         "gateway wire": ("internet", interface_to(f"gw.{watch.name}")),
         "VM wire": (f"router.{watch.network}", interface_to(wire)),
         "host wire": ("internet", interface_to(watch.name)),

@@ -7,7 +7,7 @@ edit.py         one part of the text is replaced
 ../invariants   what must hold between the parts
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +18,25 @@ import yaml
 from lab import invariants, model
 from lab.errors import TopologyError, UsageError, did_you_mean
 from lab.topology import shape
-from lab.topology.build import Builder, security_rule
+from lab.topology.build import DISTRIBUTIONS, Builder, access_rules, security_rule
 from lab.topology.shape import schema
 from lab.topology.text import LOADER, Positions, check_depth, data_of
 
 if TYPE_CHECKING:
     from lab.cscfg import Configuration
 
-__all__ = ["SUFFIX", "configured", "load", "parse", "parse_rule", "read", "schema"]
+__all__ = [
+    "DISTRIBUTIONS",
+    "SUFFIX",
+    "configured",
+    "load",
+    "parse",
+    "parse_acl",
+    "parse_rule",
+    "parse_services",
+    "read",
+    "schema",
+]
 
 #: A file of 1,000 VMs takes about 0.1 MB; what is larger is not a topology.
 MAX_BYTES = 4 * 1024 * 1024
@@ -126,6 +137,35 @@ def configured(text: str, file: str, configuration: "Configuration") -> str:
             text = edit.replaced(text, path, made, file)
     parse(text, file)
     return text
+
+
+def parse_acl(rules: Sequence[Mapping[str, object]]) -> tuple[model.AclRule, ...]:
+    """Turn the access rules of an endpoint, as they stand in a file, into the model's words.
+
+    Raises:
+        UsageError: with every problem of them.
+
+    """
+    endpoint = {"name": "e", "virtual_machine": "vm", "local_port": 1, "acl": [dict(rule) for rule in rules]}
+    data = {"name": "acl", "cloud_services": {"service": {"endpoints": [endpoint]}}}
+    problems = [msgspec.structs.replace(problem, path=problem.path[4:]) for _, problem in shape.problems_of(data)]
+    if problems:
+        raise UsageError("\n".join(str(problem) for problem in problems))
+    return access_rules(shape.Topology.model_validate(data).cloud_services["service"].endpoints[0].acl)
+
+
+def parse_services(texts: Sequence[str]) -> tuple[model.Service, ...]:
+    """Turn services, as they stand in a file, into the model's words.
+
+    Raises:
+        UsageError: with every one that is none.
+
+    """
+    data = {"name": "services", "virtual_machines": {"vm": {"services": list(texts)}}}
+    problems = [msgspec.structs.replace(problem, path=problem.path[2:]) for _, problem in shape.problems_of(data)]
+    if problems:
+        raise UsageError("\n".join(str(problem) for problem in problems))
+    return shape.Topology.model_validate(data).virtual_machines["vm"].services
 
 
 def read(file: Path) -> str:

@@ -11,6 +11,7 @@ from lab.errors import Problem, did_you_mean
 from lab.topology.shape import (
     ANY_ADDRESS,
     ANY_PORT,
+    AclRule,
     CloudService,
     Endpoint,
     Expectation,
@@ -224,17 +225,7 @@ class Builder:
             for name, raw in ((n, self.raw.virtual_networks[n]) for n in _ordered(self.raw.virtual_networks))
         ]
         if any(vm.subnet is None and not vm.network_interfaces for vm in self.raw.virtual_machines.values()):
-            space = model.PLATFORM_SPACE
-            found.append(
-                model.VirtualNetwork(
-                    name=model.PLATFORM_NETWORK,
-                    location="",
-                    subscription="default",
-                    address_space=(space,),
-                    subnets=(model.Subnet(name=model.PLATFORM_NETWORK, address_prefix=space),),
-                    default_outbound_address=self._default(model.PLATFORM_NETWORK),
-                )
-            )
+            found.append(model.platform_network(self._default(model.PLATFORM_NETWORK)))
         return tuple(found)
 
     def _group(self, path: Position, name: str | None) -> str | None:
@@ -302,9 +293,11 @@ class Builder:
                     services=raw_vm.services,
                     instance_public_ip=own.get(name),
                     availability_set=raw_vm.availability_set,
+                    size=raw_vm.size,
                     network_security_group=primary.network_security_group,
                     primary_interface=primary.name,
                     secondary_interfaces=tuple(others),
+                    loopback_addresses=tuple(sorted(raw_vm.loopback_addresses)),
                 )
             )
         return tuple(made)
@@ -380,6 +373,7 @@ class Builder:
                     address=self._public(
                         f"load_balancers.{name}.frontend_ip_configurations.{n}", raw.frontend_ip_configurations[n]
                     ),
+                    dynamic=raw.frontend_ip_configurations[n] is None,
                 )
                 for n in _ordered(raw.frontend_ip_configurations)
             ),
@@ -424,6 +418,8 @@ class Builder:
             backend_port=raw.backend_port,
             load_distribution=raw.load_distribution,
             idle_timeout_min=raw.idle_timeout_in_minutes,
+            floating_ip=raw.enable_floating_ip,
+            tcp_reset=raw.enable_tcp_reset,
         )
 
     def _inbound_nat_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.InboundNatRule | None:
@@ -444,6 +440,9 @@ class Builder:
             protocol="udp" if raw.protocol == "Udp" else "tcp",
             frontend_port=raw.frontend_port,
             backend_port=raw.backend_port,
+            idle_timeout_min=raw.idle_timeout_in_minutes,
+            floating_ip=raw.enable_floating_ip,
+            tcp_reset=raw.enable_tcp_reset,
         )
 
     def _reserved_ips(self) -> tuple[model.ReservedIp, ...]:
@@ -475,6 +474,15 @@ class Builder:
             where = (*path, "virtual_ips", vip)
             if described.reserved_ip is not None:
                 self._dangling((*where, "reserved_ip"), "reserved IP", described.reserved_ip, self.raw.reserved_ips)
+            if described.reserved_ip is not None and described.address is not None:
+                self.problems.append(
+                    Problem(
+                        path=(*where, "address"),
+                        found=f'{described.address} beside the reserved address "{described.reserved_ip}"',
+                        must="a VIP has the address that is reserved for it, or one of its own",
+                        advice="remove one of the two",
+                    )
+                )
         endpoints: list[model.Endpoint] = []
         for index, endpoint in enumerate(raw.endpoints):
             endpoints += self._endpoint((*path, "endpoints", str(index)), raw, endpoint, default, vms, endpoints)
@@ -540,8 +548,9 @@ class Builder:
                 )
             )
         mates = [e for e in others if together is not None and e.load_balanced_set == together]
+        listed = {e.public_port for e in service.endpoints if e.public_port is not None}
         public_port = raw.public_port or (
-            mates[0].public_port if mates else cloud_services.free_port(others, virtual_ip, raw.protocol)
+            mates[0].public_port if mates else cloud_services.free_port(others, virtual_ip, raw.protocol, listed)
         )
         return [
             model.Endpoint(
@@ -554,17 +563,9 @@ class Builder:
                 load_balanced_set=together,
                 probe=_endpoint_probe(raw) if together is not None else None,
                 idle_timeout_min=raw.idle_timeout_in_minutes,
-                load_distribution=_DISTRIBUTIONS[raw.load_balancer_distribution],
+                load_distribution=DISTRIBUTIONS[raw.load_balancer_distribution],
                 direct_server_return=raw.direct_server_return,
-                acl=tuple(
-                    model.AclRule(
-                        order=rule.order,
-                        action=rule.action,
-                        remote_subnet=rule.remote_subnet,
-                        description=rule.description,
-                    )
-                    for rule in sorted(raw.acl, key=lambda rule: rule.order)
-                ),
+                acl=access_rules(raw.acl),
             )
             for member in members
         ]
@@ -651,7 +652,7 @@ class Builder:
 
 
 #: Distributions as the classic cmdlets spell them (load-balancer-distribution-mode.md, 2016-10-24).
-_DISTRIBUTIONS: dict[str, model.Distribution] = {
+DISTRIBUTIONS: dict[str, model.Distribution] = {
     "none": "Default",
     "sourceIP": "SourceIP",
     "sourceIPProtocol": "SourceIPProtocol",
@@ -659,9 +660,15 @@ _DISTRIBUTIONS: dict[str, model.Distribution] = {
 
 
 def _endpoint_probe(raw: Endpoint) -> model.EndpointProbe | None:
-    """Return how a member of a set is probed: by default, TCP on the local port."""
+    """Return how a member of a set is probed: by default, TCP on the local port.
+
+    Of a role's instances, by default, their guest agents are asked, which say yes while the instance runs
+    (load-balancer-custom-probe-overview.md, 2016-10-24).
+    """
     match raw.probe:
         case "none":
+            return None
+        case None if raw.role is not None:
             return None
         case None | "default":
             return model.EndpointProbe(protocol="Tcp", port=raw.local_port)
@@ -673,6 +680,16 @@ def _endpoint_probe(raw: Endpoint) -> model.EndpointProbe | None:
                 interval_s=probe.interval_in_seconds,
                 timeout_s=probe.timeout_in_seconds,
             )
+
+
+def access_rules(raw: Iterable[AclRule]) -> tuple[model.AclRule, ...]:
+    """Return the access rules of an endpoint in the model's words, the one that decides first."""
+    return tuple(
+        model.AclRule(
+            order=rule.order, action=rule.action, remote_subnet=rule.remote_subnet, description=rule.description
+        )
+        for rule in sorted(raw, key=lambda rule: rule.order)
+    )
 
 
 def security_rule(raw: SecurityRule) -> model.SecurityRule:

@@ -146,8 +146,7 @@ def _one_group(value: object) -> object:
     return value
 
 
-_NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
-Name = Annotated[str, Field(pattern=_NAME)]
+Name = Annotated[str, Field(pattern=model.NAME)]
 Address = Annotated[IPv4Address, _from_text(_address)]
 Prefix = Annotated[IPv4Network, _from_text(_prefix)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
@@ -220,7 +219,9 @@ class VirtualMachine(_File):
     services: tuple[ServiceText, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
     availability_set: Name | None = None
+    size: Name = "Small"
     network_security_group: Group = None
+    loopback_addresses: tuple[Address, ...] = ()
 
 
 class Probe(_File):
@@ -229,7 +230,7 @@ class Probe(_File):
     protocol: Literal["Tcp", "Http"] = "Tcp"
     port: Port
     request_path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
-    interval_in_seconds: Positive = 15
+    interval_in_seconds: Positive | None = None  # 15 or 5, by the profile
     number_of_probes: Positive = 2
 
 
@@ -244,6 +245,8 @@ class LoadBalancingRule(_File):
     backend_port: Port
     load_distribution: Literal["Default", "SourceIP", "SourceIPProtocol"] = "Default"
     idle_timeout_in_minutes: Positive = 4
+    enable_floating_ip: bool = False
+    enable_tcp_reset: bool = False
 
 
 class InboundNatRule(_File):
@@ -254,6 +257,9 @@ class InboundNatRule(_File):
     protocol: Protocol = "Tcp"
     frontend_port: Port
     backend_port: Port
+    idle_timeout_in_minutes: Positive = 4
+    enable_floating_ip: bool = False
+    enable_tcp_reset: bool = False
 
 
 class LoadBalancer(_File):
@@ -564,7 +570,7 @@ def _shape_problem(path: Position, item: Any) -> Problem:
 
 
 def _pattern_text(pattern: str) -> str:
-    if pattern == _NAME:
+    if pattern == model.NAME:
         return "a name begins with a letter and has up to 63 letters, digits, dots, dashes and underscores"
     if "/" in pattern and "[^/]" in pattern:
         return 'a subnet reference is NETWORK/SUBNET, such as "vnet1/front"'

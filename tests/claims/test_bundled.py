@@ -28,6 +28,7 @@ REVISIONS = [
     ("snat-2019", "2020-06", "N-SN-6 N-SN-8 N-SN-11"),
     ("snat-2019", "2020-10", "N-SN-12"),
     ("snat-2019", "2022-03", "N-SN-8 N-SN-9 N-SN-11 N-SN-12 N-SN-19"),
+    ("health-probes", "2016-10", "N-HP-2 N-HP-4"),
     ("snat-2019", "2026-07", "N-SN-7 N-SN-8 N-SN-9 N-SN-11 N-SN-12 N-SN-19"),
 ]
 SLOW = "LAB_SLOW_TESTS"
