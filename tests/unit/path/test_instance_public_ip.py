@@ -75,11 +75,11 @@ def test_a_vm_with_an_address_of_its_own_uses_no_snat_port_though_a_rule_links_i
 
 
 def test_an_idle_timeout_of_its_own_is_that_of_tcp_flows_that_come_in() -> None:
-    text = (
-        "virtual_machines: {{a: {{instance_public_ip: {{name: i, address: 40.1.1.1, "
-    text += "idle_timeout_in_minutes: {}}}}}}}"
+    own = "{name: i, address: 40.1.1.1, idle_timeout_in_minutes: MINUTES}"
+    text = f"virtual_machines: {{a: {{instance_public_ip: {own}}}}}"
+    longer, usual = (
+        instance_public_ip.items(worlds.network(text.replace("MINUTES", str(n))), frozenset()) for n in (15, 4)
     )
-    longer, usual = (instance_public_ip.items(worlds.network(text.format(n)), frozenset()) for n in (15, 4))
     found = [str(i) for i in longer if isinstance(i, Timeout) or (isinstance(i, Rule) and i.table == "raw")]
     assert [i for i in usual if isinstance(i, Timeout)] == []
     assert found == [
