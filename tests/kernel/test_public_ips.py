@@ -65,6 +65,17 @@ def _datagram(lab: str, size: int, timeout_s: float = 5.0) -> str:
     return rootlab.must(lab, "web", "python3", "-c", _DATAGRAM, str(size), str(timeout_s))
 
 
+def _idles(lab: str, own: str, above: int, most: int) -> None:
+    """Hold a flow that comes in to an address, and see how long it may be idle."""
+    connect = "import socket; held = socket.create_connection(('OWN', 80), 5); print(flush=True); input()"
+    with rootlab.talking(lab, "far", connect.replace("OWN", own)) as held:
+        held()
+        listed = rootlab.must(lab, "lb.vnet1", "conntrack", "-L", "-p", "tcp", "-d", own, "--state", "ESTABLISHED")
+        found = [int(line.split()[2]) for line in listed.splitlines() if "dport=80 " in line]
+        assert found, listed
+        assert all(above < left <= most for left in found), listed
+
+
 def test_an_address_comes_and_goes_and_flows_that_live_keep_the_one_they_have(lab: str):
     vip = _seen(lab)
     with rootlab.talking(lab, "web", _HELD) as held:
@@ -77,6 +88,9 @@ def test_an_address_comes_and_goes_and_flows_that_live_keep_the_one_they_have(la
         assert rootlab.ask(lab, "far", f"http://{vip}/")["node"] == "web"
         assert json.loads(held("more")) == before
         assert before["client_address"] == vip
+    _idles(lab, own, 0, 240)
+    rootlab.ok("public-ip", "set", "web", "ip", "--lab", lab, "--idle-timeout-in-minutes", "15")
+    _idles(lab, own, 240, 900)
     named = rootlab.ok("exec", lab, "far", "--", "curl", "-sS", "-m", "5", "http://label.0.shop.cloudapp.net/")
     assert json.loads(named)["node"] == "web"
     # Fragments leave by it, and only by it, from this revision on.

@@ -83,7 +83,7 @@ def test_an_address_that_is_no_text_is_refused(value: str, shown: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("value", ["http", "http:0", "http:99999", "smtp:25", "http:80/sctp", "http:80:81"])
+@pytest.mark.parametrize("value", ["http", "http:0", "http:99999", "smtp:25", "nfs:21", "http:80/sctp", "http:80:81"])
 def test_what_is_no_service_is_refused(value: str) -> None:
     assert said(_host(f"'{value}'")) == [
         (

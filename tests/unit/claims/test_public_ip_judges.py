@@ -172,7 +172,7 @@ class Lab:
 
 
 #: The topology that each claim is judged in.
-WORLDS = {
+FAITHFUL = {
     **{f"S4-{number}": "instance-public-ip" for number in range(1, 14)},
     "N-IL-1": "instance-public-ip",
     "N-SN-14": "instance-public-ip",
@@ -184,13 +184,13 @@ def _catalogued(claim: str) -> list[Any]:
     """Return a claim's own trials, without the file's expectations."""
     found = claims.find(claim)
     assert found is not None
-    return list(found.trials(world(WORLDS[claim])))
+    return list(found.trials(world(FAITHFUL[claim])))
 
 
 def judgements(claim: str, lie: Lie = lambda _what, seen: seen) -> list[Judgement]:
     made = []
     for trial in _catalogued(claim):
-        lab = Lab(WORLDS[claim])
+        lab = Lab(FAITHFUL[claim])
         made.append(trial.judge([lie(what, lab.do(what)) for stage in trial.stages for what in stage.experiments]))
     return made
 
@@ -198,11 +198,11 @@ def judgements(claim: str, lie: Lie = lambda _what, seen: seen) -> list[Judgemen
 def test_there_is_a_world_for_each_claim_and_every_claim_has_trials_in_it() -> None:
     from lab.claims import seed_004
 
-    assert {claim.id for claim in seed_004.CLAIMS} == set(WORLDS)
-    assert all(trials_of(claim, world(name)) for claim, name in WORLDS.items())
+    assert {claim.id for claim in seed_004.CLAIMS} == set(FAITHFUL)
+    assert all(trials_of(claim, world(name)) for claim, name in FAITHFUL.items())
 
 
-@pytest.mark.parametrize("claim", WORLDS)
+@pytest.mark.parametrize("claim", FAITHFUL)
 def test_a_faithful_lab_holds(claim: str) -> None:
     assert [(j.verdict, j.reason) for j in judgements(claim)] == [("HOLDS", "")] * len(_catalogued(claim))
 
@@ -336,7 +336,7 @@ def test_a_lab_that_lies_is_contradicted(claim: str, lie: Lie, reason: str) -> N
 #: Claims with a capture.
 CAPTURED = [
     claim
-    for claim in WORLDS
+    for claim in FAITHFUL
     if any(isinstance(what, ex.Send) for t in _catalogued(claim) for stage in t.stages for what in stage.experiments)
 ]
 

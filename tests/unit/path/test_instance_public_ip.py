@@ -2,7 +2,7 @@
 
 from lab.model import Network
 from lab.path import instance_public_ip, outbound_snat
-from lab.plan import Record, Route, Rule
+from lab.plan import Record, Route, Rule, Timeout
 from tests import worlds
 
 
@@ -72,3 +72,17 @@ def test_a_vm_with_an_address_of_its_own_uses_no_snat_port_though_a_rule_links_i
         "      b: {frontend: f, virtual_machine: web, frontend_port: 2, backend_port: 22}\n"
     )
     assert set(outbound_snat.ranges(network)) == {"web"}
+
+
+def test_an_idle_timeout_of_its_own_is_that_of_tcp_flows_that_come_in() -> None:
+    own = "{name: i, address: 40.1.1.1, idle_timeout_in_minutes: MINUTES}"
+    text = f"virtual_machines: {{a: {{instance_public_ip: {own}}}}}"
+    longer, usual = (
+        instance_public_ip.items(worlds.network(text.replace("MINUTES", str(n))), frozenset()) for n in (15, 4)
+    )
+    found = [str(i) for i in longer if isinstance(i, Timeout) or (isinstance(i, Rule) and i.table == "raw")]
+    assert [i for i in usual if isinstance(i, Timeout)] == []
+    assert found == [
+        "-t raw -A PREROUTING -d 40.1.1.1/32 -p tcp -j CT --timeout o15",
+        "timeout o15: TCP flows may be idle for 900 s",
+    ]
