@@ -9,6 +9,9 @@ load-balancing rule, ``timeout`` one with an idle timeout of its own, ``floating
 one of a Standard load balancer with TCP reset, whose every segment the agent hears. Connections are closed by a reset,
 32 are open at once.
 
+``cost`` is what a first packet and its answer take of a processor, to a port of the rule where nothing listens: the
+sender pays for the whole way, so that it hardly depends on who else is busy.
+
 ``programming`` is how long it takes to have a rule for a pool of 1,000 members in a lab that did not have it:
 ``tables`` is what the agent does when members come and go, compiling the network and writing the load balancer's
 tables; ``up`` is the whole command, which also gives all the VMs other SNAT ports, and waits for the first probes.
@@ -87,8 +90,8 @@ def take_rules_away(lab: str) -> None:
 
 
 @contextlib.contextmanager
-def pair(folder: Path, traffic: Path, kind: str) -> Iterator[tuple[str, str]]:
-    """Have two labs of a kind run, the second with bare rules, and servers in all their VMs."""
+def pair(folder: Path, traffic: Path | None, kind: str) -> Iterator[tuple[str, str]]:
+    """Have two labs of a kind run, the second with bare rules, and servers in all their VMs if there are any."""
     ours, bare = f"bench-in-{kind}"[:20], f"bench-dnat-{kind}"[:20]
     with common.removed(ours, bare), contextlib.ExitStack() as stack:
         for name in (ours, bare):
@@ -101,7 +104,8 @@ def pair(folder: Path, traffic: Path, kind: str) -> Iterator[tuple[str, str]]:
         for name in (ours, bare):
             for vm in ("vm0", "vm1"):
                 at = VIP if (name, kind) == (ours, "floating") else {"vm0": "10.0.0.4", "vm1": "10.0.0.5"}[vm]
-                stack.enter_context(common.serving(traffic, name, 1, place=vm, address=at))
+                if traffic is not None:
+                    stack.enter_context(common.serving(traffic, name, 1, place=vm, address=at))
         yield ours, bare
 
 
@@ -113,7 +117,32 @@ def measured(traffic: Path, lab: str, *, told: bool = True) -> float:
     return float(found["rate"])
 
 
+def first_packets(lab: str, *, told: bool = True) -> float:
+    """Return the CPU microseconds of a first packet and its answer, to a port of a rule where nothing listens.
+
+    A wire's packet has arrived when `send` returns: the whole way is at the sender's expense, whoever else is busy.
+    """
+    edge(lab, "conntrack", "-F")
+    edge(lab, "sysctl", "-qw", f"net.netfilter.nf_conntrack_events={int(told)}")
+    words = (*common.inside(lab, "outside"), common.PYTHON, "-P", "-m", "benchmarks.inbound_first", VIP, str(PORT))
+    return float(common.run(*words, cwd=common.CHECKOUT))
+
+
+def costs(folder: Path, kind: str, rounds: int) -> dict[str, list[float]]:
+    """Return the microseconds of first packets, with nothing that listens."""
+    with pair(folder, None, kind) as (ours, bare):
+        return common.interleaved(
+            rounds,
+            {
+                kind: lambda: first_packets(ours),
+                "bare, told": lambda: first_packets(bare),
+                "bare, untold": lambda: first_packets(bare, told=False),
+            },
+        )
+
+
 def rates(folder: Path, traffic: Path, kind: str, rounds: int) -> dict[str, list[float]]:
+    """Return the connections a second."""
     with pair(folder, traffic, kind) as (ours, bare):
         return common.interleaved(
             rounds,
@@ -164,6 +193,15 @@ def main() -> None:
             }
             data["kinds"][kind] = {"rates": found, "ratios": ratios}
             rows += [(kind, who, common.spread(rate, ".0f")) for who, rate in found.items()]
+            rows += [(kind, what, common.verdict(one)) for what, one in ratios.items()]
+            spent = costs(folder, kind, rounds)
+            # Less is better: what the bare rules take, over what ours take.
+            ratios = {
+                f"cost: {other} / {kind}": common.goal(common.ratio(spent[other], spent[kind]), GOAL)
+                for other in ("bare, told", "bare, untold")
+            }
+            data["kinds"][kind] |= {"cost_us": spent, "cost_ratios": ratios}
+            rows += [(kind, f"cost: {who}, us", common.spread(cost, ".1f")) for who, cost in spent.items()]
             rows += [(kind, what, common.verdict(one)) for what, one in ratios.items()]
         if "programming" in options.only:
             common.say(f"programming of {MEMBERS} members")

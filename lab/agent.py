@@ -213,6 +213,11 @@ class Agent:
             self.sshd.serve(opened, namespace(self.plan.lab, server.place), server.node, log)
             stack.callback(loop.remove_reader, opened)
             stack.callback(opened.close)
+        elif server.kind == "ftp":
+            shared = self.folder.ftp / server.node
+            log = self.folder.log / f"{server.node}.ftp.log"
+            served = services.ftp(opened, namespace(self.plan.lab, server.place), server.node, shared, log)
+            stack.callback(served.end)
         elif server.protocol == "udp":
             tells = server.kind == "dns"
             protocol = services.Udp(server.node) if server.kind == "udp" else services.DnsUdp(names, tells_source=tells)

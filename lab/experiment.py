@@ -385,6 +385,42 @@ class Left(_Observation, frozen=True, kw_only=True):
     flows: tuple[LeftFlow, ...]
 
 
+class Transfer(_Experiment, frozen=True, kw_only=True):
+    """Get a file from an FTP server with a real client.
+
+    ``active``: the server opens the data connection, and the client takes it only from the server's address and the
+    port below that of commands (RFC 959, 3.2). ``passive``: the client opens it, to a port that the server names.
+    """
+
+    client: str
+    address: str
+    mode: Literal["active", "passive"]
+    port: int = 21
+    file: str = "lab.json"
+    timeout_s: float = ANSWER_S
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A TCP connection's first packet, as it was seen at the client."""
+
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.source_port} to {self.destination}:{self.destination_port}"
+
+
+class Transferred(_Observation, frozen=True, kw_only=True):
+    """What the client got, all that it said, and the connections that began at it."""
+
+    got: str
+    said: str
+    control: tuple[Begun, ...]
+    data: tuple[Begun, ...]
+
+
 class Health(_Experiment, frozen=True, kw_only=True):
     """Wait until the load balancers have judged every member, and tell what they know.
 
@@ -638,6 +674,7 @@ Experiment: TypeAlias = (
     | Lookup
     | Track
     | Return
+    | Transfer
     | Occupy
     | Leave
     | Health
@@ -663,6 +700,7 @@ Observation: TypeAlias = (
     | Names
     | Tracked
     | Returned
+    | Transferred
     | Occupied
     | Left
     | Members

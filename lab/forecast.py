@@ -255,7 +255,9 @@ class _Trace:
             for rule in lb.rules():
                 if rule.frontend in frontends and (rule.protocol, rule.frontend_port) == listens:
                     probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
-                    there = (vms[m] for m in lb.targets(rule) if vms[m].power_state != "Deallocated")
+                    balanced = isinstance(rule, LoadBalancingRule)
+                    there = (vms[m] for m in lb.targets(rule))
+                    there = (vm for vm in there if not balanced or vm.power_state != "Deallocated")
                     up = [vm for vm in there if f"{lb.name}/{probe}/{vm.name}" not in self.down]
                     for vm in up:
                         yield vm, address if rule.floating_ip else vm.private_ip_address, rule.backend_port

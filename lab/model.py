@@ -14,7 +14,7 @@ import msgspec
 from lab.flow import Destination, PortRange, Transport
 from lab.profile import Profile, SecurityProtocol, Sku
 
-ServiceKind = Literal["http", "https", "tcp", "udp", "dns", "ssh"]
+ServiceKind = Literal["http", "https", "tcp", "udp", "dns", "ssh", "ftp"]
 ProbeProtocol = Literal["Tcp", "Http"]
 Distribution = Literal["Default", "SourceIP", "SourceIPProtocol"]
 Outcome = Literal["answered", "refused", "timeout"]

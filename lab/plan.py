@@ -311,7 +311,7 @@ class Server(_Item, frozen=True, kw_only=True, tag="server"):
     """A real server that listens at a place and answers as ``node``."""
 
     node: str
-    kind: Literal["http", "https", "tcp", "udp", "dns", "ssh", "resolver"]
+    kind: Literal["http", "https", "tcp", "udp", "dns", "ssh", "ftp", "resolver"]
     address: str
     port: int
     protocol: Literal["tcp", "udp"]

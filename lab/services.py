@@ -4,8 +4,8 @@
 the client's address and port as the server sees them, and its own. For health probes that must fail,
 the path ``/status/503`` is answered with that status, or any other, and ``/silence`` never. ``dns`` answers
 ``myip.opendns.com`` with the source of the query (seed 002). ``ssh`` is the system's own sshd, which
-names its peer in a log (seed 001). All of them take sockets that somebody else opened, so one
-process serves any number of namespaces.
+names its peer in a log (seed 001). ``ftp`` is a process of its own for each service. All of them take
+sockets that somebody else opened, so one process serves any number of namespaces.
 """
 
 import asyncio
@@ -335,3 +335,22 @@ def make_host_key(folder: Path) -> str:
     file.unlink()
     file.with_name(file.name + ".pub").unlink(missing_ok=True)
     return key
+
+
+# --- ftp --------------------------------------------------------------------------------------
+
+#: What an ftp service has to give.
+FTP_FILE = "lab.json"
+
+
+def ftp(listener: socket.socket, namespace: str, node: str, folder: Path, log: Path) -> daemons.Attended:
+    """Hand a listening socket to an FTP server of its own process: its data connections begin in the node's namespace.
+
+    Everybody may read ``folder``, which holds one file that names the node; nobody may write.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FTP_FILE).write_text(json.dumps({"node": node}) + "\n")
+    command = [sys.executable, "-P", "-m", "lab.ftp", str(folder)]
+    served = daemons.attend(command, log, {}, lambda: netns.enter(namespace), stdin=listener.fileno())
+    listener.close()
+    return served

@@ -175,8 +175,8 @@ def _load_balancer(draw: st.DrawFn, number: int, inside: list[str]) -> dict[str,
         "backend_address_pools": {f"pool{i}": draw(some_vms) for i in range(2)},
         "probes": {"alive": {"protocol": draw(st.sampled_from(["Tcp", "Http"])), "port": 80, "interval_in_seconds": 5}},
     }
-    # Each rule has a port of its own, so that no two are for one frontend port or one port of a VM.
-    port = 1000
+    # Each rule has a port of its own, so that no two are for one frontend port or one port of a VM, in any balancer.
+    port = 1000 + 100 * number
     rules: dict[str, Any] = {"load_balancing_rules": {}, "inbound_nat_rules": {}}
     for i in range(draw(st.sampled_from([2, 3, 1, 0]))):
         port += 1
@@ -185,6 +185,9 @@ def _load_balancer(draw: st.DrawFn, number: int, inside: list[str]) -> dict[str,
             "protocol": draw(st.sampled_from(["Tcp", "Udp"])),
             "frontend_port": port,
             "backend_port": port,
+            "enable_floating_ip": draw(st.booleans()),
+            "enable_tcp_reset": balancer["sku"] == "Standard" and draw(st.booleans()),
+            "idle_timeout_in_minutes": draw(st.sampled_from([4, 10, 30])),
         }
         if inside and draw(st.booleans()):
             rules["inbound_nat_rules"][f"nat{i}"] = {**common, "virtual_machine": draw(st.sampled_from(inside))}

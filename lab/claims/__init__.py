@@ -26,6 +26,7 @@ from lab.claims import (
     seed_002,
     seed_002_ports,
     seed_003,
+    seed_004,
 )
 from lab.claims.claim import Claim, Stage, Trial
 from lab.model import Network
@@ -57,6 +58,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *seed_003.CLAIMS,
     *gateways.CLAIMS,
     *netcfg.CLAIMS,
+    *seed_004.CLAIMS,
     *promises.CLAIMS,
 )
 #: A trial that lets more time pass is left out unless its claim is asked for: timers of four minutes in real time.

@@ -1,6 +1,7 @@
 """Health probes: load-balancer-custom-probe-overview.md (2016-10-24) and its later revisions."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -277,12 +278,13 @@ def _default_interval(claim: str, network: Network, default_s: int) -> Iterator[
             if len(times) < 3:
                 observed = f"{len(times)} probes"
                 return _deaf(heard) or (observed, "probes did not come again and again")
-            mean_s = (times[-1] - times[0]) / (len(times) - 1)
-            observed = f"{len(times)} probes, one in {mean_s:.2f} s"
-            right = wanted_s / 1.5 < mean_s < wanted_s * 1.5
-            return observed, "" if right else f"probes come every {mean_s:.2f} s instead of {wanted_s:g} s"
+            # The one in the middle: a busy machine may send one late, and the next one in time.
+            gap_s = sorted(after - before for before, after in pairwise(times))[(len(times) - 1) // 2]
+            observed = f"{len(times)} probes, one in {gap_s:.2f} s"
+            right = wanted_s / 1.5 < gap_s < wanted_s * 1.5
+            return observed, "" if right else f"probes come every {gap_s:.2f} s instead of {wanted_s:g} s"
 
-        stage = Stage((_hear(network, pool, vm, 5),))
+        stage = Stage((_hear(network, pool, vm, 6),))
         expected = f"a probe every {wanted_s:g} s, {default_s} s of the document"
         yield Trial(claim, f"{pool} of {vm.name}, interval", expected, (stage,), judge_by(check))
         return

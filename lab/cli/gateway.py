@@ -248,9 +248,9 @@ _address_help = "Address of its VPN device; a placeholder will do until the real
 @local_network_group.command("add")
 @click.argument("site")
 @_space_option
-@click.option("--address", required=True, help=_address_help)
+@click.option("--address", help=_address_help)
 @lab_option
-def local_network_add(site: str, space: tuple[str, ...], address: str, name: str | None) -> None:
+def local_network_add(site: str, space: tuple[str, ...], address: str | None, name: str | None) -> None:
     """Define a local network. Needs root.
 
     \b
@@ -259,6 +259,11 @@ def local_network_add(site: str, space: tuple[str, ...], address: str, name: str
     """
     from lab.operations.vpn import AddLocalNetwork
 
+    if address is None:
+        raise UsageError(
+            f"local-network add {site}: no address of its VPN device; it must have one, which may be a placeholder; "
+            "add --address, such as 5.4.3.2, and set the real one when its gateway is built"
+        )
     perform(name or only_lab(), AddLocalNetwork(read_name(site), read_prefixes(space), read_address(address)))
 
 

@@ -182,8 +182,10 @@ def _print_revisions(output: str, diff: tuple[str, str] | None) -> None:
 
 def _cell_text(value: object) -> str:
     """Say the value of a cell."""
+    if value is None:
+        return "none"
     if isinstance(value, frozenset):
-        return ", ".join(sorted(value))
+        return ", ".join(map(str, sorted(value))) or "none"
     if isinstance(value, tuple):
         tiers = [f"{t.ports} to {t.pool_size} VMs" if hasattr(t, "ports") else str(t) for t in value]
         return ", ".join(tiers)

@@ -15,15 +15,9 @@ from lab.powershell.binding import Cmdlet, Given, Parameter
 from lab.powershell.values import Thing, Value
 
 
-def shown_vip(service: CloudService, vip: VirtualIp) -> dict[str, Any]:
-    """Return the five fields of a VIP (seed 000, retrieving VIP information); blank where it has none."""
-    return {
-        "Address": str(vip.address) if vip.address else None,
-        "IsDnsProgrammed": True if cloud_services.is_programmed(service, vip) else None,
-        "Name": vip.name,
-        "ReservedIPName": vip.reserved_ip,
-        "ExtensionData": None,
-    }
+def _shown_vip(service: CloudService, vip: VirtualIp) -> Thing:
+    fields = cloud_services.shown_virtual_ip(service, vip)
+    return Thing(kind=f"{MODEL}VirtualIP", properties={name: value or None for name, value in fields.items()})
 
 
 def _new_service(desk: Desk, given: Given) -> Iterable[Value]:
@@ -49,9 +43,7 @@ def _get_deployment(desk: Desk, given: Given) -> Iterable[Value]:
                 "Status": "Running" if is_running else "Suspended",
                 "Label": service.name,
                 "VNetName": "" if network == PLATFORM_NETWORK else network,
-                "VirtualIPs": [
-                    Thing(kind=f"{MODEL}VirtualIP", properties=shown_vip(service, vip)) for vip in service.virtual_ips
-                ],
+                "VirtualIPs": [_shown_vip(service, vip) for vip in service.virtual_ips],
                 "ServiceName": service.name,
                 **desk.operation("Get-AzureDeployment"),
             },
@@ -78,20 +70,10 @@ def _remove_vip(desk: Desk, given: Given) -> Iterable[Value]:
 
 
 def _shown_reserved(network: Network, reserved: ReservedIp, desk: Desk) -> dict[str, Any]:
-    user = network.user_of(reserved.name)
-    service = user[0].name if user else ""
-    return {
-        "ReservedIPName": reserved.name,
-        "Address": str(reserved.address),
-        "Id": str(desk.lasting_id(f"reserved_ips/{network.name}/{reserved.name}")),
-        "Label": reserved.label,
-        "Location": reserved.location,
-        "State": "Created",
-        "InUse": user is not None,
-        "ServiceName": service,
-        "DeploymentName": service,
-        **desk.operation("Get-AzureReservedIP"),
-    }
+    identity = str(desk.lasting_id(f"reserved_ips/{network.name}/{reserved.name}"))
+    is_used = network.user_of(reserved.name) is not None
+    fields = cloud_services.shown_reserved_ip(network, reserved)
+    return {**fields, "Id": identity, "InUse": is_used, **desk.operation("Get-AzureReservedIP")}
 
 
 def _reserved(desk: Desk, given: Given) -> str:

@@ -13,6 +13,7 @@ whatever moment a command is killed at, the next one knows what may be left.
     agent.sock      root only: where the agent answers questions
     gateways.json   readable by all: what the agent knows of gateways and their tunnels
     gateways/       root only: a folder for each daemon, which it sees as its /run
+    ftp/            a folder for each node with an ftp service: what it gives to everybody
     network.json    root only: what the plan was compiled from; it may hold shared keys
     log/            what the agent and the servers said
 """
@@ -130,6 +131,7 @@ class Folder:
         self.certificate_file = self.path / "ca.pem"
         self.gateways_file = self.path / "gateways.json"
         self.gateways = self.path / "gateways"
+        self.ftp = self.path / "ftp"
         self.log = self.path / "log"
         self.own = self.path / "own"  # empty; a process mounts files of its own over it
 
@@ -245,7 +247,8 @@ class Folder:
         )
         for file in (*files, *self.path.glob("*.tmp"), *self.log.glob("*")):
             file.unlink(missing_ok=True)
-        shutil.rmtree(self.gateways, ignore_errors=True)
+        for folder in (self.gateways, self.ftp):
+            shutil.rmtree(folder, ignore_errors=True)
         for folder in (self.log, self.own):
             if folder.is_dir():
                 folder.rmdir()

@@ -181,7 +181,8 @@ def _internet(network: Network) -> Iterator[Item]:
         yield Route(place=INTERNET, destination=f"{host.address}/32", interface=to(host.name), why=why)
         yield Resolver(place=host.name, servers=(str(PUBLIC_RESOLVER),), why=why)
         yield from service_items(host.name, host.name, host.address, host.services)
-        yield from public_name(network, host.name, host.address, why)
+        for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
+            yield Record(place=view, name=host.name, address=str(host.address), why=why)
 
 
 def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:

@@ -11,6 +11,7 @@
     tunnels.py         what crosses a tunnel, and what its gateways say of it
     listening.py       who connects to a port of a node, and how
     keeping.py         flows that stay open while the lab is changed
+    transfers.py       real FTP clients, and their data connections
     conversations.py   real clients and servers: HTTP, TLS, ssh, nslookup
 """
 

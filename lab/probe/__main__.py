@@ -17,6 +17,7 @@ from lab.probe.occupation import forget, occupy
 from lab.probe.packets import Numbers, send
 from lab.probe.sweep import sweep
 from lab.probe.tracking import come_back, track
+from lab.probe.transfers import transfer
 
 
 def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
@@ -42,6 +43,8 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
             return track(lab, what, numbers)
         case ex.Return():
             return come_back(lab, what, numbers)
+        case ex.Transfer():
+            return transfer(lab, what)
         case ex.Occupy():
             return occupy(lab, what)
         case ex.Leave():

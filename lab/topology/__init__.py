@@ -3,12 +3,14 @@
 text.py         YAML to plain data, with the line of every value
 shape.py        the file's keys and what each may hold; what does not fit is reported and cut out
 build.py        names are resolved, addresses allocated
+edit.py         one part of the text is replaced
 ../invariants   what must hold between the parts
 """
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import yaml
@@ -20,7 +22,21 @@ from lab.topology.build import DISTRIBUTIONS, Builder, access_rules, security_ru
 from lab.topology.shape import schema
 from lab.topology.text import LOADER, Positions, check_depth, data_of
 
-__all__ = ["DISTRIBUTIONS", "SUFFIX", "load", "parse", "parse_acl", "parse_rule", "parse_services", "read", "schema"]
+if TYPE_CHECKING:
+    from lab.cscfg import Configuration
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "SUFFIX",
+    "configured",
+    "load",
+    "parse",
+    "parse_acl",
+    "parse_rule",
+    "parse_services",
+    "read",
+    "schema",
+]
 
 #: A file of 1,000 VMs takes about 0.1 MB; what is larger is not a topology.
 MAX_BYTES = 4 * 1024 * 1024
@@ -124,6 +140,32 @@ def parse_services(texts: Sequence[str]) -> tuple[model.Service, ...]:
     if problems:
         raise UsageError("\n".join(str(problem) for problem in problems))
     return shape.Topology.model_validate(data).virtual_machines["vm"].services
+
+
+def configured(text: str, file: str, configuration: "Configuration") -> str:
+    """Return the text of a topology whose roles are as a service configuration says; all else stays as it stands.
+
+    Raises:
+        TopologyError: the text is wrong, the configuration is for another one, or what it asks for is not allowed.
+        UsageError: the text does not let a role be changed alone.
+
+    """
+    from lab import cscfg  # noqa: PLC0415 - reading a topology needs no XML
+    from lab.topology import edit  # noqa: PLC0415
+
+    network = parse(text, file)
+    service = cscfg.service_of(network, configuration)
+    problems = [f"{file}: {problem}" for problem in cscfg.problems(network, configuration)]
+    if problems or service is None:
+        raise TopologyError(problems)
+    for role in configuration.roles:
+        path = ("cloud_services", service.name, "roles", role.name)
+        before = edit.value_at(text, path)
+        made = edit.role_of(before, role)
+        if made not in (before, {"instances": before}):
+            text = edit.replaced(text, path, made, file)
+    parse(text, file)
+    return text
 
 
 def read(file: Path) -> str:

@@ -45,9 +45,9 @@ def _prefix(text: str) -> IPv4Network:
 
 
 def _service(text: str) -> model.Service:
-    match = re.fullmatch(r"(http|https|tcp|udp|dns|ssh):(\d{1,5})(?:/(tcp|udp))?", text)
+    match = re.fullmatch(r"(http|https|tcp|udp|dns|ssh|ftp):(\d{1,5})(?:/(tcp|udp))?", text)
     if not match or not 1 <= int(match[2]) <= 65535:
-        raise ValueError("not KIND:PORT with a kind of http, https, tcp, udp, dns, ssh and a port of 1-65535")
+        raise ValueError("not KIND:PORT with a kind of http, https, tcp, udp, dns, ssh, ftp and a port of 1-65535")
     kind, port, protocol = match[1], int(match[2]), match[3]
     natural = "udp" if kind in ("udp", "dns") else "tcp"
     if protocol not in (None, natural) and kind != "dns":

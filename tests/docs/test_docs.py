@@ -155,7 +155,7 @@ def test_every_expectation_of_a_bundled_topology_that_names_a_claim_names_one_of
 # --- the schema -------------------------------------------------------------------------------
 
 
-_KINDS = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
+_KINDS = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
 
 
 def misfits(value: Any, rule: dict[str, Any], root: dict[str, Any], path: str = "") -> list[str]:
@@ -208,6 +208,8 @@ def _numbers(value: Any) -> Any:
         return {key: _numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_numbers(inner) for inner in value]
+    if value in ("true", "false"):
+        return value == "true"
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 

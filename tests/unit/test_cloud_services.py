@@ -141,9 +141,9 @@ def test_a_reserved_address_is_for_regional_networks_only() -> None:
     grouped = _change(network, virtual_networks=(_change(vnet, affinity_group="group1"),))
     assert [str(problem) for problem in cloud_services.violations(grouped)] == [
         (
-            'cloud_services.shop.virtual_ips.Vip1.reserved_ip: a virtual network of the affinity group "group1"; '
-            "reserved addresses are for regional virtual networks only (virtual-networks-reserved-public-ip.md, "
-            "2016-02-10); give the network a location instead of an affinity group"
+            'cloud_services.shop.virtual_ips.Vip1.reserved_ip: "kept" for VMs of "vnet1", which is in the affinity '
+            'group "group1"; a reserved address is for VMs of regional virtual networks only '
+            "(virtual-networks-reserved-public-ip.md, 2016-02-10); use a network with a location"
         )
     ]
 

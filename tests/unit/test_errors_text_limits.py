@@ -7,7 +7,7 @@ from tests.unit.refusals import BALANCER, MACHINE, NETWORK, said
 
 _PROBES_2018 = "(load-balancer-custom-probe-overview.md (2018-09-04))"
 _PROBES = "(load-balancer-custom-probe-overview.md (2018-09-04); earlier revisions print no minimum)"
-_KINDS = "http, https, tcp, udp, dns, ssh"
+_KINDS = "http, https, tcp, udp, dns, ssh, ftp"
 
 # --- values -----------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ def test_an_address_that_is_no_text_is_refused(value: str, shown: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("value", ["http", "http:0", "http:99999", "smtp:25", "ftp:21", "http:80/sctp", "http:80:81"])
+@pytest.mark.parametrize("value", ["http", "http:0", "http:99999", "smtp:25", "http:80/sctp", "http:80:81"])
 def test_what_is_no_service_is_refused(value: str) -> None:
     assert said(_host(f"'{value}'")) == [
         (

@@ -82,7 +82,8 @@ def test_an_error_says_what_was_done_before_it_and_is_kept(lab: PureLab) -> None
         lab.play("Set-AzureVNetGateway -Disconnect VNet1 VNet2\nNew-AzureVNetGateway -VNetName VNet1\n")
     assert str(stopped.value) == (
         "s.ps1:2:1: New-AzureVNetGateway: gateway create VNet1: vpn_gateways.VNet1: is there already; a network has "
-        "one gateway, created when NotProvisioned (HTTP 409); delete it first: lab gateway delete VNet1\n"
+        "one gateway, created when NotProvisioned (HTTP 409); "
+        "its routing cannot be changed; delete it first, and lose its address: lab gateway delete VNet1\n"
         "done before it, and kept: gateway disconnect VNet1 VNet2"
     )
     with pytest.raises(playing.Stopped, match=r"\nnothing was changed$"):

@@ -72,8 +72,6 @@ def test_a_cloud_service_is_a_load_balancer_whose_rules_name_the_seed_that_has_t
         ("-t nat -A PREROUTING -d 40.1.1.2/32 -p tcp --dport 81 -j shop/set", "shop/set", _SET),
         ("-t nat -A shop/set -p tcp --mark 1 -j DNAT --to-destination 10.1.0.4:8181", "shop/set to vm1", _SET),
         ("-t nat -A shop/set -p tcp --mark 2 -j DNAT --to-destination 10.1.0.5:8181", "shop/set to vm2", _SET),
-        ("probe shop/set/vm1: Tcp 10.1.0.4:8181 every 15 s, down after 2", "shop/set of vm1", _SET),
-        ("probe shop/set/vm2: Tcp 10.1.0.5:8181 every 15 s, down after 2", "shop/set of vm2", _SET),
     }  # fmt: skip
 
 
