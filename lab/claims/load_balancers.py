@@ -70,9 +70,9 @@ _FIRST_PORT = 20000
 
 
 def sample(members: int) -> int:
-    """Return how many flows, picked evenly, miss none of the members but once in a long time."""
-    # Each member is missed with (1 - 1/members) ** flows.
-    return math.ceil(math.log(CHANCE / members) / math.log(1 - 1 / members))
+    """Return how many flows, picked evenly, miss none of the members but once in a long time, as ``bounds`` has it."""
+    # Each member is missed with (1 - 1/members) ** flows; the other half of the chance is that it gets too many.
+    return math.ceil(math.log(CHANCE / members / 2) / math.log(1 - 1 / members))
 
 
 def bounds(flows: int, members: int) -> tuple[int, int]:
