@@ -76,8 +76,13 @@ class Reached(msgspec.Struct, frozen=True):
 
 
 def of_machines(network: Network) -> list[CloudService]:
-    """Return the services of virtual machines."""
-    return [service for service in network.cloud_services if service.virtual_machines and not service.roles]
+    """Return the services of virtual machines of which none has an address of its own."""
+    own = {vm.name for vm in network.virtual_machines if vm.instance_public_ip}
+    return [
+        service
+        for service in network.cloud_services
+        if service.virtual_machines and not service.roles and own.isdisjoint(service.virtual_machines)
+    ]
 
 
 def reached(network: Network) -> list[Reached]:

@@ -176,10 +176,16 @@ def _listening(network: Network, *, classic: bool = False) -> list[_Listening]:
     return found
 
 
+#: Paths that the servers of a lab do not answer with 200.
+_FAILING = ("/status/", "/silence")
+
+
 def _is_probed(lb: LoadBalancer, rule: LoadBalancingRule, vm: VirtualMachine) -> bool:
     """Tell whether something listens where a VM is asked for its health."""
-    port = lb.probe(rule.probe).port if rule.probe else 0
-    return any((s.port, s.protocol) == (port, "tcp") for s in vm.services)
+    probe = lb.probe(rule.probe) if rule.probe else None
+    if probe is None or (probe.protocol == "Http" and probe.request_path.startswith(_FAILING)):
+        return False
+    return any((s.port, s.protocol) == (probe.port, "tcp") for s in vm.services)
 
 
 def _shared(network: Network, *distributions: str, classic: bool = False) -> list[_Listening]:

@@ -15,6 +15,7 @@ from lab.claims.documents import (
     far_host,
     of_kind,
     one_of_each,
+    open_to_all,
     rules_to,
     way_out,
 )
@@ -719,13 +720,16 @@ def _n_sn_14(network: Network) -> Iterator[Trial]:
         sends: list[Send] = [
             send(network, vm, far, p, 4, lost=0 if own or p == "udp" else 4) for p in ("udp", "icmp", "esp")
         ]
-        if own:
+        is_open = own and vm.name in open_to_all(network)
+        if is_open:
             (address,) = way_out(network, vm).addresses
             sends += [_inbound(client, vm, address, protocol) for protocol in ("icmp", "esp")]
         yield Trial(
             "N-SN-14",
             vm.name,
-            "ICMP and ESP pass both ways" if own else "UDP leaves; of ICMP and ESP nothing leaves the virtual network",
+            f"ICMP and ESP {'pass both ways' if is_open else 'leave'}"
+            if own
+            else "UDP leaves; of ICMP and ESP nothing leaves the virtual network",
             (Stage(tuple(sends)),),
             judge_by(_carries(network, vm, passes=own)),
         )
