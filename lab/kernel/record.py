@@ -33,6 +33,7 @@ from lab.errors import Busy, LabError, MachineError, UsageError, did_you_mean
 from lab.kernel.daemons import Process
 
 RUN = Path("/run/lab")
+_RULES_S = 30.0  # how long a busy agent may take to write the rules that follow from what it knows
 
 State = Literal["building", "running", "changing", "removing"]
 
@@ -178,16 +179,18 @@ class Folder:
             time.sleep(0.01)
 
     def wait_health(self, *, deadline_s: float) -> tuple[dict[str, MemberHealth], tuple[str, ...]]:
-        """Wait until every member of the plan was judged and the rules follow.
+        """Wait until every member of the plan was judged, until the deadline, and longer for the rules to follow.
 
-        Returns what is known of the members of the plan, and those that are not settled by the deadline.
+        Returns what is known of the members of the plan, and those that are not settled.
         """
         wanted = {check.key for check in self.plan().of(plan.HealthCheck)}
         end = time.monotonic() + deadline_s
         while True:
             known = {key: member for key, member in self.health().items() if key in wanted}
-            settled = {key for key, member in known.items() if member.judged and member.applied}
-            if settled == wanted or time.monotonic() > end:
+            judged = {key: member for key, member in known.items() if member.judged}
+            settled = {key for key, member in judged.items() if member.applied}
+            over = time.monotonic() - end
+            if settled == wanted or (over > 0 and settled == judged.keys()) or over > _RULES_S:
                 return known, tuple(sorted(wanted - settled))
             time.sleep(0.01)
 
