@@ -197,9 +197,9 @@ PORT = 7000  # the first of the echo servers; the sink has the one before
 
 
 @contextlib.contextmanager
-def serving(traffic: Path, lab: str, ports: int = 16) -> Iterator[None]:
-    """Have the far end run in a lab's outside host."""
-    words = (*inside(lab, "outside"), str(traffic), "serve", OUTSIDE, str(PORT), str(ports))
+def answering(lab: str, place: str, *command: object) -> Iterator[None]:
+    """Have a command run in a place of a lab that says ``ready`` as soon as it answers."""
+    words = [*inside(lab, place), *map(str, command)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -207,6 +207,11 @@ def serving(traffic: Path, lab: str, ports: int = 16) -> Iterator[None]:
             yield
         finally:
             server.terminate()
+
+
+def serving(traffic: Path, lab: str, ports: int = 16) -> contextlib.AbstractContextManager[None]:
+    """Have the far end run in a lab's outside host."""
+    return answering(lab, "outside", traffic, "serve", OUTSIDE, PORT, ports)
 
 
 def load(traffic: Path, lab: str, place: str, *words: object) -> dict[str, Any]:
