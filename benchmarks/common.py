@@ -197,11 +197,9 @@ PORT = 7000  # the first of the echo servers; the sink has the one before
 
 
 @contextlib.contextmanager
-def serving(
-    traffic: Path, lab: str, ports: int = 16, *, place: str = "outside", address: str = OUTSIDE
-) -> Iterator[None]:
-    """Have the far end run in a lab, in its outside host if nothing else is said."""
-    words = (*inside(lab, place), str(traffic), "serve", address, str(PORT), str(ports))
+def answering(lab: str, place: str, *command: object) -> Iterator[None]:
+    """Have a command run in a place of a lab that says ``ready`` as soon as it answers."""
+    words = [*inside(lab, place), *map(str, command)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -209,6 +207,13 @@ def serving(
             yield
         finally:
             server.terminate()
+
+
+def serving(
+    traffic: Path, lab: str, ports: int = 16, *, place: str = "outside", address: str = OUTSIDE
+) -> contextlib.AbstractContextManager[None]:
+    """Have the far end run in a lab, in its outside host if nothing else is said."""
+    return answering(lab, place, traffic, "serve", address, PORT, ports)
 
 
 def load(traffic: Path, lab: str, place: str, *words: object) -> dict[str, Any]:

@@ -12,8 +12,6 @@ way out only, and a load balancer translates it in both networks.
 
 import contextlib
 import json
-import subprocess
-from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -89,19 +87,6 @@ def applied(folder: Path) -> float:
         return common.clocked(common.LAB, "up", topology(folder, MANY, VMS, RULES, guarded=True))
 
 
-@contextlib.contextmanager
-def echoing(lab: str, place: str) -> Iterator[None]:
-    """Have a place of a lab answer."""
-    words = (*common.inside(lab, place), common.PYTHON, "-c", ECHO)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "ready\n"
-            yield
-        finally:
-            server.terminate()
-
-
 def sends(lab: str, place: str, flows: int, after: int) -> dict[str, float]:
     """Return the median microseconds of the first packet of a flow to a place and of later ones."""
     target = json.loads(common.run(common.LAB, "show", lab, place, "-o", "json"))["address"]
@@ -128,7 +113,7 @@ def main() -> None:
                 common.run(common.LAB, "up", topology(folder, name, 2, RULES, guarded=name == GUARDED))
             with contextlib.ExitStack() as stack:
                 for lab, place in product((FREE, GUARDED), PLACES):
-                    stack.enter_context(echoing(lab, place))
+                    stack.enter_context(common.answering(lab, place, common.PYTHON, "-c", ECHO))
                 for place, (what, flows, after, limit) in product(PLACES, KINDS):
                     title = f"{what} packets to {PLACES[place]}"
                     common.say(f"{title}, {rounds} rounds")

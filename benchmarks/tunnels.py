@@ -150,18 +150,6 @@ def _session(own: Path) -> vici.Session:
 # --- throughput ---
 
 
-@contextlib.contextmanager
-def serving(traffic: Path, lab: str) -> Iterator[None]:
-    words = (*common.inside(lab, "b"), str(traffic), "serve", "10.2.0.4", str(PORT), "1")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "ready\n"
-            yield
-        finally:
-            server.terminate()
-
-
 def throughput(traffic: Path, lab: str) -> float:
     words = (traffic, "push", "10.2.0.4", PORT - 1, SECONDS)
     return float(json.loads(common.run(*common.inside(lab, "a"), *words))["rate"]) * 1000
@@ -259,7 +247,7 @@ def main() -> None:
             stack.enter_context(wireguard(options.wireguard))
             carriers["wireguard-go"] = GUARD
         for name in carriers.values():
-            stack.enter_context(serving(traffic, name))
+            stack.enter_context(common.answering(name, "b", traffic, "serve", "10.2.0.4", PORT, 1))
         common.say(f"throughput, {rounds} rounds")
         rates = common.interleaved(
             rounds, {who: (lambda name=name: throughput(traffic, name)) for who, name in carriers.items()}

@@ -1,19 +1,50 @@
-"""What all tests share: tests marked `root` need root, and how many of them ran is written down.
+"""What all tests share: what they need, which of them share a process, and how many of those that need root ran.
+
+With pytest-xdist (``-n 2``) each process has a /run of its own, and with it labs of its own: those of one name do not
+meet. Tests of one file share a process; of one whose parameters say ``this: that``, those with the same ``this``.
+Whatever looks at the whole machine is marked ``alone``; ``scripts/test`` runs it after the others.
 
 The folder of this file is on the path of modules, so that every test imports `worlds` and `strategies`.
 """
 
 import os
-from collections.abc import Iterator
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-_PASSED = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regold", action="store_true", help="Rewrite tests/golden/*.plan.txt; review the difference.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_RootTests())
+    elif os.geteuid() == 0:
+        _own_run()
+
+
+def _own_run() -> None:
+    """Give this process, and all that it starts, an empty /run that nobody else sees."""
+    from lab.kernel import netns  # without root nothing of the kernel is needed
+
+    netns.bind({})
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling  # only where there are several processes
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            this, colon, _ = test.partition("[")[2].partition(": ")
+            return f"{file} {this}" if colon else file
+
+    return Together(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,15 +56,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report = yield
-    if report.when == "call" and report.passed and item.get_closest_marker("root"):
-        item.config.stash[_PASSED] = item.config.stash.get(_PASSED, 0) + 1
-    return report
+class _RootTests:
+    """Counts the tests marked ``root`` that passed, in whatever process: nobody must take skipped tests for success."""
 
+    def __init__(self) -> None:
+        self._passed = 0
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the number of root tests that passed: whoever asked must not take skipped tests for success."""
-    if file := os.environ.get("LAB_ROOT_TESTS_FILE"):
-        Path(file).write_text(f"{session.config.stash.get(_PASSED, 0)}\n")
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._passed += report.when == "call" and report.passed and "root" in report.keywords
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the number down, if somebody asked for it."""
+        if file := os.environ.get("LAB_ROOT_TESTS_FILE"):
+            Path(file).write_text(f"{self._passed}\n")

@@ -35,6 +35,7 @@ from lab.errors import Busy, LabError, MachineError, UsageError, did_you_mean
 from lab.kernel.daemons import Process
 
 RUN = Path("/run/lab")
+_RULES_S = 30.0  # how long a busy agent may take to write the rules that follow from what it knows
 
 State = Literal["building", "running", "changing", "removing"]
 
@@ -195,19 +196,18 @@ class Folder:
     ) -> tuple[dict[str, MemberHealth], tuple[str, ...]]:
         """Wait until every member of the plan was judged and the rules follow, and those ``wanted`` are up or down.
 
-        Returns what is known of the members of the plan, and those that are not settled by the deadline.
+        Returns what is known of the members of the plan, and those that are not settled.
         """
         members = {check.key for check in self.plan().of(plan.HealthCheck)}
         wanted = wanted or {}
         end = time.monotonic() + deadline_s
         while True:
             known = {key: member for key, member in self.health().items() if key in members}
-            settled = {
-                key
-                for key, member in known.items()
-                if member.judged and member.applied and wanted.get(key, member.up) == member.up
-            }
-            if settled == members or time.monotonic() > end:
+            judged = {key: member for key, member in known.items() if member.judged}
+            applied = {key for key, member in judged.items() if member.applied}
+            settled = {key for key in applied if wanted.get(key, known[key].up) == known[key].up}
+            over = time.monotonic() - end
+            if settled == members or (over > 0 and applied == judged.keys()) or over > _RULES_S:
                 return known, tuple(sorted(members - settled))
             time.sleep(0.01)
 

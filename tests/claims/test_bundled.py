@@ -55,13 +55,16 @@ def _judged(name: str, file: Path, *words: str, timeout_s: float = 600.0) -> lis
     return report["results"]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.name}: all")
 def test_every_claim_of_a_bundled_topology_holds(file: Path, tmp_path: Path):
     results = _judged(*_copy(file.name.removesuffix(".lab.yaml"), tmp_path))
     assert len(results) >= 10
 
 
-@pytest.mark.parametrize(("bundled", "revision", "wanted"), REVISIONS, ids=lambda value: value)
+@pytest.mark.parametrize(
+    ("bundled", "revision", "wanted"),
+    [pytest.param(*words, id=f"{words[0]} {words[1]}: {words[2]}") for words in REVISIONS],
+)
 def test_the_claims_of_another_revision_hold_when_it_is_played(
     bundled: str, revision: str, wanted: str, tmp_path: Path
 ):

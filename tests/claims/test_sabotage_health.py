@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from lab.kernel.record import Folder
+from lab.probe import Prober
 from tests import rootlab
-from tests.claims.test_sabotage import Labs, judge
+from tests.claims.test_sabotage import Labs
 
 pytestmark = pytest.mark.root
 
@@ -164,9 +165,10 @@ _SICK = {
 
 @pytest.fixture(scope="module")
 def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labs]:
-    made = Labs(tmp_path_factory.mktemp("health"))
-    yield made
-    made.stop()
+    with Prober() as prober:
+        made = Labs(tmp_path_factory.mktemp("health"), prober)
+        yield made
+        made.stop()
 
 
 @contextmanager
@@ -217,20 +219,20 @@ def _done(name: str, sabotage: Sabotage) -> Iterator[None]:
 @pytest.mark.parametrize("claim", sorted(SABOTAGES, key=lambda claim: (SABOTAGES[claim].topology, claim)))
 def test_a_claim_about_probes_is_contradicted_when_what_is_behind_it_is_altered(labs: Labs, claim: str):
     sabotage = SABOTAGES[claim]
-    name, file = labs.run(sabotage.topology)
+    name = labs.run(sabotage.topology)
     _settle(name, _SICK[sabotage.topology])
     with _another_writer(name, "40.83.190.160") if claim == "N-ML-1" else _done(name, sabotage):
-        found = judge(file, claim)
-    assert found["verdict"] == "CONTRADICTED", found["observed"]
-    assert sabotage.reason in found["reason"]
+        found = labs.judge(claim)
+    assert found.verdict == "CONTRADICTED", found.observed
+    assert sabotage.reason in found.reason
 
 
 @pytest.mark.parametrize("topology", [_LATER, _SEEDS])
 def test_claims_about_probes_hold_again_when_all_was_undone(labs: Labs, topology: str):
     """The lab has been through all of the above, if that was run."""
-    _, file = labs.run(topology)
-    rootlab.ok("up", file)
+    labs.run(topology)
+    rootlab.ok("up", labs.file)
     wanted = sorted(claim for claim in SABOTAGES if SABOTAGES[claim].topology == topology)
-    done = rootlab.run("verify", file, *(word for claim in wanted for word in ("--claim", claim)), "-o", "json")
+    done = rootlab.run("verify", labs.file, *(word for claim in wanted for word in ("--claim", claim)), "-o", "json")
     results = {r["id"]: (r["verdict"], r["reason"]) for r in json.loads(done.stdout)["results"]}
     assert results == dict.fromkeys(wanted, ("HOLDS", ""))

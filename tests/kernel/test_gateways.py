@@ -1,5 +1,6 @@
 """Gateways that run: tunnels that work, that heal, that never connect when they must not, and keys that stay secret."""
 
+import contextlib
 import json
 import os
 import signal
@@ -69,7 +70,7 @@ def daemon(name: str, place: str) -> daemons.Process:
 
 
 def ours() -> list[int]:
-    """Return the IKE daemons of this run's /run: those that were started from the unpacked folder."""
+    """Return all IKE daemons that were started from the unpacked folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -116,8 +117,9 @@ def test_the_key_is_in_one_file_that_only_root_reads(lab: tuple[str, Path]) -> N
     ):
         assert KEY not in rootlab.ok(*words)
     for process in ours():
-        assert KEY.encode() not in Path(f"/proc/{process}/cmdline").read_bytes()
-        assert KEY.encode() not in Path(f"/proc/{process}/environ").read_bytes()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # of another test, and gone by now
+            assert KEY.encode() not in Path(f"/proc/{process}/cmdline").read_bytes()
+            assert KEY.encode() not in Path(f"/proc/{process}/environ").read_bytes()
 
 
 def test_up_twice_changes_nothing_and_keeps_the_tunnel(lab: tuple[str, Path]) -> None:
@@ -405,6 +407,7 @@ def test_doctor_says_who_encrypts() -> None:
     assert found["ESP"]["found"].startswith(wanted)
 
 
+@pytest.mark.alone
 def test_the_machine_is_untouched_by_gateways(tmp_path: Path) -> None:
     before = rootlab.machine()
     with rootlab.running(tmp_path, pair("host")) as name:

@@ -23,6 +23,7 @@ from tests import rootlab
 pytestmark = pytest.mark.root
 
 
+@pytest.mark.alone
 def test_up_then_down_leaves_nothing_and_the_machine_is_untouched_all_the_while(tmp_path: Path):
     before = rootlab.machine()
     with rootlab.running(tmp_path, rootlab.small("once")) as name:

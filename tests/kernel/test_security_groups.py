@@ -304,6 +304,7 @@ def test_a_segment_of_a_flow_that_nobody_saw_begin_is_asked_about_and_makes_no_f
         assert seen(prober) == (1, 0)
 
 
+@pytest.mark.alone
 def test_the_first_group_comes_and_the_last_goes_and_the_machine_is_untouched(tmp_path: Path):
     before = rootlab.machine()
     with rootlab.running(tmp_path, rootlab.small("plain")) as name:

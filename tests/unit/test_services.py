@@ -58,7 +58,11 @@ def test_an_answer_belongs_to_its_question() -> None:
     assert (parsed.header.id, parsed.header.qr, parsed.q) == (question.header.id, 1, question.q)
 
 
-@pytest.mark.parametrize("message", [b"", b"hello", b"\0" * 12, bytes(dnslib.DNSRecord.question("web").reply().pack())])
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"hello", b"\0" * 12, bytes(dnslib.DNSRecord.question("web").reply().pack())],
+    ids=["nothing", "words", "no question", "an answer"],
+)
 def test_what_is_no_query_has_no_answer(message: bytes) -> None:
     assert answer(message, "40.1.1.1", _NAMES, tells_source=True) is None
 

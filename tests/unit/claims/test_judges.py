@@ -436,6 +436,7 @@ UNFAITHFUL: list[tuple[tuple[str, Lab], str]] = [
     (("N-SN-4", _pool(of_51=1024)), "1024 flows kept their port instead of 512"),
     (("N-SN-4", _pool(of_51=0)), "0 flows kept their port instead of 512"),
     (("N-SN-4", _pool(of_49=100)), "412 flows were disturbed when the pool shrank"),
+    (("N-SN-4", _pool(of_49=600)), "600 flows have a port again instead of 1024"),
     (("N-SN-2", Lab({"web1": [_FRONTEND]}, limits={"web1": 1024})), "1024 flows did not arrive"),
     (("N-SN-3", Lab({}, limits={"alone": 64510})), "not 64511 flows from as many ports"),
     (("N-SN-3", Lab({}, limits={"alone": 64512})), "not 64511 flows from as many ports"),
