@@ -178,7 +178,7 @@ def _new_machine(
         came = sum(bool(passage.end) for passage in swept.passages)
         after = first(answers).node or first(answers).outcome
         observed = f"{came} of {len(closed)} flows came in; {node} answered it; with an endpoint: {after}"
-        wrong = failed_command(created, fetched, added)
+        wrong = failed_command(created, added)
         wrong = wrong or (f"{came} flows came in without an endpoint" if came else "")
         wrong = wrong or (f"what it sends is answered by {node}" if node != far.name else "")
         wrong = wrong or (f"its endpoint leads to {after}" if after != _NEW else "")
