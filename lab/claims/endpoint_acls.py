@@ -32,7 +32,7 @@ from lab.model import AclRule, CloudService, InternetHost, Network, VirtualMachi
 from lab.verdict import Judgement
 
 _ACL = "virtual-networks-acl.md (2016-03-15)"
-_ENDPOINTS = "virtual-machines-common-classic-setup-endpoints.md"
+_ENDPOINTS = f"{_ACL}; virtual-machines-common-classic-setup-endpoints.md"
 _MOST_RULES = 50
 _NEW = "vmOfATrial"
 

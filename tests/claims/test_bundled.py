@@ -43,7 +43,7 @@ def _copy(bundled: str, folder: Path) -> tuple[str, Path]:
     return f"all-{name}", copy
 
 
-def _judged(name: str, file: Path, *words: str, timeout_s: float = 180.0) -> list[dict[str, Any]]:
+def _judged(name: str, file: Path, *words: str, timeout_s: float = 300.0) -> list[dict[str, Any]]:
     """Return the results of a topology of which every claim must hold, and nothing be left."""
     done = rootlab.run("verify", file, "-o", "json", *words, timeout_s=timeout_s)
     assert done.stdout, done.stderr
