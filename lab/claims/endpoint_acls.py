@@ -32,7 +32,7 @@ from lab.model import AclRule, CloudService, InternetHost, Network, VirtualMachi
 from lab.verdict import Judgement
 
 _ACL = "virtual-networks-acl.md (2016-03-15)"
-_ENDPOINTS = "virtual-machines-common-classic-setup-endpoints.md (2016-10-31)"
+_ENDPOINTS = f"{_ACL}; virtual-machines-common-classic-setup-endpoints.md"
 _MOST_RULES = 50
 _NEW = "vmOfATrial"
 
@@ -178,7 +178,7 @@ def _new_machine(
         came = sum(bool(passage.end) for passage in swept.passages)
         after = first(answers).node or first(answers).outcome
         observed = f"{came} of {len(closed)} flows came in; {node} answered it; with an endpoint: {after}"
-        wrong = failed_command(created, fetched, added)
+        wrong = failed_command(created, added)
         wrong = wrong or (f"{came} flows came in without an endpoint" if came else "")
         wrong = wrong or (f"what it sends is answered by {node}" if node != far.name else "")
         wrong = wrong or (f"its endpoint leads to {after}" if after != _NEW else "")

@@ -150,7 +150,7 @@ def _converted(one: Reached, client: InternetHost, sent: tuple[Experiment, ...])
         told = [", ".join(name.addresses) or "nothing" for name in (first_name, second_name, third_name)]
         left = [", ".join(sources(arrivals)) or "nowhere" for arrivals in (out, apart, home)]
         observed = "; ".join(f"{t}, seen from {source}" for t, source in zip(told, left, strict=True))
-        wrong = failed_command(made, taken, given, fetched)
+        wrong = failed_command(made, taken, given)
         if not wrong and told[0] != one.address:
             wrong = f"the VIP became {told[0]} when {one.address} was reserved"
         wrong = wrong or one.wrong(answers)

@@ -164,7 +164,7 @@ def _s0_2(network: Network) -> Iterator[Trial]:
                 for site, a, t in zip(both, answers, tracked, strict=True)
             )
             for site, whole, a, t in zip(both, observations, answers, tracked, strict=False):
-                wrong = site.wrong(whole) or _other_site(site, a.subject, t)
+                wrong = _other_site(site, a.subject, t) or site.wrong(whole)
                 if wrong:
                     return observed, wrong
             alike = answers[0].fingerprint == answers[1].fingerprint
