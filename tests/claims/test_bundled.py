@@ -38,9 +38,10 @@ def _copy(bundled: str, folder: Path) -> tuple[str, Path]:
     """Write a bundled topology under a name of the tests' own; return the name and the file."""
     text = (rootlab.TOPOLOGIES / f"{bundled}.lab.yaml").read_text()
     name = text.split("\nname: ", 1)[1].split()[0]
+    own = f"all-{name}"[:20].rstrip("-")  # no name of a lab is longer
     copy = folder / f"{bundled}.lab.yaml"
-    copy.write_text(text.replace(f"\nname: {name}", f"\nname: all-{name}", 1))
-    return f"all-{name}", copy
+    copy.write_text(text.replace(f"\nname: {name}", f"\nname: {own}", 1))
+    return own, copy
 
 
 def _judged(name: str, file: Path, *words: str, timeout_s: float = 600.0) -> list[dict[str, Any]]:
