@@ -410,6 +410,8 @@ def _gw_12(network: Network) -> Iterator[Trial]:
                 said = json.loads(done.said)
             except ValueError:
                 return observed, "it is no JSON"
+            if not isinstance(said, dict):
+                return observed, "it is no object"
             wrong = {field: said.get(field) for field, value in _RESULT.items() if said.get(field) != value}
             missing = {"Id", "RequestId"} - {field for field, value in said.items() if value}
             if wrong or missing:
