@@ -83,7 +83,9 @@ def _routes(
         mark = marks.to_vm(vms[name])
         own = Why("floating_ip", f"VM {name}", _SOURCE)
         yield RoutingRule(place=inside, mark=mark, mask=marks.FLOATING_MASK, table=mark, why=own)
-        yield Route(place=inside, destination=destination, interface=to(name), table=mark, why=own)
+        # What is for a VM that does not run is lost, and does not go back to where it came from.
+        wire = to(name) if vms[name].power_state == "Started" else None
+        yield Route(place=inside, destination=destination, interface=wire, table=mark, why=own)
 
 
 def _at_edge(

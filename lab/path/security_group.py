@@ -98,7 +98,7 @@ def _inbound(network: Network, vnet: VirtualNetwork, asked: Mapping[str, tuple[F
     for subnet, group in _subnets(vnet, asked):
         why = Why("security_group", f"{group} on subnet {subnet.name}, inbound", _GROUPS)
         yield _forward(place, why, Jump(_chain("Inbound", group)), destination=str(subnet.address_prefix))
-        for guarded in network.vms_of(vnet):
+        for guarded in network.running(vnet):
             # With floating IP the destination is the frontend's still; the VM is known by its wire.
             for address in floating.get(guarded.name, ()) if guarded.subnet == subnet.name else ():
                 jump = Jump(_chain("Inbound", group))

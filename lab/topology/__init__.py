@@ -91,7 +91,7 @@ def parse(
         shape.Topology.model_validate({"name": "unnamed", **data}), frozenset(cut), time_scale, kept or {}
     )
     network = builder.network()
-    violations = () if builder.exhausted else invariants.violations(network)
+    violations = () if builder.exhausted else invariants.file_violations(network)
     problems += [(positions.line(p.path), p) for p in (*builder.problems, *violations)]
     if problems:
         ordered = sorted(problems, key=lambda item: item[0])

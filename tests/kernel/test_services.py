@@ -156,12 +156,10 @@ def test_vips_and_endpoints_come_and_go_while_flows_live(lab: str):
         assert vips(lab) == {"Vip1": VIP1, "Vip2": VIP2, "Vip3": ""}
         assert answer(lab, VIP2) == ("myVM1", 8080, "198.51.100.10")
         assert silent(lab, VIP1)
-        kernel = rootlab.world(lab)
         assert '1 endpoint ("myEndpoint" of myVM1)' in refused(lab, "vip", "remove", "myService", "Vip2")
         assert 'a second endpoint "myEndpoint"' in refused(
             lab, "endpoint", "add", "myVM1", "myEndpoint", "--local-port", "1"
         )
-        rootlab.assert_same(kernel, rootlab.world(lab))
         assert answer(lab, VIP2) == ("myVM1", 8080, "198.51.100.10")
         rootlab.ok("endpoint", "set", "myVM1", "myEndpoint", "--public-port", "8888", "--lab", lab)
         assert answer(lab, VIP2, 8888) == ("myVM1", 8080, "198.51.100.10")

@@ -13,9 +13,10 @@ from lab.kernel.record import Absent, Record, started
 from lab.model import Network, PowerState
 from lab.operations.power import SetPower
 from lab.path.outbound_snat import ranges
-from lab.plan import DestinationNat, HealthCheck, Place, Rule, Server, SnatPool, Wire, interface_to
-from lab.topology import parse
+from lab.plan import Address, DestinationNat, HealthCheck, Place, Route, Rule, Server, SnatPool, Wire, interface_to
+from lab.topology import load, parse
 from lab.verify import source
+from tests import rootlab
 
 HTTP = Service("tcp", 80)
 OFF: tuple[PowerState, ...] = ("Stopped", "Deallocated")
@@ -129,3 +130,18 @@ def test_the_record_says_what_is_not_there_and_a_node_that_is_not_is_no_place_to
     assert str(caught.value) == (
         f"a: web1 is {state.lower()}; a VM must be started for it; run: lab vm start web1 --lab a"
     )
+
+
+@pytest.mark.parametrize("file", sorted(rootlab.TOPOLOGIES.glob("*.lab.yaml")), ids=lambda file: file.name)
+def test_nothing_in_a_plan_hangs_on_an_interface_of_a_vm_that_does_not_run(file: Path) -> None:
+    """Each VM of each bundled topology is stopped, and all of them are deallocated."""
+    whole = load(file)
+    vms = [vm.name for vm in whole.virtual_machines]
+    networks = [changed(whole, SetPower(vm, "Stopped")) for vm in vms[:6]]
+    off = whole
+    for vm in vms[:40]:
+        off = changed(off, SetPower(vm, "Deallocated"))
+    for made in map(compile_network, (*networks, off)):
+        wires = {end for w in made.of(Wire) for end in ((w.place, w.interface), (w.peer_place, w.peer_interface))}
+        used = {(i.place, i.interface) for i in (*made.of(Route), *made.of(Address)) if i.interface is not None}
+        assert {end for end in used - wires if end[1] not in ("lo", "ipsec0")} == set()
