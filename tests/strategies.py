@@ -41,7 +41,7 @@ def topologies(draw: st.DrawFn) -> dict[str, Any]:
         vm: dict[str, Any] = {"services": draw(_services())}
         if (subnet := draw(st.sampled_from([*subnets, *subnets, None]))) is not None:
             vm["subnet"] = subnet
-        if draw(st.integers(0, 3)) == 0:
+        if draw(st.integers(0, 3)) == 0 and sum("instance_public_ip" in other for other in machines.values()) < 5:
             vm["instance_public_ip"] = {"name": f"ip{i}"}
             if draw(st.booleans()):
                 vm["instance_public_ip"]["address"] = f"104.43.142.{i + 1}"
