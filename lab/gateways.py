@@ -220,6 +220,8 @@ class Gateway:
         await self.vici.ask("list-sas")
         self.carried = self.listed
         for name, tunnel in self.tunnels.items():
+            if name not in self.loaded:
+                continue  # of a plan that has just come, and is followed next
             if not tunnel.connect:
                 await self._end(name)
                 self._note(name, "NotConnected", "disconnected by its owner")
@@ -249,7 +251,12 @@ class Gateway:
             pid=self.process.pid if self.process else 0,
             starts=self.starts,
             started=self.started,
-            tunnels={name: self._tunnel_state(name, known) for name, known in sorted(self.known.items())},
+            # While a plan is being followed, a tunnel may be known that is no longer there.
+            tunnels={
+                name: self._tunnel_state(name, known)
+                for name, known in sorted(self.known.items())
+                if name in self.tunnels
+            },
         )
 
     def _tunnel_state(self, name: str, known: Connectivity) -> TunnelState:

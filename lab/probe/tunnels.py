@@ -17,7 +17,7 @@ from lab.probe.packets import Capture, Numbers, inside
 #: A tunnel is attempted again within 4 s of its peer's being right, and given up after 3 s of silence; a busy machine
 #: takes longer.
 _SETTLED_S = 20.0
-_COUNTED_S = 8.0  # counters are read twice a second
+_COUNTED_S = 6.0  # counters are read twice a second
 _QUIET_S, _QUIET_PACKETS = 0.1, 20
 _PAYLOAD = bytes(1200)
 _IP_UDP = 20 + 8

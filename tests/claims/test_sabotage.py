@@ -217,7 +217,7 @@ SABOTAGES |= {
     "S3-7": _in("multi-site", "gw.Hub", *_REFUSED[:3], "-o", "ipsec0", "-d", "172.16.7.0/24", *_REFUSED[3:]),
     "S3-11": _in("multi-site", "gw.Hub", "tc", "qdisc", "del", "dev", "internet", "root"),
     "S3-15": _in("vnet-to-vnet", "gw.VNet1", *_NO_NAMES),
-    "S3-17": _in("vnet-to-vnet", "router.VNet2", *_CUT),
+    "S3-17": _in("vnet-to-vnet", "router.VNet2", *_REFUSED),
     "N-GW-4": _in("vnet-to-vnet", "gw.VNet1 gw.VNet2", "-t", "mangle", "-F", "FORWARD"),
     "N-GW-5": _in("multi-site", "gw.Hub", *_REFUSED),
     "N-GW-10": _in("multi-site", "gw.Hub", *_REFUSED[:3], "-i", "ipsec0", "-o", "ipsec0", *_REFUSED[3:]),

@@ -28,11 +28,15 @@ RULES = tuple(
 
 @pytest.fixture
 def _place() -> Iterator[None]:
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     netns.prepare()
     try:
         os.close(netns.make(PLACE))
+        netns.enter_descriptor(home)
         yield
     finally:
+        netns.enter_descriptor(home)
+        os.close(home)
         netns.remove_all([PLACE])
         netns.remove_seed()
 
