@@ -209,9 +209,11 @@ def answering(lab: str, place: str, *command: object) -> Iterator[None]:
             server.terminate()
 
 
-def serving(traffic: Path, lab: str, ports: int = 16) -> contextlib.AbstractContextManager[None]:
-    """Have the far end run in a lab's outside host."""
-    return answering(lab, "outside", traffic, "serve", OUTSIDE, PORT, ports)
+def serving(
+    traffic: Path, lab: str, ports: int = 16, *, place: str = "outside", address: str = OUTSIDE
+) -> contextlib.AbstractContextManager[None]:
+    """Have the far end run in a lab, in its outside host if nothing else is said."""
+    return answering(lab, place, traffic, "serve", address, PORT, ports)
 
 
 def load(traffic: Path, lab: str, place: str, *words: object) -> dict[str, Any]:

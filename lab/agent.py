@@ -6,8 +6,8 @@ One process for all namespaces of a lab. It is started by ``up`` and waits for `
 input, so that it loads while the namespaces are made; when its servers listen it writes ``ready``.
 SIGHUP makes it read the plan again and keep every connection it has.
 
-It decides nothing itself: probe results go to ``load_balancer.Health``, and what follows from them is
-the plan of the same network with other members down, compiled and applied like any other.
+It decides nothing itself: what follows from probe results (``members.py``) is the plan of the same network
+with other members down, compiled and applied like any other.
 """
 
 import asyncio
@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import h11
 import msgspec
 
 from lab import logs, services
@@ -30,11 +29,24 @@ from lab.errors import Busy, LabError
 from lab.kernel import apply, netns
 from lab.kernel.record import AgentState, Folder, MemberHealth, locked, replace
 from lab.kernel.sockets import enlarge
+from lab.members import Members
 from lab.model import decode
 from lab.path import vpn_gateway
-from lab.path.load_balancer import Health
 from lab.path.snat_ports import Alert
-from lab.plan import Charon, HealthCheck, Plan, Record, Server, SnatPolicy, SnatPool, Why, namespace
+from lab.plan import (
+    Backends,
+    Charon,
+    HealthCheck,
+    IdleReset,
+    Plan,
+    Record,
+    Server,
+    SnatPolicy,
+    SnatPool,
+    Why,
+    namespace,
+)
+from lab.resetter import Resetter
 
 if TYPE_CHECKING:
     from lab.gateways import Gateways
@@ -54,13 +66,14 @@ class Agent:
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.names: dict[str, dict[str, str]] = {}
         self.open: dict[Server, contextlib.AsyncExitStack] = {}
-        self.health: dict[str, Health] = {}
-        self.probes: dict[HealthCheck, asyncio.Task[None]] = {}
         self.changed = asyncio.Event()
+        self.members = Members(self.plan.lab, folder.probes_file, self.inside, self._tell_health, self.changed.set)
+        self.telling = False  # what is known of members will be written in a moment
         self.applied: dict[str, bool] = {}  # what the rules say of each member: whether it is up
         self.certificates = services.Certificates(folder.certificate_file)
         self.sshd: services.Sshd | None = None
         self.allocators: dict[str, Allocator] = {}
+        self.resetters: dict[str, Resetter] = {}
         self.gateways: Gateways | None = None  # labs without tunnels do not load what it takes
         self.reading = asyncio.Lock()  # one reading of the plan at a time
 
@@ -98,21 +111,14 @@ class Agent:
                 self.open[server] = await self._serve(server)
             except LabError as error:
                 problems.append(str(error))
-        checks = {msgspec.structs.replace(check, why=nobody) for check in self.plan.of(HealthCheck)}
-        for check in self.probes.keys() - checks:
-            self.probes.pop(check).cancel()
-        keys = {check.key for check in checks}
-        self.health = {key: state for key, state in self.health.items() if key in keys}
-        for check in checks - self.probes.keys():
-            self.health.setdefault(check.key, Health(since_s=time.time()))
-            self.probes[check] = asyncio.create_task(self._probe(check))
-            self.probes[check].add_done_callback(_report)
+        self.members.change(self.plan.of(HealthCheck), self.plan.of(Backends))
         self._read_ports()
+        self._read_resets()
         problems += await self._follow_gateways()
         # Whoever changed the plan may have known less of the members than we do.
         self.applied = {}
         self._write_health()
-        if self.health:
+        if self.members.health:
             self.changed.set()
         return tuple(problems)
 
@@ -131,6 +137,19 @@ class Agent:
                 self.allocators[place] = Allocator(
                     policy, pools.get(place, ()), self.inside, partial(self._alert, place)
                 )
+
+    def _read_resets(self) -> None:
+        """Have the ends of flows told of their timeout where the plan says so."""
+        wanted: dict[str, list[IdleReset]] = {}
+        for item in self.plan.of(IdleReset):
+            wanted.setdefault(item.place, []).append(item)
+        for place in self.resetters.keys() - wanted.keys():
+            self.resetters.pop(place).close()
+        for place, items in wanted.items():
+            if place in self.resetters:
+                self.resetters[place].change(items, self.inside)
+            else:
+                self.resetters[place] = Resetter(items, self.inside)
 
     def _alert(self, place: str, alerts: list[Alert]) -> None:
         """Write what the documents' logs would tell."""
@@ -195,6 +214,11 @@ class Agent:
             self.sshd.serve(opened, namespace(self.plan.lab, server.place), server.node, log)
             stack.callback(loop.remove_reader, opened)
             stack.callback(opened.close)
+        elif server.kind == "ftp":
+            shared = self.folder.ftp / server.node
+            log = self.folder.log / f"{server.node}.ftp.log"
+            served = services.ftp(opened, namespace(self.plan.lab, server.place), server.node, shared, log)
+            stack.callback(served.end)
         elif server.protocol == "udp":
             tells = server.kind == "dns"
             protocol = services.Udp(server.node) if server.kind == "udp" else services.DnsUdp(names, tells_source=tells)
@@ -207,53 +231,25 @@ class Agent:
                 if server.kind in handlers
                 else services.dns_tcp(names, tells_source=server.kind == "dns")
             )
-            tls = self.certificates.context(server.node, server.address) if server.kind == "https" else None
+            certify = self.certificates.context
+            tls = certify(server.node, server.address, server.port) if server.kind == "https" else None
             listening = await asyncio.start_server(handler, sock=opened, ssl=tls, backlog=_BACKLOG)
             stack.callback(listening.close)
         return stack
 
     # --- health -------------------------------------------------------------------------------
 
-    async def _probe(self, check: HealthCheck) -> None:
-        while True:
-            began = time.monotonic()
-            result = await self._ask(check)
-            before = self.health[check.key]
-            after = before.after(result, check.number_of_probes, time.time())
-            self.health[check.key] = after
-            if (after.up, after.judged, after.reason) != (before.up, before.judged, before.reason):
-                self._write_health()
-            if after.up != before.up:
-                self.changed.set()
-            await asyncio.sleep(max(0.0, began + check.interval_s - time.monotonic()))
-
-    async def _ask(self, check: HealthCheck) -> str:
-        """Send one probe; return ``success`` or why it failed. A TCP probe closes as it opened: with four packets."""
-        with self.inside(check.place):
-            opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        loop = asyncio.get_running_loop()
-        where = f"{check.protocol} {check.address}:{check.port}"
-        try:
-            opened.bind((check.source, 0))
-            async with asyncio.timeout(check.interval_s):
-                await loop.sock_connect(opened, (check.address, check.port))
-                if check.protocol == "Tcp":
-                    return "success"
-                status = await _http_status(opened, check)
-        except TimeoutError:
-            return f"{where}: no answer"
-        except (OSError, h11.RemoteProtocolError) as error:
-            number = getattr(error, "errno", None)
-            return f"{where}: {os.strerror(number).lower() if number else error}"
-        else:
-            return "success" if status == 200 else f"{where}{check.request_path}: status {status}"
-        finally:
-            opened.close()
+    def _tell_health(self) -> None:
+        """Write what is known of members, once for all that changes at a time."""
+        if not self.telling:
+            self.telling = True
+            asyncio.get_running_loop().call_soon(self._write_health)
 
     def _write_health(self) -> None:
+        self.telling = False
         shown = {
             key: MemberHealth(state.up, state.judged, self.applied.get(key) == state.up, state.since_s, state.reason)
-            for key, state in sorted(self.health.items())
+            for key, state in sorted(self.members.health.items())
         }
         replace(self.folder.health_file, msgspec.json.encode(shown))
 
@@ -282,30 +278,16 @@ class Agent:
                 if record.state != "running":
                     return False
                 network = decode(self.folder.network_file.read_bytes())
-                known = {key: state.up for key, state in self.health.items()}
+                known = self.members.known()
                 down = frozenset(key for key, up in known.items() if not up)
                 apply.rewrite(self.folder, compile_network(network, down))
+                # First the rules, then the flows: what begins anew must not come to where it was.
+                self.members.follow(known)
                 self.applied = known
                 self._write_health()
                 return True
         except Busy:
             return False
-
-
-async def _http_status(opened: socket.socket, check: HealthCheck) -> int:
-    loop = asyncio.get_running_loop()
-    connection = h11.Connection(h11.CLIENT)
-    host = f"{check.address}:{check.port}"
-    request = h11.Request(method="GET", target=check.request_path, headers=[("Host", host), ("Connection", "close")])
-    await loop.sock_sendall(opened, (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await loop.sock_recv(opened, 65536))
-        elif isinstance(event, h11.Response):
-            return event.status_code
-        elif isinstance(event, h11.ConnectionClosed):
-            raise ConnectionResetError("closed before the response")
 
 
 async def run(lab: str, ready: int) -> None:

@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterable
 from lab import plan
 from lab.errors import LabError
 from lab.model import Network
-from lab.path import instance_public_ip, load_balancer, outbound_snat, security_group, vpn_gateway, wiring
+from lab.path import (
+    cloud_service,
+    floating_ip,
+    health_probe,
+    idle_timeout,
+    instance_public_ip,
+    load_balancer,
+    outbound_snat,
+    security_group,
+    vpn_gateway,
+    wiring,
+)
 from lab.plan import Item, Plan
 
 #: The members of pools that receive no new flows: ``HealthCheck.key`` of each.
@@ -23,8 +34,12 @@ RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
     (wiring.items, "who is connected to whom; everything below needs it"),
     (security_group.items, "at the VM's wire: after a load balancer's translation inwards, before it outwards"),
     (vpn_gateway.items, "what is behind a tunnel never comes to the load balancer (seed 003)"),
+    (cloud_service.items, "who may use an endpoint is asked of every new flow, before anything below takes it"),
     (instance_public_ip.items, "a VM's own address beats every load balancer (seed 002: used whether balanced or not)"),
     (load_balancer.items, "frontends to VMs; their addresses are no VM's own, so nothing above competes"),
+    (floating_ip.items, "frontends that VMs have themselves: beside the rules that translate, which they never meet"),
+    (idle_timeout.items, "how long flows of rules live; nothing is decided by it"),
+    (health_probe.items, "who of the VMs behind a frontend is asked for its health; no rule of the packet filter"),
     (outbound_snat.items, "a linked frontend beats the platform's address (seed 002, load-balanced VM)"),
 )
 
@@ -61,8 +76,12 @@ def _check(made: Plan) -> None:  # noqa: PLR0912 - one for each kind
             case plan.Address():
                 unique.append(("address", item.place, item.address))
             case plan.Route():
-                unique.append(("route", item.place, item.destination))
-            case plan.Rule(target=plan.Jump(chain=chain)) if item.table == "nat":
+                unique.append(("route", item.place, item.destination, str(item.table)))
+            case plan.RoutingRule():
+                unique.append(("routing rule", item.place, str(item.mark)))
+            case plan.Timeout():
+                unique.append(("timeout", item.place, item.name))
+            case plan.Rule(target=plan.Jump(chain=chain)) if item.table in ("nat", "mangle"):
                 unique.append(("chain", item.place, item.table, chain))
             case plan.Server():
                 unique.append(("server", item.place, item.address, str(item.port), item.protocol))

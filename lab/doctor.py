@@ -1,5 +1,6 @@
 """What this machine can and cannot do for a lab, and the package that would mend it."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -70,12 +71,14 @@ def _kernel() -> list[Finding]:
             found="complete" if not missing else "missing: " + ", ".join(missing),
             mend=""
             if not missing
-            else "load the modules iptable_nat, iptable_filter, xt_conntrack, xt_HMARK, xt_NFQUEUE",
+            else "load the modules iptable_nat, iptable_filter, iptable_raw, xt_conntrack, xt_HMARK, xt_NFQUEUE, "
+            "xt_connmark, xt_CT, nfnetlink_cttimeout",
         )
     )
     findings.append(
         _try("flow table", "SNAT ports", _enters_flow, "load the modules nf_conntrack_netlink and nfnetlink_queue")
     )
+    findings.append(_try("nf_tables", "fragments, from profile 2022-03 on", _drops_fragments, "load nf_tables"))
     return findings
 
 
@@ -92,9 +95,11 @@ def _makes_namespace() -> None:
 
 
 def _netfilter_gaps() -> list[str]:
-    from lab.kernel import netfilter  # noqa: PLC0415 - takes a while to load
+    from lab.kernel import netfilter, timeouts  # noqa: PLC0415 - takes a while to load
 
     netns.leave_machine()
+    with contextlib.suppress(LabError):  # without it, the rule that names it is among the gaps
+        timeouts.write_here([netfilter.TRIAL_TIMEOUT])
     return netfilter.gaps()
 
 
@@ -104,6 +109,13 @@ def _enters_flow() -> None:
     netns.leave_machine()
     netfilter.gaps()  # a rule that asks for a flow's state switches tracking on
     flows.try_out()
+
+
+def _drops_fragments() -> None:
+    from lab.kernel import fragments  # noqa: PLC0415
+
+    netns.leave_machine()
+    fragments.try_out()
 
 
 def _programs() -> list[Finding]:

@@ -92,4 +92,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return f'did you mean "{close[0]}"?'
     if not names:
         return "none is defined"
-    return "known: " + ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return "known: " + ", ".join(names[:16]) + (", …" if len(names) > 16 else "")

@@ -27,14 +27,18 @@ class Watch(msgspec.Struct, frozen=True):
 
     ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes
     into a virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes
-    into a virtual network's router from its load balancer. ``gateway wire``: what comes out of its gateway to the
-    internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its wire. ``network`` is the
-    virtual network of a VM.
+    into a virtual network's router from its load balancer, ``gateway inside``: from its gateway. ``gateway wire``:
+    what comes out of its gateway to the internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of
+    its wire. ``network`` is the virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the
+    primary one.
     """
 
-    kind: Literal["node", "public wire", "edge", "edge inside", "router", "gateway wire", "VM wire", "host wire"]
+    kind: Literal[
+        "node", "public wire", "edge", "edge inside", "router", "gateway inside", "gateway wire", "VM wire", "host wire"
+    ]
     name: str
     network: str = ""
+    interface: int = 0
 
     def __str__(self) -> str:
         return self.name if self.kind == "node" else f"the {self.kind} of {self.name}"
@@ -109,16 +113,19 @@ class Sweep(_Experiment, frozen=True, kw_only=True):
     """Send the first packet of many different flows at once, and watch for each of them where it may arrive.
 
     Every node that is watched is also sent a packet from the other end of its wire, which no rule concerns.
+    ``forgotten_by``: virtual networks whose load balancer and router forget the flows afterwards.
     """
 
     flows: tuple[Flow, ...]
+    forgotten_by: tuple[str, ...] = ()
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """What became of one flow of a sweep: whether it came by all that it must, and the node it arrived at."""
+    """What became of one flow of a sweep: whether it came by all that it must, the node it arrived at, and for whom."""
 
     passed: bool
     end: str = ""  # empty: nowhere
+    destination: str = ""  # ADDRESS:PORT that its packet had there
 
 
 class Swept(_Observation, frozen=True, kw_only=True):
@@ -146,7 +153,7 @@ class Ask(_Experiment, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One conversation; the last five are what the server said it saw."""
+    """One conversation: what the server said it saw, and over TLS the certificate that it showed."""
 
     outcome: Outcome
     node: str = ""
@@ -154,6 +161,8 @@ class Answer(msgspec.Struct, frozen=True):
     client_port: int = 0
     server_address: str = ""
     server_port: int = 0
+    subject: str = ""  # common name of the certificate
+    fingerprint: str = ""  # SHA-256 of it, hexadecimal
 
 
 class Answers(_Observation, frozen=True, kw_only=True):
@@ -201,11 +210,13 @@ class Track(_Experiment, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A tracked flow: as the sender opened it, and where its replies go."""
+    """A tracked flow: as the sender opened it, and where its replies go to and come from."""
 
     source_port: int
     reply_address: str
     reply_port: int
+    far_address: str = ""
+    far_port: int = 0
 
 
 class Tracked(_Observation, frozen=True, kw_only=True):
@@ -291,15 +302,15 @@ Step: TypeAlias = Open | Talk | End | Pause | ShowPorts | ShowEvents
 class Occupy(_Experiment, frozen=True, kw_only=True):
     """Hold real flows from a node, and see what becomes of them, step by step.
 
-    Before the first step flows that earlier experiments left are forgotten, and their ports are waited for,
+    Before the first step of a VM's, flows that earlier experiments left are forgotten, and their ports are waited for,
     ``settle_s`` seconds at most. After the last step all flows are ended with a reset.
     """
 
     client: str
     private: str
-    network: str
+    network: str  # empty: the client is an outside host, whose flows take no ports
     steps: tuple[Step, ...]
-    settle_s: float
+    settle_s: float = 0.0
 
 
 class Source(msgspec.Struct, frozen=True, order=True):
@@ -340,8 +351,89 @@ class Occupied(_Observation, frozen=True, kw_only=True):
     steps: tuple[Happened, ...]
 
 
+class Leave(_Experiment, frozen=True, kw_only=True):
+    """Open flows to a rule, leave them alone, and listen at both ends for what is said of their end.
+
+    The server is a program of the experiment's own, which says one thing and never closes. There are three flows of
+    one kind each, opened in this order: UDP, TCP that the client has closed on its side, TCP.
+    """
+
+    client: str
+    server: str
+    address: str
+    port: int  # of the frontend, and of the server
+    server_port: int
+    wait_s: float
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A reset, or an ICMP message, that reached an end of a flow: ``seconds`` after the flow's last packet there."""
+
+    end: Literal["client", "server"]
+    what: str
+    seconds: float
+    believed: bool  # its sequence number is what the end acknowledged last
+
+
+class LeftFlow(msgspec.Struct, frozen=True):
+    """What came of one flow that was left alone."""
+
+    kind: Literal["udp", "half closed", "tcp"]
+    answered: bool  # the server had said its thing
+    told: tuple[Told, ...]
+    ended: bool = False  # the client's own kernel says that the connection was reset
+
+
+class Left(_Observation, frozen=True, kw_only=True):
+    """What came of the flows of a ``Leave``, in their order."""
+
+    flows: tuple[LeftFlow, ...]
+
+
+class Transfer(_Experiment, frozen=True, kw_only=True):
+    """Get a file from an FTP server with a real client.
+
+    ``active``: the server opens the data connection, and the client takes it only from the server's address and the
+    port below that of commands (RFC 959, 3.2). ``passive``: the client opens it, to a port that the server names.
+    """
+
+    client: str
+    address: str
+    mode: Literal["active", "passive"]
+    port: int = 21
+    file: str = "lab.json"
+    timeout_s: float = ANSWER_S
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A TCP connection's first packet, as it was seen at the client."""
+
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.source_port} to {self.destination}:{self.destination_port}"
+
+
+class Transferred(_Observation, frozen=True, kw_only=True):
+    """What the client got, all that it said, and the connections that began at it."""
+
+    got: str
+    said: str
+    control: tuple[Begun, ...]
+    data: tuple[Begun, ...]
+
+
 class Health(_Experiment, frozen=True, kw_only=True):
-    """Wait until the load balancers have judged every member, and tell what they know."""
+    """Wait until the load balancers have judged every member, and tell what they know.
+
+    Those named in ``up`` and ``down`` are waited for until they are so, or for as long as that may take.
+    """
+
+    up: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
 
 
 class Members(_Observation, frozen=True, kw_only=True):
@@ -349,6 +441,83 @@ class Members(_Observation, frozen=True, kw_only=True):
 
     up: tuple[str, ...]
     down: dict[str, str]
+    since: dict[str, float] = {}  # when each came to be as it is, in seconds since the epoch
+
+
+class Keep(_Experiment, frozen=True, kw_only=True):
+    """Open flows to a service, keep them open beyond this experiment, and tell who answers."""
+
+    client: str
+    address: str
+    port: int
+    kind: Literal["tcp", "udp"]
+    count: int
+    timeout_s: float = ANSWER_S
+
+
+class Resume(_Experiment, frozen=True, kw_only=True):
+    """Say something over the flows that an earlier ``Keep`` left open, tell who answers each, and end them."""
+
+    kept: Keep
+    timeout_s: float = ANSWER_S
+
+
+class Listen(_Experiment, frozen=True, kw_only=True):
+    """Begin to capture the TCP connections to a port of a node; ``Hear`` tells of them."""
+
+    node: str
+    port: int
+
+
+class Listening(_Observation, frozen=True, kw_only=True):
+    """The capture has begun."""
+
+    since: float  # seconds since the epoch
+
+
+class Hear(_Experiment, frozen=True, kw_only=True):
+    """Capture at a node until so many connections to a port have ended, or for a time, and tell of them.
+
+    All that was captured since ``Listen`` counts; without one, the capture begins now.
+    """
+
+    node: str
+    port: int
+    connections: int = 0
+    deadline_s: float
+
+
+class Knock(msgspec.Struct, frozen=True, kw_only=True):
+    """One TCP connection as the node saw it. Times in seconds since the epoch."""
+
+    source: str
+    destination: str
+    began: float
+    answer: Literal["", "open", "reset"]  # what the node said to its first packet
+    ended: float | None = None  # when the one who began it closed it, or reset it
+    how: Literal["", "fin", "reset"] = ""
+    closed: bool = False  # both sides have sent their FIN, and both were acknowledged
+
+
+class Heard(_Observation, frozen=True, kw_only=True):
+    """Connections in the order in which they began."""
+
+    control: bool  # a packet from the other end of the node's wire was captured too
+    knocks: tuple[Knock, ...]
+
+
+class ProbeLog(_Experiment, frozen=True, kw_only=True):
+    """Ask `lab events --probes` until it has so many more records of each frontend's port, or for a time."""
+
+    records: int
+    deadline_s: float
+
+
+class Logged(_Observation, frozen=True, kw_only=True):
+    """The text that `lab events --probes -o json` prints, and how many records it had at first."""
+
+    text: str
+    before: int
 
 
 class Counted(_Experiment, frozen=True, kw_only=True):
@@ -401,11 +570,12 @@ class Crossed(_Observation, frozen=True, kw_only=True):
 class Tunnels(_Experiment, frozen=True, kw_only=True):
     """Ask ``lab gateway show`` until connections of a network are as wanted, or for as long as it may take.
 
-    ``wanted`` empty: as soon as none is Connecting.
+    ``wanted`` empty: as soon as none is Connecting. ``silence_s``: after so long without a packet, which is let pass.
     """
 
     network: str
     wanted: Literal["", "Connected", "NotConnected"] = ""
+    silence_s: float = 0.0
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -417,12 +587,13 @@ class Connection(msgspec.Struct, frozen=True):
     message: str = ""
     event: int = 0
     version: int = 0
-    local: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()  # the selectors of its own side
     remote: tuple[str, ...] = ()
     ike: str = ""
     esp: str = ""
     ike_rekey_s: int = 0
     esp_life_s: int = 0
+    established: str = ""  # when it was connected last
 
 
 class Gateway(_Observation, frozen=True, kw_only=True):
@@ -435,6 +606,7 @@ class Gateway(_Observation, frozen=True, kw_only=True):
     address: str
     fields: tuple[str, ...]  # names of all that is shown of a connection
     connections: tuple[Connection, ...]
+    waited_s: float = 0.0  # until they were as wanted
 
 
 class Meter(_Experiment, frozen=True, kw_only=True):
@@ -507,8 +679,15 @@ Experiment: TypeAlias = (
     | Lookup
     | Track
     | Return
+    | Transfer
     | Occupy
+    | Leave
     | Health
+    | Keep
+    | Resume
+    | Listen
+    | Hear
+    | ProbeLog
     | Counted
     | CheckFile
     | Cross
@@ -526,8 +705,13 @@ Observation: TypeAlias = (
     | Names
     | Tracked
     | Returned
+    | Transferred
     | Occupied
+    | Left
     | Members
+    | Listening
+    | Heard
+    | Logged
     | PublicAddresses
     | Checked
     | Crossed

@@ -49,6 +49,27 @@ class Flow(NamedTuple):
     destination_port: int
 
 
+class Segment(NamedTuple):
+    """A TCP segment: addresses as numbers, and what it acknowledges (None: nothing)."""
+
+    source: int
+    source_port: int
+    destination: int
+    destination_port: int
+    acknowledged: int | None
+
+
+class Reset(NamedTuple):
+    """A TCP reset, from one end of a flow to the other; ``sequence`` is what its receiver expects next."""
+
+    source: int
+    source_port: int
+    destination: int
+    destination_port: int
+    sequence: int
+    acknowledged: int
+
+
 class PortRange(msgspec.Struct, frozen=True, order=True):
     """Ports ``first`` to ``last``, both included."""
 

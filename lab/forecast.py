@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from lab import experiment as ex
+from lab.cloud_services import access_list, permits
 from lab.flow import PortRange
-from lab.model import PLATFORM_ADDRESS, Direction, Network, VirtualMachine
+from lab.model import PLATFORM_ADDRESS, AclRule, Direction, LoadBalancingRule, Network, VirtualMachine
 from lab.path import outbound_snat
 from lab.security_groups import Decision, Groups, Packet, spaces
 
@@ -98,12 +99,14 @@ def forecast(
     trace = _Trace(network, service, down, groups or Groups(network))
     ways: Iterable[Way]
     if vm is not None:
-        source = vm.private_ip_address
+        source = network.way_out(vm, destination or PLATFORM_ADDRESS).private_ip_address
     elif host is not None:
         source = host.address
     else:
         raise KeyError(sender)
-    if destination is None:
+    if vm is not None and vm.power_state != "Started":
+        ways = [_off(vm)]
+    elif destination is None:
         ways = [Way(obstacle=f"{to} has no address that {sender} can reach")]
     elif vm is not None:
         ways = trace.from_vm(vm, source_port, destination)
@@ -149,6 +152,19 @@ def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool
     return there and any(one.private_ip_address in prefix for prefix in spaces(network, second))
 
 
+def _off(vm: VirtualMachine, before: tuple[Decision, ...] = ()) -> Way:
+    return Way(decisions=before, obstacle=f"{vm.name} is {vm.power_state.lower()}")
+
+
+def _has(vm: VirtualMachine, address: IPv4Address | None) -> bool:
+    return any(interface.private_ip_address == address for interface in vm.network_interfaces)
+
+
+def _number(vm: VirtualMachine, address: IPv4Address) -> int:
+    """Return the number of the interface with an address, 0 if none has it."""
+    return vm.network_interfaces.index(vm.interface_with(address))
+
+
 #: Where a flow comes from at some point of its way: the address, and the port if it is known.
 _Source: TypeAlias = tuple[IPv4Address, int | None]
 
@@ -165,7 +181,7 @@ class _Trace:
     def from_vm(self, vm: VirtualMachine, source_port: int | None, destination: IPv4Address) -> Iterator[Way]:
         """Yield the ways of a flow that a VM opens."""
         vnet = self.network.virtual_network(vm.virtual_network)
-        own: _Source = (vm.private_ip_address, source_port)
+        own: _Source = (self.network.way_out(vm, destination).private_ip_address, source_port)
         for out in self.asked(vm, "Outbound", own, destination, self.service.port):
             if any(decision.access == "Deny" for decision in out):
                 yield Way(decisions=out)
@@ -173,25 +189,32 @@ class _Trace:
                 yield Way(decisions=out, end=vnet.name)
             elif any(destination in prefix for prefix in spaces(self.network, vnet)):
                 vms = self.network.virtual_machines
-                targets = [v for v in vms if v.private_ip_address == destination and joined(self.network, vm, v)]
+                targets = [v for v in vms if _has(v, destination) and joined(self.network, vm, v)]
                 if not targets:
                     yield Way(decisions=out, obstacle=f"no VM has {destination}")
                 for target in targets:
-                    yield from self.into(target, own, self.service.port, out)
+                    yield from self.into(target, own, destination, self.service.port, out)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
-                yield from self.over_the_internet([seen], destination, out)
+                yield from self.over_the_internet([seen], destination, out, vm)
             elif self.service.protocol == "icmp":
                 yield Way(decisions=out, obstacle="what leaves by a shared address is TCP or UDP")
             else:
                 linked = [frontend.address for _, frontend in outbound_snat.links(self.network, vm.name)]
                 shared = linked or [vnet.default_outbound_address]
-                yield from self.over_the_internet([(address, None) for address in shared], destination, out)
+                yield from self.over_the_internet([(address, None) for address in shared], destination, out, vm)
 
     def over_the_internet(
-        self, sources: Sequence[_Source], destination: IPv4Address, before: tuple[Decision, ...]
+        self,
+        sources: Sequence[_Source],
+        destination: IPv4Address,
+        before: tuple[Decision, ...],
+        opener: VirtualMachine | None = None,
     ) -> Iterator[Way]:
-        """Yield the ways of a flow to a public address, from each of the sources it may be seen with."""
+        """Yield the ways of a flow to a public address, from each of the sources it may be seen with.
+
+        ``opener``: the VM that opens it.
+        """
         host = next((h for h in self.network.internet if h.address == destination), None)
         if host is not None:
             yield Way(decisions=before, end=host.name)
@@ -199,31 +222,54 @@ class _Trace:
         targets = list(self.behind(destination))
         if not targets:
             yield Way(decisions=before, obstacle=f"nobody listens at {destination}, {self.service}")
-        for vm, port in targets:
+        rules = self.access_list(destination)
+        for vm, at, port in targets:
+            near = opener is not None and opener.virtual_network == vm.virtual_network
             for source in sources:
-                yield from self.into(vm, source, port, before)
+                # An access list is asked before a VM of the same network is translated.
+                client = opener.private_ip_address if opener is not None and near else source[0]
+                if permits(rules, client):
+                    yield from self.into(vm, source, at, port, before)
+                else:
+                    yield Way(decisions=before, obstacle=f"the access list of {destination}, {self.service}, denies it")
 
-    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, int]]:
-        """Yield the VMs and ports that a public address leads to."""
+    def access_list(self, address: IPv4Address) -> tuple[AclRule, ...]:
+        """Return who may use the endpoint of a VIP's address; empty: everybody."""
+        listens = (self.service.protocol, self.service.port)
+        for service in self.network.cloud_services:
+            names = {vip.name for vip in service.virtual_ips if vip.address == address}
+            for endpoint in service.endpoints:
+                if endpoint.virtual_ip in names and (endpoint.protocol, endpoint.public_port) == listens:
+                    return access_list(service, endpoint)
+        return ()
+
+    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, IPv4Address, int]]:
+        """Yield the VMs that a public address leads to, and the address and port that a packet has there."""
         vms = {vm.name: vm for vm in self.network.virtual_machines}
         listens = (self.service.protocol, self.service.port)
         for vm in vms.values():
             if vm.instance_public_ip is not None and vm.instance_public_ip.address == address:
-                yield vm, self.service.port
-        for lb in self.network.load_balancers:
+                yield vm, vm.private_ip_address, self.service.port
+        for lb in self.network.balancers:
             frontends = {frontend.name for frontend in lb.frontends if frontend.address == address}
-            for nat in lb.inbound_nat_rules:
-                if nat.frontend in frontends and (nat.protocol, nat.frontend_port) == listens:
-                    yield vms[nat.virtual_machine], nat.backend_port
-            for rule in lb.load_balancing_rules:
+            for rule in lb.rules():
                 if rule.frontend in frontends and (rule.protocol, rule.frontend_port) == listens:
-                    members = lb.pool(rule.backend_pool).members
-                    up = [m for m in members if f"{lb.name}/{rule.probe}/{m}" not in self.down]
-                    yield from ((vms[member], rule.backend_port) for member in up)
+                    probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
+                    balanced = isinstance(rule, LoadBalancingRule)
+                    there = (vms[m] for m in lb.targets(rule))
+                    there = (vm for vm in there if not balanced or vm.power_state != "Deallocated")
+                    up = [vm for vm in there if f"{lb.name}/{probe}/{vm.name}" not in self.down]
+                    for vm in up:
+                        yield vm, address if rule.floating_ip else vm.private_ip_address, rule.backend_port
 
-    def into(self, vm: VirtualMachine, source: _Source, port: int, before: tuple[Decision, ...]) -> Iterator[Way]:
-        """Yield the last part of a flow's way: to a port of a VM."""
-        for found in self.asked(vm, "Inbound", source, vm.private_ip_address, port):
+    def into(
+        self, vm: VirtualMachine, source: _Source, address: IPv4Address, port: int, before: tuple[Decision, ...]
+    ) -> Iterator[Way]:
+        """Yield the last part of a flow's way: to a VM, by an address and port of its own or of a frontend."""
+        if vm.power_state != "Started":
+            yield _off(vm, before)
+            return
+        for found in self.asked(vm, "Inbound", source, address, port):
             yield Way(decisions=(*before, *found), end=vm.name)
 
     def asked(
@@ -234,7 +280,8 @@ class _Trace:
         has_ports = self.service.protocol != "icmp"
         ports = {(known or EPHEMERAL.first) if has_ports else 0}
         if known is None and has_ports:
-            asked = self.groups.filters(vm, direction)
+            ours = vm.interface_with(address if direction == "Outbound" else destination)
+            asked = self.groups.filters(vm, direction, ours)
             ranges = [r for f in asked for rule in f.rules for r in rule.source_ports]
             ports |= {p for r in ranges for p in (r.first, r.last + 1) if p in EPHEMERAL}
         packets = (
@@ -256,12 +303,15 @@ class _Trace:
 def flow_of(network: Network, predicted: Forecast) -> ex.Flow:
     """Return the experiment that shows whether a flow arrives; its destination must be known."""
     vm = network.vm(predicted.sender)
-    start = ex.Watch("VM wire", predicted.sender, vm.virtual_network) if vm else ex.Watch("host wire", predicted.sender)
+    if vm is not None:
+        start = ex.Watch("VM wire", vm.name, vm.virtual_network, _number(vm, predicted.source))
+    else:
+        start = ex.Watch("host wire", predicted.sender)
     passes = [start]
     targets = {d.vm for way in predicted.ways for d in way.decisions if d.direction == "Inbound"}
     for name in targets:
         target = network.vm(name)
-        inside = vm is not None and target is not None and predicted.destination == target.private_ip_address
+        inside = vm is not None and target is not None and _has(target, predicted.destination)
         if target is not None and not inside:
             passes.append(ex.Watch("router", target.virtual_network))
     return ex.Flow(
@@ -285,14 +335,15 @@ def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
     for host in network.internet:
         if host.address == predicted.destination:
             yield ex.Watch("node", host.name)
-    for vm in network.virtual_machines:
+    running = [vm for vm in network.virtual_machines if vm.power_state == "Started"]
+    for vm in running:
         own = vm.instance_public_ip.address if vm.instance_public_ip else None
         near = sender is not None and joined(network, sender, vm)
-        if predicted.destination in (own, vm.private_ip_address if near else None):
-            yield ex.Watch("node", vm.name, vm.virtual_network)
-    for lb in network.load_balancers:
+        if predicted.destination is not None and (
+            predicted.destination == own or (near and _has(vm, predicted.destination))
+        ):
+            yield ex.Watch("node", vm.name, vm.virtual_network, _number(vm, predicted.destination))
+    for lb in network.balancers:
         if any(frontend.address == predicted.destination for frontend in lb.frontends):
-            for name in sorted(lb.virtual_machines()):
-                yield ex.Watch(
-                    "node", name, next(v.virtual_network for v in network.virtual_machines if v.name == name)
-                )
+            members = lb.virtual_machines()
+            yield from (ex.Watch("node", vm.name, vm.virtual_network) for vm in running if vm.name in members)

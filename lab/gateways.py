@@ -6,19 +6,21 @@ A part of the agent, which hands it the plan. What follows from what is seen is 
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import msgspec
 
-from lab.errors import LabError
-from lab.kernel import charon, daemons, netns
+from lab.errors import KernelError, LabError
+from lab.kernel import charon, daemons, netns, ways
 from lab.kernel.charon import Esp, Vici
 from lab.kernel.record import Folder, GatewayState, TunnelState, replace
-from lab.path.vpn_gateway import Connectivity, begins, impossible, reason
+from lab.path.vpn_gateway import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
 from lab.plan import Charon, Plan, Tunnel, Why, namespace
 
 Keys = Mapping[tuple[str, str], str | None]
@@ -66,8 +68,15 @@ class Gateway:
         self.counters: dict[str, Counters] = {}
         self.keys: dict[str, str | None] = {}
         self.facing: dict[str, Tunnel] = {}  # the other ends of our tunnels, where they are the lab's too
+        self.numbers: dict[str, int] = {}  # of our tunnels, kept as long as they are loaded
+        self.led: dict[str, Tunnel] = {}  # those that packets are led into
+        self.silent: dict[str, tuple[tuple[int, int], float]] = {}  # bytes of each, and since when there were no more
+        self.ended: dict[str, str] = {}  # associations that we ended and the daemon may still list
+        self.listener: ways.Listener | None = None  # while a tunnel waits for something to carry
         self.starts = 0
         self.started = 0.0
+        self.peers: list[Gateway] = []  # those at the other ends
+        self.settled = asyncio.Event()  # the plan has been followed, as far as it could be
         self.stirred = asyncio.Event()
         self.turn = asyncio.Lock()  # one thing at a time: following a plan, or looking after tunnels
 
@@ -87,15 +96,16 @@ class Gateway:
         """
         where = namespace(self.folder.lab, self.item.place)
         if self.esp == "kernel":
-            netns.run_in(where, charon.make_interface)
+            netns.run_in(where, charon.forget)
         self.started = time.time()
         self.process = charon.start(where, self.own, self.esp, self.log)
         self.starts += 1
         self.vici = Vici(self._heard)
         try:
             await self.vici.open(self.own, self.process)
-            for event in ("ike-updown", "child-updown", "child-rekey", "list-sa", "log"):
-                await self.vici.listen(event)
+            await asyncio.gather(
+                *map(self.vici.listen, ("ike-updown", "child-updown", "child-rekey", "list-sa", "log"))
+            )
         except LabError as error:
             raise LabError(
                 f"{self.item.place}: {error}; it must run while its lab does; its last words: "
@@ -113,10 +123,13 @@ class Gateway:
 
         """
         async with self.turn:
-            if self.process is None or not self.process.running():
-                await self.start()
-            else:
-                await self.load()
+            try:
+                if self.process is None or not self.process.running():
+                    await self.start()
+                else:
+                    await self.load()
+            finally:
+                self.settled.set()
 
     async def load(self) -> None:
         """Make the daemon know the tunnels of the plan; those that changed begin afresh."""
@@ -125,23 +138,30 @@ class Gateway:
             await self._unload(name)
             self.known.pop(name, None)
             self.counters.pop(name, None)
+        for name, loaded in list(self.loaded.items()):
+            if loaded != (self.tunnels[name], self.keys.get(name)):
+                await self._unload(name)
+        asked: list[Coroutine[Any, Any, Any]] = []
+        new: dict[str, tuple[Tunnel, str | None]] = {}
         for name, tunnel in sorted(self.tunnels.items()):
             key = self.keys.get(name)
             self.counters.setdefault(name, Counters())
             self.known.setdefault(name, Connectivity(changed=now))
-            if self.loaded.get(name) == (tunnel, key):
-                continue
             if name in self.loaded:
-                await self._unload(name)
+                continue
             self._note(name, "Connecting", "not tried yet")
+            number = self.numbers.setdefault(name, _free(self.numbers.values()))
+            if self.esp == "kernel":
+                netns.run_in(namespace(self.folder.lab, self.item.place), charon.make_interface, number)
             # A key is that of the peer's address: whoever has that address must know it.
             secret = {"id": name, "type": "IKE", "data": key or _nobodys(), "owners": [tunnel.peer]}
-            await self.vici.ask("load-shared", secret)
-            await self.vici.ask("load-conn", charon.connection(tunnel, self.item.address, self.esp))
-            self.loaded[name] = (tunnel, key)
-        if self.esp == "kernel":
-            prefixes = tuple(p for tunnel in self.tunnels.values() for p in tunnel.remote)
-            netns.run_in(namespace(self.folder.lab, self.item.place), charon.route_inside, prefixes)
+            made = charon.connection(tunnel, self.item.address, self.esp, number)
+            asked += [self.vici.ask("load-shared", secret), self.vici.ask("load-conn", made)]
+            new[name] = (tunnel, key)
+        await asyncio.gather(*asked)
+        self.loaded |= new
+        for name in list(self.led):
+            self._lead(name)  # again: somebody may have taken the way away by hand
         for name, tunnel in self.tunnels.items():
             # Whatever changed, here or at the other side: it may work now.
             first = begins(tunnel, self.item.address)
@@ -153,6 +173,10 @@ class Gateway:
         await self.vici.ask("unload-conn", {"name": name})
         await self.vici.ask("unload-shared", {"id": name})
         await self._end(name)
+        self._block(name)
+        number = self.numbers.pop(name)
+        if self.esp == "kernel":
+            netns.run_in(namespace(self.folder.lab, self.item.place), charon.remove_interface, number)
 
     async def _end(self, name: str) -> None:
         """End a tunnel, if it is there."""
@@ -164,6 +188,9 @@ class Gateway:
         if self.creating:
             await asyncio.sleep(self.item.ready_at - time.time())
             await self.follow()
+        # None calls at a door that is not there yet. Who is still being built is not waited for.
+        for one in (self, *self.peers):
+            await one.settled.wait()
         while True:
             try:
                 async with self.turn:
@@ -186,6 +213,10 @@ class Gateway:
 
     async def end(self) -> None:
         """End the daemon and wait for it."""
+        self._listen(set())
+        for name in list(self.led):
+            with contextlib.suppress(KernelError):  # the place is going, too
+                self._block(name)
         await self.vici.close()
         if self.process is not None:
             self.process.end()
@@ -206,7 +237,7 @@ class Gateway:
                 for one in (child.get("old"), child.get("new"), child):
                     if isinstance(one, dict):
                         self.counters[name].note(one)
-            if event == "list-sa":
+            if event == "list-sa" and ike.get("uniqueid") != self.ended.get(name):
                 self.listed[name] = _better(ike, self.listed.get(name))
         if event != "list-sa":
             self.stirred.set()
@@ -224,22 +255,86 @@ class Gateway:
                 continue  # of a plan that has just come, and is followed next
             if not tunnel.connect:
                 await self._end(name)
-                self._note(name, "NotConnected", "disconnected by its owner")
+                self._down(name, "disconnected by its owner")
                 continue
             if why_not := impossible(tunnel, self.item.address, self.facing.get(name)):
                 await self._end(name)
-                self._note(name, "NotConnected", why_not)
+                self._down(name, why_not)
                 continue
             ike = self.carried.get(name)
             if ike is not None and _installed(ike) >= len(charon.children(tunnel)):
+                if name not in self.led:
+                    self._lead(name)
                 self._note(name, "Connected", "")
+                if is_idle(tunnel, self._silence(name)):
+                    await self._end(name)
+                    self.ended[name] = ike["uniqueid"]
+                    self._rest(name)
                 continue
-            if self.known[name].state == "Connected":
-                self._note(name, "NotConnected", "the tunnel is down")
+            if self.known[name].state == "Connected" and was_idle(tunnel, self._silence(name)):
+                self._rest(name)
+            elif self.known[name].state == "Connected":
+                self._down(name, "the tunnel is down")
+            elif not self.known[name].rests:
+                self._block(name)
             if self.known[name].next_attempt <= time.time() and (ike is None or ike.get("state") == "ESTABLISHED"):
                 self.known[name] = self.known[name].attempted(time.time())
                 for child in charon.children(tunnel):
                     await self.vici.ask("initiate", {"child": child, "ike": name, "timeout": "-1", "loglevel": "-1"})
+        self._listen({name for name, known in self.known.items() if known.rests})
+
+    def _silence(self, name: str) -> float:
+        """Return for how many seconds a tunnel has carried nothing."""
+        now, carried = time.time(), self.counters[name].total()
+        before, since = self.silent.get(name, ((-1, -1), now))
+        if carried != before:
+            since = now
+        self.silent[name] = (carried, since)
+        return now - since
+
+    def _lead(self, name: str) -> None:
+        tunnel, number = self.tunnels[name], self.numbers[name]
+        where = namespace(self.folder.lab, self.item.place)
+        ways.lead(where, tunnel.remote, charon.interface(self.esp, number), self.item.source)
+        self.led[name] = tunnel
+
+    def _block(self, name: str) -> None:
+        if (tunnel := self.led.pop(name, None)) is not None:
+            self.silent.pop(name, None)
+            where = namespace(self.folder.lab, self.item.place)
+            ways.block(where, tunnel.remote, charon.interface(self.esp, self.numbers[name]))
+
+    def _down(self, name: str, words: str) -> None:
+        self._block(name)
+        self._note(name, "NotConnected", words)
+
+    def _rest(self, name: str) -> None:
+        """Leave a tunnel down until something is for it. Programs beside the daemon say so by sending into it."""
+        if not self.item.source:
+            self._block(name)
+        self.silent.pop(name, None)
+        tunnel = self.tunnels[name]
+        self.known[name] = self.known[name].resting(name, idleness(tunnel), time.time())
+
+    def _listen(self, resting: set[str]) -> None:
+        """Have packets seen as long as a tunnel rests."""
+        loop = asyncio.get_running_loop()
+        if resting and self.listener is None:
+            self.listener = ways.Listener(namespace(self.folder.lab, self.item.place))
+            loop.add_reader(self.listener.fileno(), self._wake)
+        elif not resting and self.listener is not None:
+            loop.remove_reader(self.listener.fileno())
+            self.listener.close()
+            self.listener = None
+
+    def _wake(self) -> None:
+        """Rebuild tunnels that rest if there is something to carry."""
+        assert self.listener is not None
+        seen = [IPv4Address(address) for address in self.listener.destinations()]
+        for name, tunnel in self.tunnels.items():
+            if self.known[name].rests and any(a in IPv4Network(p) for a in seen for p in tunnel.remote):
+                self.known[name] = self.known[name].afresh(first=True, now=time.time())
+                self.stirred.set()
 
     def state(self) -> GatewayState:
         """Return what is known, for those who look."""
@@ -284,6 +379,12 @@ class Gateway:
         )
 
 
+def _free(taken: Iterable[int]) -> int:
+    """Return the lowest number that is not taken."""
+    used = set(taken)
+    return next(number for number in itertools.count() if number not in used)
+
+
 def _nobodys() -> str:
     """Return a key that nobody knows."""
     import secrets  # noqa: PLC0415 - rarely needed
@@ -319,10 +420,7 @@ class Gateways:
         self.written = b""
 
     async def read(self, plan: Plan, keys: Keys) -> tuple[str, ...]:
-        """Make the daemons follow a plan: start and end them, load what changed. Return what could not be done.
-
-        All are started before any tunnel is attempted, so that none calls at a door that is not there yet.
-        """
+        """Make the daemons follow a plan: start and end them, load what changed. Return what could not be done."""
         nobody = Why("", "")
         wanted = {item.place: msgspec.structs.replace(item, why=nobody) for item in plan.of(Charon)}
         for place in [p for p, one in self.open.items() if wanted.get(p) != one.item]:
@@ -338,14 +436,17 @@ class Gateways:
             one.keys = {name: keys.get((place, name)) for name in one.tunnels}
         for one in self.open.values():
             one.facing = self._facing(one)
-        due = [one for one in self.open.values() if not one.creating]
+        # Those that most depend on come first.
+        due = sorted((one for one in self.open.values() if not one.creating), key=lambda one: -len(one.tunnels))
+        for place in new:
+            addresses = {tunnel.peer for tunnel in self.open[place].tunnels.values()}
+            self.open[place].peers = [one for one in due if one.item.address in addresses]
+            self.tending[place] = asyncio.create_task(self.open[place].tend())
+            self.tending[place].add_done_callback(_report)
         done = await asyncio.gather(*(one.follow() for one in due), return_exceptions=True)
         problems = tuple(str(error) for error in done if isinstance(error, LabError))
         if crashed := next((e for e in done if isinstance(e, BaseException) and not isinstance(e, LabError)), None):
             raise crashed
-        for place in new:
-            self.tending[place] = asyncio.create_task(self.open[place].tend())
-            self.tending[place].add_done_callback(_report)
         if self.open and self.writing is None:
             self.writing = asyncio.create_task(self._keep_written())
             self.writing.add_done_callback(_report)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab import vpn_limits
+from lab import cloud_services, public_ips, vpn_limits
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport, is_address
 from lab.model import (
@@ -21,9 +21,11 @@ from lab.model import (
     LoadBalancer,
     LoadBalancingRule,
     Network,
+    NetworkInterface,
     SecurityGroup,
     Service,
     Subnet,
+    interface_path,
 )
 from lab.profile import Profile
 from lab.security_groups import defaults
@@ -38,9 +40,22 @@ def violations(network: Network) -> Iterator[Problem]:
     yield from _security_groups(network)
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
+    yield from cloud_services.violations(network)
+    yield from _rule_targets(network)
+    yield from public_ips.violations(network)
     yield from vpn_limits.violations(network)
     for index, expectation in enumerate(network.expectations):
         yield from _expectation(network, index, expectation)
+
+
+def file_violations(network: Network) -> Iterator[Problem]:
+    """Yield what is not allowed about a network as a file describes it.
+
+    That a guest's own addresses are of frontends is asked of a file alone: an operation that takes such an address
+    from a frontend is not refused for what is inside a guest.
+    """
+    yield from violations(network)
+    yield from _loopbacks(network)
 
 
 def _names(network: Network) -> Iterator[Problem]:
@@ -150,35 +165,48 @@ def _machines(network: Network) -> Iterator[Problem]:
     vnets = {n.name: n for n in network.virtual_networks}
     for vm in network.virtual_machines:
         subnets = {s.name: s for s in vnets[vm.virtual_network].subnets}
-        subnet = subnets[vm.subnet]
         path = ("virtual_machines", vm.name)
-        if vm.subnet == GATEWAY_SUBNET:
-            yield Problem(
-                path=(*path, "subnet"),
-                found=f'VM in "{GATEWAY_SUBNET}"',
-                must="the gateway subnet holds gateways only, no VM",
-                advice="place the VM in another subnet",
-            )
-        if vm.private_ip_address not in subnet.address_prefix:
-            yield Problem(
-                path=(*path, "private_ip_address"),
-                found=f'{vm.private_ip_address} is outside subnet "{vm.subnet}" ({subnet.address_prefix})',
-                must="a VM's address must lie within its subnet",
-                advice="change the address or the subnet, or leave the address out to have one allocated",
-            )
-        elif vm.private_ip_address not in _usable_range(subnet):
-            yield Problem(
-                path=(*path, "private_ip_address"),
-                found=f"{vm.private_ip_address} is one of the five addresses Azure keeps in {subnet.address_prefix}",
-                must=f"a VM's address is from {next(subnet.usable())} up, below the last",
-                advice="choose another address, or leave it out to have one allocated",
-            )
+        for interface in vm.network_interfaces:
+            yield from _interface(interface_path(vm.name, interface.name), interface, subnets[interface.subnet])
+        for subnet, count in Counter(interface.subnet for interface in vm.network_interfaces).items():
+            if count > 1:
+                yield Problem(
+                    path=(*path, "network_interfaces"),
+                    found=f'{count} interfaces in subnet "{subnet}"',
+                    must="the lab plays one interface of a VM in each subnet",
+                    advice="place each in a subnet of its own",
+                )
         yield from _services((*path, "services"), vm.services)
     for site in network.local_networks:
         if site.vpn_device:
             yield from _services(("local_networks", site.name, "vpn_device", "services"), site.vpn_device.services)
     for host in network.internet:
         yield from _services(("internet", host.name, "services"), host.services)
+
+
+def _interface(path: tuple[str, ...], interface: NetworkInterface, subnet: Subnet) -> Iterator[Problem]:
+    if subnet.name == GATEWAY_SUBNET:
+        yield Problem(
+            path=(*path, "subnet"),
+            found=f'VM in "{GATEWAY_SUBNET}"',
+            must="the gateway subnet holds gateways only, no VM",
+            advice="place the VM in another subnet",
+        )
+    address = interface.private_ip_address
+    if address not in subnet.address_prefix:
+        yield Problem(
+            path=(*path, "private_ip_address"),
+            found=f'{address} is outside subnet "{subnet.name}" ({subnet.address_prefix})',
+            must="a VM's address must lie within its subnet",
+            advice="change the address or the subnet, or leave the address out to have one allocated",
+        )
+    elif address not in _usable_range(subnet):
+        yield Problem(
+            path=(*path, "private_ip_address"),
+            found=f"{address} is one of the five addresses Azure keeps in {subnet.address_prefix}",
+            must=f"a VM's address is from {next(subnet.usable())} up, below the last",
+            advice="choose another address, or leave it out to have one allocated",
+        )
 
 
 class _usable_range:  # noqa: N801 - used as a set
@@ -214,8 +242,9 @@ def _services(path: tuple[str, ...], services: tuple[Service, ...]) -> Iterator[
 def _addresses(network: Network) -> Iterator[Problem]:
     seen: dict[IPv4Address, tuple[str, ...]] = {}
     private: list[tuple[object, IPv4Address, tuple[str, ...]]] = [
-        (vm.virtual_network, vm.private_ip_address, ("virtual_machines", vm.name, "private_ip_address"))
+        (vm.virtual_network, i.private_ip_address, (*interface_path(vm.name, i.name), "private_ip_address"))
         for vm in network.virtual_machines
+        for i in vm.network_interfaces
     ]
     by_network: dict[tuple[object, IPv4Address], tuple[str, ...]] = {}
     for owner, address, path in private:
@@ -298,10 +327,11 @@ def _probe_limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> 
     source = f"({profile.sources['probe_min_interval_s']})"
     for probe in lb.probes:
         where = (*path, "probes", probe.name)
-        if probe.interval_s < profile.probe_min_interval_s:
+        interval_s = profile.probe_interval_s if probe.interval_s is None else probe.interval_s
+        if interval_s < profile.probe_min_interval_s:
             yield Problem(
                 path=(*where, "interval_in_seconds"),
-                found=f"{probe.interval_s}",
+                found=f"{interval_s}",
                 must=f"the shortest interval is {profile.probe_min_interval_s} s {source}",
                 advice="use a longer interval; --time-scale makes a lab's clock run faster",
             )
@@ -312,59 +342,114 @@ def _probe_limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> 
                 must=f"the smallest count is {profile.probe_min_count} {source}",
                 advice="use a larger count",
             )
-        if probe.interval_s * probe.number_of_probes > profile.probe_max_s:
+        if profile.probe_max_s is not None and interval_s * probe.number_of_probes > profile.probe_max_s:
             yield Problem(
                 path=where,
-                found=f"{probe.interval_s} s x {probe.number_of_probes}",
-                must=f"interval times count is at most {profile.probe_max_s} s {source}",
+                found=f"{interval_s} s x {probe.number_of_probes}",
+                must=f"interval times count is at most {profile.probe_max_s} s ({profile.sources['probe_max_s']})",
                 advice="shorten one of the two",
             )
+        if probe.protocol == "Http" and probe.port in profile.probe_http_refused:
+            refused = _list(sorted(profile.probe_http_refused))
+            yield Problem(
+                path=(*where, "port"),
+                found=f"{probe.port}",
+                must=f"an HTTP probe is not sent to port {refused} ({profile.sources['probe_http_refused']})",
+                advice="choose another port, or a Tcp probe",
+            )
+
+
+def _named(lb: LoadBalancer) -> Iterator[tuple[str, LoadBalancingRule | InboundNatRule]]:
+    """Yield the rules of a load balancer with the section that each is in."""
+    for rule in lb.rules():
+        yield "load_balancing_rules" if isinstance(rule, LoadBalancingRule) else "inbound_nat_rules", rule
 
 
 def _rules(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> Iterator[Problem]:
     ports: dict[tuple[str, Transport, int], str] = {}
-    targets: dict[tuple[str, Transport, int], str] = {}
-    sections: tuple[tuple[str, tuple[LoadBalancingRule | InboundNatRule, ...]], ...] = (
-        ("load_balancing_rules", lb.load_balancing_rules),
-        ("inbound_nat_rules", lb.inbound_nat_rules),
-    )
-    for section, rules in sections:
-        for rule in rules:
-            where = (*path, section, rule.name)
-            name = f"{section}.{rule.name}"
-            port = (rule.frontend, rule.protocol, rule.frontend_port)
-            if port in ports:
-                yield Problem(
-                    path=(*where, "frontend_port"),
-                    found=f'{rule.frontend_port}/{rule.protocol} of "{rule.frontend}" is used by {ports[port]}',
-                    must="a frontend port has one rule",
-                    advice="choose another port or frontend",
-                )
-            ports.setdefault(port, name)
-            if isinstance(rule, LoadBalancingRule):
-                yield from _rule_limits(profile, where, rule)
-                members = lb.pool(rule.backend_pool).members
-            else:
-                members = (rule.virtual_machine,)
-            for member in members:
+    for section, rule in _named(lb):
+        where = (*path, section, rule.name)
+        port = (rule.frontend, rule.protocol, rule.frontend_port)
+        if port in ports:
+            yield Problem(
+                path=(*where, "frontend_port"),
+                found=f'{rule.frontend_port}/{rule.protocol} of "{rule.frontend}" is used by {ports[port]}',
+                must="a frontend port has one rule",
+                advice="choose another port or frontend",
+            )
+        ports.setdefault(port, f"{section}.{rule.name}")
+        if isinstance(rule, LoadBalancingRule):
+            yield from _rule_probe(profile, where, rule)
+        yield from _rule_limits(profile, where, lb, rule)
+
+
+def _rule_targets(network: Network) -> Iterator[Problem]:
+    """Yield rules that end where another one does: with floating IP at the frontend's address, else at the VM's own."""
+    targets: dict[tuple[str, Transport, int], tuple[str, str]] = {}
+    for lb in network.load_balancers:
+        for section, rule in _named(lb):
+            for member in () if rule.floating_ip else lb.targets(rule):
                 target = (member, rule.protocol, rule.backend_port)
-                if target in targets:
+                other = targets.setdefault(target, (lb.name, f"{section}.{rule.name}"))
+                if other != (lb.name, f"{section}.{rule.name}"):
+                    name = other[1] if other[0] == lb.name else ".".join(other)
                     yield Problem(
-                        path=(*where, "backend_port"),
-                        found=f"{member}:{rule.backend_port}/{rule.protocol} is also the target of {targets[target]}",
+                        path=("load_balancers", lb.name, section, rule.name, "backend_port"),
+                        found=f"{member}:{rule.backend_port}/{rule.protocol} is also the target of {name}",
                         must="every rule needs its own port at the VM (load-balancer-multivip-overview.md, 2016-08-11)",
-                        advice="choose another backend_port",
+                        advice="choose another backend_port, or use enable_floating_ip",
                     )
-                targets.setdefault(target, name)
 
 
-def _rule_limits(profile: Profile, where: tuple[str, ...], rule: LoadBalancingRule) -> Iterator[Problem]:
-    if rule.probe is None:
+def _loopbacks(network: Network) -> Iterator[Problem]:
+    frontends = {frontend.address for lb in network.balancers for frontend in lb.frontends}
+    for vm in network.virtual_machines:
+        path = ("virtual_machines", vm.name, "loopback_addresses")
+        for address, count in Counter(vm.loopback_addresses).items():
+            if address not in frontends:
+                yield Problem(
+                    path=path,
+                    found=f"{address} is no frontend's address",
+                    must="a guest has a frontend's address on its loopback interface, for rules with floating IP "
+                    "(load-balancer-multivip-overview.md, 2016-08-11)",
+                    advice="use the address of a frontend, given under frontend_ip_configurations",
+                )
+            if count > 1:
+                yield Problem(
+                    path=path,
+                    found=f"{address} is named {count} times",
+                    must="a guest has an address once",
+                    advice="remove the repetition",
+                )
+
+
+def _rule_probe(profile: Profile, where: tuple[str, ...], rule: LoadBalancingRule) -> Iterator[Problem]:
+    if rule.probe is None and profile.probe_required:
         yield Problem(
             path=where,
             found="no probe",
             must="a load-balancing rule needs a probe that was defined first (seed 001, test 2)",
             advice="define one under probes and name it: probe: NAME",
+        )
+
+
+def _rule_limits(
+    profile: Profile, where: tuple[str, ...], lb: LoadBalancer, rule: LoadBalancingRule | InboundNatRule
+) -> Iterator[Problem]:
+    if rule.tcp_reset and lb.sku != "Standard":
+        yield Problem(
+            path=(*where, "enable_tcp_reset"),
+            found=f"TCP reset of a {lb.sku} load balancer",
+            must="only a Standard load balancer resets idle flows (load-balancer-tcp-reset.md, 2020-10-07)",
+            advice="leave it out, or choose sku: Standard",
+        )
+    if rule.floating_ip and rule.backend_port != rule.frontend_port:
+        yield Problem(
+            path=(*where, "backend_port"),
+            found=f"{rule.backend_port} instead of {rule.frontend_port}",
+            must="with floating IP the destination stays what it is, its port too "
+            "(load-balancer-multivip-overview.md, 2016-08-11)",
+            advice=f"use {rule.frontend_port}",
         )
     low, high = profile.rule_idle_min
     if not low <= rule.idle_timeout_min <= high:

@@ -4,12 +4,17 @@ What is the lab's own in a record is under the key ``lab``.
 """
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from lab.path.snat_ports import Alert
+from lab.plan import Backends
 
 _ALERT_CATEGORY = "LoadBalancerAlertEvent"
+_PROBE_CATEGORY = "LoadBalancerProbeHealthStatus"
 #: Printed so for alerts too (load-balancer-monitor-log.md, 2015-12-11 and later).
 _OPERATION = "LoadBalancerProbeHealthStatus"
 #: load-balancer-health-event-logs.md (2024-05-21): type, severity, description.
@@ -66,6 +71,30 @@ def records(lab: str, alert: Alert, resource: str, when_s: float) -> list[dict[s
         },
         health,
     ]
+
+
+def probe_record(lab: str, backends: Backends, down: Sequence[str], when_s: float) -> dict[str, Any]:
+    """Return the record of the probes of a frontend's port (load-balancer-monitor-log.md, 2015-12-11).
+
+    ``dipDownCount`` are the instances that receive no traffic; the percentage has six decimals.
+    """
+    total = len(backends.members)
+    healthy = 100 * (total - len(down)) / total if total else 0.0
+    return {
+        "time": timestamp(when_s),
+        "systemId": system_id(lab),
+        "category": _PROBE_CATEGORY,
+        "resourceId": backends.resource,
+        "operationName": _OPERATION,
+        "properties": {
+            "publicIpAddress": backends.address,
+            "port": str(backends.port),
+            "totalDipCount": total,
+            "dipDownCount": len(down),
+            "healthPercentage": msgspec.Raw(f"{healthy:.6f}".encode()),
+        },
+        "lab": {"protocol": backends.protocol, "down": list(down)},
+    }
 
 
 def timestamp(when_s: float) -> str:

@@ -45,7 +45,7 @@ def services(network: Network) -> tuple[Service, ...]:
     """Return the services that tell something about a network: those it has, those its rules name, and nobody's."""
     nodes: list[VirtualMachine | InternetHost] = [*network.virtual_machines, *network.internet]
     named = {Service(s.protocol, s.port) for node in nodes for s in node.services}
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         rules: list[LoadBalancingRule | InboundNatRule] = [*lb.load_balancing_rules, *lb.inbound_nat_rules]
         for rule in rules:
             named |= {Service(rule.protocol, rule.frontend_port), Service(rule.protocol, rule.backend_port)}
@@ -60,10 +60,11 @@ def services(network: Network) -> tuple[Service, ...]:
 def predictions(network: Network, wanted: Sequence[Service], down: frozenset[str]) -> tuple[Forecast, ...]:
     """Return a prediction for each pair of nodes and each service; frontends are nodes that send nothing.
 
-    Pairs of which one has no address that the other can reach are left out.
+    Pairs of which one has no address that the other can reach are left out, and VMs that are stopped.
     """
-    nodes = [*(vm.name for vm in network.virtual_machines), *(host.name for host in network.internet)]
-    frontends = [str(frontend.address) for lb in network.load_balancers for frontend in lb.frontends]
+    started = (vm.name for vm in network.virtual_machines if vm.power_state == "Started")
+    nodes = [*started, *(host.name for host in network.internet)]
+    frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.addressed()]
     groups = Groups(network)
     return tuple(
         forecasting.forecast(network, sender, to, service, down=down, groups=groups)
@@ -75,14 +76,15 @@ def predictions(network: Network, wanted: Sequence[Service], down: frozenset[str
 
 
 def seen(network: Network, predicted: Sequence[Forecast], prober: Prober) -> tuple[Outcome, ...]:
-    """Send each flow in the running lab of a network, and tell what was seen of it.
+    """Send each flow in the running lab of a network, and tell what was seen of it; a stopped VM sends none.
 
     Raises:
         NotJudgedError: a capture did not see its control packet, or the experiment failed.
 
     """
-    sent = [f for f in predicted if f.destination is not None]
-    flows = tuple(forecasting.flow_of(network, f) for f in sent)
+    off = {vm.name for vm in network.virtual_machines if vm.power_state != "Started"}
+    sent = [f.destination is not None and f.sender not in off for f in predicted]
+    flows = tuple(forecasting.flow_of(network, f) for f, is_sent in zip(predicted, sent, strict=True) if is_sent)
     (swept,) = prober.run(network.name, (Sweep(flows=flows),)).observations
     if isinstance(swept, Failed):
         raise NotJudgedError(f"the flows could not be sent: {swept.reason}; see `lab show {network.name}`")
@@ -93,7 +95,10 @@ def seen(network: Network, predicted: Sequence[Forecast], prober: Prober) -> tup
             f"nothing; see `lab show {network.name}`"
         )
     passages = iter(swept.passages)
-    return tuple(Outcome(predicted=f) if f.destination is None else _outcome(f, next(passages)) for f in predicted)
+    return tuple(
+        _outcome(f, next(passages)) if is_sent else Outcome(predicted=f)
+        for f, is_sent in zip(predicted, sent, strict=True)
+    )
 
 
 def _outcome(predicted: Forecast, passage: Passage) -> Outcome:

@@ -14,13 +14,16 @@ import msgspec
 from lab.flow import Destination, PortRange, Transport
 from lab.profile import Profile, SecurityProtocol, Sku
 
-ServiceKind = Literal["http", "https", "tcp", "udp", "dns", "ssh"]
+ServiceKind = Literal["http", "https", "tcp", "udp", "dns", "ssh", "ftp"]
 ProbeProtocol = Literal["Tcp", "Http"]
 Distribution = Literal["Default", "SourceIP", "SourceIPProtocol"]
 Outcome = Literal["answered", "refused", "timeout"]
 Routing = Literal["dynamic", "static"]
 GatewaySku = Literal["Basic", "Standard", "HighPerformance"]
 Direction = Literal["Inbound", "Outbound"]
+AclAction = Literal["permit", "deny"]
+#: As Get-AzureVM prints it (seed 004). A stopped VM keeps what it was given, a deallocated one gives it back.
+PowerState = Literal["Started", "Stopped", "Deallocated"]
 Access = Literal["Allow", "Deny"]
 #: Names that a security rule may give instead of a prefix (virtual-networks-nsg.md, 2016-02-11: default tags).
 Tag = Literal["VirtualNetwork", "AzureLoadBalancer", "Internet"]
@@ -39,6 +42,8 @@ PUBLIC_RESOLVER = IPv4Address("192.0.2.53")
 #: (seed 004 shows 100.74.118.91 for such a VM; RFC 6598).
 PLATFORM_NETWORK = "platform"
 PLATFORM_SPACE = IPv4Network("100.64.0.0/10")
+#: What names of users' are, as a pattern.
+NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
 #: Used between the lab's own namespaces (RFC 3927), so no topology may use it.
 LINK_LOCAL = IPv4Network("169.254.0.0/16")
 
@@ -114,10 +119,20 @@ class InstancePublicIp(_Value, frozen=True, kw_only=True):
     name: str
     address: IPv4Address
     domain_name_label: str | None = None
+    idle_timeout_min: int = 4
+
+
+class NetworkInterface(_Value, frozen=True, kw_only=True):
+    """A network interface of a VM."""
+
+    name: str
+    subnet: str
+    private_ip_address: IPv4Address
+    network_security_group: str | None = None
 
 
 class VirtualMachine(_Value, frozen=True, kw_only=True):
-    """A virtual machine with one network interface; the interface's security group is the VM's."""
+    """A virtual machine. Its subnet, private address and security group are those of its primary interface."""
 
     name: str
     virtual_network: str
@@ -126,7 +141,33 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     services: tuple[Service, ...] = ()
     instance_public_ip: InstancePublicIp | None = None
     availability_set: str | None = None
+    #: What it is called; a lab's VMs are all as large as the machine.
+    size: str = "Small"
     network_security_group: str | None = None
+    power_state: PowerState = "Started"
+    #: Frontends' addresses that the guest has on a loopback interface of its own, as rules with floating IP ask for.
+    loopback_addresses: tuple[IPv4Address, ...] = ()
+    #: What it had as instance-level public IP when it was deallocated, and asks for again when it is started.
+    released_public_ip: InstancePublicIp | None = None
+    #: The primary interface's name, where a file gives interfaces, and those beside it, in the file's order.
+    primary_interface: str = ""
+    secondary_interfaces: tuple[NetworkInterface, ...] = ()
+
+    @property
+    def network_interfaces(self) -> tuple[NetworkInterface, ...]:
+        """All interfaces, the primary one first."""
+        primary = NetworkInterface(
+            name=self.primary_interface,
+            subnet=self.subnet,
+            private_ip_address=self.private_ip_address,
+            network_security_group=self.network_security_group,
+        )
+        return (primary, *self.secondary_interfaces)
+
+    def interface_with(self, address: IPv4Address) -> NetworkInterface:
+        """Return the interface that has an address; the primary one if none has it."""
+        interfaces = self.network_interfaces
+        return next((i for i in interfaces if i.private_ip_address == address), interfaces[0])
 
 
 class Frontend(_Value, frozen=True, kw_only=True):
@@ -134,6 +175,8 @@ class Frontend(_Value, frozen=True, kw_only=True):
 
     name: str
     address: IPv4Address
+    #: The file names no address: the frontend has one only while a rule leads to a VM (``LoadBalancer.has_address``).
+    dynamic: bool = False
 
 
 class BackendPool(_Value, frozen=True, kw_only=True):
@@ -150,7 +193,8 @@ class HealthProbe(_Value, frozen=True, kw_only=True):
     protocol: ProbeProtocol
     port: int
     request_path: str
-    interval_s: int
+    #: None: the default of the revision that is played.
+    interval_s: int | None
     number_of_probes: int
 
 
@@ -166,6 +210,10 @@ class LoadBalancingRule(_Value, frozen=True, kw_only=True):
     backend_port: int
     load_distribution: Distribution
     idle_timeout_min: int
+    #: Direct server return: the destination stays the frontend's, and the VM must have it.
+    floating_ip: bool = False
+    #: Both ends of a TCP flow that times out are told.
+    tcp_reset: bool = False
 
 
 class InboundNatRule(_Value, frozen=True, kw_only=True):
@@ -177,6 +225,9 @@ class InboundNatRule(_Value, frozen=True, kw_only=True):
     protocol: Transport
     frontend_port: int
     backend_port: int
+    idle_timeout_min: int = 4
+    floating_ip: bool = False
+    tcp_reset: bool = False
 
 
 class LoadBalancer(_Value, frozen=True, kw_only=True):
@@ -198,6 +249,26 @@ class LoadBalancer(_Value, frozen=True, kw_only=True):
         """Return a pool that is known to be there."""
         return next(p for p in self.pools if p.name == name)
 
+    def rules(self) -> tuple["LoadBalancingRule | InboundNatRule", ...]:
+        """Return the rules of both kinds."""
+        return (*self.load_balancing_rules, *self.inbound_nat_rules)
+
+    def targets(self, rule: "LoadBalancingRule | InboundNatRule") -> tuple[str, ...]:
+        """Return the names of the VMs that a rule may lead to."""
+        return self.pool(rule.backend_pool).members if isinstance(rule, LoadBalancingRule) else (rule.virtual_machine,)
+
+    def has_address(self, frontend: Frontend) -> bool:
+        """Tell whether a frontend has its address.
+
+        A dynamic one gets it with the first rule that ties it to a VM, and loses it with the last
+        (note on dynamic public addresses, 2018-11-09).
+        """
+        return not frontend.dynamic or any(r.frontend == frontend.name and self.targets(r) for r in self.rules())
+
+    def addressed(self) -> tuple[Frontend, ...]:
+        """Return the frontends that have an address."""
+        return tuple(frontend for frontend in self.frontends if self.has_address(frontend))
+
     def probe(self, name: str) -> HealthProbe:
         """Return a probe that is known to be there."""
         return next(p for p in self.probes if p.name == name)
@@ -206,6 +277,180 @@ class LoadBalancer(_Value, frozen=True, kw_only=True):
         """Return every VM that a pool or an inbound NAT rule names."""
         pooled = {member for pool in self.pools for member in pool.members}
         return frozenset(pooled | {rule.virtual_machine for rule in self.inbound_nat_rules})
+
+
+class AclRule(_Value, frozen=True, kw_only=True):
+    """Who may use an endpoint; of an endpoint's rules the one with the lowest order decides."""
+
+    order: int
+    action: AclAction
+    remote_subnet: IPv4Network
+    description: str = ""
+
+
+class EndpointProbe(_Value, frozen=True, kw_only=True):
+    """How the members of a load-balanced set are asked whether they may receive new flows; seconds."""
+
+    protocol: ProbeProtocol
+    port: int
+    path: str = "/"
+    interval_s: int = 15
+    timeout_s: int = 31
+
+    @property
+    def failures(self) -> int:
+        """How many probes in a row must fail within the timeout."""
+        return max(1, self.timeout_s // max(1, self.interval_s))
+
+
+class Endpoint(_Value, frozen=True, kw_only=True):
+    """A public port of a VIP that leads to a private port of one VM, or of each member of a load-balanced set.
+
+    Every member of a set has an endpoint of its own; what they share is repeated in each.
+    """
+
+    name: str
+    virtual_machine: str
+    protocol: Transport
+    local_port: int
+    public_port: int
+    virtual_ip: str
+    load_balanced_set: str | None = None
+    probe: EndpointProbe | None = None
+    idle_timeout_min: int = 4
+    load_distribution: Distribution = "Default"
+    direct_server_return: bool = False
+    acl: tuple[AclRule, ...] = ()
+
+    def shared(self) -> "Endpoint":
+        """Return what all members of a load-balanced set must have alike."""
+        return msgspec.structs.replace(self, name="", virtual_machine="", acl=())
+
+
+class VirtualIp(_Value, frozen=True, kw_only=True):
+    """A VIP of a cloud service; it has no address until an endpoint uses it (seed 000)."""
+
+    name: str
+    address: IPv4Address | None = None
+    reserved_ip: str | None = None
+    #: The dynamic address that it is to have first, where the file says so.
+    planned: IPv4Address | None = None
+    #: A dynamic address that it gave back; it is not given the same one again.
+    released: IPv4Address | None = None
+
+
+class Role(_Value, frozen=True, kw_only=True):
+    """A role of a PaaS service; its instances are VMs, named ``ROLE_IN_0`` and so on."""
+
+    name: str
+    instances: int
+
+    def instance(self, number: int) -> str:
+        """Return the name of an instance, counted from 0."""
+        return f"{self.name}_IN_{number}"
+
+
+class CloudService(_Value, frozen=True, kw_only=True):
+    """A classic cloud service: VMs, or instances of roles, behind VIPs with endpoints."""
+
+    name: str
+    location: str
+    subscription: str
+    virtual_machines: tuple[str, ...]
+    virtual_ips: tuple[VirtualIp, ...]
+    #: The VIP that the service's name leads to.
+    default_virtual_ip: str
+    roles: tuple[Role, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+
+    def virtual_ip(self, name: str) -> VirtualIp | None:
+        """Return the VIP of that name."""
+        return next((v for v in self.virtual_ips if v.name == name), None)
+
+    def endpoints_of(self, virtual_ip: str) -> tuple[Endpoint, ...]:
+        """Return the endpoints that use a VIP."""
+        return tuple(e for e in self.endpoints if e.virtual_ip == virtual_ip)
+
+    def load_balanced_sets(self) -> dict[str, tuple[Endpoint, ...]]:
+        """Return the endpoints of each load-balanced set, by its name."""
+        found: dict[str, tuple[Endpoint, ...]] = {}
+        for endpoint in self.endpoints:
+            if endpoint.load_balanced_set is not None:
+                found[endpoint.load_balanced_set] = (*found.get(endpoint.load_balanced_set, ()), endpoint)
+        return found
+
+    def load_balancer(self) -> "LoadBalancer":
+        """Return the load balancer that the service is: VIPs that have an address, sets, and single endpoints.
+
+        A set is a pool with a rule and, unless its members have none, a probe, all of its name; an endpoint
+        without a set is an inbound NAT rule, named after its VM and itself.
+        """
+        sets = self.load_balanced_sets()
+        probes = {name: members[0].probe for name, members in sets.items()}
+        return LoadBalancer(
+            name=self.name,
+            sku="Basic",
+            frontends=tuple(Frontend(name=v.name, address=v.address) for v in self.virtual_ips if v.address),
+            pools=tuple(
+                BackendPool(name=name, members=tuple(sorted((m.virtual_machine for m in members), key=natural)))
+                for name, members in sets.items()
+            ),
+            probes=tuple(
+                HealthProbe(
+                    name=name,
+                    protocol=probe.protocol,
+                    port=probe.port,
+                    request_path=probe.path,
+                    interval_s=probe.interval_s,
+                    number_of_probes=probe.failures,
+                )
+                for name, probe in probes.items()
+                if probe is not None
+            ),
+            load_balancing_rules=tuple(
+                LoadBalancingRule(
+                    name=name,
+                    frontend=first.virtual_ip,
+                    backend_pool=name,
+                    probe=None if probes[name] is None else name,
+                    protocol=first.protocol,
+                    frontend_port=first.public_port,
+                    backend_port=first.local_port,
+                    load_distribution=first.load_distribution,
+                    idle_timeout_min=first.idle_timeout_min,
+                    floating_ip=first.direct_server_return,
+                )
+                for name, (first, *_) in sets.items()
+                if self._has_address(first)
+            ),
+            inbound_nat_rules=tuple(
+                InboundNatRule(
+                    name=f"{endpoint.virtual_machine}-{endpoint.name}",
+                    frontend=endpoint.virtual_ip,
+                    virtual_machine=endpoint.virtual_machine,
+                    protocol=endpoint.protocol,
+                    frontend_port=endpoint.public_port,
+                    backend_port=endpoint.local_port,
+                    idle_timeout_min=endpoint.idle_timeout_min,
+                    floating_ip=endpoint.direct_server_return,
+                )
+                for endpoint in self.endpoints
+                if endpoint.load_balanced_set is None and self._has_address(endpoint)
+            ),
+        )
+
+    def _has_address(self, endpoint: Endpoint) -> bool:
+        virtual_ip = self.virtual_ip(endpoint.virtual_ip)
+        return virtual_ip is not None and virtual_ip.address is not None
+
+
+class ReservedIp(_Value, frozen=True, kw_only=True):
+    """A public address that stays the user's whatever becomes of the service whose VIP has it."""
+
+    name: str
+    address: IPv4Address
+    location: str
+    label: str = ""
 
 
 class VpnGateway(_Value, frozen=True, kw_only=True):
@@ -314,6 +559,8 @@ class Network(_Value, frozen=True, kw_only=True):
     virtual_networks: tuple[VirtualNetwork, ...] = ()
     virtual_machines: tuple[VirtualMachine, ...] = ()
     load_balancers: tuple[LoadBalancer, ...] = ()
+    cloud_services: tuple[CloudService, ...] = ()
+    reserved_ips: tuple[ReservedIp, ...] = ()
     vpn_gateways: tuple[VpnGateway, ...] = ()
     local_networks: tuple[LocalNetwork, ...] = ()
     connections: tuple[Connection, ...] = ()
@@ -321,6 +568,8 @@ class Network(_Value, frozen=True, kw_only=True):
     network_security_groups: tuple[SecurityGroup, ...] = ()
     overrides: Overrides = Overrides()
     expectations: tuple[Expectation, ...] = ()
+    #: Addresses of gateways that were deleted while a lab runs: no other gateway gets them.
+    released: tuple[IPv4Address, ...] = ()
 
     def host(self, name: str) -> InternetHost | None:
         """Return the outside host of that name."""
@@ -333,6 +582,28 @@ class Network(_Value, frozen=True, kw_only=True):
     def vnet(self, name: str) -> VirtualNetwork | None:
         """Return the virtual network of that name."""
         return next((v for v in self.virtual_networks if v.name == name), None)
+
+    def cloud_service(self, name: str) -> CloudService | None:
+        """Return the cloud service of that name."""
+        return next((s for s in self.cloud_services if s.name == name), None)
+
+    def service_of(self, vm: str) -> CloudService | None:
+        """Return the cloud service that a VM is in."""
+        return next((s for s in self.cloud_services if vm in s.virtual_machines), None)
+
+    def reserved_ip(self, name: str) -> ReservedIp | None:
+        """Return the reserved address of that name."""
+        return next((r for r in self.reserved_ips if r.name == name), None)
+
+    def user_of(self, reserved_ip: str) -> tuple[CloudService, VirtualIp] | None:
+        """Return the VIP that has a reserved address, with its service."""
+        vips = ((service, vip) for service in self.cloud_services for vip in service.virtual_ips)
+        return next(((service, vip) for service, vip in vips if vip.reserved_ip == reserved_ip), None)
+
+    @property
+    def balancers(self) -> tuple[LoadBalancer, ...]:
+        """Every load balancer: those of the Resource Manager model, and each cloud service as the one it is."""
+        return (*self.load_balancers, *(service.load_balancer() for service in self.cloud_services))
 
     def gateway(self, network: str) -> VpnGateway | None:
         """Return the gateway of a virtual network."""
@@ -358,18 +629,38 @@ class Network(_Value, frozen=True, kw_only=True):
         """Return the VMs of one virtual network, in the order of ``natural``."""
         return tuple(v for v in self.virtual_machines if v.virtual_network == network.name)
 
+    def running(self, network: VirtualNetwork) -> tuple[VirtualMachine, ...]:
+        """Return the VMs of one virtual network that are started."""
+        return tuple(v for v in self.vms_of(network) if v.power_state == "Started")
+
+    def way_out(self, vm: VirtualMachine, destination: IPv4Address) -> NetworkInterface:
+        """Return the interface that a VM's packets leave by: the one in the destination's subnet, else the primary one.
+
+        A secondary interface has no default gateway (virtual-networks-multiple-nics.md, 2016-02-02).
+        """
+        prefixes = {s.name: s.address_prefix for s in self.virtual_network(vm.virtual_network).subnets}
+        interfaces = vm.network_interfaces
+        return next((i for i in interfaces if destination in prefixes[i.subnet]), interfaces[0])
+
     def load_balancers_of(self, network: VirtualNetwork) -> tuple[LoadBalancer, ...]:
-        """Return the load balancers whose VMs are in one virtual network.
+        """Return the load balancers, cloud services among them, whose VMs are in one virtual network.
 
         One that names no VM yet has its addresses at the first network.
         """
         home = {vm.name: vm.virtual_network for vm in self.virtual_machines}
         first = self.virtual_networks[0].name if self.virtual_networks else ""
-        return tuple(
-            lb
-            for lb in self.load_balancers
-            if next((home[vm] for vm in sorted(lb.virtual_machines()) if vm in home), first) == network.name
-        )
+        pairs = [(lb, sorted(lb.virtual_machines())) for lb in self.load_balancers]
+        pairs += [(service.load_balancer(), list(service.virtual_machines)) for service in self.cloud_services]
+        return tuple(lb for lb, vms in pairs if next((home[vm] for vm in vms if vm in home), first) == network.name)
+
+    def floating(self) -> dict[str, tuple[IPv4Address, ...]]:
+        """Return, by VM, the addresses of the frontends whose rules with floating IP lead to it."""
+        found: dict[str, set[IPv4Address]] = {}
+        for lb in self.balancers:
+            for rule in lb.rules():
+                for name in lb.targets(rule) if rule.floating_ip else ():
+                    found.setdefault(name, set()).add(lb.frontend(rule.frontend).address)
+        return {name: tuple(sorted(addresses)) for name, addresses in found.items()}
 
     def public_addresses(self) -> Iterator[tuple[IPv4Address, tuple[str, ...]]]:
         """Yield every public address the file gives or lets be allocated, with its path in the file."""
@@ -381,6 +672,12 @@ class Network(_Value, frozen=True, kw_only=True):
         for lb in self.load_balancers:
             for frontend in lb.frontends:
                 yield frontend.address, ("load_balancers", lb.name, "frontend_ip_configurations", frontend.name)
+        for service in self.cloud_services:
+            for vip in service.virtual_ips:
+                if vip.address and not vip.reserved_ip:
+                    yield vip.address, ("cloud_services", service.name, "virtual_ips", vip.name)
+        for reserved in self.reserved_ips:
+            yield reserved.address, ("reserved_ips", reserved.name, "address")
         for gateway in self.vpn_gateways:
             yield gateway.address, ("vpn_gateways", gateway.virtual_network, "address")
         for site in self.local_networks:
@@ -393,8 +690,28 @@ class Network(_Value, frozen=True, kw_only=True):
         for vnet in self.virtual_networks:
             found[f"virtual_networks.{vnet.name}.default_outbound_address"] = vnet.default_outbound_address
         for vm in self.virtual_machines:
-            found[f"virtual_machines.{vm.name}.private_ip_address"] = vm.private_ip_address
+            for interface in vm.network_interfaces:
+                path = ".".join((*interface_path(vm.name, interface.name), "private_ip_address"))
+                found[path] = interface.private_ip_address
         return found
+
+
+def interface_path(vm: str, interface: str) -> tuple[str, ...]:
+    """Return where a file has the keys of an interface; "" is the only one of a VM that lists none."""
+    path = ("virtual_machines", vm)
+    return (*path, "network_interfaces", interface) if interface else path
+
+
+def platform_network(default_outbound_address: IPv4Address) -> VirtualNetwork:
+    """Return the network of VMs that belong to no virtual network."""
+    return VirtualNetwork(
+        name=PLATFORM_NETWORK,
+        location="",
+        subscription="default",
+        address_space=(PLATFORM_SPACE,),
+        subnets=(Subnet(name=PLATFORM_NETWORK, address_prefix=PLATFORM_SPACE),),
+        default_outbound_address=default_outbound_address,
+    )
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

@@ -19,6 +19,8 @@ COMMENT_MAX = 255  # longest comment: XT_MAX_COMMENT_LEN less the terminating ze
 
 #: The interface of every node.
 NODE_INTERFACE = "eth0"
+#: Every prefix at once.
+ANYWHERE = "0.0.0.0/0"
 #: Prefix of every network namespace the lab makes; ``lab.<lab>.<place>``.
 NAMESPACE_PREFIX = "lab"
 
@@ -103,11 +105,35 @@ class Route(_Item, frozen=True, kw_only=True, tag="route"):
     destination: str
     interface: str | None = None
     via: str | None = None
+    table: int | None = None  # None: the main one; another is asked where a ``RoutingRule`` says so
 
     def __str__(self) -> str:
         if self.interface is None:
             return f"route {self.destination} blackhole"
-        return f"route {self.destination}" + (f" via {self.via}" if self.via else "") + f" dev {self.interface}"
+        text = f"route {self.destination}" + (f" via {self.via}" if self.via else "") + f" dev {self.interface}"
+        return text + ("" if self.table is None else f" table {self.table}")
+
+
+class RoutingRule(_Item, frozen=True, kw_only=True, tag="routing-rule"):
+    """Packets with a mark ask a table of routes of their own before the main one."""
+
+    mark: int
+    mask: int
+    table: int
+
+    def __str__(self) -> str:
+        return f"routing rule fwmark {self.mark:#x}/{self.mask:#x} table {self.table}"
+
+
+class Timeout(_Item, frozen=True, kw_only=True, tag="timeout"):
+    """How long TCP flows may be idle that a rule with the target ``FlowTimeout`` has given this name."""
+
+    #: At most four characters: the kernel hands no more of it back, and tools write what they were handed.
+    name: str
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"timeout {self.name}: TCP flows may be idle for {self.seconds} s"
 
 
 # --- packet filter rules ----------------------------------------------------------------------
@@ -182,12 +208,32 @@ class Queue(msgspec.Struct, frozen=True, tag="queue"):
 
 
 class SetMark(msgspec.Struct, frozen=True, tag="set-mark"):
-    """Set bits of the packet's mark, and leave its others."""
+    """Set bits of the packet's mark, and leave its others; ``whole``: the mark is these bits and no others."""
 
     bits: int
+    whole: bool = False
 
     def __str__(self) -> str:
-        return f"-j MARK --or-mark {self.bits:#x}"
+        return f"-j MARK --{'set' if self.whole else 'or'}-mark {self.bits:#x}"
+
+
+class FlowMark(msgspec.Struct, frozen=True, tag="flow-mark"):
+    """Have a packet's flow remember these bits of its mark, or the packet be marked with what its flow remembers."""
+
+    action: Literal["save", "restore"]
+    mask: int
+
+    def __str__(self) -> str:
+        return f"-j CONNMARK --{self.action}-mark --mask {self.mask:#x}"
+
+
+class FlowTimeout(msgspec.Struct, frozen=True, tag="flow-timeout"):
+    """Give flows that begin the ``Timeout`` of this name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"-j CT --timeout {self.name}"
 
 
 class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
@@ -199,7 +245,9 @@ class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
         return f"--tcp-flags SYN,RST SYN -j TCPMSS --set-mss {self.size}"
 
 
-Target: TypeAlias = Verdict | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | ClampSegments
+Target: TypeAlias = (
+    Verdict | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | FlowMark | FlowTimeout | ClampSegments
+)
 Table = Literal["filter", "nat", "mangle", "raw"]
 TABLES: tuple[Table, ...] = ("filter", "nat", "mangle", "raw")
 BUILTIN_CHAINS = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
@@ -263,7 +311,7 @@ class Server(_Item, frozen=True, kw_only=True, tag="server"):
     """A real server that listens at a place and answers as ``node``."""
 
     node: str
-    kind: Literal["http", "https", "tcp", "udp", "dns", "ssh", "resolver"]
+    kind: Literal["http", "https", "tcp", "udp", "dns", "ssh", "ftp", "resolver"]
     address: str
     port: int
     protocol: Literal["tcp", "udp"]
@@ -292,7 +340,7 @@ class Resolver(_Item, frozen=True, kw_only=True, tag="resolver"):
 
 
 class HealthCheck(_Item, frozen=True, kw_only=True, tag="health-check"):
-    """A member of a pool that is asked, from a place, whether it may receive new flows."""
+    """A member of a pool that is asked, from a place, whether it may receive new flows. Times in seconds."""
 
     load_balancer: str
     probe: str
@@ -303,16 +351,70 @@ class HealthCheck(_Item, frozen=True, kw_only=True, tag="health-check"):
     port: int
     request_path: str
     interval_s: float
-    number_of_probes: int
+    timeout_s: float  # silence for so long is a failure
+    failures: int  # in a row, that take a member out
+    successes: int  # in a row, that bring back one that was taken out
+    wrong_answer_counts: bool  # an answer that is not the right one is a failure as silence is; else it suffices
 
     @property
     def key(self) -> str:
         """Name of the check, unique in a plan."""
         return f"{self.load_balancer}/{self.probe}/{self.node}"
 
+    @property
+    def slowest_s(self) -> float:
+        """The longest that a change of the member takes to be known."""
+        return self.timeout_s + self.interval_s * max(self.failures, self.successes)
+
     def __str__(self) -> str:
         what = f"{self.protocol} {self.address}:{self.port}" + (self.request_path if self.protocol == "Http" else "")
-        return f"probe {self.key}: {what} every {self.interval_s:g} s, down after {self.number_of_probes}"
+        at_once = "" if self.wrong_answer_counts else " or a wrong answer"
+        return (
+            f"probe {self.key}: {what} every {self.interval_s:g} s, waits {self.timeout_s:g} s; "
+            f"down after {self.failures}{at_once}, back after {self.successes}"
+        )
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """A node that a frontend's port leads to, and the key of its health check; empty: it always counts as up."""
+
+    node: str
+    address: str
+    check: str
+
+    def __str__(self) -> str:
+        return f"{self.node} ({self.check or 'always up'})"
+
+
+class Backends(_Item, frozen=True, kw_only=True, tag="backends"):
+    """The nodes that a public address and port lead to, and what happens when they are down. Times in seconds."""
+
+    address: str
+    port: int
+    protocol: Literal["tcp", "udp"]
+    members: tuple[Backend, ...]
+    ends_tcp: bool  # established TCP flows end when all of them are down
+    resource: str  # the documents' name for what the address belongs to
+    log_s: float  # how often its state is logged; 0: never
+
+    def __str__(self) -> str:
+        then = "end" if self.ends_tcp else "keep"
+        log = f"; logged every {self.log_s:g} s" if self.log_s else ""
+        return (
+            f"backends of {self.address}:{self.port}/{self.protocol}: {' '.join(map(str, self.members)) or 'none'}; "
+            f"all down: {then} TCP flows{log}"
+        )
+
+
+class DropFragments(_Item, frozen=True, kw_only=True, tag="drop-fragments"):
+    """Fragments from these sources are lost at a place, but for those of ``exempt``."""
+
+    sources: tuple[str, ...]
+    exempt: tuple[str, ...]
+
+    def __str__(self) -> str:
+        kept = f", but for {' '.join(self.exempt)}" if self.exempt else ""
+        return f"drop fragments from {' '.join(self.sources)}{kept}"
 
 
 # --- SNAT ports that the agent gives out ------------------------------------------------------
@@ -377,6 +479,23 @@ class SnatPool(_Item, frozen=True, kw_only=True, tag="snat-pool"):
         return f"SNAT ports of {self.source}: {' '.join(map(str, self.ranges))}"
 
 
+# --- idle flows whose ends are told -----------------------------------------------------------
+
+
+class IdleReset(_Item, frozen=True, kw_only=True, tag="idle-reset"):
+    """TCP flows to an address and port whose two ends are sent a reset when they time out; ``path/idle_reset``."""
+
+    address: str
+    port: int
+    idle_s: int
+    inside: tuple[str, ...]  # prefixes that are reached by the first wire, all else by the second
+    inner_interface: str
+    outer_interface: str
+
+    def __str__(self) -> str:
+        return f"TCP reset of flows to {self.address}:{self.port} that are idle for {self.idle_s} s"
+
+
 # --- tunnels ----------------------------------------------------------------------------------
 
 
@@ -391,11 +510,15 @@ class Shape(_Item, frozen=True, kw_only=True, tag="shape"):
 
 
 class Charon(_Item, frozen=True, kw_only=True, tag="charon"):
-    """An IKE daemon; before ``ready_at`` (seconds since the epoch) it is not there yet."""
+    """An IKE daemon; before ``ready_at`` (seconds since the epoch) it is not there yet.
+
+    ``source`` is the address that programs beside the daemon speak from; empty where there are none.
+    """
 
     kind: str  # as its owner calls it
     address: str
     ready_at: float
+    source: str = ""
 
     def __str__(self) -> str:
         return f"charon ({self.kind}) on {self.address}" + (f" from {self.ready_at:.0f} on" if self.ready_at else "")
@@ -404,7 +527,8 @@ class Charon(_Item, frozen=True, kw_only=True, tag="charon"):
 class Tunnel(_Item, frozen=True, kw_only=True, tag="tunnel"):
     """A tunnel of the daemon at a place; its shared key is in no plan. Lifetimes in seconds.
 
-    ``transit`` are prefixes that are offered beside ``local``, for the peer to take or leave.
+    What is for ``remote`` is led into it; ``transit`` are prefixes that its peer may list beside ``local``. A tunnel
+    that carries nothing for ``idle_s`` ends until there is something to carry; 0: it stays.
     """
 
     name: str
@@ -417,12 +541,22 @@ class Tunnel(_Item, frozen=True, kw_only=True, tag="tunnel"):
     local: tuple[str, ...]
     remote: tuple[str, ...]
     transit: tuple[str, ...] = ()
+    idle_s: float = 0.0
     connect: bool = True
 
+    @property
+    def selectors(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of prefixes that may pass, ours first: any to any with IKEv2, with IKEv1 each to each."""
+        if self.version == 2:
+            return ((ANYWHERE, ANYWHERE),)
+        return tuple((one, other) for one in self.local for other in self.remote)
+
     def __str__(self) -> str:
-        offered = ",".join(self.local) + (f"(,{','.join(self.transit)})" if self.transit else "")
-        text = f"tunnel {self.name} IKEv{self.version} to {self.peer}: {offered} === {','.join(self.remote)}"
+        known = ",".join(self.local) + (f"(,{','.join(self.transit)})" if self.transit else "")
+        text = f"tunnel {self.name} IKEv{self.version} to {self.peer}: {known} to {','.join(self.remote)}"
+        text += f", {' '.join(f'{one}==={other}' for one, other in self.selectors)}"
         text += f"; {' '.join(self.ike)} {self.ike_lifetime_s} s; {' '.join(self.esp)} {self.esp_lifetime_s} s"
+        text += f"; ends after {self.idle_s:g} s of silence" if self.idle_s else ""
         return text + ("" if self.connect else "; disconnected")
 
 
@@ -432,15 +566,20 @@ Item: TypeAlias = (
     | Wire
     | Address
     | Route
+    | RoutingRule
+    | Timeout
     | Policy
     | Rule
     | Server
     | Record
     | Resolver
     | HealthCheck
+    | Backends
     | SnatPolicy
     | SnatPool
+    | IdleReset
     | Shape
+    | DropFragments
     | Charon
     | Tunnel
 )
@@ -451,15 +590,20 @@ KINDS: tuple[type[Item], ...] = (
     Wire,
     Address,
     Route,
+    RoutingRule,
+    Timeout,
     Policy,
     Rule,
     Server,
     Record,
     Resolver,
     HealthCheck,
+    Backends,
     SnatPolicy,
     SnatPool,
+    IdleReset,
     Shape,
+    DropFragments,
     Charon,
     Tunnel,
 )

@@ -1,5 +1,6 @@
 """What a running lab's VMs use of their SNAT ports, as its agent tells; and what the lab's logs hold."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -40,23 +41,45 @@ def usage(lab: str) -> list[Usage]:
         ) from None
 
 
-def events(lab: str, *, follow: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the records of a lab's logs, oldest first; with ``follow``, those to come too, until the lab is down.
+def events(lab: str, *, probes: bool = False, follow: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the records of a lab's logs, oldest first: of alerts and health events, or of its probes.
+
+    With ``follow``, those to come too, until the lab is down.
 
     Raises:
         UsageError: there is no such lab.
 
     """
     folder, _ = existing(lab)
-    at, rest = 0, b""
+    file = folder.probes_file if probes else folder.events_file
+    at, rest, number = 0, b"", 0
     while True:
-        if folder.events_file.exists():
-            with folder.events_file.open("rb") as log:
+        if file.exists():
+            with file.open("rb") as log:
+                if os.fstat(log.fileno()).st_ino != number:  # the first time, and when it was cut
+                    at, rest, number = 0 if not number else log.seek(0, os.SEEK_END), b"", os.fstat(log.fileno()).st_ino
                 log.seek(at)
                 data = log.read()
             at += len(data)
             *lines, rest = (rest + data).split(b"\n")
-            yield from (msgspec.json.decode(line) for line in lines)
+            yield from (_decoded(line) for line in lines)
         if not follow or folder.read() is None:
             return
         time.sleep(_LOOK_S)
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    """Return a record; a percentage stays as it was written, with its decimals."""
+    record: dict[str, Any] = msgspec.json.decode(line)
+    if record.get("category") == "LoadBalancerProbeHealthStatus":
+        percentage = msgspec.json.decode(line, type=_ProbeRecord).properties.healthPercentage
+        record["properties"]["healthPercentage"] = msgspec.Raw(bytes(percentage))
+    return record
+
+
+class _ProbeProperties(msgspec.Struct):
+    healthPercentage: msgspec.Raw  # noqa: N815 - the documents' name
+
+
+class _ProbeRecord(msgspec.Struct):
+    properties: _ProbeProperties

@@ -5,8 +5,8 @@ a revision leaves blank is taken from the newest earlier revision that fills it.
 differed between revisions stays in the rule that uses it.
 
 The default row ``seeds`` plays the seed documents together: SNAT as seed 002 describes it,
-its unnamed port counts from the table first printed on 2017-09-28, and what binds a pool to
-a frontend as tested in seed 001.
+its unnamed port counts from the table first printed on 2017-09-28, what binds a pool to
+a frontend as tested in seed 001, and health probes by the text that seed 001 was written with.
 
 What the words of a cell mean for a packet is in ``path/snat_ports.py``.
 """
@@ -29,6 +29,14 @@ DefaultAllocation = Literal["on demand", "as a pool"]
 #: more ports in all than a pool of one gives on a single one.
 Frontends = Literal["any", "one at random", "all multiply", "sequential", "capped"]
 SecurityProtocol = Literal["*", "Tcp", "Udp", "Icmp"]
+
+
+#: As many results in a row as the probe says change a member's state, or one does.
+ProbeThreshold = Literal["count", "one"]
+#: An HTTP answer other than 200, or a reset, is a failure as silence is, or takes the member out at once.
+HttpFailure = Literal["counts", "at once"]
+#: When all members of a pool are down, established TCP flows end, go on, or go on if the pool has more than one.
+AllDown = Literal["end", "go on", "go on if several"]
 
 
 class Tier(msgspec.Struct, frozen=True):
@@ -79,12 +87,26 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     rst_s: int
     #: A flow without packets for this long gives its SNAT port back; seconds.
     idle_timeout_s: int
-    #: Smallest interval of a health probe in seconds, smallest number of failures, and the
-    #: most that the two multiplied may come to.
+    #: Interval of a health probe that names none, and how long an HTTP probe waits for its answer; seconds.
+    probe_interval_s: int
+    probe_http_timeout_s: int
+    #: Smallest interval of a health probe in seconds, smallest number of probes, and the most that the two
+    #: multiplied may come to; None: any.
     probe_min_interval_s: int
     probe_min_count: int
-    probe_max_s: int
-    #: Idle timeout that a load-balancing rule may ask for; minutes.
+    probe_max_s: int | None
+    #: Ports that an HTTP probe may not be sent to.
+    probe_http_refused: frozenset[int]
+    #: A load-balancing rule must name a probe.
+    probe_required: bool
+    #: How many results in a row change what is known of a member, and what an HTTP answer that is not 200, or a
+    #: reset in its place, does.
+    probe_threshold: ProbeThreshold
+    probe_http_failure: HttpFailure
+    #: What becomes of established TCP flows when all members are down.
+    all_down_basic: AllDown
+    all_down_standard: AllDown
+    #: Idle timeout that a load-balancing rule or inbound NAT rule may ask for; minutes.
     rule_idle_min: tuple[int, int]
     #: Network security groups: first and last priority of a rule, the protocols a rule may name, most rules of a
     #: group and most groups, and the names of the default rules (``security_groups.DEFAULTS``, in its order).
@@ -97,6 +119,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     nsg_filters_platform: bool
     #: What a Standard load balancer sends to a VM needs a group that lets it in.
     nsg_required_standard: bool
+    #: Instance-level public IPs: most of a subscription, and the idle timeout that one may ask for, in minutes.
+    public_ips_max: int
+    public_ip_idle_min: tuple[int, int]
+    #: Only an instance-level public IP carries fragments out of a virtual network.
+    fragments_need_own_address: bool
+    #: Reserved addresses of a subscription.
+    reserved_ips_max: int
     sources: dict[str, str]
 
     def binding(self, sku: Sku) -> frozenset[Binding]:
@@ -110,6 +139,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     def frontends(self, sku: Sku) -> Frontends:
         """Return which of several frontends of a load balancer of ``sku`` a flow takes."""
         return self.frontends_standard if sku == "Standard" else self.frontends_basic
+
+    def all_down(self, sku: Sku, members: int) -> bool:
+        """Return whether TCP flows end when all of so many members of a load balancer of ``sku`` are down."""
+        found = self.all_down_standard if sku == "Standard" else self.all_down_basic
+        return found == "end" or (found == "go on if several" and members < 2)
 
     def ports_per_vm(self, pool_size: int) -> int | None:
         """Return the SNAT ports each of ``pool_size`` VMs gets, None for a pool that is too large."""
@@ -134,7 +168,6 @@ _OUTBOUND_2020_06 = f"{_OUTBOUND} (2020-06-24)"
 _OUTBOUND_2020_10 = f"{_OUTBOUND} (2020-10-13)"
 _OUTBOUND_2022_03 = f"{_OUTBOUND} (2022-03-01)"
 _OUTBOUND_2026_07 = f"{_OUTBOUND} (2026-07-07)"
-_PROBES_2018_09 = "load-balancer-custom-probe-overview.md (2018-09-04)"
 
 #: Oldest revision first.
 TABLE: dict[str, dict[str, Cell]] = {
@@ -158,10 +191,8 @@ TABLE: dict[str, dict[str, Cell]] = {
         "fin_s": Cell(0, _OUTBOUND_2016_10 + ": no time after the end of a flow"),
         "rst_s": Cell(0, _OUTBOUND_2016_10 + ": no time after the end of a flow"),
         "idle_timeout_s": Cell(240, _OUTBOUND_2016_10 + ": 4-minute idle timeout"),
-        "probe_min_interval_s": Cell(5, _PROBES_2018_09 + "; earlier revisions print no minimum"),
-        "probe_min_count": Cell(2, _PROBES_2018_09 + "; earlier revisions print no minimum"),
-        "probe_max_s": Cell(120, _PROBES_2018_09 + "; earlier revisions print no maximum"),
         "rule_idle_min": Cell((4, 30), "load-balancer-tcp-idle-timeout.md (2016-10-24)"),
+        "fragments_need_own_address": Cell(value=False, source=_OUTBOUND_2016_10 + ": nothing is said of fragments"),
     },
     "2017-05a": {
         "binding_basic": Cell(_RULES, _OUTBOUND_2017_05 + ": a rule that links frontend and pool; it names no kind"),
@@ -237,9 +268,11 @@ TABLE: dict[str, dict[str, Cell]] = {
         "fin_close": Cell("both", _OUTBOUND_2022_03 + ": closing is said to release a port, without a time"),
         "fin_s": Cell(0, _OUTBOUND_2022_03 + ": closing timers are no longer printed; only the idle timeout is"),
         "rst_s": Cell(0, _OUTBOUND_2022_03 + ": closing timers are no longer printed; only the idle timeout is"),
+        "fragments_need_own_address": Cell(value=True, source=_OUTBOUND_2022_03 + ": IP fragments are dropped"),
     },
     "2026-07": {
         "frontends_standard": Cell("capped", _OUTBOUND_2026_07 + ": MIN(table x frontends, 1,024), any of them"),
+        "rule_idle_min": Cell((4, 100), "load-balancer-tcp-idle-timeout.md (2025-02-12)"),
     },
 }
 
@@ -282,6 +315,60 @@ SECURITY_GROUPS: dict[str, dict[str, Cell]] = {
         "nsg_filters_platform": Cell(False, _GROUPS_2025_07 + ": 168.63.129.16 is not filtered"),
     },
 }  # fmt: skip
+_ADDRESSES_2016_02 = "virtual-network-ip-addresses-overview-classic.md (2016-02-11): limits"
+_ADDRESSES_2022_12 = "azure-virtual-network-limits.md (2022-12-05)"
+
+#: The limits of public addresses, dated as those of security groups are.
+PUBLIC_ADDRESSES: dict[str, dict[str, Cell]] = {
+    "2016-02": {
+        "reserved_ips_max": Cell(20, _ADDRESSES_2016_02),
+        "public_ips_max": Cell(5, "seed 004 (2016-02-10): up to 5 of a subscription"),
+        "public_ip_idle_min": Cell((4, 30), "load-balancer-tcp-idle-timeout.md (2016-10-24)"),
+    },
+    "2022-12": {
+        "reserved_ips_max": Cell(500, _ADDRESSES_2022_12),
+        "public_ips_max": Cell(500, _ADDRESSES_2022_12),
+    },
+}
+_PROBES = "load-balancer-custom-probe-overview.md"
+_PROBES_2016_10 = f"{_PROBES} (2016-10-24)"
+_PROBES_2018_09 = f"{_PROBES} (2018-09-04)"
+_PROBES_2023_10 = f"{_PROBES} (2023-10-10)"
+
+#: The cells of health probes, likewise.
+PROBES: dict[str, dict[str, Cell]] = {
+    "2016-10": {
+        "probe_interval_s": Cell(15, _PROBES_2016_10),
+        "probe_http_timeout_s": Cell(31, _PROBES_2016_10),
+        "probe_min_interval_s": Cell(5, _PROBES_2018_09 + "; earlier revisions print no minimum"),
+        "probe_min_count": Cell(2, _PROBES_2018_09 + "; earlier revisions print no minimum"),
+        "probe_max_s": Cell(None, _PROBES_2016_10 + ": it prints no maximum"),
+        "probe_http_refused": Cell(frozenset[int](), _PROBES_2016_10 + ": it names no port that is refused"),
+        "probe_required": Cell(True, _SEED_001 + ": a probe must be defined first"),
+        "probe_threshold": Cell("count", _PROBES_2016_10 + ": SuccessFailCount results in a row"),
+        "probe_http_failure": Cell("counts", _PROBES_2016_10 + ": any answer but 200 is a failure"),
+        "all_down_basic": Cell("end", _PROBES_2018_09 + "; earlier revisions do not say"),
+        "all_down_standard": Cell("go on", _PROBES_2018_09 + "; earlier revisions do not say"),
+    },
+    "2018-09": {
+        "probe_max_s": Cell(120, _PROBES_2018_09),
+        "probe_threshold": Cell("count", _PROBES_2018_09 + ": SuccessFailCount results in a row"),
+        "probe_http_failure": Cell("at once", _PROBES_2018_09 + ": any answer but 200, or a reset, marks it down"),
+        "all_down_basic": Cell("end", _PROBES_2018_09),
+        "all_down_standard": Cell("go on", _PROBES_2018_09),
+    },
+    "2023-10": {
+        "probe_interval_s": Cell(5, _PROBES_2023_10),
+        "probe_http_timeout_s": Cell(30, _PROBES_2023_10),
+        "probe_max_s": Cell(None, _PROBES_2023_10 + ": the maximum is no longer printed"),
+        "probe_http_refused": Cell(frozenset({19, 21, 25, 70, 110, 119, 143, 220, 993}), _PROBES_2023_10),
+        "probe_required": Cell(False, _PROBES_2023_10 + ": the portal alone insists on a probe"),
+        "probe_threshold": Cell("one", _PROBES_2023_10 + ": one success brings a member up, one failure down"),
+        "all_down_basic": Cell("end", _PROBES_2023_10),
+        "all_down_standard": Cell("go on if several", _PROBES_2023_10 + ": if the pool has more than one member"),
+    },
+}
+
 #: What the seeds, played together, do not restrict and a later revision allows.
 _OF_SEEDS = {"nsg_protocols": SECURITY_GROUPS["2025-07"]["nsg_protocols"]}
 
@@ -301,7 +388,8 @@ def resolve(name: str) -> Profile:
     cells = _cells(_SEEDS_BASE if name == SEEDS else name)
     if name == SEEDS:
         newest = _cells(_SEEDS_BINDING)
-        cells |= {key: cell for key, cell in newest.items() if key.startswith(("binding_", "nsg_"))} | _OF_SEEDS
+        taken = ("binding_", "nsg_", "probe_", "all_down_")
+        cells |= {key: cell for key, cell in newest.items() if key.startswith(taken)} | _OF_SEEDS
     values = {key: cell.value for key, cell in cells.items()}
     sources = {key: cell.source for key, cell in cells.items()}
     return msgspec.convert({"name": name, "sources": sources, **values}, Profile)
@@ -315,6 +403,7 @@ def _cells(last: str) -> dict[str, Cell]:
         cells |= row
         if revision == last:
             break
-    for dated, row in SECURITY_GROUPS.items():
-        cells |= row if dated <= last else {}
+    for table in (SECURITY_GROUPS, PROBES, PUBLIC_ADDRESSES):
+        for dated, row in table.items():
+            cells |= row if dated <= last else {}
     return cells

@@ -19,6 +19,7 @@ from lab.model import (
     Access,
     Direction,
     Network,
+    NetworkInterface,
     SecurityGroup,
     SecurityRule,
     Tag,
@@ -186,6 +187,7 @@ def _matches(of_rule: tuple[Box, ...], packet: Packet) -> bool:
 class Effective(msgspec.Struct, frozen=True, kw_only=True):
     """A rule that is in force at a VM: where, what its addresses stand for, and the rules that leave it nothing."""
 
+    interface: str  # empty: the only one of the VM
     direction: Direction
     group: str
     on: Literal["subnet", "VM", "SKU"]
@@ -203,24 +205,28 @@ class Groups:
         self._rules: dict[tuple[str, Direction], tuple[SecurityRule, ...]] = {}
         self._matches: dict[tuple[str, str, Direction], list[tuple[SecurityRule, tuple[Box, ...]]]] = {}
 
-    def filters(self, vm: VirtualMachine, direction: Direction) -> tuple[Filter, ...]:
+    def filters(
+        self, vm: VirtualMachine, direction: Direction, interface: NetworkInterface | None = None
+    ) -> tuple[Filter, ...]:
         """Return what a VM's flows are asked of, in order; nothing for a VM that no group guards.
 
-        A VM of a Standard load balancer without a group is closed to the internet
+        ``interface`` None: the primary one. A VM of a Standard load balancer without a group is closed to the internet
         (load-balancer-standard-overview.md, 2017-09-28).
         """
+        primary = vm.network_interfaces[0]
+        interface = interface or primary
         subnets = self.network.virtual_network(vm.virtual_network).subnets
-        on_subnet = next(subnet.network_security_group for subnet in subnets if subnet.name == vm.subnet)
+        on_subnet = next(subnet.network_security_group for subnet in subnets if subnet.name == interface.subnet)
         places: list[tuple[Literal["subnet", "VM"], str | None]] = [
             ("subnet", on_subnet),
-            ("VM", vm.network_security_group),
+            ("VM", interface.network_security_group),
         ]
         found = [
             Filter(group=name, on=on, direction=direction, rules=self._of(name, direction))
             for on, name in (places if direction == "Inbound" else reversed(places))
             if name is not None
         ]
-        if not found and direction == "Inbound" and self._is_closed(vm):
+        if not found and direction == "Inbound" and interface == primary and self._is_closed(vm):
             rules = self._of(STANDARD, direction)
             found.append(Filter(group=STANDARD, on="SKU", direction="Inbound", rules=rules))
         return tuple(found)
@@ -234,7 +240,7 @@ class Groups:
         return self._rules[name, direction]
 
     def _is_closed(self, vm: VirtualMachine) -> bool:
-        standard = (lb for lb in self.network.load_balancers if lb.sku == "Standard")
+        standard = (lb for lb in self.network.balancers if lb.sku == "Standard")
         required = self.network.profile.nsg_required_standard
         return required and any(vm.name in lb.virtual_machines() for lb in standard)
 
@@ -254,8 +260,9 @@ class Groups:
         if host == PLATFORM_ADDRESS and (direction == "Outbound" or not self.network.profile.nsg_filters_platform):
             return ()
         vnet = self.network.virtual_network(vm.virtual_network)
+        interface = vm.interface_with(packet.source if direction == "Outbound" else packet.destination)
         found: list[Decision] = []
-        for asked in self.filters(vm, direction):
+        for asked in self.filters(vm, direction, interface):
             rule = next(rule for rule, matched in self.matches(vnet, asked) if _matches(matched, packet))
             found.append(
                 Decision(
@@ -280,11 +287,13 @@ class Groups:
 
         found = []
         directions: tuple[Direction, ...] = ("Inbound", "Outbound")
-        for asked in (f for direction in directions for f in self.filters(vm, direction)):
+        every = ((i.name, f) for i in vm.network_interfaces for d in directions for f in self.filters(vm, d, i))
+        for interface, asked in every:
             earlier: list[tuple[str, Box, tuple[Box, ...]]] = []
             for rule, own in self.matches(vnet, asked):
                 found.append(
                     Effective(
+                        interface=interface,
                         direction=asked.direction,
                         group=asked.group,
                         on=asked.on,

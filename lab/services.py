@@ -1,15 +1,17 @@
 """The servers inside nodes, which tell every client what they saw of it.
 
 ``http`` and ``https`` answer any path, ``tcp`` and ``udp`` every line, with the same JSON: the node,
-the client's address and port as the server sees them, and its own. ``dns`` answers
+the client's address and port as the server sees them, and its own. For health probes that must fail,
+the path ``/status/503`` is answered with that status, or any other, and ``/silence`` never. ``dns`` answers
 ``myip.opendns.com`` with the source of the query (seed 002). ``ssh`` is the system's own sshd, which
-names its peer in a log (seed 001). All of them take sockets that somebody else opened, so one
-process serves any number of namespaces.
+names its peer in a log (seed 001). ``ftp`` is a process of its own for each service. All of them take
+sockets that somebody else opened, so one process serves any number of namespaces.
 """
 
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import ssl
 import sys
@@ -30,6 +32,8 @@ Names = Mapping[str, str]
 #: Name that OpenDNS answers with the source of the query (seed 002).
 MY_ADDRESS = "myip.opendns.com"
 _TTL_S = 5
+#: A common name has up to 64 characters (RFC 5280, ub-common-name), and the port needs six of them.
+_NODE_IN_SUBJECT = 58
 _LINE = 65536
 
 
@@ -75,8 +79,17 @@ def tcp(node: str) -> Handler:
     return handle
 
 
+def _status(target: bytes) -> int | None:
+    """Return the status that a path asks for, None for silence."""
+    path = target.partition(b"?")[0]
+    if path == b"/silence":
+        return None
+    match = re.fullmatch(rb"/status/([2-5]\d\d)", path)
+    return int(match[1]) if match else 200
+
+
 def http(node: str) -> Handler:
-    """Return a handler that answers every request, whatever its method and path."""
+    """Return a handler that answers every request, whatever its method and path, unless it asks for silence."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with _closing(writer):
@@ -87,15 +100,19 @@ def http(node: str) -> Handler:
                 if event is h11.NEED_DATA:
                     connection.receive_data(await reader.read(_LINE))
                 elif isinstance(event, h11.Request):
-                    head = event.method == b"HEAD"
+                    status = _status(event.target)
+                    bare = event.method == b"HEAD" or status in (204, 304)  # these have no body (RFC 9110)
                 elif isinstance(event, h11.EndOfMessage):
+                    if status is None:
+                        await reader.read()  # until the client gives up
+                        return
                     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-                    writer.write(connection.send(h11.Response(status_code=200, headers=headers)) or b"")
-                    writer.write((connection.send(h11.Data(data=b"" if head else body)) if not head else b"") or b"")
-                    if not head:
+                    writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
+                    writer.write((connection.send(h11.Data(data=body)) if not bare else b"") or b"")
+                    if not bare:
                         writer.write(connection.send(h11.EndOfMessage()) or b"")
                     await writer.drain()
-                    if head or connection.our_state is h11.MUST_CLOSE:
+                    if bare or connection.our_state is h11.MUST_CLOSE:
                         return
                     connection.start_next_cycle()
                 elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
@@ -193,15 +210,23 @@ class Certificates:
         self.file = file
         self._authority: Any = None
 
-    def context(self, node: str, address: str) -> ssl.SSLContext:
-        """Return the TLS context of a node's server, with a certificate for its name and address."""
+    def context(self, node: str, address: str, port: int) -> ssl.SSLContext:
+        """Return the TLS context of a node's server, with a certificate for its name and address.
+
+        The subject is ``node:port``: each server has a certificate of its own, by which a client knows it.
+        """
         import trustme  # noqa: PLC0415 - only labs with an https service need it
 
         if self._authority is None:
             self._authority = trustme.CA(organization_name="lab")
             self._authority.cert_pem.write_to_path(str(self.file))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert(node, address).configure_cert(context)
+        subject = f"{node[:_NODE_IN_SUBJECT]}:{port}"
+        try:
+            certificate = self._authority.issue_cert(node, address, common_name=subject)
+        except UnicodeError:  # no name that DNS allows, as those of role instances
+            certificate = self._authority.issue_cert(address, common_name=subject)
+        certificate.configure_cert(context)
         return context
 
 
@@ -310,3 +335,22 @@ def make_host_key(folder: Path) -> str:
     file.unlink()
     file.with_name(file.name + ".pub").unlink(missing_ok=True)
     return key
+
+
+# --- ftp --------------------------------------------------------------------------------------
+
+#: What an ftp service has to give.
+FTP_FILE = "lab.json"
+
+
+def ftp(listener: socket.socket, namespace: str, node: str, folder: Path, log: Path) -> daemons.Attended:
+    """Hand a listening socket to an FTP server of its own process: its data connections begin in the node's namespace.
+
+    Everybody may read ``folder``, which holds one file that names the node; nobody may write.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FTP_FILE).write_text(json.dumps({"node": node}) + "\n")
+    command = [sys.executable, "-P", "-m", "lab.ftp", str(folder)]
+    served = daemons.attend(command, log, {}, lambda: netns.enter(namespace), stdin=listener.fileno())
+    listener.close()
+    return served

@@ -6,8 +6,23 @@ from typing import Any
 import msgspec
 
 from lab.kernel import apply, netns
-from lab.kernel.record import GatewayState, MemberHealth, Record, TunnelState, existing, names
-from lab.plan import HealthCheck, Place, Plan, Route, Rule, Server, SnatPolicy, SnatPool, SourceNat, namespace
+from lab.kernel.record import Absent, GatewayState, MemberHealth, Record, TunnelState, existing, names
+from lab.plan import (
+    NODE_INTERFACE,
+    Address,
+    HealthCheck,
+    Place,
+    Plan,
+    Route,
+    Rule,
+    Server,
+    SnatPolicy,
+    SnatPool,
+    SourceNat,
+    Timeout,
+    Tunnel,
+    namespace,
+)
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -24,8 +39,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     role: str
     address: str
+    secondary_addresses: tuple[str, ...] = ()  # of a VM with several network interfaces
     namespace: str
     there: bool
+    power_state: str = ""  # of a VM: Started, Stopped or Deallocated
     services: tuple[str, ...]
     outbound: tuple[Outbound, ...]
     health: dict[str, MemberHealth]
@@ -74,7 +91,7 @@ def describe(name: str) -> Lab:
         time_scale=record.time_scale,
         file=record.file,
         created=record.created,
-        nodes=_nodes(plan, health),
+        nodes=_nodes(plan, health, record.absent),
         public_addresses=_public_addresses(plan),
         agent=apply.agent_alive(record),
         gateways=folder.tunnels(),
@@ -95,7 +112,10 @@ def timers(name: str) -> list[tuple[str, float, float]]:
     here = {f"probe {check.load_balancer}/{check.probe}": check.interval_s for check in plan.of(HealthCheck)}
     for policy in plan.of(SnatPolicy):
         here |= {"idle": policy.idle_s, "FIN": policy.fin_s, "RST": policy.rst_s}
-    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in sorted(here.items()) if s]
+    for tunnel in plan.of(Tunnel):
+        here |= {"idle policy-based tunnel": tunnel.idle_s} if tunnel.idle_s else {}
+    every = sorted(here.items()) + [("idle of rules", float(s)) for s in sorted({t.seconds for t in plan.of(Timeout)})]
+    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in every if s]
 
 
 def _state(record: Record) -> str:
@@ -108,11 +128,15 @@ def _state(record: Record) -> str:
     return "running"
 
 
-def _nodes(plan: Plan, health: dict[str, MemberHealth]) -> tuple[Node, ...]:
+def _nodes(plan: Plan, health: dict[str, MemberHealth], absent: tuple[Absent, ...]) -> tuple[Node, ...]:
     addresses = plan.addresses()
-    services: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for item in plan.of(Address):
+        if item.interface not in ("lo", NODE_INTERFACE):
+            others.setdefault(item.place, []).append(item.address)
+    services: dict[str, dict[str, None]] = {}
     for server in plan.of(Server):
-        services.setdefault(server.place, []).append(f"{server.kind}:{server.port}/{server.protocol}")
+        services.setdefault(server.place, {})[f"{server.kind}:{server.port}/{server.protocol}"] = None
     ways = outbound(plan)
     found = []
     for place in plan.of(Place):
@@ -124,14 +148,34 @@ def _nodes(plan: Plan, health: dict[str, MemberHealth]) -> tuple[Node, ...]:
                 name=name,
                 role=place.role,
                 address=address,
+                secondary_addresses=tuple(others.get(name, ())),
                 namespace=namespace(plan.lab, name),
                 there=netns.exists(namespace(plan.lab, name)),
+                power_state="Started" if place.role == "vm" else "",
                 services=tuple(services.get(name, ())),
                 outbound=ways.get(name, ()),
-                health={key: state for key, state in health.items() if key.endswith(f"/{name}")},
+                health=_health_of(name, health),
             )
         )
+    found += [
+        Node(
+            name=vm.name,
+            role="vm",
+            address=vm.address,
+            namespace=namespace(plan.lab, vm.name),
+            there=False,
+            power_state=vm.power_state,
+            services=(),
+            outbound=ways.get(vm.name, ()),
+            health=_health_of(vm.name, health),
+        )
+        for vm in absent
+    ]
     return tuple(found)
+
+
+def _health_of(node: str, health: dict[str, MemberHealth]) -> dict[str, MemberHealth]:
+    return {key: state for key, state in health.items() if key.endswith(f"/{node}")}
 
 
 def outbound(plan: Plan) -> dict[str, tuple[Outbound, ...]]:
@@ -218,12 +262,24 @@ def _connection(site: str, tunnel: TunnelState) -> dict[str, Any]:
         "Reason": tunnel.reason,
         "VPNDeviceAddress": tunnel.peer,
         "IkeVersion": tunnel.version,
-        "LocalPrefixes": list(tunnel.local),
-        "RemotePrefixes": list(tunnel.remote),
+        "LocalSelectors": list(tunnel.local),
+        "RemoteSelectors": list(tunnel.remote),
         "IkeAlgorithms": tunnel.ike,
         "EspAlgorithms": tunnel.esp,
         "IkeRekeySeconds": tunnel.ike_rekey_s,
         "EspLifetimeSeconds": tunnel.esp_life_s,
+    }
+
+
+def operation(number: str, request: str) -> dict[str, str]:
+    """Return how an operation of a gateway ended, as Set-AzureVNetGatewayKey prints it; one that fails is an error."""
+    return {
+        "Error": "",
+        "HttpStatusCode": "OK",
+        "Id": number,
+        "Status": "Successful",
+        "RequestId": request,
+        "StatusCode": "OK",
     }
 
 

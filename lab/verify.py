@@ -16,7 +16,7 @@ from lab.compile import compile as compile_network
 from lab.errors import Busy, LabError, NotJudgedError, Problem, TopologyError
 from lab.experiment import Health, Observation
 from lab.kernel import apply
-from lab.kernel.record import Folder, MemberHealth
+from lab.kernel.record import Absent, Folder, MemberHealth
 from lab.model import Network
 from lab.plan import HealthCheck, Plan
 from lab.probe import Prober
@@ -116,6 +116,11 @@ def source(network: Network, file: Path) -> apply.Source:
         network=model.encode(network),
         profile=network.profile.name,
         time_scale=network.overrides.time_scale,
+        absent=tuple(
+            Absent(name=vm.name, power_state=vm.power_state, address=str(vm.private_ip_address))
+            for vm in network.virtual_machines
+            if vm.power_state != "Started"
+        ),
     )
 
 
@@ -206,7 +211,7 @@ def verify(
 
 
 def _changes(trial: Trial) -> bool:
-    return any(stage.network is not None for stage in trial.stages)
+    return any(stage.network is not None or stage.operates for stage in trial.stages)
 
 
 def not_run(network: Network, only: frozenset[str], reason: str) -> list[Result]:
@@ -220,14 +225,16 @@ def _try(network: Network, trial: Trial, file: Path, prober: Prober) -> Judgemen
     """Run the stages of a trial and judge what was seen; the lab ends as it began."""
     observations: list[Observation] = []
     current: Network | None = None
+    operated = False
     try:
         for stage in trial.stages:
-            if stage.network is not current:
+            if operated or stage.network is not current:
                 bring_up(stage.network or network, file, _quiet)
                 current = stage.network
+            operated = stage.operates
             observations += prober.run(network.name, stage.experiments).observations
     finally:
-        if current is not None:
+        if operated or current is not None:
             bring_up(network, file, _quiet)
     return trial.judge(observations)
 

@@ -185,7 +185,8 @@ def _far_gateway(
                 path=path,
                 found=f'the gateway of "{gateway.virtual_network}" has static routing',
                 must=f"tunnels between virtual networks need dynamic routing on both sides ({_SEED_003})",
-                advice=f"use vpn_gateways.{gateway.virtual_network}.routing: dynamic",
+                advice=f"use vpn_gateways.{gateway.virtual_network}.routing: dynamic; in a lab that runs, "
+                "delete the gateway and create it again, with another address",
             )
     peer = network.vnet(far.virtual_network)
     for prefix in vnet.address_space:

@@ -53,15 +53,9 @@ def topologies(draw: st.DrawFn) -> dict[str, Any]:
         inside = [n for n, vm in machines.items() if vm.get("subnet", "").startswith(f"{home}/")]
         balancers[("lb", "lb-x")[i]] = draw(_load_balancer(i, inside))
     topology["load_balancers"] = balancers
+    topology |= draw(_cloud_services(machines, balancers))
     if draw(st.booleans()):
-        topology["network_security_groups"] = {f"g{i}": draw(_security_rules()) for i in range(2)}
-        for vnet in topology["virtual_networks"].values():
-            for name, prefix in vnet["subnets"].items():
-                if draw(st.booleans()):
-                    vnet["subnets"][name] = {"address_prefix": prefix, "network_security_group": "g0"}
-        for vm in machines.values():
-            if draw(st.booleans()):
-                vm["network_security_group"] = draw(st.sampled_from(["g0", "g1"]))
+        topology = draw(_guarded(topology))
     if draw(st.booleans()):
         topology["overrides"] = {
             "snat_ports_per_vm": draw(st.integers(1, 64511)),
@@ -91,6 +85,86 @@ def _services(draw: st.DrawFn) -> list[str]:
 
 
 @st.composite
+def _guarded(draw: st.DrawFn, topology: dict[str, Any]) -> dict[str, Any]:
+    """Draw security groups on some subnets and VMs of a topology, whose endpoints then have no access list."""
+    topology["network_security_groups"] = {f"g{i}": draw(_security_rules()) for i in range(2)}
+    for service in topology["cloud_services"].values():
+        for endpoint in service["endpoints"]:
+            endpoint.pop("acl", None)
+    for vnet in topology["virtual_networks"].values():
+        for name, prefix in vnet["subnets"].items():
+            if draw(st.booleans()):
+                vnet["subnets"][name] = {"address_prefix": prefix, "network_security_group": "g0"}
+    for vm in topology["virtual_machines"].values():
+        if draw(st.booleans()):
+            vm["network_security_group"] = draw(st.sampled_from(["g0", "g1"]))
+    return topology
+
+
+@st.composite
+def _cloud_services(draw: st.DrawFn, machines: dict[str, Any], balancers: dict[str, Any]) -> dict[str, Any]:
+    """Draw a cloud service of VMs that no load balancer has, one of a role, and a reserved address that may be used."""
+    taken = {m for lb in balancers.values() for pool in lb["backend_address_pools"].values() for m in pool}
+    taken |= {nat["virtual_machine"] for lb in balancers.values() for nat in lb["inbound_nat_rules"].values()}
+    homes: dict[str, list[str]] = {}
+    for name in sorted(machines.keys() - taken):
+        homes.setdefault(machines[name].get("subnet", "").partition("/")[0], []).append(name)
+    services: dict[str, Any] = {}
+    if homes and draw(st.booleans()):
+        vms = homes[draw(st.sampled_from(sorted(homes)))]
+        vips: dict[str, Any] = {f"Vip{n}": {} for n in range(1, draw(st.integers(2, 6)))}
+        if draw(st.booleans()):
+            vips[draw(st.sampled_from(sorted(vips)))] = {"reserved_ip": "kept"}
+        if draw(st.booleans()):
+            vips["Vip1"] = {"address": "40.9.0.1"}
+        services["shop"] = {
+            "virtual_machines": vms,
+            "virtual_ips": vips,
+            "default_virtual_ip": draw(st.sampled_from(sorted(vips))),
+            "endpoints": draw(_endpoints(vms, sorted(vips))),
+        }
+    if draw(st.integers(0, 3)) == 0:
+        endpoint = {"name": "E", "role": "Web", "local_port": 80}
+        services["paas"] = {"roles": {"Web": draw(st.integers(1, 3))}, "endpoints": [endpoint]}
+    reserved = {"kept": {}} if "reserved_ip" in str(services) or draw(st.booleans()) else {}
+    return {"cloud_services": services, "reserved_ips": reserved}
+
+
+@st.composite
+def _endpoints(draw: st.DrawFn, vms: list[str], vips: list[str]) -> list[dict[str, Any]]:
+    """Draw endpoints and load-balanced sets; no two have a port of a VIP or of a VM."""
+    found = []
+    for port in range(2000, 2000 + draw(st.integers(0, 4))):
+        common: dict[str, Any] = {
+            "name": f"e{port}",
+            "protocol": draw(st.sampled_from(["tcp", "udp"])),
+            "local_port": port,
+            "public_port": port,
+            "virtual_ip": draw(st.sampled_from(vips)),
+            "load_balancer_distribution": draw(st.sampled_from(["none", "sourceIP", "sourceIPProtocol"])),
+            "idle_timeout_in_minutes": draw(st.integers(4, 30)),
+        }
+        if draw(st.booleans()):
+            found.append({**common, "virtual_machine": draw(st.sampled_from(vms)), "acl": draw(_access_rules())})
+        else:
+            common |= {
+                "load_balanced_set": f"s{port}",
+                "probe": draw(st.sampled_from(["default", "none", {"port": 9}])),
+            }
+            members = draw(st.lists(st.sampled_from(vms), min_size=1, unique=True))
+            found += [{**common, "virtual_machine": member} for member in members]
+    return found
+
+
+@st.composite
+def _access_rules(draw: st.DrawFn) -> list[dict[str, Any]]:
+    orders = draw(st.lists(st.integers(0, 1000), max_size=3, unique=True))
+    subnets = st.sampled_from(["0.0.0.0/0", "65.0.0.0/8", "175.1.0.1/24", "198.51.100.10/32"])
+    actions = st.sampled_from(["permit", "deny"])
+    return [{"order": order, "action": draw(actions), "remote_subnet": draw(subnets)} for order in orders]
+
+
+@st.composite
 def _load_balancer(draw: st.DrawFn, number: int, inside: list[str]) -> dict[str, Any]:
     frontends = {f"f{i}": f"40.{number}.0.{i + 1}" for i in range(draw(st.integers(1, 3)))}
     # Whole pools are as likely as parts of them: what VMs share only shows where there are several.
@@ -101,8 +175,8 @@ def _load_balancer(draw: st.DrawFn, number: int, inside: list[str]) -> dict[str,
         "backend_address_pools": {f"pool{i}": draw(some_vms) for i in range(2)},
         "probes": {"alive": {"protocol": draw(st.sampled_from(["Tcp", "Http"])), "port": 80, "interval_in_seconds": 5}},
     }
-    # Each rule has a port of its own, so that no two are for one frontend port or one port of a VM.
-    port = 1000
+    # Each rule has a port of its own, so that no two are for one frontend port or one port of a VM, in any balancer.
+    port = 1000 + 100 * number
     rules: dict[str, Any] = {"load_balancing_rules": {}, "inbound_nat_rules": {}}
     for i in range(draw(st.sampled_from([2, 3, 1, 0]))):
         port += 1
@@ -111,6 +185,9 @@ def _load_balancer(draw: st.DrawFn, number: int, inside: list[str]) -> dict[str,
             "protocol": draw(st.sampled_from(["Tcp", "Udp"])),
             "frontend_port": port,
             "backend_port": port,
+            "enable_floating_ip": draw(st.booleans()),
+            "enable_tcp_reset": balancer["sku"] == "Standard" and draw(st.booleans()),
+            "idle_timeout_in_minutes": draw(st.sampled_from([4, 10, 30])),
         }
         if inside and draw(st.booleans()):
             rules["inbound_nat_rules"][f"nat{i}"] = {**common, "virtual_machine": draw(st.sampled_from(inside))}

@@ -204,3 +204,26 @@ network_security_groups:
     - {{name: no-internet, priority: 100, direction: Outbound, access: Deny, destination_address_prefix: Internet}}
 """
     )
+
+
+def classic(more: str = "", *, services: str = "") -> Network:
+    """Service `shop` of vm1 and vm2: 80 of Vip1 leads to vm1:8080, 81 of Vip2 to 8181 of both; Vip3 has no endpoint.
+
+    ``more``: further endpoints, as lines of a YAML list. ``services``: other keys of the file.
+    """
+    of_set = "name: lb, load_balanced_set: set, virtual_ip: Vip2, local_port: 8181, public_port: 81"
+    return network(
+        f"""{_OUTSIDE}{_VNET}
+virtual_machines: {{vm1: {{subnet: vnet1/front}}, vm2: {{subnet: vnet1/front}}}}
+cloud_services:
+  shop:
+    virtual_machines: [vm1, vm2]
+    virtual_ips: {{Vip1: {{address: 40.1.1.1}}, Vip2: {{address: 40.1.1.2}}, Vip3: {{}}}}
+    endpoints:
+      - {{name: web, virtual_machine: vm1, local_port: 8080, public_port: 80}}
+      - {{{of_set}, virtual_machine: vm1}}
+      - {{{of_set}, virtual_machine: vm2}}
+{more}
+{services}
+"""
+    )

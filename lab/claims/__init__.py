@@ -6,32 +6,59 @@ Nothing here reads the rules under test or their table of numbers: figures are w
 second time, from the documents.
 """
 
+import msgspec
+
 from lab.claims import (
+    endpoint_acls,
+    endpoints,
     expectation,
     gateways,
+    health_probes,
+    load_balancers,
+    logged,
     netcfg,
     outbound_connections,
     promises,
+    reserved_ips,
     security_groups,
+    seed_000,
     seed_001,
     seed_002,
     seed_002_ports,
     seed_003,
+    seed_004,
 )
 from lab.claims.claim import Claim, Stage, Trial
 from lab.model import Network
 
 __all__ = ["CATALOGUE", "Claim", "Stage", "Trial", "find", "trials"]
 
+
+def _of_services_too(claim: Claim) -> Claim:
+    """Return a claim with the trials that cloud services have for it beside those of load balancers."""
+    more = endpoints.MORE.get(claim.id)
+    if more is None:
+        return claim
+    return msgspec.structs.replace(claim, trials=lambda network: (*claim.trials(network), *more(network)))
+
+
 CATALOGUE: tuple[Claim, ...] = (
+    *seed_000.CLAIMS,
     *seed_001.CLAIMS,
     *seed_002.CLAIMS,
     *seed_002_ports.CLAIMS,
     *outbound_connections.CLAIMS,
+    *map(_of_services_too, load_balancers.CLAIMS),
+    *endpoints.CLAIMS,
     *security_groups.CLAIMS,
+    *map(_of_services_too, health_probes.CLAIMS),
+    *endpoint_acls.CLAIMS,
+    *reserved_ips.CLAIMS,
+    *logged.CLAIMS,
     *seed_003.CLAIMS,
     *gateways.CLAIMS,
     *netcfg.CLAIMS,
+    *seed_004.CLAIMS,
     *promises.CLAIMS,
 )
 #: A trial that lets more time pass is left out unless its claim is asked for: timers of four minutes in real time.

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lab.experiment import Experiment, Occupy, Open, Pause
+from lab.experiment import Experiment, Occupy, Open, Pause, Tunnels
 from lab.model import Network
 from lab.verdict import Judgement
 
@@ -13,10 +13,14 @@ Judge: TypeAlias = Callable[[Sequence[Any]], Judgement]
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """Experiments in one state of the network: as it is (None), or changed for the trial."""
+    """Experiments in one state of the network: as it is (None), or changed for the trial.
+
+    ``operates``: they run commands that change the lab, which is given back what it was afterwards.
+    """
 
     experiments: tuple[Experiment, ...]
     network: Network | None = None
+    operates: bool = False
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -31,9 +35,11 @@ class Trial(msgspec.Struct, frozen=True):
     @property
     def pauses_s(self) -> float:
         """How long it lets time pass at most, in seconds."""
-        steps = [step for stage in self.stages for e in stage.experiments if isinstance(e, Occupy) for step in e.steps]
+        all_of_it = [e for stage in self.stages for e in stage.experiments]
+        steps = [step for e in all_of_it if isinstance(e, Occupy) for step in e.steps]
         pauses = sum(step.seconds for step in steps if isinstance(step, Pause))
-        return pauses + sum(step.within_s for step in steps if isinstance(step, Open))
+        longest = sum(step.within_s for step in steps if isinstance(step, Open))
+        return pauses + longest + sum(e.silence_s for e in all_of_it if isinstance(e, Tunnels))
 
 
 class Claim(msgspec.Struct, frozen=True):

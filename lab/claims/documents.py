@@ -6,7 +6,7 @@ import msgspec
 
 from lab.experiment import Goal
 from lab.flow import NOT_PUBLIC
-from lab.model import InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
+from lab.model import Endpoint, InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
 
 
 class WayOut(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ def way_out(network: Network, vm: VirtualMachine) -> WayOut:
     if vm.instance_public_ip:
         return WayOut("own", frozenset({str(vm.instance_public_ip.address)}))
     revision = network.profile.name
-    linked = {str(lb.frontend(n).address) for lb in network.load_balancers for n in linking(lb, vm.name, revision)}
+    linked = {str(lb.frontend(n).address) for lb in network.balancers for n in linking(lb, vm.name, revision)}
     return WayOut("frontend", frozenset(linked)) if linked else WayOut("default")
 
 
@@ -44,14 +44,20 @@ def linking(lb: LoadBalancer, vm: str, revision: str) -> set[str]:
 
 
 def open_to_all(network: Network) -> frozenset[str]:
-    """Return the names of the VMs that neither a security group nor their load balancer's SKU closes to anybody."""
+    """Return the names of the VMs that no security group, access list, or load balancer's SKU closes to anybody."""
     grouped = {(n.name, s.name) for n in network.virtual_networks for s in n.subnets if s.network_security_group}
-    closed = {name for lb in network.load_balancers if lb.sku == "Standard" for name in lb.virtual_machines()}
+    closed = {name for lb in network.balancers if lb.sku == "Standard" for name in lb.virtual_machines()}
+    lists = [(s, e) for s in network.cloud_services for e in s.endpoints if e.acl]
+    closed |= {m.virtual_machine for s, e in lists for m in s.endpoints if m == e or _in_one_set(m, e)}
     return frozenset(
         vm.name
         for vm in network.virtual_machines
         if not vm.network_security_group and (vm.virtual_network, vm.subnet) not in grouped and vm.name not in closed
     )
+
+
+def _in_one_set(one: Endpoint, other: Endpoint) -> bool:
+    return one.load_balanced_set is not None and one.load_balanced_set == other.load_balanced_set
 
 
 def declared(network: Network) -> frozenset[str]:
@@ -67,9 +73,14 @@ def matches(network: Network, way: WayOut, address: str) -> bool:
     return address not in declared(network) and not inside
 
 
+def drops_fragments(network: Network) -> bool:
+    """Tell whether the revision says that fragments leave by a VM's own address only (outbound, 2022-03-01)."""
+    return network.profile.name >= "2022" and network.profile.name != "seeds"
+
+
 def pooled(network: Network, vm: str) -> list[LoadBalancer]:
     """Return the load balancers that have a VM in a pool."""
-    return [lb for lb in network.load_balancers if any(vm in pool.members for pool in lb.pools)]
+    return [lb for lb in network.balancers if any(vm in pool.members for pool in lb.pools)]
 
 
 def of_kind(network: Network, kind: str) -> list[VirtualMachine]:
@@ -123,7 +134,7 @@ def rules_to(network: Network, vm: VirtualMachine) -> list[tuple[LoadBalancer, L
     """Return the load-balancing rules whose pool a VM is in."""
     return [
         (lb, rule)
-        for lb in network.load_balancers
+        for lb in network.balancers
         for rule in lb.load_balancing_rules
         if vm.name in lb.pool(rule.backend_pool).members
     ]
@@ -143,7 +154,7 @@ def ports_each(network: Network, vm: VirtualMachine) -> int | None:
     if network.overrides.snat_ports_per_vm:
         return network.overrides.snat_ports_per_vm
     way = way_out(network, vm)
-    skus = {lb.sku for lb in network.load_balancers if any(str(f.address) in way.addresses for f in lb.frontends)}
+    skus = {lb.sku for lb in network.balancers if any(str(f.address) in way.addresses for f in lb.frontends)}
     revision = network.profile.name
     if revision in ("2016-10", "2017-05a") or (revision == "2017-09" and skus == {"Basic"}):
         return None

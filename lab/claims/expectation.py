@@ -180,7 +180,7 @@ def _service_kind(network: Network, to: Destination) -> str:
     node = host or vm or own or by_address
     if node is not None:
         services = [s for s in node.services if s.port == to.port and s.protocol == to.protocol]
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         names = {f.name for f in lb.frontends if str(f.address) == to.host}
         targets = [
             (member, rule.backend_port)
@@ -223,7 +223,7 @@ def _is_sticky(network: Network, to: Destination) -> bool:
     """Tell whether a destination's rule gives one client one member: then not every member is to be seen."""
     return any(
         rule.load_distribution != "Default"
-        for lb in network.load_balancers
+        for lb in network.balancers
         for rule in lb.load_balancing_rules
         if str(lb.frontend(rule.frontend).address) == to.host
         and (rule.frontend_port, rule.protocol) == (to.port, to.protocol)

@@ -1,8 +1,11 @@
 """Gateways, their tunnels and names across them, by the documents around seed 003 (2015 to 2024)."""
 
+import json
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any
+
+import msgspec
 
 from lab.claims.claim import Claim, Stage, Trial
 from lab.claims.documents import WayOut, far_host, matches, way_out
@@ -12,28 +15,32 @@ from lab.claims.tunnels import (
     alone,
     between_networks,
     changed,
+    connected,
     fits,
     never,
     not_across,
     pairs,
     said,
+    states,
     with_connection,
     works,
 )
 from lab.experiment import (
     SILENCE_S,
     Ask,
+    Connection,
     Gateway,
     Lookup,
     Meter,
     Metered,
+    Run,
     Segments,
     SegmentSize,
     Send,
     Tunnels,
     Watch,
 )
-from lab.model import PLATFORM_ADDRESS, InternetHost, Network, VirtualMachine
+from lab.model import PLATFORM_ADDRESS, InternetHost, Network, VirtualMachine, VirtualNetwork
 
 _FAQ = "vpn-gateway-vpn-faq.md (2016-03-10)"
 _DEVICES_2016 = "vpn-gateway-about-vpn-devices.md (2016-06-29)"
@@ -56,6 +63,13 @@ _FIELDS = {
     "OperationStatus",
 }
 
+#: What Set-AzureVNetGatewayKey prints of a key that was set, beside an Id and a RequestId.
+_RESULT = {"Error": "", "HttpStatusCode": "OK", "Status": "Successful", "StatusCode": "OK"}
+#: Seconds without a packet after which a policy-based tunnel is dropped.
+_IDLE_S = 300
+_ANY = "0.0.0.0/0"
+#: An address that is in no range of any network or site.
+_STRANGER = "192.168.99.99"
 #: AES-256 and SHA-1, as the daemon calls them.
 _CBC = "AES_CBC 256 HMAC_SHA1"
 _SITES = """\
@@ -171,6 +185,44 @@ def _gw_6(network: Network) -> Iterator[Trial]:
         yield fits("N-GW-6", inside, "a VM in the gateway subnet", "holds gateways only, no VM")
 
 
+def _gw_7(network: Network) -> Iterator[Trial]:
+    scaled = _IDLE_S / network.overrides.time_scale
+    for pair in pairs(network):
+        other = next((p for p in pairs(network) if not p.policy_based and p.network != pair.network), None)
+        if not pair.policy_based or other is None:
+            continue
+        there = Tunnels(network=other.network)
+        dropped = Tunnels(network=pair.network, wanted="NotConnected", silence_s=scaled)
+        rebuilt = Tunnels(network=pair.network, wanted="Connected")
+
+        def check(observations: Sequence[Any], pair: Pair = pair, other: Pair = other) -> tuple[str, str]:
+            crossed, before, answers, gone, after, again, back = observations
+            observed = (
+                f"{pair.network}: {states(gone, pair.site.name)} after {gone.waited_s:.1f} s, then "
+                f"{again.answers[0].outcome} and {states(back, pair.site.name)}; "
+                f"{other.network}: {states(after, other.site.name)}"
+            )
+            if contradiction := other.reached(crossed) or pair.reached(answers):
+                return observed, contradiction
+            found = _of(gone, pair)
+            if found.state != "NotConnected" or "without a packet" not in found.reason:
+                return observed, "a policy-based tunnel is not dropped"
+            if gone.waited_s < 0.3 * scaled:
+                return observed, f"a policy-based tunnel is dropped long before {scaled:g} s"
+            one, two = _of(before, other), _of(after, other)
+            if two.state != "Connected" or two.established != one.established:
+                return observed, "a route-based tunnel is dropped, too"
+            return observed, pair.reached(again) or connected(back, pair.site.name)
+
+        stage = Stage((other.there, there, pair.there, dropped, there, pair.there, rebuilt))
+        expected = f"dropped after {scaled:g} s of silence and rebuilt by the next packet; {other.network}: kept"
+        yield Trial("N-GW-7", pair.network, expected, (stage,), judge_by(check))
+
+
+def _of(shown: Gateway, pair: Pair) -> Connection:
+    return next(c for c in shown.connections if c.site == pair.site.name)
+
+
 def _gw_8(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for pair in alone(network):
@@ -246,6 +298,61 @@ def _disconnected(network: Network) -> Iterator[Any]:
         )
 
 
+def _gw_9(network: Network) -> Iterator[Trial]:
+    tried = set()
+    for pair in pairs(network):
+        vnet = network.vnet(pair.network)
+        if pair.site.vpn_device is None or pair.policy_based in tried or vnet is None:
+            continue
+        tried.add(pair.policy_based)
+
+        def check(observations: Sequence[Any], pair: Pair = pair, vnet: VirtualNetwork = vnet) -> tuple[str, str]:
+            _, shown, strange, known = observations
+            found = _of(shown, pair)
+            sides = (", ".join(found.local), ", ".join(found.remote))
+            observed = (
+                f"{sides[0]} to {sides[1]}; from {_STRANGER}: {len(strange.seen[0])} of {strange.sent}, "
+                f"from {pair.far.address}: {len(known.seen[0])} of {known.sent}"
+            )
+            wanted = {_ANY}, {_ANY}
+            if pair.policy_based:
+                wanted = set(map(str, vnet.address_space)), set(map(str, pair.site.address_space))
+            if (set(found.local), set(found.remote)) != wanted:
+                return observed, f"the gateway and {pair.site.name} agreed on {sides[0]} to {sides[1]}"
+            if len(known.seen[0]) < known.sent:
+                return observed, f"what {pair.site.name} sends is not carried"
+            if pair.policy_based:
+                return observed, "a source outside the ranges is carried" if strange.seen[0] else ""
+            return observed, "" if len(strange.seen[0]) == strange.sent else "a source outside the ranges is lost"
+
+        kind = "each pair of ranges" if pair.policy_based else f"{_ANY} to {_ANY}"
+        carried = "nothing but these is carried" if pair.policy_based else "whatever the source is carried"
+        # What the site sends first wakes a tunnel that rests.
+        wake = Ask(client=pair.far.node, address=str(pair.near.address), port=80, kind="http")
+        stage = Stage((
+            wake,
+            Tunnels(network=pair.network, wanted="Connected"),
+            _sent_by_site(pair, _STRANGER, arrives=not pair.policy_based),
+            _sent_by_site(pair, str(pair.far.address), arrives=True),
+        ))  # fmt: skip
+        yield Trial("N-GW-9", f"{pair.network} to {pair.site.name}", f"{kind}; {carried}", (stage,), judge_by(check))
+
+
+def _sent_by_site(pair: Pair, source: str, *, arrives: bool) -> Send:
+    """Return datagrams from a site's device, watched where the gateway sends on what came out of the tunnel."""
+    return Send(
+        sender=pair.far.node,
+        private=source,
+        destination=str(pair.near.address),
+        protocol="udp",
+        count=4,
+        watches=(Watch("gateway inside", pair.network),),
+        lost=0 if arrives else 4,
+        controlled=False,
+        untranslated=True,
+    )
+
+
 def _gw_10(network: Network) -> Iterator[Trial]:
     for first in between_networks(network):
         for second in between_networks(network):
@@ -289,6 +396,64 @@ def _briefly(pair: Pair) -> Ask:
 def _gw_11(network: Network) -> Iterator[Trial]:
     if alone(network):
         yield fits("N-GW-11", _file(2, space="10.2.3.0/24"), "two sites with one range", "must not overlap")
+
+
+def _gw_12(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        words = ("gateway", "key", "set", pair.network, pair.site.name, "--key", "AnotherKey2", "--lab", "{lab}")
+        as_json, as_text = Run(words=(*words, "-o", "json")), Run(words=words)
+
+        def check(observations: Sequence[Any]) -> tuple[str, str]:
+            done, text = observations
+            observed = f"exit {done.status}: {' '.join(done.said.split())}"
+            try:
+                said = json.loads(done.said)
+            except ValueError:
+                return observed, "it is no JSON"
+            wrong = {field: said.get(field) for field, value in _RESULT.items() if said.get(field) != value}
+            missing = {"Id", "RequestId"} - {field for field, value in said.items() if value}
+            if wrong or missing:
+                return observed, f"not as it must be: {', '.join(sorted({*wrong, *missing}))}"
+            fields = [line.split(":")[0].strip() for line in text.said.splitlines()]
+            return observed, "" if fields == list(said) else f"as text it has the fields {', '.join(fields)}"
+
+        expected = "Error, HttpStatusCode OK, Id, Status Successful, RequestId, StatusCode OK"
+        # A network of its own makes the lab, and the key, be changed back after the trial.
+        stage = Stage((as_json, as_text), changed(network))
+        yield Trial("N-GW-12", "a key that is set", expected, (stage,), judge_by(check))
+        empty = _file(1).replace(", vpn_gateway_address: 131.2.3.1", "")
+        yield fits("N-GW-12", empty, "a local network without a placeholder", "which may be a placeholder")
+    for pair in pairs(network):
+        if pair.policy_based:
+            yield _recreated(pair, network)
+
+
+def _recreated(pair: Pair, network: Network) -> Trial:
+    """Return a trial that a static gateway becomes a dynamic one only by being deleted, and loses its address."""
+    shown = Tunnels(network=pair.network)
+    create = Run(words=("gateway", "create", pair.network, "--routing", "dynamic", "--lab", "{lab}"))
+    delete = Run(words=("gateway", "delete", pair.network, "--lab", "{lab}"))
+    built = Tunnels(network=pair.network, wanted="Connected")
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        before, refused, deleted, created, after = observations
+        observed = (
+            f"{before.kind} {before.address}; create: exit {refused.status}; delete: exit {deleted.status}; "
+            f"create: exit {created.status}; {after.kind} {after.address}"
+        )
+        if refused.status != 2 or "HTTP 409" not in refused.said:
+            return observed, "a gateway that is there may be created again"
+        if deleted.status or created.status or after.kind != "DynamicRouting":
+            return observed, f"it is not recreated: {deleted.said} {created.said}".strip()
+        if after.address == before.address:
+            return observed, "it has kept its address"
+        return observed, "" if after.address else "it is not built"
+
+    # At the fastest pace that a lab has, a gateway is built in 4 s.
+    quick = changed(network, overrides=msgspec.structs.replace(network.overrides, time_scale=240))
+    stage = Stage((shown, create, delete, create, built), quick)
+    expected = "refused while it is there; then DynamicRouting, with another address"
+    return Trial("N-GW-12", f"{pair.network}, from static to dynamic", expected, (stage,), judge_by(check))
 
 
 def _gw_13(network: Network) -> Iterator[Trial]:
@@ -430,10 +595,22 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("N-GW-5", "From 2017 on dynamic gateways prefer AES-256-GCM; 28,800 s and 27,000 s.", _DEVICES_2017, _gw_5),
     Claim("N-GW-6", "A gateway subnet is called GatewaySubnet, is /29 or larger, and has no VM in it.", _FAQ, _gw_6),
     Claim(
+        "N-GW-7",
+        "A policy-based tunnel is dropped after 5 minutes of silence and rebuilt by traffic; a route-based one stays.",
+        _FAQ,
+        _gw_7,
+    ),
+    Claim(
         "N-GW-8",
         "Only what is for a local network's ranges takes the tunnel, untranslated; all else leaves as before.",
         _FAQ,
         _gw_8,
+    ),
+    Claim(
+        "N-GW-9",
+        "Selectors of route-based tunnels are any to any; policy-based ones have each pair of ranges.",
+        _FAQ,
+        _gw_9,
     ),
     Claim(
         "N-GW-10",
@@ -443,6 +620,13 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "N-GW-11", "Ranges of the sites of one network must be apart.", "vpn-gateway-multi-site.md (2020-09-03)", _gw_11
+    ),
+    Claim(
+        "N-GW-12",
+        "A site needs a placeholder; a static gateway is recreated, without its address; what setting a key answers.",
+        "virtual-networks-configure-vnet-to-vnet-connection.md (2016-08-22), "
+        "vpn-gateway-howto-vnet-vnet-portal-classic.md (2023-10-06)",
+        _gw_12,
     ),
     Claim(
         "N-GW-13",

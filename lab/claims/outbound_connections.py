@@ -73,7 +73,7 @@ def _usable(network: Network, vm: VirtualMachine, ports: int) -> int:
 
 def _balancers(network: Network, vm: VirtualMachine) -> list[LoadBalancer]:
     addresses = way_out(network, vm).addresses
-    return [lb for lb in network.load_balancers if any(str(f.address) in addresses for f in lb.frontends)]
+    return [lb for lb in network.balancers if any(str(f.address) in addresses for f in lb.frontends)]
 
 
 # --- how many ---------------------------------------------------------------------------------

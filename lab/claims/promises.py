@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lab.claims.claim import Claim, Stage, Trial
-from lab.claims.documents import WayOut, far_host, matches, one_of_each, way_out
+from lab.claims.documents import WayOut, drops_fragments, far_host, matches, one_of_each, way_out
 from lab.claims.judging import arrived, judge_by, send, sources
 from lab.model import Network
 from lab.verdict import Judgement
@@ -19,16 +19,18 @@ def _lab_1(network: Network) -> Iterator[Trial]:
         if far is None:
             continue
         carried = ("icmp", "esp") if way.kind == "own" else ()
+        whole = way.kind == "own" or not drops_fragments(network)
+        passing = ("udp", *(("fragments",) if whole else ()), *carried)
         sends = (
             send(network, vm, far, "udp", 1),
-            send(network, vm, far, "udp", 1, form="large"),
+            send(network, vm, far, "udp", 1, form="large", lost=0 if whole else 1),
             send(network, vm, far, "icmp", 4, lost=0 if carried else 4),
             send(network, vm, far, "esp", 4, lost=0 if carried else 4),
             send(network, vm, far, "tcp", 4, form="middle", lost=4),
         )
 
         def check(
-            observations: Sequence[Any], way: WayOut = way, carried: tuple[str, ...] = carried
+            observations: Sequence[Any], way: WayOut = way, passing: tuple[str, ...] = passing
         ) -> tuple[str, str] | Judgement:
             observed = "; ".join(f"{label}: {arrived(a)}" for label, a in zip(_LABELS, observations, strict=True))
             if not observations[0].seen[0]:
@@ -37,10 +39,9 @@ def _lab_1(network: Network) -> Iterator[Trial]:
                 wrong = [source for source in sources(arrivals) if not matches(network, way, source)]
                 if wrong:
                     return observed, f"{label} seen from {', '.join(wrong)}"
-                passes = label in ("udp", "fragments", *carried)
-                if passes and not arrivals.seen[-1]:
+                if label in passing and not arrivals.seen[-1]:
                     return observed, f"{label} did not arrive"
-                if not passes and arrivals.seen[0]:
+                if label not in passing and arrivals.seen[0]:
                     return observed, f"{label} left the virtual network"
             return observed, ""
 

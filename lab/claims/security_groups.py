@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from lab.claims import health_probes
 from lab.claims.claim import Claim, Judge, Stage, Trial
 from lab.claims.documents import far_client
 from lab.claims.filtering import (
@@ -65,7 +66,7 @@ def _s2_15(network: Network) -> Iterator[Trial]:
 def _s2_16(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     vms = {vm.name: vm for vm in guarded(network)}
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         for rule in lb.load_balancing_rules:
             probe = next((p for p in lb.probes if p.name == rule.probe), None)
             members = lb.pool(rule.backend_pool).members
@@ -93,6 +94,7 @@ def _s2_16(network: Network) -> Iterator[Trial]:
 
             expected = f"{', '.join(sorted(blocked))} down, and sent no new flow"
             yield Trial("S2-16", f"{lb.name}/{rule.name}", expected, (Stage((Health(), ask)),), judge_by(check))
+    yield from health_probes.blocked(network)
 
 
 def _without_blocked(known: Members, answered: Answers, keys: dict[str, str]) -> tuple[str, str] | Judgement:
@@ -167,7 +169,7 @@ def _ns_2(network: Network) -> Iterator[Trial]:
 def _probes_that_pass(network: Network) -> Iterator[str]:
     """Yield the members of pools that have a group, a server for their probe, and no rule against it."""
     vms = {vm.name: vm for vm in guarded(network)}
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         for rule in lb.load_balancing_rules:
             probe = next((p for p in lb.probes if p.name == rule.probe), None)
             for name in lb.pool(rule.backend_pool).members:
@@ -308,7 +310,7 @@ def _denying(network: Network, name: str, protocol: str) -> Network:
 def _ns_6(network: Network) -> Iterator[Trial]:
     vms = {vm.name: vm for vm in guarded(network)}
     cases = []
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         for rule in lb.inbound_nat_rules:
             if rule.virtual_machine not in vms or rule.frontend_port == rule.backend_port:
                 continue
@@ -460,7 +462,7 @@ def _ns_11(network: Network) -> Iterator[Trial]:
     if before(network, "2017-09"):
         return
     cases = []
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         for rule in lb.load_balancing_rules:
             members = [vm for vm in network.virtual_machines if vm.name in lb.pool(rule.backend_pool).members]
             served = [

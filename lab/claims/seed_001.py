@@ -82,7 +82,7 @@ def _bound_by(claim: str, network: Network, *, nat_rule: bool) -> Iterator[Trial
     """Yield, for each VM bound by one kind of rule alone, that it is seen from the frontend."""
     far = far_host(network)
     for vm in some(network, of_kind(network, "frontend")):
-        has_nat = any(r.virtual_machine == vm.name for lb in network.load_balancers for r in lb.inbound_nat_rules)
+        has_nat = any(r.virtual_machine == vm.name for lb in network.balancers for r in lb.inbound_nat_rules)
         has_rule = bool(rules_to(network, vm))
         if far is None or has_nat != nat_rule or has_rule == nat_rule:
             continue
@@ -105,7 +105,7 @@ load_balancers:
 
 
 def _s1_5(network: Network) -> Iterator[Trial]:
-    if any(lb.load_balancing_rules for lb in network.load_balancers):
+    if any(lb.load_balancing_rules for lb in network.balancers):
         yield refused("S1-5", _WITHOUT_PROBE, "a load-balancing rule without a probe", "no probe")
 
 
@@ -113,10 +113,12 @@ def _unanswered_probes(network: Network) -> list[tuple[LoadBalancer, LoadBalanci
     """Return the rules whose every member has nothing that listens on the probe's port, with a member of each."""
     found = []
     vms = {vm.name: vm for vm in network.virtual_machines}
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         for rule in lb.load_balancing_rules:
+            if rule.probe is None:
+                continue  # nothing says that its members are down
             members = [vms[m] for m in lb.pool(rule.backend_pool).members]
-            port = lb.probe(rule.probe).port if rule.probe else 0
+            port = lb.probe(rule.probe).port
             if members and not any(s.port == port and s.protocol == "tcp" for m in members for s in m.services):
                 found.append((lb, rule, members[0]))
     return found
@@ -155,7 +157,7 @@ def _s1_7(network: Network) -> Iterator[Trial]:
     client, opened = far_client(network), open_to_all(network)
     healthy = [
         (lb, rule)
-        for lb in network.load_balancers
+        for lb in network.balancers
         for rule in lb.load_balancing_rules
         if (lb.name, rule.name) not in {(b.name, r.name) for b, r, _ in _unanswered_probes(network)}
         and rule.protocol == "tcp"
@@ -203,11 +205,11 @@ def _ask_frontend(client: InternetHost, lb: LoadBalancer, rule: LoadBalancingRul
 
 def _s1_8(network: Network) -> Iterator[Trial]:
     far = far_host(network)
-    linked = of_kind(network, "frontend")
+    linked = [vm for vm in of_kind(network, "frontend") if network.service_of(vm.name) is None]
     # One VM of each kind of binding is enough: the lab is changed twice for each.
     chosen: dict[tuple[bool, bool], VirtualMachine] = {}
     for vm in linked:
-        nat = any(r.virtual_machine == vm.name for lb in network.load_balancers for r in lb.inbound_nat_rules)
+        nat = any(r.virtual_machine == vm.name for lb in network.balancers for r in lb.inbound_nat_rules)
         chosen.setdefault((nat, bool(rules_to(network, vm))), vm)
     for vm in chosen.values():
         if far is None:

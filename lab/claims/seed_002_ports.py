@@ -1,6 +1,6 @@
 """Seed 002 (2017-05-31): SNAT ports, what they are unique for, what happens when there are none left."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ from lab.model import Network, VirtualMachine
 
 _SEED_002 = "seed 002 (2017-05-31)"
 #: Revisions that make a port unique for the destination's address alone.
-_ADDRESS_ONLY = ("seeds", "2016-10", "2017-05a", "2017-05b", "2017-09")
+ADDRESS_ONLY = ("seeds", "2016-10", "2017-05a", "2017-05b", "2017-09")
 _IDLE_S = 240  # seed 002: 4-minute idle timeout
 _ALERTS_S = 300  # load-balancer-monitor-log.md (2015-12-11): alerts are collected every five minutes
 _FEW = 4
@@ -120,6 +120,11 @@ def _unlike(alert: dict[str, Any], address: str) -> str:
 
 
 def _s2_8(network: Network) -> Iterator[Trial]:
+    yield from exhausted("S2-8", network, lambda _record: "")
+
+
+def exhausted(claim: str, network: Network, malformed: Callable[[dict[str, Any]], str]) -> Iterator[Trial]:
+    """Yield a trial of the alert when ports are exhausted; ``malformed`` says what else is wrong with its record."""
     limited, hosts = _limited(network), several_goals(network)
     if limited is None or not hosts:
         return
@@ -146,10 +151,12 @@ def _s2_8(network: Network) -> Iterator[Trial]:
             wrong = "an alert was raised while there were ports left"
         if not wrong and len(new) != 1:
             wrong = f"{len(new)} alerts were raised instead of one"
-        return (observed, wrong) if wrong else (f"{observed}; {new[0]['properties']}", _unlike(new[0], address))
+        if wrong:
+            return observed, wrong
+        return f"{observed}; {new[0]['properties']}", _unlike(new[0], address) or malformed(new[0])
 
     expected = f"one alert for {address}, when flow {ports + 1} meets silence"
-    yield held_trial("S2-8", vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(claim, vm.name, expected, occupy(network, vm, *steps), check)
 
 
 def _s2_9(network: Network) -> Iterator[Trial]:
@@ -262,30 +269,30 @@ CLAIMS: tuple[Claim, ...] = (
         "Each flow to one destination address takes one SNAT port, whatever its destination port and protocol.",
         f"{_SEED_002}, SNAT ports",
         _s2_5,
-        _ADDRESS_ONLY,
+        ADDRESS_ONLY,
     ),
     Claim(
         "S2-6",
         "Flows to different destination addresses take one port for each: the same ports serve every destination.",
         f"{_SEED_002}, SNAT ports",
         _s2_6,
-        _ADDRESS_ONLY,
+        ADDRESS_ONLY,
     ),
     Claim(
         "S2-7",
         "When the ports are exhausted, new flows fail until existing ones release theirs; live flows are undisturbed.",
         f"{_SEED_002}, SNAT ports",
         _s2_7,
-        _ADDRESS_ONLY,
+        ADDRESS_ONLY,
     ),
     Claim(
         "S2-8",
         "Exhausted ports are told of by an alert in the load balancer's log.",
         f"{_SEED_002}, SNAT ports; load-balancer-monitor-log.md (2015-12-11)",
         _s2_8,
-        _ADDRESS_ONLY,
+        ADDRESS_ONLY,
     ),
-    Claim("S2-9", "A 4-minute idle timeout gives SNAT ports back.", f"{_SEED_002}, SNAT ports", _s2_9, _ADDRESS_ONLY),
+    Claim("S2-9", "A 4-minute idle timeout gives SNAT ports back.", f"{_SEED_002}, SNAT ports", _s2_9, ADDRESS_ONLY),
     Claim(
         "S2-18",
         "How many SNAT ports there are depends on the size of the pool, and cannot be configured.",
@@ -298,6 +305,6 @@ CLAIMS: tuple[Claim, ...] = (
         "The number of SNAT ports is not the number of connections.",
         f"{_SEED_002}, SNAT ports",
         _s2_19,
-        _ADDRESS_ONLY,
+        ADDRESS_ONLY,
     ),
 )

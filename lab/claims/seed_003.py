@@ -10,6 +10,7 @@ import msgspec
 from lab.claims.claim import Claim, Stage, Trial
 from lab.claims.judging import judge_by
 from lab.claims.tunnels import (
+    Pair,
     alone,
     between_networks,
     changed,
@@ -24,7 +25,7 @@ from lab.claims.tunnels import (
     with_site,
     works,
 )
-from lab.experiment import Ask, Checked, Crossed, Flood, Flooded, Gateway, Lookup, Names, Run, Tunnels
+from lab.experiment import Ask, Checked, Crossed, Flood, Flooded, Lookup, Names, Run, Send, Tunnels, Watch
 from lab.model import PLATFORM_ADDRESS, Network
 
 _SEED_003 = "seed 003 (2015-05-15)"
@@ -223,17 +224,42 @@ def _s3_11(network: Network) -> Iterator[Trial]:
 
 def _s3_12(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:2]:
-        near, far = network.vnet(pair.network), network.vnet(pair.far_network)
-        assert near is not None
+        far = network.vnet(pair.far_network)
         assert far is not None
-        wanted = (tuple(map(str, near.address_space)), tuple(map(str, far.address_space)))
+        space = far.address_space[0]
+        ends = (space.network_address + 1, space.broadcast_address - 1)
+        around = (space.network_address - 1, space.broadcast_address + 1)
+        # What is around it goes first: what is inside then shows that the capture would have seen it.
+        flows = [_into(pair, address, arrives=False) for address in around]
+        flows += [_into(pair, address, arrives=True) for address in ends]
 
-        def more(shown: Gateway, pair: Any = pair, wanted: Any = wanted) -> str:
-            found = next(c for c in shown.connections if c.site == pair.site.name)
-            carried = (found.local, found.remote)
-            return "" if carried == wanted else f"it carries {carried[0]} and {carried[1]}"
+        def check(
+            observations: Sequence[Any], space: Any = space, around: Any = around, ends: Any = ends
+        ) -> tuple[str, str]:
+            outside, inside = observations[:2], observations[2:]
+            came = [a for a, seen in zip((*around, *ends), observations, strict=True) if seen.seen[0]]
+            observed = f"through the tunnel came what is for {', '.join(map(str, came)) or 'nobody'}"
+            if not all(seen.seen[0] for seen in inside):
+                return observed, f"not all of {space} is led through the tunnel"
+            wrong = any(seen.seen[0] for seen in outside)
+            return observed, f"more than {space} is led through the tunnel" if wrong else ""
 
-        yield works("S3-12", pair, f"carries {wanted[0][0]} and {wanted[1][0]}", more)
+        expected = f"{space} is led through the tunnel, the addresses around it are not"
+        yield Trial("S3-12", f"{pair.network} to {pair.site.name}", expected, (Stage(tuple(flows)),), judge_by(check))
+
+
+def _into(pair: Pair, address: IPv4Address, *, arrives: bool) -> Send:
+    """Return a datagram to an address, watched where the gateway at the other end sends it on."""
+    return Send(
+        sender=pair.near.node,
+        private=str(pair.near.address),
+        destination=str(address),
+        protocol="udp",
+        watches=(Watch("gateway inside", pair.far_network),),
+        lost=0 if arrives else 1,
+        controlled=False,
+        untranslated=True,
+    )
 
 
 def _s3_13(network: Network) -> Iterator[Trial]:

@@ -46,6 +46,7 @@ class Pair(msgspec.Struct, frozen=True):
     site: LocalNetwork
     far: End
     far_network: str  # the virtual network at the other end, or ""
+    policy_based: bool = False
 
     @property
     def there(self) -> Ask:
@@ -91,12 +92,13 @@ def pairs(network: Network) -> Iterator[Pair]:
     """
     for connection in network.connections:
         site, near = network.local_network(connection.local_network), _web(network, connection.virtual_network)
-        if near is None or network.gateway(connection.virtual_network) is None:
+        gateway = network.gateway(connection.virtual_network)
+        if near is None or gateway is None:
             continue
         end = End(near.name, near.private_ip_address)
         if site.vpn_device is not None and _serves(site.vpn_device.services):
             far = End(site.name, site.vpn_device.private_ip_address)
-            yield Pair(connection.virtual_network, end, site, far, "")
+            yield Pair(connection.virtual_network, end, site, far, "", gateway.routing == "static")
         elif site.vpn_gateway is not None and _answers(network, connection, site.vpn_gateway):
             vm = _web(network, site.vpn_gateway)
             if vm is not None:
@@ -228,13 +230,15 @@ def _outcome(answers: Answers) -> str:
 
 def works(claim: str, pair: Pair, expected: str, more: Callable[[Gateway], str]) -> Trial:
     """Return a trial that a tunnel is Connected and crossed; ``more`` returns what else contradicts."""
+    # A policy-based tunnel may rest; what comes first wakes it.
+    waking = (pair.there,) if pair.policy_based else ()
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
-        shown, answers = observations
+        *_, shown, answers = observations
         contradiction = connected(shown, pair.site.name) or pair.reached(answers) or more(shown)
         return f"{states(shown, pair.site.name)}; {pair.far.node}: {_outcome(answers)}", contradiction
 
-    stage = Stage((Tunnels(network=pair.network, wanted="Connected"), pair.there))
+    stage = Stage((*waking, Tunnels(network=pair.network, wanted="Connected"), pair.there))
     return Trial(claim, f"{pair.network} to {pair.site.name}", expected, (stage,), judge_by(check))
 
 

@@ -17,9 +17,23 @@ import msgspec
 
 from lab import plan
 from lab.errors import KernelError, LabError
-from lab.kernel import daemons, netns
-from lab.kernel.record import Folder, Record, existing, locked, replace
-from lab.plan import Address, Item, Place, Plan, Resolver, Route, Shape, Sysctl, Wire, namespace
+from lab.kernel import daemons, netns, timeouts
+from lab.kernel.record import Absent, Folder, Record, existing, locked, replace
+from lab.plan import (
+    Address,
+    DropFragments,
+    Item,
+    Place,
+    Plan,
+    Resolver,
+    Route,
+    RoutingRule,
+    Shape,
+    Sysctl,
+    Timeout,
+    Wire,
+    namespace,
+)
 
 if TYPE_CHECKING:
     from lab.kernel import rtnl
@@ -48,6 +62,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     network: bytes  # kept for the agent, which compiles it again when members come and go
     profile: str
     time_scale: int
+    absent: tuple[Absent, ...] = ()  # VMs that are stopped, which no plan holds
 
 
 def up(made: Plan, source: Source, progress: Progress) -> Outcome:
@@ -124,6 +139,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
         time_scale=source.time_scale,
         created=time.time(),
         namespaces=names,
+        absent=source.absent,
     )
     folder.make()
     folder.write(record)
@@ -137,8 +153,10 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
         with netns.beside(_make_all, made):
             _load_netfilter(made)
         progress("writing packet-filter tables")
+        _write_timeouts(made.lab, made.of(Timeout))
         _write_tables(made, made.tables())
         _write_shapes(made.lab, made.of(Shape))
+        _write_fragments(made.lab, made.of(DropFragments))
         _write_late_sysctls(made.lab, made.of(Sysctl))
         progress("starting servers and probes")
         agent.go()
@@ -190,6 +208,8 @@ def _make_all(made: Plan) -> None:
         links[address.place].add(address)
     for route in made.of(Route):
         links[route.place].add(route)
+    for rule in made.of(RoutingRule):
+        links[rule.place].add(rule)
     for link in links.values():
         link.flush()
 
@@ -212,6 +232,20 @@ def _write_tables(made: Plan, tables: Tables) -> None:
         netfilter.write(namespace(made.lab, place), contents)
 
 
+def _write_timeouts(lab: str, wanted: Iterable[Timeout], gone: Iterable[Timeout] = ()) -> None:
+    made, undone = list(wanted), list(gone)
+    if made or undone:
+        netns.in_child(_timeouts, lab, made, undone)
+
+
+def _timeouts(lab: str, wanted: list[Timeout], undone: list[Timeout]) -> None:
+    """Make and remove timeouts. Runs in a child."""
+    for place in dict.fromkeys(item.place for item in (*wanted, *undone)):
+        netns.enter(namespace(lab, place))
+        timeouts.write_here(item for item in wanted if item.place == place)
+        timeouts.remove_here(item for item in undone if item.place == place)
+
+
 def _write_shapes(lab: str, shapes: Iterable[Shape], gone: Iterable[Shape] = ()) -> None:
     wanted, undone = list(shapes), list(gone)
     if wanted or undone:
@@ -230,6 +264,23 @@ def _shape(lab: str, wanted: list[Shape], undone: list[Shape]) -> None:
                 rtnl.shape_here(item)
             elif (item.place, item.interface) not in kept:
                 rtnl.unshape_here(item)
+
+
+def _write_fragments(lab: str, items: Iterable[DropFragments], gone: Iterable[DropFragments] = ()) -> None:
+    wanted: dict[str, DropFragments | None] = dict.fromkeys(item.place for item in gone)
+    wanted |= {item.place: item for item in items}
+    if wanted:
+        netns.in_child(_drop_fragments, lab, wanted)
+
+
+def _drop_fragments(lab: str, wanted: dict[str, DropFragments | None]) -> None:
+    """Say what fragments are lost. Runs in a child."""
+    from lab.kernel import fragments  # noqa: PLC0415 - few labs need it
+
+    for place, item in wanted.items():
+        if netns.exists(namespace(lab, place)):
+            netns.enter(namespace(lab, place))
+            fragments.write_here(item)
 
 
 def _write_late_sysctls(lab: str, sysctls: Iterable[Sysctl]) -> None:
@@ -297,7 +348,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         changed = folder.network_file.read_bytes() != source.network
         _write_sources(folder, made, source)
         _restore(made)
-        _renew_agent(folder, record, progress)
+        _renew_agent(folder, msgspec.structs.replace(record, absent=source.absent), progress)
         return Outcome(built=False, changed=int(changed))
     progress(f"applying {len(change.gone) + len(change.new)} differences")
     names = tuple(namespace(made.lab, place) for place in made.places())
@@ -312,7 +363,12 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         raise
     _write_sources(folder, made, source)
     record = msgspec.structs.replace(
-        record, file=source.file, profile=source.profile, time_scale=source.time_scale, namespaces=names
+        record,
+        file=source.file,
+        profile=source.profile,
+        time_scale=source.time_scale,
+        namespaces=names,
+        absent=source.absent,
     )
     folder.write(record)
     _renew_agent(folder, record, progress)
@@ -359,8 +415,17 @@ def _apply_difference(old: Plan, new: Plan) -> None:
     old_tables, new_tables, kept = old.tables(), new.tables(), set(new.places())
     changed = {key: items for key, items in new_tables.items() if old_tables.get(key) != items}
     emptied: Tables = {key: () for key in old_tables if key not in new_tables and key[0] in kept}
+    named = {(item.place, item.name) for item in new.of(Timeout)}
+    # A rule names a timeout that is there: they are made before, and removed after.
+    _write_timeouts(new.lab, (item for item in added if isinstance(item, Timeout)))
     _write_tables(new, {**changed, **emptied})
+    _write_timeouts(
+        new.lab, (), [i for i in gone if isinstance(i, Timeout) and i.place in kept and (i.place, i.name) not in named]
+    )
     _write_shapes(new.lab, new.of(Shape), [item for item in gone if isinstance(item, Shape)])
+    lost = [item for item in gone if isinstance(item, DropFragments)]
+    if lost or any(isinstance(item, DropFragments) for item in added):
+        _write_fragments(new.lab, new.of(DropFragments), lost)
     _write_late_sysctls(new.lab, [item for item in added if isinstance(item, Sysctl)])
 
 
@@ -378,8 +443,9 @@ def _ends(wire: Wire) -> tuple[tuple[str, str], tuple[str, str]]:
 
 def _restore(made: Plan) -> None:
     """Make addresses, routes, sysctls and tables what the plan says, whatever was done to them by hand."""
-    placed: list[Item] = [item for item in made.items if isinstance(item, Address | Route | Sysctl)]
+    placed: list[Item] = [item for item in made.items if isinstance(item, Address | Route | RoutingRule | Sysctl)]
     netns.in_child(_alter, made.lab, [], placed)
+    _write_timeouts(made.lab, made.of(Timeout))
     tables = made.tables()
     for place in made.of(Place):
         if place.role not in ("vm", "host"):
@@ -388,6 +454,7 @@ def _restore(made: Plan) -> None:
             own = {table: items for (where, table), items in tables.items() if where == place.place}
             netfilter.write(namespace(made.lab, place.place), own, only=True)
     _write_shapes(made.lab, made.of(Shape))
+    _write_fragments(made.lab, made.of(DropFragments))
     _write_late_sysctls(made.lab, made.of(Sysctl))
 
 
@@ -427,7 +494,11 @@ class _Alteration:
         netns.remove_seed()
         replaced = {_position(item) for item in added}
         for item in gone:
-            if isinstance(item, Address | Route) and self.stays(item.place) and _position(item) not in replaced:
+            if (
+                isinstance(item, Address | Route | RoutingRule)
+                and self.stays(item.place)
+                and _position(item) not in replaced
+            ):
                 self.link(item.place).remove(item)
         self.flush()
 
@@ -471,14 +542,14 @@ class _Alteration:
             near.add_wire(item, far, self.descriptors[item.peer_place])
             near.flush()
             far.raise_interface(item.peer_interface)
-        elif isinstance(item, Address | Route):
+        elif isinstance(item, Address | Route | RoutingRule):
             self.link(item.place).add(item)
 
 
 def _position(item: Item) -> tuple[object, ...]:
     """Return what identifies an address or a route where it is."""
     if isinstance(item, Route):
-        return ("route", item.place, item.destination)
+        return ("route", item.place, item.destination, item.table)
     if isinstance(item, Address):
         return ("address", item.place, item.interface, item.address)
     return ("", item)

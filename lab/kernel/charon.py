@@ -6,7 +6,13 @@ from the system's: nothing is installed that would start by itself, and a profil
 charon has and which denies other configurations, is attached by path and so never meets this one.
 
 ESP is done by the kernel where it can, else in user space by the daemon (kernel-libipsec; ESP then travels in UDP
-4500). Either way inner packets pass an interface called ipsec0.
+4500). In user space inner packets pass one interface for all tunnels, ipsec0; in the kernel each tunnel has its own.
+
+A route-based tunnel takes anything, so which tunnel a packet takes is for routes to say, not for selectors. The kernel
+knows that by the interface. kernel-libipsec knows policies only, and finds the first that fits: of those with which
+tunnels come up, any to any, it would always be the same one. So a tunnel comes up without policies, and beside it
+its policies are installed as traps, for the same request number: outwards one to its peer's prefixes, inwards one from
+anywhere. A packet that comes in is held against those of its own tunnel only, by that number.
 """
 
 import asyncio
@@ -16,6 +22,7 @@ import re
 import socket
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +31,7 @@ from vici.protocol import Message, Packet
 
 from lab.errors import LabError, MachineError
 from lab.kernel import daemons, netns
-from lab.plan import Tunnel
+from lab.plan import ANYWHERE, Tunnel
 
 Esp = Literal["kernel", "user space"]
 
@@ -32,18 +39,23 @@ Esp = Literal["kernel", "user space"]
 COMPILED_IN = Path("/usr/lib/ipsec")
 _APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 _START_S = 30.0  # how long a daemon may take until it listens
-_INTERFACE = "ipsec0"
-#: What ties policies to the interface when the kernel encrypts; any number but 0.
-_INTERFACE_ID = 1
+_INTERFACE = "ipsec"
+#: Request numbers of ours begin here, far from those that a daemon gives itself, from 1 on.
+_REQUESTS = 0x10000
 
-#: openssl, and neither aes nor gcm: those, in software, are ten times slower and would be preferred.
-_PLUGINS = "random nonce openssl kdf hmac {esp}kernel-netlink socket-default vici"
+#: aesni and openssl, and neither aes nor gcm: those, in software, are ten times slower and would be preferred. Where
+#: the processor lacks what aesni needs, it offers nothing, and openssl is next.
+_PLUGINS = "random nonce aesni openssl kdf hmac {esp}kernel-netlink socket-default vici"
 
-# A peer that is silent is given up after about 3 s: 0.5 s, then 1.3 times as long each time, 4 packets.
+# A peer that is silent is given up after about 3 s: 0.5 s, then 1.3 times as long each time, 4 packets. The daemon
+# writes routes for its policies, which do not say where packets go here: into a table that is asked last (``ways``).
+# allow_peer_ts: and no others, which would keep IKE out of them.
 _CONFIGURATION = """\
 charon {{
   load = {plugins}
   threads = 16
+  routing_table = 221
+  routing_table_prio = 40000
   close_ike_on_child_failure = yes
   delete_rekeyed_delay = 1
   retransmit_timeout = 0.5
@@ -60,6 +72,9 @@ charon {{
     openssl {{
       load_legacy = no
     }}
+    kernel-libipsec {{
+      allow_peer_ts = yes
+    }}
     vici {{
       socket = unix:///run/vici
     }}
@@ -73,16 +88,16 @@ def configuration(esp: Esp) -> str:
     return _CONFIGURATION.format(plugins=_PLUGINS.format(esp="" if esp == "kernel" else "kernel-libipsec "))
 
 
-def connection(tunnel: Tunnel, address: str, esp: Esp) -> dict[str, Any]:
-    """Return a tunnel as vici's load-conn takes it.
+def interface(esp: Esp, number: int) -> str:
+    """Return the interface that inner packets of a tunnel pass; ``number`` is its own among those of its daemon."""
+    return f"{_INTERFACE}{number if esp == 'kernel' else 0}"
 
-    IKEv2 has one child for all prefixes, IKEv1 one for each pair. Security associations are renewed in the
-    last tenth of their time.
+
+def connection(tunnel: Tunnel, address: str, esp: Esp, number: int) -> dict[str, Any]:
+    """Return a tunnel as vici's load-conn takes it; ``number`` is its own among those of its daemon.
+
+    There is one child for each pair of selectors. Security associations are renewed in the last tenth of their time.
     """
-    prefixes = [*tunnel.local, *tunnel.transit]
-    pairs = [(prefixes, list(tunnel.remote))]
-    if tunnel.version == 1:
-        pairs = [([one], [other]) for one in tunnel.local for other in tunnel.remote]
     child = {
         "esp_proposals": list(tunnel.esp),
         "life_time": str(tunnel.esp_lifetime_s),
@@ -92,7 +107,21 @@ def connection(tunnel: Tunnel, address: str, esp: Esp) -> dict[str, Any]:
         "close_action": "none",
     }
     if esp == "kernel":
-        child |= {"if_id_in": str(_INTERFACE_ID), "if_id_out": str(_INTERFACE_ID)}
+        # What ties policies to the tunnel's interface; 0 would be none.
+        child |= {"if_id_in": str(number + 1), "if_id_out": str(number + 1)}
+    children = {
+        child_name(tunnel, position): {**child, "local_ts": [one], "remote_ts": [other]}
+        for position, (one, other) in enumerate(tunnel.selectors)
+    }
+    if esp == "user space" and tunnel.version == 2:
+        request = {"reqid": str(_REQUESTS + number)}
+        (up,) = children.values()
+        # The first that fits is what a peer's request is answered with: traps come after it.
+        traps = {"out": list(tunnel.remote), "in": [ANYWHERE]}
+        children = {name: {**up, **request, "policies": "no"} for name in children} | {
+            f"{tunnel.name}-{way}": {**up, **request, "remote_ts": prefixes, "start_action": "trap"}
+            for way, prefixes in traps.items()
+        }
     return {
         tunnel.name: {
             "version": str(tunnel.version),
@@ -108,23 +137,19 @@ def connection(tunnel: Tunnel, address: str, esp: Esp) -> dict[str, Any]:
             "rand_time": str(tunnel.ike_lifetime_s // 20),
             "local": {"auth": "psk", "id": address},
             "remote": {"auth": "psk", "id": tunnel.peer},
-            "children": {
-                child_name(tunnel, number): {**child, "local_ts": one, "remote_ts": other}
-                for number, (one, other) in enumerate(pairs)
-            },
+            "children": children,
         }
     }
 
 
-def child_name(tunnel: Tunnel, number: int) -> str:
+def child_name(tunnel: Tunnel, position: int) -> str:
     """Return the name of a tunnel's child; an IKEv1 tunnel may have several."""
-    return f"{tunnel.name}-{number}"
+    return f"{tunnel.name}-{position}"
 
 
 def children(tunnel: Tunnel) -> list[str]:
     """Return the names of a tunnel's children."""
-    count = 1 if tunnel.version == 2 else len(tunnel.local) * len(tunnel.remote)
-    return [child_name(tunnel, number) for number in range(count)]
+    return [child_name(tunnel, position) for position in range(len(tunnel.selectors))]
 
 
 # --- what this machine has --------------------------------------------------------------------
@@ -159,16 +184,26 @@ def _kernel_does() -> bool:
     netns.leave_machine()
     try:
         _ask_xfrm(_XFRM_MSG_NEWSA, _trial_state())
-        make_interface()
+        make_interface(0)
     except OSError:
         return False
     return True
 
 
-def make_interface() -> None:
-    """Make the interface that inner packets pass when the kernel encrypts, in the namespace this process is in.
+def forget() -> None:
+    """Remove what a daemon that was killed left of itself in the kernel's ESP, in the namespace this process is in.
 
-    Whatever a daemon that was killed left of its policies goes first.
+    Raises:
+        OSError: the kernel has no IPsec.
+
+    """
+    for message in (_XFRM_MSG_FLUSHSA, _XFRM_MSG_FLUSHPOLICY):
+        # struct xfrm_usersa_flush is the protocol, 255 for any; a flush of policies has no body.
+        _ask_xfrm(message, b"\xff" if message == _XFRM_MSG_FLUSHSA else b"")
+
+
+def make_interface(number: int) -> None:
+    """Make a tunnel's interface where the kernel encrypts, in the namespace this process is in.
 
     Raises:
         OSError: the kernel has no such interface.
@@ -177,29 +212,23 @@ def make_interface() -> None:
     from pyroute2 import IPRoute  # noqa: PLC0415 - only a kernel that encrypts needs it
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
 
-    for message in (_XFRM_MSG_FLUSHSA, _XFRM_MSG_FLUSHPOLICY):
-        # struct xfrm_usersa_flush is the protocol, 255 for any; a flush of policies has no body.
-        _ask_xfrm(message, b"\xff" if message == _XFRM_MSG_FLUSHSA else b"")
+    name = interface("kernel", number)
     with IPRoute() as route:
-        if not route.link_lookup(ifname=_INTERFACE):
+        if not route.link_lookup(ifname=name):
             try:
-                route.link("add", ifname=_INTERFACE, kind="xfrm", xfrm_if_id=_INTERFACE_ID)
+                route.link("add", ifname=name, kind="xfrm", xfrm_if_id=number + 1)
             except NetlinkError as error:
                 raise OSError(error.code, str(error)) from None
-        route.link("set", index=route.link_lookup(ifname=_INTERFACE)[0], state="up", mtu=1400)
+        route.link("set", index=route.link_lookup(ifname=name)[0], state="up", mtu=1400)
 
 
-def route_inside(prefixes: tuple[str, ...]) -> None:
-    """Lead prefixes to the interface, where the daemon does not do so itself; in the namespace of this process.
-
-    In the daemon's own table, which comes before the main one; there they are blackholed.
-    """
+def remove_interface(number: int) -> None:
+    """Remove a tunnel's interface, and the routes through it; one that is gone is fine."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - only a kernel that encrypts needs it
 
     with IPRoute() as route:
-        index = route.link_lookup(ifname=_INTERFACE)[0]
-        for prefix in prefixes:
-            route.route("replace", dst=prefix, oif=index, table=220)
+        for index in route.link_lookup(ifname=interface("kernel", number)):
+            route.link("del", index=index)
 
 
 _NETLINK_XFRM = 6
@@ -274,15 +303,15 @@ Event = Mapping[str, Any]
 
 
 class Vici:
-    """A daemon's control socket: commands one after another, and events as they come."""
+    """A daemon's control socket: commands, which are answered in their order, and events as they come."""
 
     def __init__(self, heard: Callable[[str, Event], None]) -> None:
         self._heard = heard
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
-        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._ended = True  # nothing has begun yet
         self._reading: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
 
     async def open(self, own: Path, process: daemons.Attended) -> None:
         """Connect to the daemon that has just been started, as soon as it listens.
@@ -301,6 +330,7 @@ class Vici:
                 state = f"not listening after {_START_S:g} s" if process.running() else "no longer running"
                 raise LabError(f"charon is {state}")
             await asyncio.sleep(0.001)  # it has no other way to tell
+        self._ended = False
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -311,15 +341,24 @@ class Vici:
                 if packet.response_type == Packet.EVENT:
                     self._heard(packet.event_type.decode(), _text(Message.deserialize(packet.payload)))
                 else:
-                    self._answers.put_nowait(packet)
-        self._answers.put_nowait(None)
+                    self._answer(packet)
+        self._ended = True
+        while self._waiting:
+            self._answer(None)
+
+    def _answer(self, packet: Any) -> None:
+        asked = self._waiting.popleft()
+        if not asked.done():  # whoever asked may have been cancelled
+            asked.set_result(packet)
 
     async def _exchange(self, packet: bytes) -> Any:
-        async with self._turn:
+        answer = None
+        if not self._ended:
+            asked = asyncio.get_running_loop().create_future()
+            self._waiting.append(asked)
             self._writer.write(struct.pack("!I", len(packet)) + packet)
-            answer = await self._answers.get()
+            answer = await asked
         if answer is None:
-            self._answers.put_nowait(None)  # for whoever asks next
             raise LabError("charon has ended")
         return answer
 

@@ -167,8 +167,16 @@ class Attended:
             self._ended = True
 
 
-def attend(command: Sequence[str], log: Path, environment: Mapping[str, str], inside: Callable[[], Any]) -> Attended:
+def attend(
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str],
+    inside: Callable[[], Any],
+    stdin: int | None = None,
+) -> Attended:
     """Start a program that ends with us, whoever ends us; what it says goes to ``log``.
+
+    ``stdin``: a descriptor that it is to have for its standard input, such as a socket to serve.
 
     Nobody waits for it to have begun, so that several begin at once. If ``inside`` or the beginning fails, the
     log says so and the process has ended.
@@ -180,7 +188,7 @@ def attend(command: Sequence[str], log: Path, environment: Mapping[str, str], in
     if pid == 0:
         try:
             netns.end_with_parent(us)
-            for source, target in ((nothing, 0), (output, 1), (output, 2)):
+            for source, target in ((nothing if stdin is None else stdin, 0), (output, 1), (output, 2)):
                 os.dup2(source, target)
             os.closerange(3, 1 << 20)
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python has it ignored, which a program would inherit

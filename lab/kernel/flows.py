@@ -35,18 +35,19 @@ _NESTED = 0x8000
 _DROP = 0
 
 _PROTOINFO, _PROTOINFO_TCP, _TCP_STATE = 4, 1, 1
-TCP_FIN_WAIT, TCP_TIME_WAIT, TCP_CLOSE = 4, 7, 8  # linux/netfilter/nf_conntrack_tcp.h
+TCP_ESTABLISHED, TCP_FIN_WAIT, TCP_TIME_WAIT, TCP_CLOSE = 3, 4, 7, 8  # linux/netfilter/nf_conntrack_tcp.h
 _BURST = 64  # packets that are read before their answers are sent
 _BURSTS = 1024  # of events, at one go
 
 
 class Entry(NamedTuple):
-    """A flow in the table: where its answers go, and the state of a TCP connection (0 otherwise)."""
+    """A flow in the table: where its answers go, the state of a TCP connection (0 otherwise), and who answers."""
 
     flow: Flow
     reply_address: int
     reply_port: int
     state: int
+    answerer: int
 
 
 class Event(NamedTuple):
@@ -54,6 +55,15 @@ class Event(NamedTuple):
 
     kind: Literal["gone", "closing"]
     entry: Entry
+
+
+class Ended(NamedTuple):
+    """A flow that is gone from the table: the one that its receiver saw, its state, and whether its time was over."""
+
+    flow: Flow
+    received: Flow
+    state: int
+    timed_out: bool
 
 
 # --- messages ---------------------------------------------------------------------------------
@@ -125,9 +135,10 @@ def _read_entry(message: bytes, *, state: bool) -> Entry | None:
     source, destination, protocol, source_port, destination_port = _TUPLE_READ.unpack_from(message, 20)
     if protocol not in (TCP, UDP):
         return None
-    _, reply_address, _, _, reply_port = _TUPLE_READ.unpack_from(message, 20 + _TUPLE.size)
+    answerer, reply_address, _, _, reply_port = _TUPLE_READ.unpack_from(message, 20 + _TUPLE.size)
     flow = Flow(protocol, source, source_port, destination, destination_port)
-    return Entry(flow, reply_address, reply_port, _tcp_state(message) if state and protocol == TCP else 0)
+    tcp_state = _tcp_state(message) if state and protocol == TCP else 0
+    return Entry(flow, reply_address, reply_port, tcp_state, answerer)
 
 
 def _attributes(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -262,6 +273,51 @@ class Table:
                 if entry is not None:
                     found.append(entry)
                 at += (length + 3) & ~3
+
+
+class Ends:
+    """The ends of flows of the connection table of the namespace that this was opened in."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+        enlarge(self.socket, _BUFFER_BYTES)
+        self.socket.bind((0, 0))
+        self.socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _DESTROYS)
+        self._asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._asking.bind((0, 0))
+
+    def close(self) -> None:
+        """Close its sockets."""
+        self.socket.close()
+        self._asking.close()
+
+    def ask(self, flow: Flow) -> bool:
+        """Tell whether a flow is there; the kernel removes one whose time is over when it is asked for."""
+        self._asking.send(_message(_CT_GET, 0, 0, _original(flow)))
+        (kind,) = struct.unpack_from("=H", self._asking.recv(4096), 4)
+        return bool(kind == _CT_NEW)
+
+    def read(self) -> list[Ended]:
+        """Return the flows that have ended since the last call; what was lost for want of room is not among them."""
+        found: list[Ended] = []
+        for _ in range(_BURSTS * _BURST):
+            try:
+                message = self.socket.recv(4096)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                continue
+            (kind,) = struct.unpack_from("=H", message, 4)
+            entry = _read_entry(message, state=True) if kind == _CT_DELETE else None
+            if entry is None:
+                continue
+            source, to, protocol, source_port, to_port = _TUPLE_READ.unpack_from(message, 20 + _TUPLE.size)
+            # A flow that was removed had time left.
+            left = any(kind == _TIMEOUT for kind, _, _ in _attributes(message, 20, len(message)))
+            found.append(Ended(entry.flow, Flow(protocol, to, to_port, source, source_port), entry.state, not left))
+        return found
 
 
 def _filter(opened: socket.socket, state: int) -> None:
@@ -406,7 +462,7 @@ def try_out() -> None:
     table, queue = Table(closing_from=TCP_TIME_WAIT), Queue()
     try:
         table.enter([(flow, 0xC0000203, 3)], timeout_s=60)
-        if Entry(flow, 0xC0000203, 3, 0) not in table.entries():
+        if Entry(flow, 0xC0000203, 3, 0, 0xC0000202) not in table.entries():
             raise KernelError("connection table: a flow that was entered is not there; run `lab doctor`")
     finally:
         table.close()

@@ -31,6 +31,8 @@ from lab.plan import (
     TABLES,
     ClampSegments,
     DestinationNat,
+    FlowMark,
+    FlowTimeout,
     HashMark,
     Jump,
     Policy,
@@ -39,6 +41,7 @@ from lab.plan import (
     SetMark,
     SourceNat,
     Table,
+    Timeout,
     Verdict,
     Why,
 )
@@ -53,7 +56,7 @@ import iptc  # noqa: E402
 _MARK_COMMENT = "?" * 64
 _MARK_ADDRESS = "222.173.190.239"
 _MARK_FIRST, _MARK_LAST = 0x5AC3, 0xC3A5
-_MARK_PORT, _MARK_MARK = 0x6B1D, 0x7A5C1E33
+_MARK_PORT, _MARK_MARK, _MARK_BITS = 0x6B1D, 0x7A5C1E33, 0x7A5C1E55
 _MARK_PORTS, _MARK_SOURCE_PORTS = PortRange(_MARK_PORT, _MARK_PORT), PortRange(0x5A2E, 0x5A2E)
 _CONTESTED_S, _INVALID_TRIES = 10.0, 10  # how long others may keep us from writing a table
 _COMMENT_BYTES = 256  # struct xt_comment_info, linux/netfilter/xt_comment.h
@@ -74,10 +77,14 @@ def write(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]], *, onl
     netns.run_in(namespace, _write_here, namespace, tables, only=only)
 
 
+#: What the trial of the target CT names.
+TRIAL_TIMEOUT = Timeout(place="", why=Why("doctor", "trial"), name="1", seconds=1)
+
+
 def gaps() -> list[str]:
     """Return the matches and targets of a lab's rules that the kernel refuses.
 
-    Must run in a namespace that nobody else uses.
+    Must run in a namespace that nobody else uses, and that has the ``TRIAL_TIMEOUT``.
     """
     trial = Rule(place="", why=Why("doctor", "trial"), table="nat", chain="PREROUTING", target=Verdict("ACCEPT"))
     change = msgspec.structs.replace
@@ -92,6 +99,8 @@ def gaps() -> list[str]:
             trial, protocol="udp", source_ports=PortRange(1, 2), destination_ports=PortRange(3, 4)
         ),
         "target MARK": change(trial, table="filter", chain="FORWARD", target=SetMark(1)),
+        "target CONNMARK": change(trial, table="mangle", target=FlowMark("restore", 1)),
+        "target CT": change(trial, table="raw", protocol="tcp", target=FlowTimeout(TRIAL_TIMEOUT.name)),
         "target TCPMSS": change(trial, table="mangle", chain="FORWARD", protocol="tcp", target=ClampSegments(1350)),
         "target HMARK": change(trial, target=HashMark("src,dst", 2, 1)),
     }
@@ -209,6 +218,8 @@ def _marked(target: Any) -> Any:
         return SourceNat(_MARK_ADDRESS, f"{_MARK_FIRST}-{_MARK_LAST}" if target.ports else None)
     if isinstance(target, DestinationNat):
         return DestinationNat(_MARK_ADDRESS, _MARK_FIRST if target.port else None)
+    if isinstance(target, SetMark) and target.whole:
+        return SetMark(_MARK_BITS, whole=True)
     return target
 
 
@@ -223,6 +234,8 @@ class _Shape:
         self.ports_at = self._at("=HH", marked.destination_ports, _MARK_PORT, _MARK_PORT)
         self.source_ports_at = self._at("=HH", marked.source_ports, _MARK_SOURCE_PORTS.first, _MARK_SOURCE_PORTS.last)
         self.mark_at = self._at("=I", None if rule.mark_mask is not None else rule.mark, _MARK_MARK)
+        bits = rule.target if isinstance(rule.target, SetMark) and rule.target.whole else None
+        self.bits_at = self._at("=I", bits, _MARK_BITS)
         self.comment_at = self.data.index(_MARK_COMMENT.encode())
         mark = socket.inet_aton(_MARK_ADDRESS)
         self.address_at = _all(self.data, mark)
@@ -253,6 +266,8 @@ class _Shape:
             struct.pack_into("=HH", data, self.source_ports_at, rule.source_ports.first, rule.source_ports.last)
         if self.mark_at is not None:
             struct.pack_into("=I", data, self.mark_at, rule.mark)
+        if self.bits_at is not None and isinstance(rule.target, SetMark):
+            struct.pack_into("=I", data, self.bits_at, rule.target.bits)
         comment = str(rule.why).encode()[: _COMMENT_BYTES - 1]
         data[self.comment_at : self.comment_at + _COMMENT_BYTES] = comment.ljust(_COMMENT_BYTES, b"\0")
         target = rule.target
@@ -329,8 +344,14 @@ def _aim(built: Any, target: Any) -> None:
             built.create_target("DNAT").to_destination = target.to
         case Queue(number):
             built.create_target("NFQUEUE").queue_num = str(number)
-        case SetMark(bits):
-            built.create_target("MARK").set_xmark = f"{bits:#x}/{bits:#x}"
+        case SetMark(bits, whole):
+            built.create_target("MARK").set_xmark = f"{bits:#x}/{0xFFFFFFFF if whole else bits:#x}"
+        case FlowMark(action, mask):
+            option = built.create_target("CONNMARK")
+            setattr(option, f"{action}_mark", "")
+            option.nfmask = option.ctmask = hex(mask)
+        case FlowTimeout(name):
+            built.create_target("CT").timeout = name
         case HashMark(fields, modulus, seed):
             option = built.create_target("HMARK")
             option.hmark_tuple = fields

@@ -146,6 +146,23 @@ def enter_descriptor(descriptor: int) -> None:
     _call("setns", descriptor, _CLONE_NEWNET)
 
 
+@contextlib.contextmanager
+def visit(namespace: str) -> Iterator[None]:
+    """Have this thread be in a namespace for as long as it takes to open a socket.
+
+    Raises:
+        KernelError: there is no such namespace.
+
+    """
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter(namespace)
+        yield
+    finally:
+        enter_descriptor(home)
+        os.close(home)
+
+
 def write_sysctl(key: str, value: int) -> None:
     """Write a value under /proc/sys of the namespace this thread is in; ``key`` is dotted.
 

@@ -9,9 +9,11 @@ whatever moment a command is killed at, the next one knows what may be left.
     agent.json      readable by all: the plan that the agent has read, and what it could not open
     health.json     readable by all: what the agent knows of pool members
     events.jsonl    readable by all: the records that the documents' logs would hold, one in each line
+    probes.jsonl    readable by all: likewise, those of the log of probes
     agent.sock      root only: where the agent answers questions
     gateways.json   readable by all: what the agent knows of gateways and their tunnels
     gateways/       root only: a folder for each daemon, which it sees as its /run
+    ftp/            a folder for each node with an ftp service: what it gives to everybody
     network.json    root only: what the plan was compiled from; it may hold shared keys
     log/            what the agent and the servers said
 """
@@ -20,7 +22,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -38,6 +40,14 @@ _RULES_S = 30.0  # how long a busy agent may take to write the rules that follow
 State = Literal["building", "running", "changing", "removing"]
 
 
+class Absent(msgspec.Struct, frozen=True, kw_only=True):
+    """A VM that is not running: no namespace of it is there."""
+
+    name: str
+    power_state: str
+    address: str  # the private one, which it has again
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One lab of this machine."""
 
@@ -48,6 +58,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     time_scale: int
     created: float  # seconds since the epoch
     namespaces: tuple[str, ...]  # every namespace that may be there
+    absent: tuple[Absent, ...] = ()
     generation: int = 0  # counts the plans that the agent was told to read
     agent: Process | None = None
 
@@ -82,7 +93,7 @@ class TunnelState(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     changed: float
     version: int
-    local: tuple[str, ...]  # the prefixes that it carries
+    local: tuple[str, ...]  # the selectors that its ends agreed on
     remote: tuple[str, ...]
     ike: str  # the algorithms in use
     esp: str
@@ -115,11 +126,13 @@ class Folder:
         self.addresses_file = self.path / "addresses.json"
         self.agent_file = self.path / "agent.json"
         self.events_file = self.path / "events.jsonl"
+        self.probes_file = self.path / "probes.jsonl"
         self.agent_socket = self.path / "agent.sock"
         self.network_file = self.path / "network.json"
         self.certificate_file = self.path / "ca.pem"
         self.gateways_file = self.path / "gateways.json"
         self.gateways = self.path / "gateways"
+        self.ftp = self.path / "ftp"
         self.log = self.path / "log"
         self.own = self.path / "own"  # empty; a process mounts files of its own over it
 
@@ -178,20 +191,24 @@ class Folder:
                 return (f"the agent has not read its plan after {deadline_s:g} s; see {self.log / 'agent.log'}",)
             time.sleep(0.01)
 
-    def wait_health(self, *, deadline_s: float) -> tuple[dict[str, MemberHealth], tuple[str, ...]]:
-        """Wait until every member of the plan was judged, until the deadline, and longer for the rules to follow.
+    def wait_health(
+        self, *, deadline_s: float, wanted: Mapping[str, bool] | None = None
+    ) -> tuple[dict[str, MemberHealth], tuple[str, ...]]:
+        """Wait until every member of the plan was judged and the rules follow, and those ``wanted`` are up or down.
 
         Returns what is known of the members of the plan, and those that are not settled.
         """
-        wanted = {check.key for check in self.plan().of(plan.HealthCheck)}
+        members = {check.key for check in self.plan().of(plan.HealthCheck)}
+        wanted = wanted or {}
         end = time.monotonic() + deadline_s
         while True:
-            known = {key: member for key, member in self.health().items() if key in wanted}
+            known = {key: member for key, member in self.health().items() if key in members}
             judged = {key: member for key, member in known.items() if member.judged}
-            settled = {key for key, member in judged.items() if member.applied}
+            applied = {key for key, member in judged.items() if member.applied}
+            settled = {key for key in applied if wanted.get(key, known[key].up) == known[key].up}
             over = time.monotonic() - end
-            if settled == wanted or (over > 0 and settled == judged.keys()) or over > _RULES_S:
-                return known, tuple(sorted(wanted - settled))
+            if settled == members or (over > 0 and applied == judged.keys()) or over > _RULES_S:
+                return known, tuple(sorted(members - settled))
             time.sleep(0.01)
 
     def tunnels(self) -> dict[str, GatewayState]:
@@ -222,6 +239,7 @@ class Folder:
             self.agent_file,
             self.health_file,
             self.events_file,
+            self.probes_file,
             self.agent_socket,
             self.gateways_file,
             self.network_file,
@@ -229,7 +247,8 @@ class Folder:
         )
         for file in (*files, *self.path.glob("*.tmp"), *self.log.glob("*")):
             file.unlink(missing_ok=True)
-        shutil.rmtree(self.gateways, ignore_errors=True)
+        for folder in (self.gateways, self.ftp):
+            shutil.rmtree(folder, ignore_errors=True)
         for folder in (self.log, self.own):
             if folder.is_dir():
                 folder.rmdir()
@@ -265,6 +284,21 @@ def existing(lab: str) -> tuple[Folder, Record]:
     if record is None:
         raise UsageError(f'no lab "{lab}"; a lab must be up first; {did_you_mean(lab, names())}; see `lab list`')
     return folder, record
+
+
+def started(record: Record, node: str) -> None:
+    """Go on only if a node is none that is stopped.
+
+    Raises:
+        UsageError: it is a VM that is stopped or deallocated.
+
+    """
+    vm = next((vm for vm in record.absent if vm.name == node), None)
+    if vm is not None:
+        raise UsageError(
+            f"{record.lab}: {node} is {vm.power_state.lower()}; a VM must be started for it; "
+            f"run: lab vm start {node} --lab {record.lab}"
+        )
 
 
 @contextmanager

@@ -12,23 +12,27 @@ import socket
 import struct
 from functools import cache
 
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from lab.errors import KernelError
-from lab.plan import Address, Item, Route, Shape, Wire
+from lab.plan import Address, Item, Route, RoutingRule, Shape, Wire
 
 _NLM_F_REQUEST, _NLM_F_ACK = 1, 4
 _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x100, 0x200, 0x400
 _RTM_NEWLINK, _RTM_DELLINK = 16, 17
 _RTM_NEWADDR, _RTM_DELADDR = 20, 21
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+_RTM_NEWRULE, _RTM_DELRULE = 32, 33
 _NLMSG_ERROR = 2
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _IFF_UP, _IFF_NOARP = 1, 0x80
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
-_RTPROT_STATIC, _RT_TABLE_MAIN = 4, 254
+_RTPROT_STATIC, _RT_TABLE_MAIN, _RT_TABLE_UNSPEC = 4, 254, 0
+_FR_ACT_TO_TBL = 1
+_RULE_PRIORITY = 1000  # before the main table, 32766, and the daemons' tables
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _RTNH_F_ONLINK = 4
 
@@ -45,6 +49,7 @@ _BATCH = 32 * 1024
 _MARK_INDEX, _MARK_PEER_INDEX, _MARK_FD = 0x7EADBEE1, 0x7EADBEE2, 0x7EADBEE3
 _MARK_NAME, _MARK_PEER_NAME = "NAME-OF-THIS-ND", "NAME-OF-PEER-ND"
 _MARK_ADDRESS, _MARK_VIA = "222.173.190.239", "222.173.190.238"
+_MARK_TABLE, _MARK_MARK, _MARK_MASK = 0x7EADBEE4, 0x7EADBEE5, 0x7EADBEE6
 
 
 def _word(number: int) -> bytes:
@@ -125,12 +130,12 @@ def _address(kind: int) -> _Template:
 
 
 @cache
-def _route(kind: int, prefix_length: int, form: str) -> _Template:
+def _route(kind: int, prefix_length: int, form: str, *, own_table: bool) -> _Template:
     """Return a route message; ``form`` is ``via``, ``dev`` or ``blackhole``."""
     message = rtmsg()
     message["family"] = socket.AF_INET
     message["dst_len"] = prefix_length
-    message["table"] = _RT_TABLE_MAIN
+    message["table"] = _RT_TABLE_UNSPEC if own_table else _RT_TABLE_MAIN
     message["proto"] = _RTPROT_STATIC
     message["type"] = _RTN_BLACKHOLE if form == "blackhole" else _RTN_UNICAST
     message["scope"] = _SCOPE_LINK if form == "dev" else _SCOPE_UNIVERSE
@@ -146,9 +151,28 @@ def _route(kind: int, prefix_length: int, form: str) -> _Template:
     if form != "blackhole":
         attributes.append(["RTA_OIF", _MARK_INDEX])
         marks["index"] = _word(_MARK_INDEX)
+    if own_table:
+        attributes.append(["RTA_TABLE", _MARK_TABLE])
+        marks["table"] = _word(_MARK_TABLE)
     message["attrs"] = attributes
     flags = _NLM_F_CREATE | _NLM_F_REPLACE if kind == _RTM_NEWROUTE else 0
     return _Template(message, kind, flags, **marks)
+
+
+@cache
+def _rule(kind: int) -> _Template:
+    message = fibmsg()
+    message["family"] = socket.AF_INET
+    message["table"] = _RT_TABLE_UNSPEC
+    message["action"] = _FR_ACT_TO_TBL
+    message["attrs"] = [
+        ["FRA_PRIORITY", _RULE_PRIORITY],
+        ["FRA_FWMARK", _MARK_MARK],
+        ["FRA_FWMASK", _MARK_MASK],
+        ["FRA_TABLE", _MARK_TABLE],
+    ]
+    flags = _NLM_F_CREATE | _NLM_F_EXCL if kind == _RTM_NEWRULE else 0
+    return _Template(message, kind, flags, mark=_word(_MARK_MARK), mask=_word(_MARK_MASK), table=_word(_MARK_TABLE))
 
 
 class Link:
@@ -237,15 +261,20 @@ class Link:
             index = self.interfaces.pop(name)
             self._queue(f"remove {name}", _link(_RTM_DELLINK).fill(index=_word(index)), (errno.ENODEV,))
 
-    def add(self, item: Address | Route) -> None:
-        """Make an address or a route, or change what is there into it."""
+    def add(self, item: Address | Route | RoutingRule) -> None:
+        """Make an address, a route or a routing rule, or change what is there into it."""
         if isinstance(item, Address):
             self._queue(item, self._address_message(_RTM_NEWADDR, item))
+        elif isinstance(item, RoutingRule):
+            self._queue(item, self._rule_message(_RTM_NEWRULE, item), (errno.EEXIST,))
         else:
             self._queue(item, self._route_message(_RTM_NEWROUTE, item))
 
-    def remove(self, item: Address | Route) -> None:
-        """Remove an address or a route; what is gone, with its interface or before it, is fine."""
+    def remove(self, item: Address | Route | RoutingRule) -> None:
+        """Remove an address, a route or a routing rule; what is gone, with its interface or before it, is fine."""
+        if isinstance(item, RoutingRule):
+            self._queue(item, self._rule_message(_RTM_DELRULE, item), (errno.ENOENT,))
+            return
         if item.interface is not None and item.interface not in self.interfaces:
             return
         if isinstance(item, Address):
@@ -269,7 +298,12 @@ class Link:
             values["index"] = _word(self.interfaces[item.interface])
         if item.via:
             values["via"] = socket.inet_aton(item.via)
-        return _route(kind, int(length), form).fill(**values)
+        if item.table is not None:
+            values["table"] = _word(item.table)
+        return _route(kind, int(length), form, own_table=item.table is not None).fill(**values)
+
+    def _rule_message(self, kind: int, item: RoutingRule) -> bytearray:
+        return _rule(kind).fill(mark=_word(item.mark), mask=_word(item.mask), table=_word(item.table))
 
 
 def interfaces_here() -> dict[str, int]:

@@ -168,12 +168,13 @@ class CreateGateway(msgspec.Struct, frozen=True):
         vnet = _vnet(self, network, self.network)
         if network.gateway(vnet.name):
             path = ("vpn_gateways", vnet.name)
-            must = "a network has one gateway, created when NotProvisioned (HTTP 409)"
-            _refuse(self, path, "is there already", must, f"delete it first: lab gateway delete {vnet.name}")
+            must = "a network has one gateway, created when NotProvisioned (HTTP 409); its routing cannot be changed"
+            advice = f"delete it first, and lose its address: lab gateway delete {vnet.name}"
+            _refuse(self, path, "is there already", must, advice)
         taken = {a for a, _ in network.public_addresses()} | {
             v.default_outbound_address for v in network.virtual_networks
         }
-        taken |= {s.vpn_gateway_address for s in network.local_networks}
+        taken |= {s.vpn_gateway_address for s in network.local_networks} | set(network.released)
         made = VpnGateway(
             virtual_network=vnet.name,
             routing=self.routing,
@@ -200,13 +201,14 @@ class DeleteGateway(msgspec.Struct, frozen=True):
             Refused: there is none (HTTP 404).
 
         """
-        _gateway(self, network, self.network)
+        gone = _gateway(self, network, self.network)
         kept = tuple(g for g in network.vpn_gateways if g.virtual_network != self.network)
         sites = tuple(
             msgspec.structs.replace(s, vpn_gateway=None) if s.vpn_gateway == self.network else s
             for s in network.local_networks
         )
-        return msgspec.structs.replace(network, vpn_gateways=kept, local_networks=sites)
+        released = (*network.released, gone.address)
+        return msgspec.structs.replace(network, vpn_gateways=kept, local_networks=sites, released=released)
 
 
 class Connect(msgspec.Struct, frozen=True):

@@ -1,22 +1,27 @@
 """A VM with an instance-level public IP is translated 1:1, both ways, all ports, all protocols.
 
-Owns the address's way to the VM and the VM's way out by it. The source port stays as it is:
+Owns the address's way to the VM, the VM's way out by it, and the names that lead to it: they are names under that of
+the VM's cloud service, so without a service there are none. The source port stays as it is:
 nothing is shared, so no SNAT port is used (seed 002, "VM with an instance-level public IP").
 """
 
 from collections.abc import Iterator
 
-from lab.model import Network
+from lab import public_ips
+from lab.model import Network, VirtualNetwork
 from lab.path import wiring
-from lab.plan import DestinationNat, Item, Record, Rule, SourceNat, Verdict, Why
+from lab.plan import DestinationNat, FlowTimeout, Item, Rule, SourceNat, Timeout, Verdict, Why
 
 _SOURCE = "seed 002: VM with an instance-level public IP"
+_IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24): of what comes in"
+_NAMES = "seed 004: A records are created as for a service"
 
 
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
     """Yield, for each VM with an address of its own, the routes to it and the two translations."""
     for vnet in network.virtual_networks:
         edge = wiring.load_balancer(vnet)
+        yield from _idle(network, vnet)
         for vm in network.vms_of(vnet):
             if vm.instance_public_ip is None:
                 continue
@@ -57,7 +62,35 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
                 target=Verdict("ACCEPT"),
                 why=why,
             )
-            if vm.instance_public_ip.domain_name_label:
-                for view in (wiring.INTERNET, *(wiring.load_balancer(v) for v in network.virtual_networks)):
-                    name = f"{vm.instance_public_ip.domain_name_label}.cloudapp.net"
-                    yield Record(place=view, name=name, address=public, why=why)
+            service = network.service_of(vm.name)
+            if service is not None:
+                why = Why("instance_public_ip", vm.name, _NAMES)
+                label = vm.instance_public_ip.domain_name_label
+                for name in public_ips.instance_names(service, vm.name, label):
+                    yield from wiring.public_name(network, name, vm.instance_public_ip.address, why)
+
+
+def _idle(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
+    """Yield how long TCP flows to VMs' own addresses may be idle, where that is not what all other flows may."""
+    scale, place = network.overrides.time_scale, wiring.load_balancer(vnet)
+    made: dict[str, Timeout] = {}
+    for vm in network.vms_of(vnet):
+        own = vm.instance_public_ip
+        if own is None:
+            continue
+        seconds = max(1, own.idle_timeout_min * 60 // scale)
+        if seconds == max(1, network.profile.idle_timeout_s // scale):
+            continue
+        name = f"o{own.idle_timeout_min}"
+        why = Why("instance_public_ip", f"addresses of {own.idle_timeout_min} min", _IDLE)
+        made[name] = Timeout(place=place, name=name, seconds=seconds, why=why)
+        yield Rule(
+            place=place,
+            table="raw",
+            chain="PREROUTING",
+            destination=f"{own.address}/32",
+            protocol="tcp",
+            target=FlowTimeout(name),
+            why=Why("instance_public_ip", f"{vm.name}, {own.idle_timeout_min} min", _IDLE),
+        )
+    yield from made.values()

@@ -34,6 +34,7 @@ from lab.model import (
 from lab.path import wiring
 from lab.plan import (
     CHAIN_MAX,
+    DropFragments,
     Item,
     Jump,
     Queue,
@@ -62,7 +63,7 @@ _ALERT_S = 300
 def links(network: Network, vm: str) -> tuple[tuple[LoadBalancer, Frontend], ...]:
     """Return the frontends that a VM is linked to, by load balancer and frontend."""
     found = []
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         binding = network.profile.binding(lb.sku)
         names: set[str] = set()
         if "backend_pool" in binding and any(vm in pool.members for pool in lb.pools):
@@ -71,7 +72,7 @@ def links(network: Network, vm: str) -> tuple[tuple[LoadBalancer, Frontend], ...
             names |= {r.frontend for r in lb.load_balancing_rules if vm in lb.pool(r.backend_pool).members}
         if "inbound_nat_rule" in binding:
             names |= {r.frontend for r in lb.inbound_nat_rules if r.virtual_machine == vm}
-        found += [(lb, frontend) for frontend in lb.frontends if frontend.name in names]
+        found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]
     return tuple(found)
 
 
@@ -83,7 +84,7 @@ def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
     """
     linked: dict[IPv4Address, list[str]] = {}
     of_vm: dict[str, list[tuple[LoadBalancer, Frontend]]] = {}
-    own = {vm.name for vm in network.virtual_machines if vm.instance_public_ip}
+    own = {vm.name for vm in network.virtual_machines if vm.instance_public_ip or vm.released_public_ip}
     found: dict[str, tuple[SnatRange, ...]] = {}
     for vm in sorted({vm.name for vm in network.virtual_machines} - own, key=natural):
         every = links(network, vm)
@@ -110,7 +111,7 @@ def _candidates(
 ) -> list[tuple[LoadBalancer, Frontend]]:
     """Return those of a VM's frontends that its flows may take."""
     found = list(linked)
-    for lb in network.load_balancers:
+    for lb in network.balancers:
         ours = [entry for entry in found if entry[0] is lb]
         if len(ours) > 1 and network.profile.frontends(lb.sku) == "one at random":
             # At random, but the same every time: the order of names hashed with the VM's.
@@ -190,7 +191,8 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         everyone = network.vms_of(vnet)
         if not everyone:
             continue
-        vms = [vm for vm in everyone if vm.name in given]
+        # A VM that is deallocated has no port, but its place among the others, whose ports stay where they are.
+        vms = [vm for vm in everyone if vm.name in given and vm.power_state != "Deallocated"]
         yield from _timers(network, vnet)
         yield from wiring.public_address(vnet, vnet.default_outbound_address, _default_why(vnet))
         yield from _asked(network, vnet)
@@ -211,6 +213,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
             # Whoever has no ports of its own, with one rule for all.
             yield from _translation(vnet, "POSTROUTING", str(prefix), everybody, _default_why(vnet))
         yield from _carried(vnet)
+        yield from _whole(network, vnet)
 
 
 def _default_why(vnet: VirtualNetwork) -> Why:
@@ -276,14 +279,13 @@ def _policy(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
 
 def _resources(network: Network, vnet: VirtualNetwork) -> tuple[tuple[str, str], ...]:
     """Return the resource identifier, as logs print it, of what each address that SNAT uses belongs to."""
-    start = f"/subscriptions/{vnet.subscription}/resourceGroups/{network.name}/providers/Microsoft.Network"
     return (
         *(
-            (str(frontend.address), f"{start}/loadBalancers/{lb.name}".upper())
+            (str(frontend.address), wiring.resource_id(network, vnet, "loadBalancers", lb.name))
             for lb in network.load_balancers_of(vnet)
             for frontend in lb.frontends
         ),
-        (str(vnet.default_outbound_address), f"{start}/virtualNetworks/{vnet.name}".upper()),
+        (str(vnet.default_outbound_address), wiring.resource_id(network, vnet, "virtualNetworks", vnet.name)),
     )
 
 
@@ -309,7 +311,7 @@ def _asked(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield what keeps the first packet of a flow back until it has been given a port."""
     place, inside = wiring.load_balancer(vnet), to(wiring.router(vnet))
     own = Why("outbound_snat", f"within {vnet.name}: the kernel translates both ends", _LINKED)
-    public = [f.address for lb in network.load_balancers_of(vnet) for f in lb.frontends]
+    public = [f.address for lb in network.load_balancers_of(vnet) for f in lb.addressed()]
     public += [vm.instance_public_ip.address for vm in network.vms_of(vnet) if vm.instance_public_ip]
     for address in (PLATFORM_ADDRESS, vnet.default_outbound_address, *public):
         yield Rule(
@@ -384,4 +386,17 @@ def _carried(vnet: VirtualNetwork) -> Iterator[Item]:
             ctstate="NEW",
             target=Verdict("ACCEPT"),
             why=why,
+        )
+
+
+def _whole(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
+    """Yield what loses fragments: only an address of a VM's own carries them, in revisions that say so."""
+    profile = network.profile
+    if profile.fragments_need_own_address:
+        own = [vm.private_ip_address for vm in network.vms_of(vnet) if vm.instance_public_ip]
+        yield DropFragments(
+            place=wiring.load_balancer(vnet),
+            sources=tuple(map(str, vnet.address_space)),
+            exempt=tuple(f"{address}/32" for address in own),
+            why=Why("outbound_snat", f"fragments of {vnet.name}", profile.sources["fragments_need_own_address"]),
         )

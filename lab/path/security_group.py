@@ -22,15 +22,13 @@ from lab import security_groups
 from lab.errors import LabError
 from lab.model import PLATFORM_ADDRESS, Direction, Network, SecurityRule, Subnet, VirtualNetwork
 from lab.path import wiring
+from lab.path.marks import FROM_VNET, NOT_FROM_INTERNET, TO_VNET
 from lab.plan import CHAIN_MAX, Item, Jump, Rule, SetMark, Sysctl, Target, Verdict, Why, short
 from lab.plan import interface_to as to
 from lab.security_groups import Filter, Groups
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
 _HOST = "168.63.129.16 answers names; virtual-networks-nsg.md (2016-02-11)"
-#: What a packet's addresses are, as bits of its mark: the source is of the virtual network, is not of the internet
-#: (of the virtual network or the platform's own), the destination is of the virtual network.
-_FROM_VNET, _NOT_FROM_INTERNET, _TO_VNET = 1, 2, 4
 _WAYS: dict[Direction, str] = {"Inbound": "in", "Outbound": "out"}
 _PLATFORM = f"{PLATFORM_ADDRESS}/32"
 
@@ -41,9 +39,10 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
     groups = Groups(network)
     for vnet in network.virtual_networks:
         asked = {
-            (direction, vm.name): groups.filters(vm, direction)
+            (direction, wiring.wire(vm.name, number)): groups.filters(vm, direction, interface)
             for direction in directions
-            for vm in network.vms_of(vnet)
+            for vm in network.running(vnet)
+            for number, interface in enumerate(vm.network_interfaces)
         }
         chains = {(f.direction, f.group): f.rules for found in asked.values() for f in found}
         if not chains:
@@ -75,13 +74,13 @@ def _before(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         yield _forward(place, asks, Verdict("ACCEPT"), source=_PLATFORM)
     tags = Why("security_group", f"what the addresses of a packet are in {vnet.name}", _GROUPS)
     for prefix in security_groups.spaces(network, vnet):
-        yield _forward(place, tags, SetMark(_FROM_VNET | _NOT_FROM_INTERNET), source=str(prefix))
-        yield _forward(place, tags, SetMark(_TO_VNET), destination=str(prefix))
-    yield _forward(place, tags, SetMark(_NOT_FROM_INTERNET), source=_PLATFORM)
+        yield _forward(place, tags, SetMark(FROM_VNET | NOT_FROM_INTERNET), source=str(prefix))
+        yield _forward(place, tags, SetMark(TO_VNET), destination=str(prefix))
+    yield _forward(place, tags, SetMark(NOT_FROM_INTERNET), source=_PLATFORM)
 
 
 def _outbound(vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> Iterator[Item]:
-    """Yield the way out of VMs: through their own groups, and then through their subnets'."""
+    """Yield the way out of VMs' interfaces: through their own groups, and then through their subnets'."""
     place = wiring.router(vnet)
     for vm, found in asked.items():
         for f in found:
@@ -95,10 +94,15 @@ def _outbound(vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> 
 
 def _inbound(network: Network, vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> Iterator[Item]:
     """Yield the way into VMs: through their subnets' groups, and then through their own or what the SKU puts there."""
-    place = wiring.router(vnet)
+    place, floating = wiring.router(vnet), network.floating()
     for subnet, group in _subnets(vnet, asked):
         why = Why("security_group", f"{group} on subnet {subnet.name}, inbound", _GROUPS)
         yield _forward(place, why, Jump(_chain("Inbound", group)), destination=str(subnet.address_prefix))
+        for guarded in network.running(vnet):
+            # With floating IP the destination is the frontend's still; the VM is known by its wire.
+            for address in floating.get(guarded.name, ()) if guarded.subnet == subnet.name else ():
+                jump = Jump(_chain("Inbound", group))
+                yield _forward(place, why, jump, out_interface=to(guarded.name), destination=f"{address}/32")
     source = {"VM": _GROUPS, "SKU": network.profile.sources["nsg_required_standard"]}
     for vm, found in asked.items():
         for f in found:
@@ -162,8 +166,8 @@ def _rule(vnet: VirtualNetwork, chain: str, group: str, rule: SecurityRule) -> I
 
 
 #: A tag as bits of the mark: their value, and which of them count.
-_SOURCE_TAGS = {"VirtualNetwork": (_FROM_VNET, _FROM_VNET), "Internet": (0, _NOT_FROM_INTERNET)}
-_DESTINATION_TAGS = {"VirtualNetwork": (_TO_VNET, _TO_VNET), "Internet": (0, _TO_VNET)}
+_SOURCE_TAGS = {"VirtualNetwork": (FROM_VNET, FROM_VNET), "Internet": (0, NOT_FROM_INTERNET)}
+_DESTINATION_TAGS = {"VirtualNetwork": (TO_VNET, TO_VNET), "Internet": (0, TO_VNET)}
 _NO_TAG = (0, 0)
 
 

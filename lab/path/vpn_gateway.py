@@ -6,10 +6,12 @@ prefixes, what may pass a gateway, and the daemons and tunnels. Also what a tunn
 A gateway forwards between its router and its tunnels only. Nothing else has a way to its public wire, where IKE and
 ESP pass and nothing more: what finds its tunnel down is lost, and leaves by no other way (seed 003).
 
-A tunnel carries exactly the prefixes of both sides. A gateway also offers the prefixes of its other sites,
-so that networks meet across it where they list each other (vpn-gateway-vpn-faq.md: statically defined spaces only).
+What is led into a tunnel is what is for its site's prefixes. What a route-based tunnel takes is anything, a
+policy-based one each pair of prefixes of both sides. Networks meet across a third one's gateway where they list each
+other (vpn-gateway-vpn-faq.md: statically defined spaces only).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
@@ -48,12 +50,14 @@ from lab.plan import (
 )
 from lab.plan import interface_to as to
 
-#: The interface that inner packets pass, whoever encrypts them.
-INNER = "ipsec0"
+#: The interfaces that inner packets pass: the daemon's own, or one for each tunnel where the kernel encrypts.
+INNER = "ipsec+"
 
 _SEED = "seed 003"
 _SEGMENTS = "vpn-gateway-about-vpn-devices.md (2016-12-12): clamp MSS"
 _SILENT = "Azure is silent where no rule listens"
+#: A policy-based tunnel that is silent for so long is dropped; seconds (vpn-gateway-vpn-faq.md, 2016-03-10).
+_IDLE_S = 300
 #: Mbit/s of a gateway, shared by its tunnels (vpn-gateway-table-gwtype-legacy-aggtput-include.md).
 _MBIT_S: dict[GatewaySku, int] = {"Basic": 100, "Standard": 100, "HighPerformance": 200}
 
@@ -94,7 +98,8 @@ def _gateway(network: Network, vnet: VirtualNetwork, gateway: VpnGateway) -> Ite
     here, router, why = place(vnet.name), wiring.router(vnet), Why("vpn_gateway", f"gateway of {vnet.name}", _SEED)
     inside = _inside(vnet)
     yield Place(place=here, role="gateway", why=why)
-    yield from wiring.forwarder(here, why, checks_source=True)
+    # A route-based gateway asks no packet where it is from; one that is policy-based knows what may be behind a tunnel.
+    yield from wiring.forwarder(here, why, checks_source=gateway.routing == "static")
     yield Wire(place=router, interface=to(here), peer_place=here, peer_interface=to(router), why=why)
     yield Address(place=here, interface=to(router), address=inside, why=why)
     yield Route(place=router, destination=f"{inside}/32", interface=to(here), why=why)
@@ -109,7 +114,6 @@ def _gateway(network: Network, vnet: VirtualNetwork, gateway: VpnGateway) -> Ite
     yield Charon(place=here, kind=kind, address=str(gateway.address), ready_at=gateway.ready_at, why=why)
     sites = network.sites_of(vnet.name)
     own = tuple(map(str, vnet.address_space))
-    offered: set[str] = set(own)
     for connection in network.connections:
         if connection.virtual_network != vnet.name:
             continue
@@ -124,10 +128,10 @@ def _gateway(network: Network, vnet: VirtualNetwork, gateway: VpnGateway) -> Ite
             transit=transit if dynamic else (),
             remote=tuple(map(str, site.address_space)),
         )
-        offered |= set(transit) if dynamic else set()
         for prefix in site.address_space:
             yield Route(place=here, destination=str(prefix), why=tunnel.why)
-    yield from _anchors(here, sorted(offered), [inside], why)
+    if gateway.routing == "static":
+        yield from _anchors(here, own, [inside], why)
 
 
 def _public(here: str, address: IPv4Address, why: Why, interface: str) -> Iterator[Item]:
@@ -201,7 +205,14 @@ def _device(network: Network, site: LocalNetwork) -> Iterator[Item]:
     yield Address(place=site.name, interface="lo", address=str(device.private_ip_address), why=why)
     yield Resolver(place=site.name, servers=(str(PUBLIC_RESOLVER),), why=why)
     yield from wiring.service_items(site.name, site.name, device.private_ip_address, device.services)
-    yield Charon(place=site.name, kind="VPN device", address=str(site.vpn_gateway_address), ready_at=0.0, why=why)
+    yield Charon(
+        place=site.name,
+        kind="VPN device",
+        address=str(site.vpn_gateway_address),
+        ready_at=0.0,
+        source=str(device.private_ip_address),
+        why=why,
+    )
     own = tuple(map(str, site.address_space))
     for prefix in site.address_space:
         if device.private_ip_address not in prefix:
@@ -233,6 +244,7 @@ def _tunnel(network: Network, gateway: VpnGateway, connection: Connection, here:
         esp_lifetime_s=suite.esp_lifetime_s // scale,
         local=(),
         remote=(),
+        idle_s=_IDLE_S / scale if gateway.routing == "static" else 0.0,
         connect=connection.connect,
         why=Why("vpn_gateway", f"{here} to {name}", suite.source),
     )
@@ -303,6 +315,15 @@ class Connectivity(msgspec.Struct, frozen=True):
         wait = _RETRY_S[min(self.attempts, len(_RETRY_S) - 1)]
         return msgspec.structs.replace(self, attempts=self.attempts + 1, next_attempt=now + wait)
 
+    def resting(self, site: str, reason: str, now: float) -> "Connectivity":
+        """Return what is known of a tunnel that is down because it carried nothing: it is not attempted."""
+        return msgspec.structs.replace(self.after(site, "NotConnected", reason, now), next_attempt=math.inf)
+
+    @property
+    def rests(self) -> bool:
+        """Whether the tunnel waits for something to carry."""
+        return self.state != "Connected" and self.next_attempt == math.inf
+
     def afresh(self, *, first: bool, now: float) -> "Connectivity":
         """Return what is known when everything may be different now; ``first``: this side makes the first attempt."""
         return msgspec.structs.replace(self, attempts=0, next_attempt=now if first else now + _YIELD_S)
@@ -313,16 +334,36 @@ def begins(tunnel: Tunnel, address: str) -> bool:
     return IPv4Address(address) < IPv4Address(tunnel.peer)
 
 
+def is_idle(tunnel: Tunnel, silent_s: float) -> bool:
+    """Tell whether a tunnel that has carried nothing for so many seconds is to be dropped."""
+    return 0 < tunnel.idle_s <= silent_s
+
+
+def was_idle(tunnel: Tunnel, silent_s: float) -> bool:
+    """Tell whether a tunnel that is gone was dropped by its peer for silence, whose clock is not quite ours.
+
+    If it was something else, nothing is lost either: what comes next rebuilds it.
+    """
+    return 0 < tunnel.idle_s <= 2 * silent_s
+
+
+def idleness(tunnel: Tunnel) -> str:
+    """Return why a tunnel that was dropped for silence is down."""
+    return f"dropped after {tunnel.idle_s:g} s without a packet; the next one rebuilds it"
+
+
 def impossible(tunnel: Tunnel, address: str, facing: Tunnel | None) -> str:
     """Return why a tunnel must not even be attempted, "" if it may; ``facing`` is the peer's own end of it.
 
-    Where ranges differ, IKE lets both sides settle for what they have in common, and each would call that
-    connected; but a range must be the peer's exactly (seed 003, add a local network). Ranges that have nothing in
-    common are for IKE to refuse.
+    A range must be the peer's exactly (seed 003, add a local network). Route-based ends negotiate none; of ranges that
+    differ, IKE lets policy-based ones settle for what they have in common. Both would call that connected. What
+    policy-based ends have nothing of in common is for IKE to refuse.
     """
     if tunnel.peer == address:
         return f"the VPN device address {address} is this gateway's own: addresses are mixed up"
-    if facing is None or (_agree(tunnel, facing) and _agree(facing, tunnel)) or not _meet(tunnel, facing):
+    if facing is None or (_agree(tunnel, facing) and _agree(facing, tunnel)):
+        return ""
+    if tunnel.version == 1 and not _meet(tunnel, facing):
         return ""
     return (
         f"TS_UNACCEPTABLE: here it is {_list(tunnel.local)} to {_list(tunnel.remote)}, and at the peer "

@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from lab.flow import Transport
-from lab.model import PLATFORM_ADDRESS, PUBLIC_RESOLVER, Network, Service, VirtualMachine, VirtualNetwork
+from lab.model import (
+    PLATFORM_ADDRESS,
+    PUBLIC_RESOLVER,
+    Network,
+    NetworkInterface,
+    Service,
+    VirtualMachine,
+    VirtualNetwork,
+)
 from lab.plan import (
     NODE_INTERFACE,
     Address,
@@ -40,6 +48,7 @@ INTERNET_SIDE = "169.254.2.1"  # the internet's end of every wire
 EDGE_SIDE = "169.254.2.2"  # a load balancer's end of the wire to the internet
 
 _SPLIT = "the lab's shape"
+_SECONDARY = "virtual-networks-multiple-nics.md (2016-02-02): a secondary interface has no default gateway"
 _PROBE_SOURCE = "load-balancer-custom-probe-overview.md (2016-10-24)"
 
 
@@ -51,6 +60,17 @@ def router(network: VirtualNetwork) -> str:
 def load_balancer(network: VirtualNetwork) -> str:
     """Return the place where a virtual network's addresses are translated."""
     return f"lb.{network.name}"
+
+
+def resource_id(network: Network, vnet: VirtualNetwork, kind: str, name: str) -> str:
+    """Return the identifier of a resource as the documents' logs print it."""
+    start = f"/subscriptions/{vnet.subscription}/resourceGroups/{network.name}/providers/Microsoft.Network"
+    return f"{start}/{kind}/{name}".upper()
+
+
+def wire(vm: str, number: int) -> str:
+    """Return what the router calls a VM's interface of a number; 0 is the primary one. No node has such a name."""
+    return f"{vm}~{number}" if number else vm
 
 
 def public_address(network: VirtualNetwork, address: IPv4Address, why: Why) -> Iterator[Item]:
@@ -67,6 +87,23 @@ def public_address(network: VirtualNetwork, address: IPv4Address, why: Why) -> I
         why=why,
     )
     yield Route(place=load_balancer(network), destination=f"{address}/32", why=why)
+
+
+def public_views(network: Network) -> tuple[str, ...]:
+    """Return the places whose resolvers know public names: outside, in every virtual network, and the user's own."""
+    own = (
+        vm.name
+        for vnet in network.virtual_networks
+        for vm in network.running(vnet)
+        if any(service.kind == "dns" for service in vm.services)
+    )
+    return (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks), *own)
+
+
+def public_name(network: Network, name: str, address: IPv4Address, why: Why) -> Iterator[Item]:
+    """Yield a name that everybody knows."""
+    for view in public_views(network):
+        yield Record(place=view, name=name, address=str(address), why=why)
 
 
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
@@ -144,8 +181,7 @@ def _internet(network: Network) -> Iterator[Item]:
         yield Route(place=INTERNET, destination=f"{host.address}/32", interface=to(host.name), why=why)
         yield Resolver(place=host.name, servers=(str(PUBLIC_RESOLVER),), why=why)
         yield from service_items(host.name, host.name, host.address, host.services)
-        for view in (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks)):
-            yield Record(place=view, name=host.name, address=str(host.address), why=why)
+        yield from public_name(network, host.name, host.address, why)
 
 
 def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
@@ -170,30 +206,55 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         gateway = Why("wiring", f"subnet {vnet.name}/{subnet.name}")
         yield Address(place=inside, interface="lo", address=str(subnet.gateway), why=gateway)
     yield from _platform(vnet)
-    gateways = {subnet.name: str(subnet.gateway) for subnet in vnet.subnets}
     servers = tuple(str(address) for address in vnet.dns_servers or (PLATFORM_ADDRESS,))
-    for vm in network.vms_of(vnet):
+    for vm in network.running(vnet):
         why = Why("wiring", f"VM {vm.name}")
         address = str(vm.private_ip_address)
         yield Place(place=vm.name, role="vm", why=why)
-        yield Wire(place=inside, interface=to(vm.name), peer_place=vm.name, peer_interface=NODE_INTERFACE, why=why)
-        yield Address(place=vm.name, interface=NODE_INTERFACE, address=address, why=why)
-        yield Route(place=vm.name, destination=EVERYWHERE, interface=NODE_INTERFACE, via=gateways[vm.subnet], why=why)
-        yield Route(place=inside, destination=f"{address}/32", interface=to(vm.name), why=why)
+        for number, interface in enumerate(vm.network_interfaces):
+            yield from _interface(vnet, vm, number, interface)
+            yield from service_items(vm.name, vm.name, interface.private_ip_address, vm.services)
+        yield from _loopback(vm)
         yield Resolver(place=vm.name, servers=servers, why=why)
-        yield from service_items(vm.name, vm.name, vm.private_ip_address, vm.services)
         yield Record(place=edge, name=vm.name, address=address, why=why)
         if any(service.kind == "dns" for service in vm.services):
             yield from _own_names(network, vm)
 
 
+def _loopback(vm: VirtualMachine) -> Iterator[Item]:
+    """Yield the frontends' addresses that a guest has itself, and its servers there."""
+    why = Why("wiring", f"frontends on {vm.name}'s loopback", "load-balancer-multivip-overview.md (2016-08-11)")
+    for address in vm.loopback_addresses:
+        yield Address(place=vm.name, interface="lo", address=str(address), why=why)
+        yield from service_items(vm.name, vm.name, address, vm.services)
+    if vm.loopback_addresses:
+        # A guest that tells others of such an address takes it from the load balancer.
+        for key, value in (("arp_ignore", 1), ("arp_announce", 2)):
+            yield Sysctl(place=vm.name, key=f"net.ipv4.conf.all.{key}", value=value, why=why)
+
+
+def _interface(vnet: VirtualNetwork, vm: VirtualMachine, number: int, interface: NetworkInterface) -> Iterator[Item]:
+    """Yield one of a VM's wires. The primary interface has the default gateway, a secondary one its subnet only.
+
+    So what a secondary interface is sent from elsewhere is answered by way of the primary one, and lost: the router
+    lets no wire carry another's address.
+    """
+    inside, name = router(vnet), to(wire(vm.name, number))
+    subnet = next(subnet for subnet in vnet.subnets if subnet.name == interface.subnet)
+    near, address = f"eth{number}", str(interface.private_ip_address)
+    why = Why("wiring", f"VM {vm.name}") if not number else Why("wiring", f"VM {vm.name}/{interface.name}", _SECONDARY)
+    reached = EVERYWHERE if not number else str(subnet.address_prefix)
+    yield Wire(place=inside, interface=name, peer_place=vm.name, peer_interface=near, why=why)
+    yield Address(place=vm.name, interface=near, address=address, why=why)
+    yield Route(place=vm.name, destination=reached, interface=near, via=str(subnet.gateway), why=why)
+    yield Route(place=inside, destination=f"{address}/32", interface=name, why=why)
+
+
 def _own_names(network: Network, vm: VirtualMachine) -> Iterator[Item]:
-    """Yield what a name server of the user's own knows: all the user's VMs, wherever they are, and outside hosts."""
+    """Yield what a name server of the user's own knows beside public names: all the user's VMs, wherever they are."""
     why = Why("wiring", f"names that {vm.name} serves", "seed 003: names across networks need a DNS server of your own")
     for other in network.virtual_machines:
         yield Record(place=vm.name, name=other.name, address=str(other.private_ip_address), why=why)
-    for host in network.internet:
-        yield Record(place=vm.name, name=host.name, address=str(host.address), why=why)
 
 
 def _platform(vnet: VirtualNetwork) -> Iterator[Item]:

@@ -6,8 +6,12 @@
     __main__.py        the process
     packets.py         flows: built by scapy, patched, sent, captured, matched
     sweep.py           many different flows at once
+    left_alone.py      flows that nobody speaks over, and what their ends are told
     tracking.py        a flow's state in the load balancer, and what comes back
     tunnels.py         what crosses a tunnel, and what its gateways say of it
+    listening.py       who connects to a port of a node, and how
+    keeping.py         flows that stay open while the lab is changed
+    transfers.py       real FTP clients, and their data connections
     conversations.py   real clients and servers: HTTP, TLS, ssh, nslookup
 """
 

@@ -9,17 +9,21 @@ import msgspec
 
 from lab import experiment as ex
 from lab.probe import packets, tunnels
-from lab.probe.conversations import ask, check_file, counted, health, login, lookup, run
+from lab.probe.conversations import ask, check_file, counted, health, login, lookup, probe_log, run
+from lab.probe.keeping import Kept, keep, resume
+from lab.probe.left_alone import leave
+from lab.probe.listening import Captures, hear, listen
 from lab.probe.occupation import forget, occupy
 from lab.probe.packets import Numbers, send
 from lab.probe.sweep import sweep
 from lab.probe.tracking import come_back, track
+from lab.probe.transfers import transfer
 
 
 def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
-    lab: str, what: ex.Experiment, numbers: Numbers
+    lab: str, what: ex.Experiment, numbers: Numbers, kept: Kept, captures: Captures
 ) -> ex.Observation:
-    """Do one experiment."""
+    """Do one experiment; ``kept`` and ``captures`` hold what one leaves to another."""
     match what:
         case ex.Send():
             arrivals = send(lab, what, numbers)
@@ -39,10 +43,24 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
             return track(lab, what, numbers)
         case ex.Return():
             return come_back(lab, what, numbers)
+        case ex.Transfer():
+            return transfer(lab, what)
         case ex.Occupy():
             return occupy(lab, what)
+        case ex.Leave():
+            return leave(lab, what)
         case ex.Health():
-            return health(lab)
+            return health(lab, what)
+        case ex.Keep():
+            return keep(lab, what, kept)
+        case ex.Resume():
+            return resume(lab, what, kept)
+        case ex.Listen():
+            return listen(lab, what, captures)
+        case ex.Hear():
+            return hear(lab, what, captures, numbers)
+        case ex.ProbeLog():
+            return probe_log(lab, what)
         case ex.Counted():
             return counted(lab)
         case ex.CheckFile():
@@ -67,6 +85,8 @@ def main() -> None:
     packets.load()  # now, while a lab comes up
 
     numbers = Numbers(os.getpid() ^ time.time_ns())
+    kept: Kept = {}
+    captures: Captures = {}
     for line in sys.stdin.buffer:
         request = msgspec.json.decode(line, type=ex.Request)
         observations: list[ex.Observation] = []
@@ -74,7 +94,7 @@ def main() -> None:
         for what in request.experiments:
             began = time.monotonic()
             try:
-                observations.append(perform(request.lab, what, numbers))
+                observations.append(perform(request.lab, what, numbers, kept, captures))
             except Exception as error:  # noqa: BLE001 - whatever went wrong with one, the others are asked for too
                 observations.append(ex.Failed(reason=f"{type(error).__name__}: {error}"))
             seconds.append(time.monotonic() - began)

@@ -8,8 +8,11 @@ import ssl
 import sys
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,6 +26,7 @@ from lab.probe.packets import inside
 
 #: How long a busy machine may take for what is on its way: in all, and to write a line down.
 _LATE_S, _LOG_S = 30.0, 10.0
+_LOOK_S = 0.2
 
 
 def ask(lab: str, what: ex.Ask) -> ex.Answers:
@@ -41,8 +45,12 @@ def _ask_once(lab: str, what: ex.Ask) -> ex.Answer:
         opened.connect((what.address, what.port))
         if what.kind == "connect":
             return ex.Answer("answered")
+        shown: dict[str, str] = {}
+        if what.kind == "https":
+            opened = _encrypted(lab, opened)
+            shown = _certificate(opened)
         text = _converse(opened, what)
-        return msgspec.convert({"outcome": "answered", **json.loads(text)}, ex.Answer)
+        return msgspec.convert({"outcome": "answered", **json.loads(text), **shown}, ex.Answer)
     except TimeoutError:
         return ex.Answer("timeout")
     except (ConnectionRefusedError, ConnectionResetError):
@@ -53,6 +61,22 @@ def _ask_once(lab: str, what: ex.Ask) -> ex.Answer:
         opened.close()
 
 
+def _encrypted(lab: str, opened: socket.socket) -> ssl.SSLSocket:
+    """Speak TLS with a server whose certificate the lab's authority must have signed."""
+    context = ssl.create_default_context(cafile=Folder(lab).certificate_file)
+    context.check_hostname = False  # which server answers is what is asked
+    return context.wrap_socket(opened)
+
+
+def _certificate(opened: ssl.SSLSocket) -> dict[str, str]:
+    """Return who the server says it is."""
+    # Each is there once the server was verified.
+    shown: Any = opened.getpeercert() or {}
+    subject = {key: value for names in shown["subject"] for key, value in names}
+    encoded = opened.getpeercert(binary_form=True) or b""
+    return {"subject": subject["commonName"], "fingerprint": sha256(encoded).hexdigest()}
+
+
 def _converse(opened: socket.socket, what: ex.Ask) -> bytes:
     if what.kind == "udp":
         opened.send(b"who am I?\n")
@@ -60,11 +84,6 @@ def _converse(opened: socket.socket, what: ex.Ask) -> bytes:
     if what.kind == "tcp":
         with opened.makefile("rb") as stream:
             return stream.readline()
-    if what.kind == "https":
-        context = ssl.create_default_context()
-        context.check_hostname = False  # which server answers is what is asked
-        context.verify_mode = ssl.CERT_NONE
-        opened = context.wrap_socket(opened)
     connection = http.client.HTTPConnection(what.address, what.port)
     connection.sock = opened
     connection.request("GET", "/")
@@ -109,16 +128,41 @@ def lookup(lab: str, what: ex.Lookup) -> ex.Names:
     return ex.Names(addresses=tuple(re.findall(r"^Address: (\S+)$", answer, re.MULTILINE)), said=done.stdout)
 
 
-def health(lab: str) -> ex.Members:
-    """Wait for the agent's judgement of every member of the plan."""
+def health(lab: str, what: ex.Health) -> ex.Members:
+    """Wait for the agent's judgement of every member of the plan, and for members to be as wanted."""
     folder = Folder(lab)
-    checks = folder.plan().of(HealthCheck)
-    longest = max((check.interval_s * check.number_of_probes for check in checks), default=0.0) + _LATE_S
-    known, unsettled = folder.wait_health(deadline_s=longest)
-    if unsettled:
+    named = {*what.up, *what.down}
+    checks = [check for check in folder.plan().of(HealthCheck) if not named or check.key in named]
+    longest = 2 * max((check.slowest_s for check in checks), default=0.0) + _LATE_S
+    wanted = {**dict.fromkeys(what.up, True), **dict.fromkeys(what.down, False)}
+    known, unsettled = folder.wait_health(deadline_s=longest, wanted=wanted)
+    if unsettled and not wanted:
         raise LabError(f"members not judged after {longest:g} s: {', '.join(unsettled)}")
     up = tuple(sorted(key for key, member in known.items() if member.up))
-    return ex.Members(up=up, down={key: member.reason for key, member in sorted(known.items()) if not member.up})
+    return ex.Members(
+        up=up,
+        down={key: member.reason for key, member in sorted(known.items()) if not member.up},
+        since={key: member.since for key, member in sorted(known.items())},
+    )
+
+
+def probe_log(lab: str, what: ex.ProbeLog) -> ex.Logged:
+    """Run ``lab events --probes`` until it has new records of every frontend's port."""
+    end = time.monotonic() + what.deadline_s
+    before: Counter[tuple[str, str]] | None = None
+    while True:
+        done = daemons.run([sys.executable, "-P", "-m", "lab", "events", lab, "--probes", "-o", "json"])
+        if done.status != 0:
+            raise LabError(done.stderr.strip())
+        found = Counter(
+            (record["properties"]["publicIpAddress"], record["properties"]["port"])
+            for record in json.loads(done.stdout)["records"]
+        )
+        before = found if before is None else before
+        there = all(number - before[of] >= what.records for of, number in found.items())
+        if (found and there) or time.monotonic() > end:
+            return ex.Logged(text=done.stdout, before=before.total())
+        time.sleep(_LOOK_S)
 
 
 def counted(lab: str) -> ex.PublicAddresses:

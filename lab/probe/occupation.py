@@ -24,7 +24,8 @@ _TRY_S = 0.8  # after which a flow is given up for another one; before the kerne
 
 def occupy(lab: str, what: ex.Occupy) -> ex.Occupied:
     """Hold flows as the steps say."""
-    _settle(lab, what)
+    if what.network:
+        _settle(lab, what)
     netns.prepare()
 
     def opener(kind: int) -> socket.socket:
@@ -111,6 +112,19 @@ def _settle(lab: str, what: ex.Occupy) -> None:
         if time.monotonic() > end:
             raise LabError(f"{left} ports of {what.client} are still in use after {what.settle_s:g} s")
         time.sleep(0.05)
+
+
+def forget_to(lab: str, network: str, goals: set[tuple[str, int]]) -> None:
+    """Have a virtual network's load balancer, and its router, forget flows to addresses and ports."""
+    known = {(int(IPv4Address(address)), port) for address, port in goals}
+    for place in (f"lb.{network}", f"router.{network}"):
+        with inside(lab, place):
+            table = flows.Table(closing_from=flows.TCP_TIME_WAIT)
+        try:
+            entries = table.entries()
+            table.forget(e.flow for e in entries if (e.flow.destination, e.flow.destination_port) in known)
+        finally:
+            table.close()
 
 
 def forget(lab: str, network: str, private: str) -> None:

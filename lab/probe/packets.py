@@ -19,7 +19,7 @@ from lab import experiment as ex
 from lab.flow import NOT_PUBLIC
 from lab.kernel import netns
 from lab.kernel.sockets import enlarge
-from lab.plan import NODE_INTERFACE, interface_to, namespace
+from lab.plan import interface_to, namespace
 
 MAGIC = 0x4C41  # "LA": the upper half of the number that flows carry
 _PACKET_OUTGOING = 4  # linux/if_packet.h
@@ -66,14 +66,16 @@ class Numbers:
 def _where(watch: ex.Watch) -> tuple[str, str]:
     """Return the place and the interface of a watch."""
     edge, router = f"lb.{watch.name}", f"router.{watch.name}"
+    wire = f"{watch.name}~{watch.interface}" if watch.interface else watch.name
     places = {
-        "node": (watch.name, NODE_INTERFACE),
+        "node": (watch.name, f"eth{watch.interface}"),
         "public wire": ("internet", interface_to(edge)),
         "edge": (edge, interface_to("internet")),
         "edge inside": (edge, interface_to(router)),
         "router": (router, interface_to(edge)),
+        "gateway inside": (router, interface_to(f"gw.{watch.name}")),
         "gateway wire": ("internet", interface_to(f"gw.{watch.name}")),
-        "VM wire": (f"router.{watch.network}", interface_to(watch.name)),
+        "VM wire": (f"router.{watch.network}", interface_to(wire)),
         "host wire": ("internet", interface_to(watch.name)),
     }
     return places[watch.kind]

@@ -5,7 +5,9 @@ import struct
 
 from lab import experiment as ex
 from lab.kernel.record import Folder
+from lab.plan import Address
 from lab.probe import packets
+from lab.probe.occupation import forget_to
 from lab.probe.packets import Capture, Numbers, Template, inside, number_of, raw_socket
 
 #: Numbers are 16 bits wide, and must not come round while their flows are on the way.
@@ -23,7 +25,7 @@ class _Sweep:
         self.nodes = tuple(watch for watch in watches if watch.kind == "node")
         self.first = numbers.take(len(flows) + len(self.nodes))
         self.ports = tuple(flow.source_port or numbers.source_ports(1)[0] for flow in flows)
-        self.seen: list[set[ex.Watch]] = [set() for _ in flows]
+        self.seen: list[dict[ex.Watch, str]] = [{} for _ in flows]
         self.heard: set[ex.Watch] = set()
         self.capture = Capture(lab, self.watches)
 
@@ -37,7 +39,8 @@ class _Sweep:
             watch, number = self.watches[index], number - self.first
             if 0 <= number < len(self.flows):
                 if watch not in self.seen[number]:
-                    self.seen[number].add(watch)
+                    found = packets.seen_of(packet, number)
+                    self.seen[number][watch] = f"{found.destination}:{found.destination_port}"
                     news = True
             elif 0 <= number - len(self.flows) < len(self.nodes) and self.nodes[number - len(self.flows)] == watch:
                 self.heard.add(watch)
@@ -65,13 +68,16 @@ class _Sweep:
 
     def call(self) -> None:
         """Send every watched node a packet from the other end of its wire."""
-        own = Folder(self.lab).plan().addresses()
+        own = {(item.place, item.interface): item.address for item in Folder(self.lab).plan().of(Address)}
         for index, watch in enumerate(self.nodes):
             with inside(self.lab, f"router.{watch.network}" if watch.network else "internet"):
                 opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             with opened:
                 number = self.first + len(self.flows) + index
-                opened.sendto(struct.pack("!HH", packets.MAGIC, number), (own[watch.name], packets.CONTROL_PORT))
+                opened.sendto(
+                    struct.pack("!HH", packets.MAGIC, number),
+                    (own[watch.name, f"eth{watch.interface}"], packets.CONTROL_PORT),
+                )
 
     def wait(self) -> None:
         """Read until all that is awaited came and the wires are quiet, or nothing has come for too long."""
@@ -81,16 +87,18 @@ class _Sweep:
 
     def settled(self) -> bool:
         """Tell whether all that is awaited has come."""
-        all_there = all(self._end(number) for number, flow in enumerate(self.flows) if flow.awaited)
+        all_there = all(self._end(number)[0] for number, flow in enumerate(self.flows) if flow.awaited)
         return all_there and len(self.heard) == len(self.nodes)
 
-    def _end(self, number: int) -> str:
-        return next((watch.name for watch in self.flows[number].ends if watch in self.seen[number]), "")
+    def _end(self, number: int) -> tuple[str, str]:
+        """Return where a flow arrived, and for whom; nothing if it did not."""
+        seen = self.seen[number]
+        return next(((watch.name, seen[watch]) for watch in self.flows[number].ends if watch in seen), ("", ""))
 
     def swept(self) -> ex.Swept:
         """Return what became of the flows."""
         passages = tuple(
-            ex.Passage(all(watch in self.seen[number] for watch in flow.passes), self._end(number))
+            ex.Passage(all(watch in self.seen[number] for watch in flow.passes), *self._end(number))
             for number, flow in enumerate(self.flows)
         )
         return ex.Swept(passages=passages, deaf=tuple(w.name for w in self.nodes if w not in self.heard))
@@ -117,4 +125,6 @@ def sweep(lab: str, what: ex.Sweep, numbers: Numbers) -> ex.Swept:
         swept = part.swept()
         passages += swept.passages
         deaf += swept.deaf
+    for network in what.forgotten_by:
+        forget_to(lab, network, {(flow.destination, flow.port) for flow in what.flows})
     return ex.Swept(passages=tuple(passages), deaf=tuple(dict.fromkeys(deaf)))

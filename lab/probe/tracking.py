@@ -31,7 +31,7 @@ def _entries_here(source: str, destination: str) -> tuple[ex.Entry, ...]:
             original = _tuple(entry, "CTA_TUPLE_ORIG")
             reply = _tuple(entry, "CTA_TUPLE_REPLY")
             if original[0] == source and original[2] == destination:
-                found.append(ex.Entry(original[1], reply[2], reply[3]))
+                found.append(ex.Entry(original[1], reply[2], reply[3], reply[0], reply[1]))
     return tuple(found)
 
 

@@ -15,8 +15,9 @@ from lab.probe import packets
 from lab.probe.packets import Capture, Numbers, inside
 
 #: A tunnel is attempted again within 4 s of its peer's being right, and given up after 3 s of silence; a busy machine
-#: takes longer.
-_SETTLED_S = 20.0
+#: takes longer, and whoever is not kept waiting loses nothing by a late end.
+_SETTLED_S = 30.0
+_DRAINED_S = 9.0
 _COUNTED_S = 6.0  # counters are read twice a second
 _QUIET_S, _QUIET_PACKETS = 0.1, 20
 _PAYLOAD = bytes(1200)
@@ -52,9 +53,13 @@ def gateway(lab: str, what: ex.Tunnels) -> ex.Gateway:
     def settled(shown: dict[str, Any]) -> bool:
         states = [c["ConnectivityState"] for c in shown["Connections"]]
         tried = all(c["Reason"] not in ("not tried yet", "the tunnel is down") for c in shown["Connections"])
-        return all(s == what.wanted for s in states) and tried if what.wanted else "Connecting" not in states
+        if not what.wanted:
+            return "Connecting" not in states
+        # A gateway that has just been built knows no connection yet.
+        return bool(states) and all(s == what.wanted for s in states) and tried
 
-    shown = _wait(lambda: _show(lab, what.network), settled, _SETTLED_S)
+    began = time.monotonic()
+    shown = _wait(lambda: _show(lab, what.network), settled, _SETTLED_S + 2 * what.silence_s)
     return ex.Gateway(
         kind=shown["GatewayType"],
         sku=shown["GatewaySKU"],
@@ -70,15 +75,17 @@ def gateway(lab: str, what: ex.Tunnels) -> ex.Gateway:
                 message=c["LastEventMessage"],
                 event=c["LastEventID"],
                 version=c["IkeVersion"],
-                local=tuple(c["LocalPrefixes"]),
-                remote=tuple(c["RemotePrefixes"]),
+                local=tuple(c["LocalSelectors"]),
+                remote=tuple(c["RemoteSelectors"]),
                 ike=c["IkeAlgorithms"],
                 esp=c["EspAlgorithms"],
                 ike_rekey_s=c["IkeRekeySeconds"],
                 esp_life_s=c["EspLifetimeSeconds"],
+                established=c["LastConnectionEstablished"],
             )
             for c in shown["Connections"]
         ),
+        waited_s=time.monotonic() - began,
     )
 
 
@@ -161,7 +168,7 @@ def flood(lab: str, what: ex.Flood) -> ex.Flooded:
 
 def _drain(capture: Capture) -> None:
     """Wait until a wire carries no more than what keeps tunnels alive: what is queued would delay all that follows."""
-    end = time.monotonic() + _SETTLED_S
+    end = time.monotonic() + _DRAINED_S
     while time.monotonic() < end:
         time.sleep(_QUIET_S)
         if sum(1 for _ in capture.read()) < _QUIET_PACKETS:

@@ -3,12 +3,14 @@
 text.py         YAML to plain data, with the line of every value
 shape.py        the file's keys and what each may hold; what does not fit is reported and cut out
 build.py        names are resolved, addresses allocated
+edit.py         one part of the text is replaced
 ../invariants   what must hold between the parts
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import yaml
@@ -16,11 +18,25 @@ import yaml
 from lab import invariants, model
 from lab.errors import TopologyError, UsageError, did_you_mean
 from lab.topology import shape
-from lab.topology.build import Builder, security_rule
+from lab.topology.build import DISTRIBUTIONS, Builder, access_rules, security_rule
 from lab.topology.shape import schema
 from lab.topology.text import LOADER, Positions, check_depth, data_of
 
-__all__ = ["SUFFIX", "load", "parse", "parse_rule", "read", "schema"]
+if TYPE_CHECKING:
+    from lab.cscfg import Configuration
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "SUFFIX",
+    "configured",
+    "load",
+    "parse",
+    "parse_acl",
+    "parse_rule",
+    "parse_services",
+    "read",
+    "schema",
+]
 
 #: A file of 1,000 VMs takes about 0.1 MB; what is larger is not a topology.
 MAX_BYTES = 4 * 1024 * 1024
@@ -75,7 +91,7 @@ def parse(
         shape.Topology.model_validate({"name": "unnamed", **data}), frozenset(cut), time_scale, kept or {}
     )
     network = builder.network()
-    violations = () if builder.exhausted else invariants.violations(network)
+    violations = () if builder.exhausted else invariants.file_violations(network)
     problems += [(positions.line(p.path), p) for p in (*builder.problems, *violations)]
     if problems:
         ordered = sorted(problems, key=lambda item: item[0])
@@ -95,6 +111,61 @@ def parse_rule(values: Mapping[str, object]) -> model.SecurityRule:
     if problems:
         raise UsageError("\n".join(str(problem) for problem in problems))
     return security_rule(shape.SecurityRule.model_validate(values))
+
+
+def parse_acl(rules: Sequence[Mapping[str, object]]) -> tuple[model.AclRule, ...]:
+    """Turn the access rules of an endpoint, as they stand in a file, into the model's words.
+
+    Raises:
+        UsageError: with every problem of them.
+
+    """
+    endpoint = {"name": "e", "virtual_machine": "vm", "local_port": 1, "acl": [dict(rule) for rule in rules]}
+    data = {"name": "acl", "cloud_services": {"service": {"endpoints": [endpoint]}}}
+    problems = [msgspec.structs.replace(problem, path=problem.path[4:]) for _, problem in shape.problems_of(data)]
+    if problems:
+        raise UsageError("\n".join(str(problem) for problem in problems))
+    return access_rules(shape.Topology.model_validate(data).cloud_services["service"].endpoints[0].acl)
+
+
+def parse_services(texts: Sequence[str]) -> tuple[model.Service, ...]:
+    """Turn services, as they stand in a file, into the model's words.
+
+    Raises:
+        UsageError: with every one that is none.
+
+    """
+    data = {"name": "services", "virtual_machines": {"vm": {"services": list(texts)}}}
+    problems = [msgspec.structs.replace(problem, path=problem.path[2:]) for _, problem in shape.problems_of(data)]
+    if problems:
+        raise UsageError("\n".join(str(problem) for problem in problems))
+    return shape.Topology.model_validate(data).virtual_machines["vm"].services
+
+
+def configured(text: str, file: str, configuration: "Configuration") -> str:
+    """Return the text of a topology whose roles are as a service configuration says; all else stays as it stands.
+
+    Raises:
+        TopologyError: the text is wrong, the configuration is for another one, or what it asks for is not allowed.
+        UsageError: the text does not let a role be changed alone.
+
+    """
+    from lab import cscfg  # noqa: PLC0415 - reading a topology needs no XML
+    from lab.topology import edit  # noqa: PLC0415
+
+    network = parse(text, file)
+    service = cscfg.service_of(network, configuration)
+    problems = [f"{file}: {problem}" for problem in cscfg.problems(network, configuration)]
+    if problems or service is None:
+        raise TopologyError(problems)
+    for role in configuration.roles:
+        path = ("cloud_services", service.name, "roles", role.name)
+        before = edit.value_at(text, path)
+        made = edit.role_of(before, role)
+        if made not in (before, {"instances": before}):
+            text = edit.replaced(text, path, made, file)
+    parse(text, file)
+    return text
 
 
 def read(file: Path) -> str:

@@ -2,20 +2,31 @@
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-from lab import model, profile
+import msgspec
+
+from lab import cloud_services, model, profile
 from lab.errors import Problem, did_you_mean
 from lab.topology.shape import (
     ANY_ADDRESS,
     ANY_PORT,
+    AclRule,
+    CloudService,
+    Endpoint,
     Expectation,
     LoadBalancer,
     LocalNetwork,
+    NetworkInterface,
     SecurityRule,
     Topology,
+    VirtualIp,
+    VirtualMachine,
 )
 from lab.topology.text import Position
+
+#: A VM and the name of one of its network interfaces; "" is the only interface of a VM that lists none.
+_Interface: TypeAlias = tuple[str, str]
 
 
 class Builder:
@@ -27,12 +38,12 @@ class Builder:
     def __init__(
         self, raw: Topology, cut: frozenset[str], time_scale: int | None, kept: Mapping[str, IPv4Address]
     ) -> None:
-        self.raw = raw
+        self.problems: list[Problem] = []
+        self.raw = raw.model_copy(update={"virtual_machines": self._machines(raw)})
         self.kept = kept
         self.exhausted = False  # more public addresses are wanted than there are
         self.cut = cut
         self.time_scale = time_scale
-        self.problems: list[Problem] = []
 
     def _dangling(self, path: Position, what: str, name: str, known: Iterable[str]) -> bool:
         names = list(known)
@@ -49,6 +60,28 @@ class Builder:
             )
         return True
 
+    def _machines(self, raw: Topology) -> dict[str, VirtualMachine]:
+        """Return the VMs of the file, and the instances of its roles."""
+        found = dict(raw.virtual_machines)
+        for service, described in raw.cloud_services.items():
+            for name, role in described.roles.items():
+                for number in range(role.instances):
+                    instance = model.Role(name=name, instances=role.instances).instance(number)
+                    if instance in found:
+                        self.problems.append(
+                            Problem(
+                                path=("cloud_services", service, "roles", name),
+                                found=f'"{instance}" is the name of another VM',
+                                must="the instances of a role are VMs, and names of VMs are unique in the lab",
+                                advice="rename the role",
+                            )
+                        )
+                    # Its values are read already, and would not be read again.
+                    found[instance] = VirtualMachine.model_construct(
+                        subnet=role.subnet, services=role.services, instance_public_ip=role.instance_public_ip
+                    )
+        return found
+
     def network(self) -> model.Network:
         """Return the network; what leads nowhere is left out of it, and in ``problems``."""
         raw = self.raw
@@ -60,10 +93,11 @@ class Builder:
         vms = self._virtual_machines(networks, own)
         gateways = self._vpn_gateways()
         sites = self._local_networks({g.virtual_network: g.address for g in gateways})
+        reserved = self._reserved_ips()
         overrides = model.Overrides(
             snat_ports_per_vm=raw.overrides.snat_ports_per_vm, time_scale=self.time_scale or raw.overrides.time_scale
         )
-        return model.Network(
+        made = model.Network(
             name=raw.name,
             profile=profile.resolve(raw.profile),
             internet=tuple(
@@ -82,7 +116,10 @@ class Builder:
             ),
             overrides=overrides,
             expectations=tuple(_expectation(e) for e in raw.expect),
+            reserved_ips=reserved,
         )
+        services = tuple(self._cloud_service(n, made) for n in _ordered(raw.cloud_services))
+        return msgspec.structs.replace(made, cloud_services=services)
 
     def _given_public_addresses(self) -> set[IPv4Address]:
         raw = self.raw
@@ -90,6 +127,8 @@ class Builder:
         given |= {a for lb in raw.load_balancers.values() for a in lb.frontend_ip_configurations.values() if a}
         given |= {g.address for g in raw.vpn_gateways.values() if g.address}
         given |= {s.vpn_gateway_address for s in raw.local_networks.values() if s.vpn_gateway_address}
+        given |= {r.address for r in raw.reserved_ips.values() if r.address}
+        given |= {v.address for s in raw.cloud_services.values() for v in s.virtual_ips.values() if v.address}
         own = [vm.instance_public_ip for vm in raw.virtual_machines.values() if vm.instance_public_ip]
         return given | {ip.address for ip in own if ip.address}
 
@@ -127,36 +166,40 @@ class Builder:
             raw = self.raw.virtual_machines[name].instance_public_ip
             if raw is not None:
                 address = self._public(f"virtual_machines.{name}.instance_public_ip.address", raw.address)
-                label = raw.domain_name_label
-                found[name] = model.InstancePublicIp(name=raw.name, address=address, domain_name_label=label)
+                found[name] = model.InstancePublicIp(
+                    name=raw.name,
+                    address=address,
+                    domain_name_label=raw.domain_name_label,
+                    idle_timeout_min=raw.idle_timeout_in_minutes,
+                )
         return found
 
     def _private(
-        self, subnet: model.Subnet, wanted: Mapping[str, IPv4Address | None]
-    ) -> tuple[dict[str, IPv4Address], tuple[str, ...]]:
-        """Give each VM of a subnet its address: the one it asks for, else the one it had, else the lowest free.
+        self, subnet: model.Subnet, wanted: Mapping[_Interface, IPv4Address | None]
+    ) -> tuple[dict[_Interface, IPv4Address], tuple[_Interface, ...]]:
+        """Give each interface in a subnet its address: the one it asks for, else the one it had, else the lowest free.
 
         VMs are served by name, so the same file always gives the same addresses. Returns the addresses
-        by VM, and the VMs for which the subnet has none left.
+        by interface, and the interfaces for which the subnet has none left.
         """
-        given = {name: address for name, address in wanted.items() if address is not None}
+        given = {interface: address for interface, address in wanted.items() if address is not None}
         taken = set(given.values())
-        without = [name for name in sorted(wanted, key=model.natural) if name not in given]
-        for name in without:
-            had = self.kept.get(f"virtual_machines.{name}.private_ip_address")
+        without = [i for i in sorted(wanted, key=lambda i: (*map(model.natural, i),)) if i not in given]
+        for interface in without:
+            had = self.kept.get(".".join((*model.interface_path(*interface), "private_ip_address")))
             low = int(subnet.address_prefix.network_address) + model.RESERVED_AT_START
             high = int(subnet.address_prefix.broadcast_address)
             if had is not None and had not in taken and low <= int(had) < high:
-                given[name] = had
+                given[interface] = had
                 taken.add(had)
         free = (address for address in subnet.usable() if address not in taken)
         left_over = []
-        for name in (name for name in without if name not in given):
+        for interface in (interface for interface in without if interface not in given):
             address = next(free, None)
             if address is None:
-                left_over.append(name)
+                left_over.append(interface)
             else:
-                given[name] = address
+                given[interface] = address
         return given, tuple(left_over)
 
     def _virtual_networks(self) -> tuple[model.VirtualNetwork, ...]:
@@ -181,18 +224,8 @@ class Builder:
             )
             for name, raw in ((n, self.raw.virtual_networks[n]) for n in _ordered(self.raw.virtual_networks))
         ]
-        if any(vm.subnet is None for vm in self.raw.virtual_machines.values()):
-            space = model.PLATFORM_SPACE
-            found.append(
-                model.VirtualNetwork(
-                    name=model.PLATFORM_NETWORK,
-                    location="",
-                    subscription="",
-                    address_space=(space,),
-                    subnets=(model.Subnet(name=model.PLATFORM_NETWORK, address_prefix=space),),
-                    default_outbound_address=self._default(model.PLATFORM_NETWORK),
-                )
-            )
+        if any(vm.subnet is None and not vm.network_interfaces for vm in self.raw.virtual_machines.values()):
+            found.append(model.platform_network(self._default(model.PLATFORM_NETWORK)))
         return tuple(found)
 
     def _group(self, path: Position, name: str | None) -> str | None:
@@ -208,43 +241,117 @@ class Builder:
         self, networks: tuple[model.VirtualNetwork, ...], own: Mapping[str, model.InstancePublicIp]
     ) -> tuple[model.VirtualMachine, ...]:
         subnets = {f"{n.name}/{s.name}": (n, s) for n in networks for s in n.subnets}
-        home: dict[str, str] = {}
-        for name in _ordered(self.raw.virtual_machines):
-            reference = self.raw.virtual_machines[name].subnet
-            where = reference or f"{model.PLATFORM_NETWORK}/{model.PLATFORM_NETWORK}"
-            known = [s for s in subnets if not s.startswith(model.PLATFORM_NETWORK + "/")]
-            if where in subnets:
-                home[name] = where
-            elif not {where, where.split("/")[0], where.split("/")[1]} & self.cut:
-                self._dangling(("virtual_machines", name, "subnet"), "subnet", where, known)
-        addresses: dict[str, IPv4Address] = {}
+        known = [s for s in subnets if not s.startswith(model.PLATFORM_NETWORK + "/")]
+        interfaces = {name: self._interfaces(name) for name in _ordered(self.raw.virtual_machines)}
+        home: dict[_Interface, str] = {}
+        for name, raw_interfaces in interfaces.items():
+            for nic, raw in raw_interfaces.items():
+                if raw.subnet in subnets:
+                    home[name, nic] = raw.subnet
+                elif not {raw.subnet, raw.subnet.split("/")[0], raw.subnet.split("/")[1]} & self.cut:
+                    self._dangling((*model.interface_path(name, nic), "subnet"), "subnet", raw.subnet, known)
+        addresses: dict[_Interface, IPv4Address] = {}
         for reference, (_, subnet) in subnets.items():
-            wanted = {n: self.raw.virtual_machines[n].private_ip_address for n, ref in home.items() if ref == reference}
+            wanted = {
+                (name, nic): interfaces[name][nic].private_ip_address
+                for (name, nic), ref in home.items()
+                if ref == reference
+            }
             given, left_over = self._private(subnet, wanted)
             addresses |= given
             self.problems += [
                 Problem(
-                    path=("virtual_machines", name, "subnet"),
+                    path=(*model.interface_path(*interface), "subnet"),
                     found=f'subnet "{reference}" ({subnet.address_prefix}) has no address left',
                     must=f"it has {max(0, subnet.address_prefix.num_addresses - 5)} for VMs",
                     advice="choose a larger subnet",
                 )
-                for name in left_over
+                for interface in left_over
             ]
-        return tuple(
-            model.VirtualMachine(
-                name=name,
-                virtual_network=subnets[home[name]][0].name,
-                subnet=subnets[home[name]][1].name,
-                private_ip_address=addresses[name],
-                services=raw.services,
-                instance_public_ip=own.get(name),
-                availability_set=raw.availability_set,
-                network_security_group=self._group(("virtual_machines", name), raw.network_security_group),
+        made = []
+        for name, raw_interfaces in interfaces.items():
+            raw_vm = self.raw.virtual_machines[name]
+            if not all((name, nic) in addresses for nic in raw_interfaces):
+                continue
+            primary, *others = [
+                model.NetworkInterface(
+                    name=nic,
+                    subnet=subnets[home[name, nic]][1].name,
+                    private_ip_address=addresses[name, nic],
+                    network_security_group=self._group(model.interface_path(name, nic), raw.network_security_group),
+                )
+                for nic, raw in raw_interfaces.items()
+            ]
+            homes = {nic: subnets[home[name, nic]][0].name for nic in raw_interfaces}
+            self._one_network(name, homes)
+            made.append(
+                model.VirtualMachine(
+                    name=name,
+                    virtual_network=homes[primary.name],
+                    subnet=primary.subnet,
+                    private_ip_address=primary.private_ip_address,
+                    services=raw_vm.services,
+                    instance_public_ip=own.get(name),
+                    availability_set=raw_vm.availability_set,
+                    size=raw_vm.size,
+                    network_security_group=primary.network_security_group,
+                    primary_interface=primary.name,
+                    secondary_interfaces=tuple(others),
+                    loopback_addresses=tuple(sorted(raw_vm.loopback_addresses)),
+                )
             )
-            for name, raw in ((n, self.raw.virtual_machines[n]) for n in _ordered(self.raw.virtual_machines))
-            if name in addresses
-        )
+        return tuple(made)
+
+    def _interfaces(self, name: str) -> dict[str, NetworkInterface]:
+        """Return a VM's interfaces, the primary one first; the one of a VM that lists none has no name."""
+        raw = self.raw.virtual_machines[name]
+        path = ("virtual_machines", name)
+        if not raw.network_interfaces:
+            return {
+                "": NetworkInterface.model_construct(
+                    subnet=raw.subnet or f"{model.PLATFORM_NETWORK}/{model.PLATFORM_NETWORK}",
+                    private_ip_address=raw.private_ip_address,
+                    network_security_group=raw.network_security_group,
+                )
+            }
+        for key in ("subnet", "private_ip_address", "network_security_group"):
+            if getattr(raw, key) is not None:
+                self.problems.append(
+                    Problem(
+                        path=(*path, key),
+                        found=f'"{key}" beside network_interfaces',
+                        must="each network interface has its own",
+                        advice="move it to the interface that it is for",
+                    )
+                )
+        chosen = [nic for nic in _ordered(raw.network_interfaces) if raw.network_interfaces[nic].primary]
+        if len(chosen) > 1:
+            self.problems.append(
+                Problem(
+                    path=(*path, "network_interfaces", chosen[1], "primary"),
+                    found=f'"{chosen[0]}" is primary too',
+                    must="one network interface is the primary one",
+                    advice="leave one of the two",
+                )
+            )
+        first = {nic: raw.network_interfaces[nic] for nic in chosen[:1]}
+        return first | {
+            nic: raw.network_interfaces[nic] for nic in _ordered(raw.network_interfaces) if nic not in first
+        }
+
+    def _one_network(self, vm: str, homes: Mapping[str, str]) -> None:
+        first = next(iter(homes.values()))
+        for nic, network in homes.items():
+            if network != first:
+                self.problems.append(
+                    Problem(
+                        path=("virtual_machines", vm, "network_interfaces", nic, "subnet"),
+                        found=f'virtual network "{network}", and the primary interface is in "{first}"',
+                        must="the network interfaces of a VM are in one virtual network "
+                        "(virtual-networks-multiple-nics.md, 2016-02-02)",
+                        advice="choose a subnet of the same virtual network",
+                    )
+                )
 
     def _load_balancer(self, name: str, raw: LoadBalancer) -> model.LoadBalancer:
         path = ("load_balancers", name)
@@ -266,6 +373,7 @@ class Builder:
                     address=self._public(
                         f"load_balancers.{name}.frontend_ip_configurations.{n}", raw.frontend_ip_configurations[n]
                     ),
+                    dynamic=raw.frontend_ip_configurations[n] is None,
                 )
                 for n in _ordered(raw.frontend_ip_configurations)
             ),
@@ -310,6 +418,8 @@ class Builder:
             backend_port=raw.backend_port,
             load_distribution=raw.load_distribution,
             idle_timeout_min=raw.idle_timeout_in_minutes,
+            floating_ip=raw.enable_floating_ip,
+            tcp_reset=raw.enable_tcp_reset,
         )
 
     def _inbound_nat_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.InboundNatRule | None:
@@ -330,7 +440,135 @@ class Builder:
             protocol="udp" if raw.protocol == "Udp" else "tcp",
             frontend_port=raw.frontend_port,
             backend_port=raw.backend_port,
+            idle_timeout_min=raw.idle_timeout_in_minutes,
+            floating_ip=raw.enable_floating_ip,
+            tcp_reset=raw.enable_tcp_reset,
         )
+
+    def _reserved_ips(self) -> tuple[model.ReservedIp, ...]:
+        return tuple(
+            model.ReservedIp(
+                name=name,
+                address=self._public(f"reserved_ips.{name}.address", raw.address),
+                location=raw.location,
+                label=raw.label,
+            )
+            for name, raw in ((n, self.raw.reserved_ips[n]) for n in _ordered(self.raw.reserved_ips))
+        )
+
+    def _cloud_service(self, name: str, network: model.Network) -> model.CloudService:
+        raw, path = self.raw.cloud_services[name], ("cloud_services", name)
+        machines = self.raw.virtual_machines
+        vms = [
+            vm
+            for index, vm in enumerate(raw.virtual_machines)
+            if not self._dangling((*path, "virtual_machines", str(index)), "virtual machine", vm, machines)
+        ]
+        roles = tuple(model.Role(name=n, instances=raw.roles[n].instances) for n in _ordered(raw.roles))
+        vms += [role.instance(number) for role in roles for number in range(role.instances)]
+        virtual_ips = raw.virtual_ips or {"Vip1": VirtualIp()}
+        default = raw.default_virtual_ip or _ordered(virtual_ips)[0]
+        if self._dangling((*path, "default_virtual_ip"), "VIP", default, virtual_ips):
+            default = _ordered(virtual_ips)[0]
+        for vip, described in virtual_ips.items():
+            where = (*path, "virtual_ips", vip)
+            if described.reserved_ip is not None:
+                self._dangling((*where, "reserved_ip"), "reserved IP", described.reserved_ip, self.raw.reserved_ips)
+            if described.reserved_ip is not None and described.address is not None:
+                self.problems.append(
+                    Problem(
+                        path=(*where, "address"),
+                        found=f'{described.address} beside the reserved address "{described.reserved_ip}"',
+                        must="a VIP has the address that is reserved for it, or one of its own",
+                        advice="remove one of the two",
+                    )
+                )
+        endpoints: list[model.Endpoint] = []
+        for index, endpoint in enumerate(raw.endpoints):
+            endpoints += self._endpoint((*path, "endpoints", str(index)), raw, endpoint, default, vms, endpoints)
+        service = model.CloudService(
+            name=name,
+            location=raw.location,
+            subscription=raw.subscription,
+            virtual_machines=tuple(vms),
+            roles=roles,
+            virtual_ips=tuple(
+                model.VirtualIp(name=n, reserved_ip=virtual_ips[n].reserved_ip, planned=virtual_ips[n].address)
+                for n in _ordered(virtual_ips)
+            ),
+            default_virtual_ip=default,
+            endpoints=tuple(endpoints),
+        )
+
+        def give(_service: model.CloudService, vip: model.VirtualIp) -> IPv4Address:
+            return self._public(f"cloud_services.{name}.virtual_ips.{vip.name}", vip.planned)
+
+        return cloud_services.with_addresses(service, network, give)
+
+    def _endpoint(
+        self,
+        path: Position,
+        service: CloudService,
+        raw: Endpoint,
+        default: str,
+        vms: list[str],
+        others: list[model.Endpoint],
+    ) -> list[model.Endpoint]:
+        """Return an endpoint in the model's words, of a role one for each instance; none if it leads nowhere."""
+        if (raw.virtual_machine is None) == (raw.role is None):
+            self.problems.append(
+                Problem(
+                    path=path,
+                    found="both virtual_machine and role" if raw.role else "neither virtual_machine nor role",
+                    must="an endpoint leads to a VM of the service, or to a role",
+                    advice="name one of them",
+                )
+            )
+            return []
+        virtual_ip = raw.virtual_ip or default
+        lost = [self._dangling((*path, "virtual_ip"), "VIP", virtual_ip, service.virtual_ips or [default])]
+        if raw.virtual_machine is not None:
+            members = [raw.virtual_machine]
+            lost.append(self._dangling((*path, "virtual_machine"), "VM of the service", raw.virtual_machine, vms))
+        else:
+            assert raw.role is not None
+            lost.append(self._dangling((*path, "role"), "role of the service", raw.role, service.roles))
+            count = service.roles[raw.role].instances if raw.role in service.roles else 0
+            members = [model.Role(name=raw.role, instances=count).instance(number) for number in range(count)]
+        if any(lost):
+            return []
+        together = raw.load_balanced_set or (raw.name if raw.role else None)
+        if raw.probe is not None and together is None:
+            self.problems.append(
+                Problem(
+                    path=(*path, "probe"),
+                    found="a probe of an endpoint that is in no load-balanced set",
+                    must="only members of a set are probed (seed 000, load-balanced sets)",
+                    advice="name the set: load_balanced_set: NAME, or remove the probe",
+                )
+            )
+        mates = [e for e in others if together is not None and e.load_balanced_set == together]
+        listed = {e.public_port for e in service.endpoints if e.public_port is not None}
+        public_port = raw.public_port or (
+            mates[0].public_port if mates else cloud_services.free_port(others, virtual_ip, raw.protocol, listed)
+        )
+        return [
+            model.Endpoint(
+                name=raw.name,
+                virtual_machine=member,
+                protocol=raw.protocol,
+                local_port=raw.local_port,
+                public_port=public_port,
+                virtual_ip=virtual_ip,
+                load_balanced_set=together,
+                probe=_endpoint_probe(raw) if together is not None else None,
+                idle_timeout_min=raw.idle_timeout_in_minutes,
+                load_distribution=DISTRIBUTIONS[raw.load_balancer_distribution],
+                direct_server_return=raw.direct_server_return,
+                acl=access_rules(raw.acl),
+            )
+            for member in members
+        ]
 
     def _vpn_gateways(self) -> tuple[model.VpnGateway, ...]:
         return tuple(
@@ -411,6 +649,47 @@ class Builder:
                 )
         # The order of a file never matters, but a second connection of a pair is still a second one.
         return tuple(sorted(found, key=lambda c: (model.natural(c.virtual_network), model.natural(c.local_network))))
+
+
+#: Distributions as the classic cmdlets spell them (load-balancer-distribution-mode.md, 2016-10-24).
+DISTRIBUTIONS: dict[str, model.Distribution] = {
+    "none": "Default",
+    "sourceIP": "SourceIP",
+    "sourceIPProtocol": "SourceIPProtocol",
+}
+
+
+def _endpoint_probe(raw: Endpoint) -> model.EndpointProbe | None:
+    """Return how a member of a set is probed: by default, TCP on the local port.
+
+    Of a role's instances, by default, their guest agents are asked, which say yes while the instance runs
+    (load-balancer-custom-probe-overview.md, 2016-10-24).
+    """
+    match raw.probe:
+        case "none":
+            return None
+        case None if raw.role is not None:
+            return None
+        case None | "default":
+            return model.EndpointProbe(protocol="Tcp", port=raw.local_port)
+        case probe:
+            return model.EndpointProbe(
+                protocol="Http" if probe.protocol == "http" else "Tcp",
+                port=probe.port or raw.local_port,
+                path=probe.path,
+                interval_s=probe.interval_in_seconds,
+                timeout_s=probe.timeout_in_seconds,
+            )
+
+
+def access_rules(raw: Iterable[AclRule]) -> tuple[model.AclRule, ...]:
+    """Return the access rules of an endpoint in the model's words, the one that decides first."""
+    return tuple(
+        model.AclRule(
+            order=rule.order, action=rule.action, remote_subnet=rule.remote_subnet, description=rule.description
+        )
+        for rule in sorted(raw, key=lambda rule: rule.order)
+    )
 
 
 def security_rule(raw: SecurityRule) -> model.SecurityRule:

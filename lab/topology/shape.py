@@ -15,13 +15,6 @@ from lab.errors import Problem, did_you_mean
 from lab.flow import Destination, PortRange
 from lab.topology.text import Position
 
-#: Words of the vocabulary that this version reads but cannot play.
-NOT_PLAYED = {
-    "cloud_services": "classic cloud services",
-    "reserved_ips": "reserved addresses",
-    "network_interfaces": "several network interfaces",
-}
-
 #: Longest shared key of a connection (vpn-gateway-vpn-faq.md, 2016-03-10).
 MAX_KEY = 128
 
@@ -52,9 +45,9 @@ def _prefix(text: str) -> IPv4Network:
 
 
 def _service(text: str) -> model.Service:
-    match = re.fullmatch(r"(http|https|tcp|udp|dns|ssh):(\d{1,5})(?:/(tcp|udp))?", text)
+    match = re.fullmatch(r"(http|https|tcp|udp|dns|ssh|ftp):(\d{1,5})(?:/(tcp|udp))?", text)
     if not match or not 1 <= int(match[2]) <= 65535:
-        raise ValueError("not KIND:PORT with a kind of http, https, tcp, udp, dns, ssh and a port of 1-65535")
+        raise ValueError("not KIND:PORT with a kind of http, https, tcp, udp, dns, ssh, ftp and a port of 1-65535")
     kind, port, protocol = match[1], int(match[2]), match[3]
     natural = "udp" if kind in ("udp", "dns") else "tcp"
     if protocol not in (None, natural) and kind != "dns":
@@ -128,6 +121,24 @@ def _capitalized(value: object) -> object:
     return value.capitalize() if isinstance(value, str) else value
 
 
+def _role(value: object) -> object:
+    """Read the short form: the number of instances alone."""
+    return {"instances": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _classic(value: object) -> object:
+    """Read the classic spelling, in small letters: tcp, http."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def _lenient_prefix(text: str) -> IPv4Network:
+    """Read a prefix whose host bits may be set, as in the documents' own example 175.1.0.1/24."""
+    try:
+        return IPv4Network(text, strict=False)
+    except ValueError:
+        raise ValueError("not an IPv4 prefix, such as 65.0.0.0/8") from None
+
+
 def _one_group(value: object) -> object:
     if isinstance(value, list):
         limit = "a subnet or VM has at most one (virtual-networks-nsg.md, 2016-02-11)"
@@ -135,19 +146,20 @@ def _one_group(value: object) -> object:
     return value
 
 
-_NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
-Name = Annotated[str, Field(pattern=_NAME)]
+Name = Annotated[str, Field(pattern=model.NAME)]
 Address = Annotated[IPv4Address, _from_text(_address)]
 Prefix = Annotated[IPv4Network, _from_text(_prefix)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 ServiceText = Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(_service)]
 Protocol = Literal["Tcp", "Udp"]
+RemoteSubnet = Annotated[IPv4Network, _from_text(_lenient_prefix)]
 RuleAddress = Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(_rule_address)]
 RulePorts = Annotated[
     Any, Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "integer"}]}), _from_text(_rule_ports)
 ]
 Group = Annotated[str | None, BeforeValidator(_one_group)]
+SubnetReference = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
 
 
 class _File(BaseModel):
@@ -186,17 +198,30 @@ class InstancePublicIp(_File):
     name: Name
     address: Address | None = None
     domain_name_label: str | None = None
+    idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
+
+
+class NetworkInterface(_File):
+    """One of several network interfaces of a VM; the first by name is the primary one unless another says it is."""
+
+    subnet: SubnetReference
+    private_ip_address: Address | None = None
+    network_security_group: Group = None
+    primary: Annotated[bool, Field(strict=True)] = False
 
 
 class VirtualMachine(_File):
     """A VM; without a subnet it belongs to no virtual network."""
 
-    subnet: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")] | None = None
+    subnet: SubnetReference | None = None
     private_ip_address: Address | None = None
+    network_interfaces: dict[Name, NetworkInterface] = Field(default_factory=dict)
     services: tuple[ServiceText, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
     availability_set: Name | None = None
+    size: Name = "Small"
     network_security_group: Group = None
+    loopback_addresses: tuple[Address, ...] = ()
 
 
 class Probe(_File):
@@ -205,7 +230,7 @@ class Probe(_File):
     protocol: Literal["Tcp", "Http"] = "Tcp"
     port: Port
     request_path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
-    interval_in_seconds: Positive = 15
+    interval_in_seconds: Positive | None = None  # 15 or 5, by the profile
     number_of_probes: Positive = 2
 
 
@@ -220,6 +245,8 @@ class LoadBalancingRule(_File):
     backend_port: Port
     load_distribution: Literal["Default", "SourceIP", "SourceIPProtocol"] = "Default"
     idle_timeout_in_minutes: Positive = 4
+    enable_floating_ip: bool = False
+    enable_tcp_reset: bool = False
 
 
 class InboundNatRule(_File):
@@ -230,6 +257,9 @@ class InboundNatRule(_File):
     protocol: Protocol = "Tcp"
     frontend_port: Port
     backend_port: Port
+    idle_timeout_in_minutes: Positive = 4
+    enable_floating_ip: bool = False
+    enable_tcp_reset: bool = False
 
 
 class LoadBalancer(_File):
@@ -241,6 +271,88 @@ class LoadBalancer(_File):
     probes: dict[Name, Probe] = Field(default_factory=dict)
     load_balancing_rules: dict[Name, LoadBalancingRule] = Field(default_factory=dict)
     inbound_nat_rules: dict[Name, InboundNatRule] = Field(default_factory=dict)
+
+
+class AclRule(_File):
+    """Who may use an endpoint."""
+
+    order: Annotated[int, Field(ge=0, strict=True)]
+    action: Annotated[Literal["permit", "deny"], BeforeValidator(_classic)]
+    remote_subnet: RemoteSubnet
+    description: str = ""
+
+
+class EndpointProbe(_File):
+    """A probe of a load-balanced set's own: `port` left out is the endpoint's local port."""
+
+    protocol: Annotated[Literal["tcp", "http"], BeforeValidator(_classic)] = "tcp"
+    port: Port | None = None
+    path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
+    interval_in_seconds: Positive = 15
+    timeout_in_seconds: Positive = 31
+
+
+class Endpoint(_File):
+    """A public port of a VIP that leads to a VM, or to every instance of a role.
+
+    `probe` is for members of a load-balanced set: `default`, `none`, or a mapping.
+    """
+
+    name: Name
+    virtual_machine: str | None = None
+    role: str | None = None
+    protocol: Annotated[Literal["tcp", "udp"], BeforeValidator(_classic)] = "tcp"
+    local_port: Port
+    public_port: Port | None = None
+    virtual_ip: str | None = None
+    load_balanced_set: Name | None = None
+    probe: Literal["default", "none"] | EndpointProbe | None = None
+    idle_timeout_in_minutes: Positive = 4
+    load_balancer_distribution: Literal["none", "sourceIP", "sourceIPProtocol"] = "none"
+    direct_server_return: bool = False
+    acl: tuple[AclRule, ...] = ()
+
+
+class VirtualIp(_File):
+    """A VIP; it has an address once an endpoint uses it."""
+
+    reserved_ip: str | None = None
+    address: Address | None = None
+
+
+class Role(_File):
+    """A role of a PaaS service; each instance is a VM of its own."""
+
+    instances: Annotated[int, Field(ge=1, strict=True)] = 1
+    subnet: SubnetReference | None = None
+    services: tuple[ServiceText, ...] = ()
+    instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
+
+
+class CloudService(_File):
+    """A classic cloud service, of virtual machines or of roles.
+
+    The name of the service leads to `default_virtual_ip`, which left out is the first by name; without `virtual_ips`
+    there is one, Vip1.
+    """
+
+    location: str = "China North"
+    subscription: str = "default"
+    virtual_machines: tuple[str, ...] = ()
+    roles: dict[Name, Annotated[Role, BeforeValidator(_role, json_schema_input_type=int | Role)]] = Field(
+        default_factory=dict
+    )
+    virtual_ips: dict[Name, VirtualIp] = Field(default_factory=dict)
+    default_virtual_ip: str | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+class ReservedIp(_File):
+    """A public address that stays the user's; left out, one is allocated."""
+
+    address: Address | None = None
+    location: str = "China North"
+    label: str = ""
 
 
 class VpnGateway(_File):
@@ -322,6 +434,8 @@ class Topology(_File):
     virtual_networks: dict[Name, VirtualNetwork] = Field(default_factory=dict)
     virtual_machines: dict[Name, VirtualMachine] = Field(default_factory=dict)
     load_balancers: dict[Name, LoadBalancer] = Field(default_factory=dict)
+    cloud_services: dict[Name, CloudService] = Field(default_factory=dict)
+    reserved_ips: dict[Name, ReservedIp] = Field(default_factory=dict)
     vpn_gateways: dict[Name, VpnGateway] = Field(default_factory=dict)
     local_networks: dict[Name, LocalNetwork] = Field(default_factory=dict)
     connections: tuple[Connection, ...] = ()
@@ -354,8 +468,9 @@ def problems_of(data: dict[str, Any]) -> Iterator[tuple[Position, Problem]]:
             Topology.model_validate(data)
         except ValidationError as error:
             items = error.errors(include_url=False)
-            for item in items:
-                path = _file_path(data, item["loc"])
+            # All places are found before the first is cut: what is cut has no parts any more.
+            paths = [_file_path(data, item["loc"]) for item in items]
+            for path, item in zip(paths, items, strict=True):
                 # A list whose every part is wrong is also too short; its parts have said so.
                 parts_wrong = any(other["loc"][: len(item["loc"])] == item["loc"] for other in items if other != item)
                 if message and not (item["type"] == "too_short" and parts_wrong):
@@ -455,7 +570,7 @@ def _shape_problem(path: Position, item: Any) -> Problem:
 
 
 def _pattern_text(pattern: str) -> str:
-    if pattern == _NAME:
+    if pattern == model.NAME:
         return "a name begins with a letter and has up to 63 letters, digits, dots, dashes and underscores"
     if "/" in pattern and "[^/]" in pattern:
         return 'a subnet reference is NETWORK/SUBNET, such as "vnet1/front"'
@@ -480,13 +595,6 @@ def shown(value: object) -> str:
 
 def _unknown_key(path: Position) -> Problem:
     key = path[-1]
-    if key in NOT_PLAYED:
-        return Problem(
-            path=path,
-            found=f'"{key}"',
-            must=f"this version does not play {NOT_PLAYED[key]} yet",
-            advice='remove it, or put "x-" before the key to keep it in the file',
-        )
     return Problem(
         path=path,
         found=f'unknown key "{key}"',

@@ -28,6 +28,7 @@ REVISIONS = [
     ("snat-2019", "2020-06", "N-SN-6 N-SN-8 N-SN-11"),
     ("snat-2019", "2020-10", "N-SN-12"),
     ("snat-2019", "2022-03", "N-SN-8 N-SN-9 N-SN-11 N-SN-12 N-SN-19"),
+    ("health-probes", "2016-10", "N-HP-2 N-HP-4"),
     ("snat-2019", "2026-07", "N-SN-7 N-SN-8 N-SN-9 N-SN-11 N-SN-12 N-SN-19"),
 ]
 SLOW = "LAB_SLOW_TESTS"
@@ -37,9 +38,10 @@ def _copy(bundled: str, folder: Path) -> tuple[str, Path]:
     """Write a bundled topology under a name of the tests' own; return the name and the file."""
     text = (rootlab.TOPOLOGIES / f"{bundled}.lab.yaml").read_text()
     name = text.split("\nname: ", 1)[1].split()[0]
+    own = f"all-{name}"[:20].rstrip("-")  # no name of a lab is longer
     copy = folder / f"{bundled}.lab.yaml"
-    copy.write_text(text.replace(f"\nname: {name}", f"\nname: all-{name}", 1))
-    return f"all-{name}", copy
+    copy.write_text(text.replace(f"\nname: {name}", f"\nname: {own}", 1))
+    return own, copy
 
 
 def _judged(name: str, file: Path, *words: str, timeout_s: float = 600.0) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ SNAT ports are given out by the agent, which is asked by a rule of the ``mangle`
 around, nobody is asked, and the plain rules of the ``nat`` table decide.
 """
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -112,6 +113,7 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     # The kernel's 64 ports run out as well, but it tells nobody.
     "S2-8": Sabotage("snat-exhaustion", (_unasked("-s", "@web1"),), "0 alerts were raised instead of one"),
+    "N-ML-2": Sabotage("snat-exhaustion", (_unasked("-s", "@web1"),), "0 alerts were raised instead of one"),
     "S2-9": Sabotage(
         "snat-exhaustion",
         (_timer("tcp_timeout_established", 600),),
@@ -218,6 +220,12 @@ SABOTAGES |= {
     "S3-11": _in("multi-site", "gw.Hub", "tc", "qdisc", "del", "dev", "internet", "root"),
     "S3-15": _in("vnet-to-vnet", "gw.VNet1", *_NO_NAMES),
     "S3-17": _in("vnet-to-vnet", "router.VNet2", *_REFUSED),
+    # To the gateway a silent site is as good as none; and what the device sends as somebody else is lost.
+    "N-GW-7": _in("policy-based", "gw.Static", *_REFUSED, reason="does not reach depot"),
+    "N-GW-9": _in(
+        *("policy-based", "gw.Dynamic", "-I", "FORWARD", "1", "-s", "192.168.99.99", "-j", "DROP"),
+        reason="a source outside the ranges is lost",
+    ),
     "N-GW-4": _in("vnet-to-vnet", "gw.VNet1 gw.VNet2", "-t", "mangle", "-F", "FORWARD"),
     "N-GW-5": _in("multi-site", "gw.Hub", *_REFUSED),
     "N-GW-10": _in("multi-site", "gw.Hub", *_REFUSED[:3], "-i", "ipsec0", "-o", "ipsec0", *_REFUSED[3:]),
@@ -227,7 +235,9 @@ SABOTAGES |= {
 }
 #: Claims about a refusal: no kernel rule is behind them, but a check of ours.
 REFUSALS = {
-    "S1-5": ("source-ip", "invariants._rule_limits"),
+    "S1-5": ("source-ip", "invariants._rule_probe"),
+    "N-IT-3": ("load-balancer", "invariants._rule_limits"),
+    "N-MV-3": ("load-balancer", "invariants._rule_targets"),
     "N-NS-7": ("nsg", "invariants._security_groups"),
     "S3-4": ("vnet-to-vnet", "vpn_limits._local_network"),
     "S3-5": ("vnet-to-vnet", "vpn_limits._far_gateway"),
@@ -239,6 +249,7 @@ REFUSALS = {
     "N-GW-1": ("vnet-to-vnet", "vpn_limits.violations"),
     "N-GW-6": ("vnet-to-vnet", "vpn_limits.violations"),
     "N-GW-11": ("vnet-to-vnet", "vpn_limits._connections"),
+    "N-GW-12": ("vnet-to-vnet", "show.operation"),
     "N-NC-1": ("vnet-to-vnet", "netcfg.write"),
 }
 
@@ -348,7 +359,10 @@ def _flushed(command: Command) -> Command:
 
 
 def test_every_claim_has_a_sabotage():
-    assert {claim.id for claim in claims.CATALOGUE} == set(SABOTAGES) | set(REFUSALS)
+    files = sorted(Path(__file__).parent.glob("test_sabotage*.py"))
+    modules = [importlib.import_module(f"tests.claims.{file.stem}") for file in files]
+    played = {claim for module in modules for claim in module.SABOTAGES}
+    assert {claim.id for claim in claims.CATALOGUE} == played | set(REFUSALS)
 
 
 def _of(topology: str, claim: str) -> Any:

@@ -1,5 +1,6 @@
 """The documents and the help say what is there."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -27,6 +28,9 @@ def _commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click
 
 COMMANDS = list(_commands(cli))
 TOPOLOGIES = sorted((CHECKOUT / "topologies").glob("*.lab.yaml"))
+COMMAND_FILES = sorted(f.name for f in (CHECKOUT / "lab" / "cli").glob("*.py") if f.name != "__init__.py")
+#: Deciders, and what several rules have in common.
+NO_RULES = ("snat_ports.py", "idle_reset.py", "distribution.py", "marks.py")
 RULE_FILES = sorted(f.name for f in (CHECKOUT / "lab" / "path").glob("*.py") if f.name != "__init__.py")
 
 
@@ -66,6 +70,13 @@ def test_the_readme_names_no_command_that_is_not_there() -> None:
     assert used <= {*cli.commands, *_ALIASES}
 
 
+@pytest.mark.parametrize("name", COMMAND_FILES)
+def test_every_command_that_is_written_can_be_called(name: str) -> None:
+    module = importlib.import_module(f"lab.cli.{name.removesuffix('.py')}")
+    written = [value for value in vars(module).values() if isinstance(value, click.Command)]
+    assert [command.name for command in written if command not in [called for _, called in COMMANDS]] == []
+
+
 @pytest.mark.parametrize("alias", _ALIASES)
 def test_every_alias_stands_for_a_command(alias: str) -> None:
     assert _ALIASES[alias] in cli.commands
@@ -98,12 +109,17 @@ def test_what_needs_no_kernel_loads_none_of_the_slow_libraries(arguments: list[s
 # --- documents --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", COMMAND_FILES)
+def test_every_file_of_commands_is_in_the_architecture(name: str) -> None:
+    assert name in document("ARCHITECTURE.md").partition("       cli/ ")[2].partition("\n\n")[0]
+
+
 @pytest.mark.parametrize("name", RULE_FILES)
 def test_every_rule_file_is_in_the_architecture(name: str) -> None:
     assert name in document("ARCHITECTURE.md")
 
 
-@pytest.mark.parametrize("name", [name for name in RULE_FILES if name != "snat_ports.py"])  # a decider, no rule
+@pytest.mark.parametrize("name", [name for name in RULE_FILES if name not in NO_RULES])
 def test_every_rule_file_says_what_it_owns_and_has_the_one_public_way_in(name: str) -> None:
     text = (CHECKOUT / "lab" / "path" / name).read_text()
     assert re.search(r"\bOwns\b", text.split('"""')[1])
@@ -139,7 +155,7 @@ def test_every_expectation_of_a_bundled_topology_that_names_a_claim_names_one_of
 # --- the schema -------------------------------------------------------------------------------
 
 
-_KINDS = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
+_KINDS = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
 
 
 def misfits(value: Any, rule: dict[str, Any], root: dict[str, Any], path: str = "") -> list[str]:
@@ -192,6 +208,8 @@ def _numbers(value: Any) -> Any:
         return {key: _numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_numbers(inner) for inner in value]
+    if value in ("true", "false"):
+        return value == "true"
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 

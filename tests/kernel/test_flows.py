@@ -235,7 +235,7 @@ def test_ones_own_changes_are_no_events(table: flows.Table):
 def test_what_somebody_else_removes_is_gone(table: flows.Table):
     table.enter([(flow(40000), number(PUBLIC), 1024), (flow(40001), number(PUBLIC), 1025)], 60)
     must(LB, "conntrack -D -p udp --orig-port-src 40000")
-    wanted = flows.Event("gone", flows.Entry(flow(40000), number(PUBLIC), 1024, 0))
+    wanted = flows.Event("gone", flows.Entry(flow(40000), number(PUBLIC), 1024, 0, flow(40000).destination))
     assert events(table, some) == [wanted]
 
 
@@ -261,7 +261,7 @@ def test_a_reset_is_told_as_one(table: flows.Table, closing_from: int):
     table.close_from(closing_from)
     reset = connection(reset=True)
     seen = [event.entry for event in events(table, some) if event.kind == "closing"]
-    assert seen == [flows.Entry(reset, reset.source, reset.source_port, flows.TCP_CLOSE)]
+    assert seen == [flows.Entry(reset, reset.source, reset.source_port, flows.TCP_CLOSE, reset.destination)]
 
 
 def test_a_connection_that_stays_open_and_datagrams_are_no_events(table: flows.Table):

@@ -117,6 +117,7 @@ def test_what_is_refused_names_the_reason_and_changes_nothing(tmp_path: Path) ->
                 "5.4.3.2",
             ): "host bits",
             ("local-network", "add", "s", "--address-space", "10.9.0.0/16", "--address", "here"): "is no IPv4 address",
+            ("local-network", "add", "s", "--address-space", "10.9.0.0/16"): "which may be a placeholder",
         }
         for words, reason in rootlab_errors.items():
             said = refused(*words)

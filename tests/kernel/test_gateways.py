@@ -5,7 +5,9 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests import rootlab
 pytestmark = pytest.mark.root
 
 KEY = "A1b2C3D4"
+SLOW = "LAB_SLOW_TESTS"
 PAIR = f"""\
 name: NAME
 internet: {{far: {{address: 198.51.100.10, services: [http:80]}}}}
@@ -148,6 +151,88 @@ def test_a_silent_peer_is_noticed_and_found_again(lab: tuple[str, Path]) -> None
         rootlab.ok("up", lab[1])  # the route that went with the wire
     rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
     assert reach(name)["node"] == "b"
+
+
+@contextmanager
+def peer_gone(name: str) -> Iterator[None]:
+    """Have nothing of one gateway come through the internet; no wire and no route is touched."""
+    rule = ("FORWARD", "-i", "gw.v2", "-j", "DROP")
+    rootlab.must(name, "internet", "iptables-legacy", "-I", *rule)
+    try:
+        yield
+    finally:
+        rootlab.must(name, "internet", "iptables-legacy", "-D", *rule)
+
+
+def outage(name: str, seconds: float) -> None:
+    """Have a peer be gone for so long; both sides must notice, and be connected again by themselves afterwards."""
+    before = {place: Folder(name).tunnels()[place] for place, _ in ENDS}
+    with peer_gone(name):
+        began = time.monotonic()
+        rootlab.wait_until(lambda: "Connected" not in states(name).values(), "noticed", lambda: states(name))
+        assert reason(name, "v1") == "no answer from 203.0.113.2"
+        time.sleep(max(0.0, began + seconds - time.monotonic()))  # the length of the outage is what is tried
+        assert "Connected" not in states(name).values()
+        assert rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status != 0
+    rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
+    rootlab.wait_until(lambda: rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status == 0, "b answers a")
+    for place, tunnel in ENDS:
+        after = Folder(name).tunnels()[place]
+        assert after.pid == before[place].pid
+        assert after.tunnels[tunnel].established != before[place].tunnels[tunnel].established
+
+
+ENDS = (("gw.v1", "s2"), ("gw.v2", "s1"))
+
+
+def test_a_peer_that_is_down_for_a_minute_is_found_again_without_help(lab: tuple[str, Path]) -> None:
+    """A minute at ten times the pace. What finds a peer gone, and tries it again, has its own pace, which no scale
+    changes: 5 s until it is given up, then an attempt at least every 4 s. Six seconds are longer than the first.
+    """
+    outage(lab[0], 60 / 10)
+
+
+@pytest.mark.skipif(SLOW not in os.environ, reason=f"a minute and a half of real time; set {SLOW}=1 to run it")
+@pytest.mark.slow
+def test_a_peer_that_is_down_for_a_minute_of_real_time_is_found_again_without_help(lab: tuple[str, Path]) -> None:
+    outage(lab[0], 60)
+
+
+def test_an_outage_that_is_shorter_than_it_takes_to_notice_costs_no_tunnel_and_no_byte(lab: tuple[str, Path]) -> None:
+    name = lab[0]
+    before = {place: Folder(name).tunnels()[place].tunnels[tunnel].established for place, tunnel in ENDS}
+    far = (
+        "import socket;c,_=socket.create_server(('10.2.0.4',7000)).accept()\n"
+        "while d:=c.recv(9): print(d.decode(),flush=True)"
+    )
+    near = (
+        "import socket,sys;s=socket.create_connection(('10.2.0.4',7000),9);print('open',flush=True)\n"
+        "for word in sys.stdin: s.sendall(word.strip().encode());print('sent',flush=True)"
+    )
+    with rootlab.talking(name, "b", far) as heard:
+        rootlab.wait_until(lambda: ":7000" in rootlab.must(name, "b", "ss", "-Hltn"), "b listens")
+        with rootlab.talking(name, "a", near) as say:
+            assert say() == "open"
+            assert (say("before"), heard()) == ("sent", "before")
+            began = time.monotonic()
+            with peer_gone(name):
+                assert say("meanwhile") == "sent"
+                time.sleep(1.0)  # the length of the outage is what is tried
+            lasted = time.monotonic() - began
+            assert heard() == "meanwhile"
+    after = {place: Folder(name).tunnels()[place].tunnels[tunnel].established for place, tunnel in ENDS}
+    # A peer is given up after 5 s; a machine that takes so long to lift the outage has made another one.
+    assert after == before or lasted > 4.0
+    rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
+
+
+def test_a_way_that_was_taken_away_by_hand_is_back_after_up(lab: tuple[str, Path]) -> None:
+    name = lab[0]
+    rootlab.must(name, "gw.v1", "ip", "route", "flush", "table", "220")
+    rootlab.must(name, "gw.v1", "ip", "rule", "del", "pref", "220")
+    assert rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status != 0
+    rootlab.ok("up", lab[1])
+    rootlab.wait_until(lambda: rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status == 0, "b answers a")
 
 
 def test_without_its_agent_a_lab_has_no_daemons_and_up_heals_it(lab: tuple[str, Path]) -> None:

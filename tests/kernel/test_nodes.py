@@ -23,9 +23,10 @@ virtual_networks:
 virtual_machines:
   one: {subnet: vnet1/front, services: [http:80]}
   two: {subnet: vnet1/front, services: [http:80]}
-  own: {subnet: vnet1/front, services: [http:80], instance_public_ip: {name: ip, domain_name_label: own}}
+  own: {subnet: vnet1/front, services: [http:80], instance_public_ip: {name: ip, domain_name_label: label}}
   away: {subnet: vnet2/front, services: [http:80]}
   loose: {services: [http:80]}
+cloud_services: {shop: {virtual_machines: [own]}}
 """
 
 
@@ -60,7 +61,7 @@ def test_nodes_find_each_other_by_name_where_the_documents_allow(lab: str):
     curl = ["curl", "-sS", "-m", "5"]
     assert json.loads(rootlab.ok("exec", lab, "one", "--", *curl, "http://two/"))["node"] == "two"
     assert json.loads(rootlab.ok("exec", lab, "one", "--", *curl, "http://far/"))["node"] == "far"
-    assert json.loads(rootlab.ok("exec", lab, "far", "--", *curl, "http://own.cloudapp.net/"))["node"] == "own"
+    assert json.loads(rootlab.ok("exec", lab, "far", "--", *curl, "http://label.0.shop.cloudapp.net/"))["node"] == "own"
     # The provided resolver does not answer for another virtual network, nor the public one for private names.
     for client, name in (("away", "one"), ("far", "one"), ("loose", "one")):
         assert rootlab.run("exec", lab, client, "--", *curl, f"http://{name}/").returncode == 6, (client, name)

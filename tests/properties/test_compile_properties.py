@@ -150,7 +150,7 @@ def test_who_is_down_changes_nothing_but_where_new_inbound_flows_go(data: st.Dat
     down = frozenset(data.draw(st.sets(st.sampled_from(keys)))) if keys else frozenset()
     less = compile_network(network, down)
     changed = set(whole.items) ^ set(less.items)
-    assert {(type(i), i.why.rule) for i in changed} <= {(Rule, "load_balancer")}
+    assert {(type(i), i.why.rule) for i in changed} <= {(Rule, "load_balancer"), (Rule, "floating_ip")}
     gone = {check.address for check in whole.of(HealthCheck)} if down == set(keys) else set()
     targets = {r.target.address for r in less.of(Rule) if r.why.rule == "load_balancer" and r.mark is not None
                and isinstance(r.target, plan.DestinationNat)}  # fmt: skip

@@ -7,7 +7,18 @@ import pytest
 from lab import compile as compiling
 from lab.errors import LabError
 from lab.model import Network
-from lab.path import instance_public_ip, load_balancer, outbound_snat, security_group, vpn_gateway, wiring
+from lab.path import (
+    cloud_service,
+    floating_ip,
+    health_probe,
+    idle_timeout,
+    instance_public_ip,
+    load_balancer,
+    outbound_snat,
+    security_group,
+    vpn_gateway,
+    wiring,
+)
 from lab.plan import Address, Item, Jump, Place, Route, Rule, Server, Why, Wire
 from tests import worlds
 
@@ -20,8 +31,12 @@ def test_the_precedence_is_wiring_groups_tunnels_own_address_load_balancer_share
         wiring.items,
         security_group.items,
         vpn_gateway.items,
+        cloud_service.items,
         instance_public_ip.items,
         load_balancer.items,
+        floating_ip.items,
+        idle_timeout.items,
+        health_probe.items,
         outbound_snat.items,
     ]
     assert [items for items, _ in compiling.RULES] == wanted
@@ -55,7 +70,7 @@ def test_members_that_are_down_change_inbound_rules_and_nothing_else() -> None:
         (_PLACE, "namespace p"),
         (Wire(place="p", why=_WHY, interface="i", peer_place="p", peer_interface="j"), "interface p i"),
         (Address(place="p", why=_WHY, interface="lo", address="10.0.0.1"), "address p 10.0.0.1"),
-        (Route(place="p", why=_WHY, destination="10.0.0.0/8"), "route p 10.0.0.0/8"),
+        (Route(place="p", why=_WHY, destination="10.0.0.0/8"), "route p 10.0.0.0/8 None"),
         (Server(place="p", why=_WHY, node="n", kind="tcp", address="10.0.0.1", port=1, protocol="tcp"),
          "server p 10.0.0.1 1 tcp"),
         (Rule(place="p", why=_WHY, table="nat", chain="PREROUTING", target=Jump("c")), "chain p nat c"),

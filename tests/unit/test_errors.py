@@ -37,7 +37,7 @@ def test_a_topology_error_keeps_each_problem_as_a_line() -> None:
         ("fronted", ["backend", "frontend"], 'did you mean "frontend"?'),
         ("zzz", ["b", "a", "a"], "known: a, b"),
         ("zzz", [], "none is defined"),
-        ("zzz", [f"n{i:02}" for i in range(13)], "known: " + ", ".join(f"n{i:02}" for i in range(12)) + ", …"),
+        ("zzz", [f"n{i:02}" for i in range(17)], "known: " + ", ".join(f"n{i:02}" for i in range(16)) + ", …"),
     ],
 )
 def test_a_name_that_is_not_known_gets_the_closest_or_the_list(name: str, known: list[str], said: str) -> None:

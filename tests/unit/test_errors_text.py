@@ -113,9 +113,9 @@ def test_an_unknown_key_gets_a_suggestion() -> None:
 def test_an_unknown_key_that_resembles_none_gets_the_list() -> None:
     assert said("name: a\nqqq: {}\n") == [
         (
-            'f:2: qqq: unknown key "qqq"; keys are those of the vocabulary, or begin with "x-"; known: connections, '
-            "expect, internet, load_balancers, local_networks, name, network_security_groups, overrides, profile, "
-            "virtual_machines, virtual_networks, vpn_gateways"
+            'f:2: qqq: unknown key "qqq"; keys are those of the vocabulary, or begin with "x-"; known: cloud_services, '
+            "connections, expect, internet, load_balancers, local_networks, name, network_security_groups, overrides, "
+            "profile, reserved_ips, virtual_machines, virtual_networks, vpn_gateways"
         )
     ]
 
@@ -139,32 +139,6 @@ def test_a_suggestion_is_a_key_of_the_same_mapping(text: str, path: str, key: st
         f'f:3: {path}.{key}: unknown key "{key}"; keys are those of the vocabulary, or begin with "x-"; '
         f'did you mean "{close}"?'
     )
-
-
-@pytest.mark.parametrize(
-    ("key", "what"),
-    [
-        ("cloud_services", "classic cloud services"),
-        ("reserved_ips", "reserved addresses"),
-    ],
-)
-def test_a_key_of_the_vocabulary_that_is_not_played_yet_says_so(key: str, what: str) -> None:
-    assert said(f"name: a\n{key}: {{}}\n") == [
-        (
-            f'f:2: {key}: "{key}"; this version does not play {what} yet; '
-            'remove it, or put "x-" before the key to keep it in the file'
-        )
-    ]
-
-
-def test_a_nested_key_that_is_not_played_yet_says_so() -> None:
-    assert said(NETWORK + "virtual_machines: {vm: {subnet: v/s, network_interfaces: [n]}}") == [
-        (
-            'f:3: virtual_machines.vm.network_interfaces: "network_interfaces"; this version does not '
-            "play several network "
-            'interfaces yet; remove it, or put "x-" before the key to keep it in the file'
-        )
-    ]
 
 
 def test_keys_that_begin_with_x_are_left_alone_at_every_depth() -> None:

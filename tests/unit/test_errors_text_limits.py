@@ -5,8 +5,9 @@ import pytest
 from lab.topology import parse
 from tests.unit.refusals import BALANCER, MACHINE, NETWORK, said
 
+_PROBES_2018 = "(load-balancer-custom-probe-overview.md (2018-09-04))"
 _PROBES = "(load-balancer-custom-probe-overview.md (2018-09-04); earlier revisions print no minimum)"
-_KINDS = "http, https, tcp, udp, dns, ssh"
+_KINDS = "http, https, tcp, udp, dns, ssh, ftp"
 
 # --- values -----------------------------------------------------------------------------------
 
@@ -82,7 +83,7 @@ def test_an_address_that_is_no_text_is_refused(value: str, shown: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("value", ["http", "http:0", "http:99999", "smtp:25", "ftp:21", "http:80/sctp", "http:80:81"])
+@pytest.mark.parametrize("value", ["http", "http:0", "http:99999", "smtp:25", "nfs:21", "http:80/sctp", "http:80:81"])
 def test_what_is_no_service_is_refused(value: str) -> None:
     assert said(_host(f"'{value}'")) == [
         (
@@ -136,7 +137,7 @@ def test_a_bad_port_or_protocol_of_a_rule_is_refused(value: str, key: str, rest:
         ("interval_in_seconds: 0", ".interval_in_seconds: 0; it must be at least 1; correct it"),
         ("number_of_probes: 1", f".number_of_probes: 1; the smallest count is 2 {_PROBES}; use a larger count"),
         ("interval_in_seconds: 60, number_of_probes: 3",
-         f": 60 s x 3; interval times count is at most 120 s {_PROBES}; shorten one of the two"),
+         f": 60 s x 3; interval times count is at most 120 s {_PROBES_2018}; shorten one of the two"),
         ("protocol: Https", ".protocol: \"Https\"; it must be 'Tcp' or 'Http'; did you mean \"Http\"?"),
         ("request_path: health", '.request_path: "health"; a request path begins with "/"; correct it'),
     ],
@@ -313,7 +314,14 @@ def _machine(value: str) -> str:
         (_RULES % (_WEB % (80, 80), _WEB % (81, 80)),
          ("f:11: load_balancers.lb.load_balancing_rules.b.backend_port: vm:80/tcp is also the target of "
          "load_balancing_rules.a; every rule needs its own port at the VM "
-         "(load-balancer-multivip-overview.md, 2016-08-11); choose another backend_port")),
+         "(load-balancer-multivip-overview.md, 2016-08-11); choose another backend_port, or use enable_floating_ip")),
+        (_RULES % (_WEB % (80, 80) + ", enable_tcp_reset: true", _WEB % (81, 81)),
+         ("f:10: load_balancers.lb.load_balancing_rules.a.enable_tcp_reset: TCP reset of a Basic load balancer; only a "
+         "Standard load balancer resets idle flows (load-balancer-tcp-reset.md, 2020-10-07); leave it out, or choose "
+         "sku: Standard")),
+        (_RULES % (_WEB % (80, 81) + ", enable_floating_ip: true", _WEB % (82, 82)),
+         ("f:10: load_balancers.lb.load_balancing_rules.a.backend_port: 81 instead of 80; with floating IP the "
+         "destination stays what it is, its port too (load-balancer-multivip-overview.md, 2016-08-11); use 80")),
         (_RULES.replace(", probe: alive}\n      b: {%s, probe: alive", "") % (_WEB % (80, 80)),
          ("f:10: load_balancers.lb.load_balancing_rules.a: no probe; a load-balancing rule needs a probe that was "
          "defined first (seed 001, test 2); define one under probes and name it: probe: NAME")),

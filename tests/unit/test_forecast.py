@@ -45,6 +45,41 @@ def test_a_load_balancers_port_is_that_of_the_vm_behind_it() -> None:
     assert becomes(worlds.nat_rule_only(), "client", "40.1.1.1", Service("tcp", 50001)) == ("Allow", None)
 
 
+@pytest.mark.parametrize(
+    ("rules", "wanted"),
+    [
+        ("{order: 1, action: permit, remote_subnet: 198.51.100.30/32}", ["Allow", "NoWay", "NoWay", "NoWay"]),
+        ("{order: 1, action: deny, remote_subnet: 198.51.100.0/24}", ["NoWay", "NoWay", "Allow", "Allow"]),
+        # A VM of the same network is asked about by its own address, one of another by what it is seen with.
+        ("{order: 1, action: permit, remote_subnet: 10.1.0.0/16}", ["NoWay", "NoWay", "Allow", "NoWay"]),
+        ("{order: 1, action: permit, remote_subnet: 192.0.2.253/32}", ["NoWay", "NoWay", "NoWay", "Allow"]),
+        ("", ["Allow", "Allow", "Allow", "Allow"]),
+    ],
+)
+def test_an_access_list_says_who_may_use_an_endpoint(rules: str, wanted: list[str]) -> None:
+    network = worlds.network(
+        "internet: {client: {address: 198.51.100.30}, far: {address: 198.51.100.20}}\n"
+        "virtual_networks:\n  v1: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}\n"
+        "  v2: {address_space: [10.2.0.0/16], subnets: {s: 10.2.0.0/24}}\n"
+        "virtual_machines: {web: {subnet: v1/s}, near: {subnet: v1/s}, outside: {subnet: v2/s}}\n"
+        "cloud_services: {shop: {virtual_machines: [web], virtual_ips: {V: {address: 40.1.1.1}}, endpoints: "
+        f"[{{name: e, virtual_machine: web, local_port: 8080, public_port: 80, acl: [{rules}]}}]}}}}\n"
+    )
+    senders = ("client", "far", "near", "outside")
+    assert [becomes(network, sender, "40.1.1.1")[0] for sender in senders] == wanted
+    denied = [s for s, access in zip(senders, wanted, strict=True) if access == "NoWay"]
+    ways = [forecast.forecast(network, sender, "40.1.1.1", HTTP).ways for sender in denied]
+    assert {way.obstacle for found in ways for way in found} <= {"the access list of 40.1.1.1, 80/tcp, denies it"}
+
+
+def test_an_endpoint_leads_to_its_vm_and_a_port_without_one_nowhere() -> None:
+    network = worlds.classic()
+    assert becomes(network, "client", "40.1.1.1") == ("Allow", None)
+    assert becomes(network, "client", "40.1.1.2") == ("NoWay", None)
+    assert becomes(network, "client", "40.1.1.2", Service("tcp", 81)) == ("Allow", None)
+    assert becomes(network, "client", "40.1.1.1", Service("udp", 80)) == ("NoWay", None)
+
+
 def test_a_member_that_is_down_is_no_way() -> None:
     network = worlds.load_balanced(1)
     assert becomes(network, "client", "40.1.1.1") == ("Allow", None)

@@ -8,10 +8,15 @@ import pytest
 
 from lab import logs
 from lab.path.snat_ports import Alert
+from lab.plan import Backend, Backends, Why
 
 RESOURCE = "/SUBSCRIPTIONS/0/RESOURCEGROUPS/RG7/PROVIDERS/MICROSOFT.NETWORK/LOADBALANCERS/WWEBLB"
 EXHAUSTED = Alert("exhausted", "web1", "40.117.227.32", "tcp", 1024, 1024)
 HIGH = Alert("high usage", "web1", "40.117.227.32", "udp", 769, 1024)
+BACKENDS = Backends(
+    place="lb", why=Why("", ""), address="40.83.190.158", port=81, protocol="tcp", ends_tcp=True, resource=RESOURCE,
+    log_s=60.0, members=(Backend("web1", "10.1.0.4", "lb/p/web1"), Backend("web2", "10.1.0.5", "lb/p/web2")),
+)  # fmt: skip
 WHEN_S = 1453516030.0  # 2016-01-23 02:27:10 UTC
 
 
@@ -52,6 +57,28 @@ def test_high_usage_is_a_health_event_and_no_alert() -> None:
     assert (record["HealthEventType"], record["Severity"]) == ("HighSnatPortUsage", "Warning")
     assert "75%" in record["Description"]
     assert record["lab"] == {"virtualMachine": "web1", "protocol": "udp", "portsInUse": 769, "portsAllocated": 1024}
+
+
+def test_probes_are_recorded_in_the_words_of_2015() -> None:
+    """N-ML-3 (load-balancer-monitor-log.md, 2015-12-11): the port is text, the percentage has six decimals."""
+    record = logs.probe_record("shop", BACKENDS, ["web2"], WHEN_S)
+    assert msgspec.json.encode(record).decode() == (
+        '{"time":"2016-01-23T02:27:10.0000000Z",'
+        f'"systemId":"{logs.system_id("shop")}",'
+        '"category":"LoadBalancerProbeHealthStatus",'
+        f'"resourceId":"{RESOURCE}",'
+        '"operationName":"LoadBalancerProbeHealthStatus",'
+        '"properties":{"publicIpAddress":"40.83.190.158","port":"81","totalDipCount":2,"dipDownCount":1,'
+        '"healthPercentage":50.000000},'
+        '"lab":{"protocol":"tcp","down":["web2"]}}'
+    )
+
+
+@pytest.mark.parametrize(("down", "text"), [([], "100.000000"), (["a"], "66.666667"), (["a", "b", "c"], "0.000000")])
+def test_the_healthy_share_has_six_decimals(down: list[str], text: str) -> None:
+    members = tuple(Backend(name, "10.1.0.4", name) for name in "abc")
+    record = logs.probe_record("shop", msgspec.structs.replace(BACKENDS, members=members), down, WHEN_S)
+    assert bytes(record["properties"]["healthPercentage"]).decode() == text
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,17 @@ from lab import plan
 from lab.flow import PortRange
 from lab.plan import (
     Address,
+    Backend,
+    Backends,
     Charon,
     ClampSegments,
     DestinationNat,
+    DropFragments,
+    FlowMark,
+    FlowTimeout,
     HashMark,
     HealthCheck,
+    IdleReset,
     Item,
     Jump,
     Place,
@@ -21,14 +27,17 @@ from lab.plan import (
     Record,
     Resolver,
     Route,
+    RoutingRule,
     Rule,
     Server,
+    SetMark,
     Shape,
     SnatPolicy,
     SnatPool,
     SnatRange,
     SourceNat,
     Sysctl,
+    Timeout,
     Tunnel,
     Verdict,
     Why,
@@ -49,7 +58,8 @@ def made(*items: Item) -> Plan:
 
 CHECK = HealthCheck(
     place="lb", why=_WHY, load_balancer="lb1", probe="alive", node="web", protocol="Http", source="168.63.129.16",
-    address="10.0.0.4", port=80, request_path="/ok", interval_s=2.5, number_of_probes=2,
+    address="10.0.0.4", port=80, request_path="/ok", interval_s=2.5, timeout_s=31.0, failures=2,
+    successes=3, wrong_answer_counts=False,
 )  # fmt: skip
 
 POLICY = SnatPolicy(
@@ -68,6 +78,11 @@ TUNNEL = Tunnel(
     esp_lifetime_s=50, local=("10.1.0.0/16",), transit=("10.3.0.0/16",), remote=("10.2.0.0/16",), connect=False,
 )  # fmt: skip
 
+_SAID_OF_TUNNEL = (
+    "tunnel s IKEv2 to 10.0.0.2: 10.1.0.0/16(,10.3.0.0/16) to 10.2.0.0/16, 0.0.0.0/0===0.0.0.0/0; a b 100 s; c 50 s; "
+    "disconnected"
+)
+
 #: One item of each kind, in the order of `plan.KINDS`, with its text.
 ITEMS: list[tuple[Item, str]] = [
     (Place(place="lb", why=_WHY, role="load balancer"), "namespace (load balancer)"),
@@ -76,21 +91,33 @@ ITEMS: list[tuple[Item, str]] = [
     (Address(place="lb", why=_WHY, interface="lo", address="10.0.0.1"), "address 10.0.0.1/32 on lo"),
     (Route(place="lb", why=_WHY, destination="0.0.0.0/0", interface="eth0", via="10.0.0.1"),
      "route 0.0.0.0/0 via 10.0.0.1 dev eth0"),
+    (RoutingRule(place="lb", why=_WHY, mark=0x8000000, mask=0xFFFFFFF, table=9),
+     "routing rule fwmark 0x8000000/0xfffffff table 9"),
+    (Timeout(place="lb", why=_WHY, name="600", seconds=600), "timeout 600: TCP flows may be idle for 600 s"),
     (Policy(place="lb", why=_WHY, table="filter", chain="FORWARD", verdict="DROP"), "-t filter -P FORWARD DROP"),
     (rule(1), "-t nat -A POSTROUTING -s 10.0.0.1/32 -j ACCEPT"),
     (Server(place="lb", why=_WHY, node="web", kind="http", address="10.0.0.4", port=80, protocol="tcp"),
      "http server as web on 10.0.0.4:80/tcp"),
     (Record(place="lb", why=_WHY, name="web", address="10.0.0.4"), "name web A 10.0.0.4"),
     (Resolver(place="lb", why=_WHY, servers=("10.0.0.1", "10.0.0.2")), "resolv.conf 10.0.0.1 10.0.0.2"),
-    (CHECK, "probe lb1/alive/web: Http 10.0.0.4:80/ok every 2.5 s, down after 2"),
+    (CHECK, ("probe lb1/alive/web: Http 10.0.0.4:80/ok every 2.5 s, waits 31 s; down after 2 or a wrong answer, "
+             "back after 3")),
+    (Backends(place="lb", why=_WHY, address="1.1.1.1", port=81, protocol="tcp", ends_tcp=True, resource="/LB", log_s=60,
+              members=(Backend("web", "10.0.0.4", "lb1/alive/web"), Backend("bare", "10.0.0.5", ""))),
+     "backends of 1.1.1.1:81/tcp: web (lb1/alive/web) bare (always up); all down: end TCP flows; logged every 60 s"),
     (POLICY, POLICY_TEXT),
     (SnatPool(place="lb", why=_WHY, node="web", source="10.0.0.4",
               ranges=(SnatRange("1.1.1.1", 1024, 2047), SnatRange("1.1.1.2", 1024, 1535))),
      "SNAT ports of 10.0.0.4: 1.1.1.1:1024-2047 1.1.1.2:1024-1535"),
+    (IdleReset(place="lb", why=_WHY, address="1.1.1.1", port=80, idle_s=240, inside=("10.0.0.0/8",),
+               inner_interface="router", outer_interface="internet"),
+     "TCP reset of flows to 1.1.1.1:80 that are idle for 240 s"),
     (Shape(place="lb", why=_WHY, interface="internet", mbit_s=100), "shape internet to 100 Mbit/s"),
+    (DropFragments(place="lb", why=_WHY, sources=("10.1.0.0/16",), exempt=("10.1.0.4/32",)),
+     "drop fragments from 10.1.0.0/16, but for 10.1.0.4/32"),
     (Charon(place="lb", why=_WHY, kind="VPN device", address="10.0.0.1", ready_at=0.0),
      "charon (VPN device) on 10.0.0.1"),
-    (TUNNEL, "tunnel s IKEv2 to 10.0.0.2: 10.1.0.0/16(,10.3.0.0/16) === 10.2.0.0/16; a b 100 s; c 50 s; disconnected"),
+    (TUNNEL, _SAID_OF_TUNNEL),
 ]  # fmt: skip
 
 
@@ -106,6 +133,8 @@ def test_every_kind_of_item_is_made_in_an_order_and_tried_here() -> None:
 def test_a_route_may_lead_nowhere_or_straight_out() -> None:
     assert str(Route(place="x", why=_WHY, destination="1.2.3.4/32")) == "route 1.2.3.4/32 blackhole"
     assert str(Route(place="x", why=_WHY, destination="1.2.3.4/32", interface="a")) == "route 1.2.3.4/32 dev a"
+    own = Route(place="x", why=_WHY, destination="1.2.3.4/32", interface="a", table=9)
+    assert str(own) == "route 1.2.3.4/32 dev a table 9"
 
 
 def test_a_rule_is_said_as_iptables_would_have_it() -> None:
@@ -138,6 +167,10 @@ def test_a_range_of_snat_ports_has_both_its_ends() -> None:
         (DestinationNat("1.1.1.1", 80), "-j DNAT --to-destination 1.1.1.1:80"),
         (DestinationNat("1.1.1.1"), "-j DNAT --to-destination 1.1.1.1"),
         (ClampSegments(1350), "--tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1350"),
+        (SetMark(4), "-j MARK --or-mark 0x4"),
+        (SetMark(4, whole=True), "-j MARK --set-mark 0x4"),
+        (FlowMark("save", 15), "-j CONNMARK --save-mark --mask 0xf"),
+        (FlowTimeout("600"), "-j CT --timeout 600"),
         (HashMark("src", 3, 7), "-j HMARK --hmark-tuple src --hmark-mod 3 --hmark-rnd 7"),
         (Verdict("DROP"), "-j DROP"),
         (Queue(0), "-j NFQUEUE --queue-num 0"),
@@ -184,7 +217,7 @@ def test_a_plan_is_printed_by_place_with_the_why_of_every_item() -> None:
 def test_a_plan_knows_its_places_and_the_tables_of_each() -> None:
     both = made(*(item for item, _ in ITEMS))
     assert both.places() == ("lb",)
-    assert both.tables() == {("lb", "filter"): (ITEMS[5][0],), ("lb", "nat"): (ITEMS[6][0],)}
+    assert both.tables() == {("lb", "filter"): (ITEMS[7][0],), ("lb", "nat"): (ITEMS[8][0],)}
 
 
 def test_equal_plans_have_no_difference() -> None:

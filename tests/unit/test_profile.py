@@ -39,7 +39,7 @@ def values(name: str, *but: str) -> dict[str, object]:
 
 def test_the_default_plays_seed_002_and_what_seed_001_found_about_links() -> None:
     seeds, second, first = resolve("seeds"), resolve("2017-05b"), resolve("2018-12")
-    groups = [f for f in Profile.__struct_fields__ if f.startswith("nsg_")]
+    groups = [f for f in Profile.__struct_fields__ if f.startswith(("nsg_", "probe_", "all_down_"))]
     links = ("binding_basic", "binding_standard", *groups)
     assert (seeds.name, values("seeds", *links)) == ("seeds", values("2017-05b", *links))
     same = [f for f in links if f != "nsg_protocols"]  # the seeds do not restrict what a security rule may name
@@ -148,8 +148,41 @@ def test_security_groups_follow_the_date_of_their_own_documents(
     assert found.nsg_protocols == {"*", "Tcp", "Udp"}
 
 
+#: claims.md C-8: default interval, HTTP timeout, most of interval times count, results in a row, a wrong HTTP answer,
+#: a rule needs a probe, and what becomes of TCP flows with all members down, Basic and Standard.
+PROBING = {
+    "2016-10": (15, 31, None, "count", "counts", True, "end", "go on"),
+    "2018-07-classic": (15, 31, None, "count", "counts", True, "end", "go on"),
+    "2018-12": (15, 31, 120, "count", "at once", True, "end", "go on"),
+    "seeds": (15, 31, 120, "count", "at once", True, "end", "go on"),
+    "2022-03": (15, 31, 120, "count", "at once", True, "end", "go on"),
+    "2026-07": (5, 30, None, "one", "at once", False, "end", "go on if several"),
+}
+
+
+@pytest.mark.parametrize("name", PROBING)
+def test_probes_follow_the_date_of_their_own_document(name: str) -> None:
+    found = resolve(name)
+    assert (
+        found.probe_interval_s, found.probe_http_timeout_s, found.probe_max_s, found.probe_threshold,
+        found.probe_http_failure, found.probe_required, found.all_down_basic, found.all_down_standard,
+    ) == PROBING[name]  # fmt: skip
+    assert (found.probe_min_interval_s, found.probe_min_count) == (5, 2)
+
+
+def test_http_probes_of_some_ports_are_refused_since_2023() -> None:
+    assert resolve("2022-03").probe_http_refused == set()
+    assert resolve("2026-07").probe_http_refused == {19, 21, 25, 70, 110, 119, 143, 220, 993}
+
+
+def test_a_standard_pool_of_one_ends_its_flows_in_later_revisions() -> None:
+    assert [resolve("2026-07").all_down("Standard", members) for members in (1, 2)] == [True, False]
+    assert [resolve("seeds").all_down("Standard", members) for members in (1, 2)] == [False, False]
+    assert [resolve("seeds").all_down("Basic", members) for members in (1, 2)] == [True, True]
+
+
 def test_every_cell_names_a_source_with_its_date() -> None:
-    for row in (*TABLE.values(), *profile.SECURITY_GROUPS.values()):
+    for row in (*TABLE.values(), *profile.SECURITY_GROUPS.values(), *profile.PROBES.values()):
         for name, cell in row.items():
             assert "(20" in cell.source, name
 

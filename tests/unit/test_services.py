@@ -139,9 +139,30 @@ def test_http_says_nothing_to_who_speaks_no_http_and_closes(message: bytes) -> N
     assert answered == b""
 
 
+@pytest.mark.parametrize(("path", "status"), [("/status/503", 503), ("/status/201?x", 201), ("/status/204", 204)])
+def test_http_answers_with_the_status_that_a_path_asks_for(path: str, status: int) -> None:
+    message = f"GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n".encode()
+    (answered, _), _ = served(services.http("web"), lambda port: said_to(port, message))
+    assert answered.startswith(f"HTTP/1.1 {status} ".encode())
+    assert (b'"node": "web"' in answered) == (status != 204)
+
+
+@pytest.mark.parametrize("path", ["/status/99", "/status/600", "/status/", "/status/503/x"])
+def test_a_path_that_asks_for_no_status_is_answered_as_any_other(path: str) -> None:
+    message = f"GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n".encode()
+    (answered, _), _ = served(services.http("web"), lambda port: said_to(port, message))
+    assert answered.startswith(b"HTTP/1.1 200 ")
+
+
+def test_http_never_answers_who_asks_for_silence_and_closes_when_the_client_does() -> None:
+    message = b"GET /silence HTTP/1.1\r\nHost: web\r\n\r\n"
+    (answered, _), _ = served(services.http("web"), lambda port: said_to(port, message))
+    assert answered == b""
+
+
 def test_https_presents_a_certificate_for_its_name_that_the_labs_authority_signed(tmp_path: Path) -> None:
     authority = services.Certificates(tmp_path / "ca.pem")
-    tls = authority.context("web", "127.0.0.1")
+    tls = authority.context("web", "127.0.0.1", 443)
     message = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
 
     async def talk(port: int) -> tuple[bytes, int]:
@@ -149,6 +170,48 @@ def test_https_presents_a_certificate_for_its_name_that_the_labs_authority_signe
 
     (answered, own), port = served(services.http("web"), talk, tls)
     assert json.loads(answered.partition(b"\r\n\r\n")[2]) == sighting(own, port)
+
+
+def _certificate(authority: services.Certificates, node: str, port: int, *, checked: bool = True) -> dict[str, Any]:
+    """Return the certificate that a verifying client is shown."""
+
+    async def talk(listening: int) -> dict[str, Any]:
+        tls = ssl.create_default_context(cafile=str(authority.file))
+        tls.check_hostname = checked
+        name = node if checked else ""
+        _, writer = await asyncio.open_connection("127.0.0.1", listening, ssl=tls, server_hostname=name)
+        shown: dict[str, Any] = writer.get_extra_info("peercert")
+        writer.close()
+        await writer.wait_closed()
+        return shown
+
+    shown, _ = served(services.http(node), talk, authority.context(node, "127.0.0.1", port))
+    return shown
+
+
+def _common_name(certificate: dict[str, Any]) -> str:
+    return dict(pair for names in certificate["subject"] for pair in names)["commonName"]
+
+
+def test_each_https_server_of_a_node_has_a_certificate_of_its_own_that_names_its_port(tmp_path: Path) -> None:
+    """Seed 000: several sites on one VM, each with its certificate."""
+    authority = services.Certificates(tmp_path / "ca.pem")
+    first, second = (_certificate(authority, "web", port) for port in (8443, 8444))
+    assert (_common_name(first), _common_name(second)) == ("web:8443", "web:8444")
+    assert first["serialNumber"] != second["serialNumber"]
+    assert first["issuer"] == second["issuer"]
+
+
+@pytest.mark.parametrize(
+    ("node", "subject"), [("WebRole1_IN_0", "WebRole1_IN_0:443"), ("x" * 63, "x" * 58 + ":443"), ("a..b", "a..b:443")]
+)
+def test_a_node_whose_name_is_none_that_dns_allows_has_a_certificate_for_its_address(
+    tmp_path: Path, node: str, subject: str
+) -> None:
+    """An instance of a role has an underscore in its name; a common name has 64 characters at most."""
+    shown = _certificate(services.Certificates(tmp_path / "ca.pem"), node, 443, checked=False)
+    assert _common_name(shown) == subject
+    assert ("IP Address", "127.0.0.1") in shown["subjectAltName"]
 
 
 def test_tcp_tells_what_it_saw_at_once_and_again_for_every_line() -> None:

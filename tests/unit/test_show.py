@@ -4,8 +4,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
-from lab import plan, show
+from lab import logs, plan, show
+from lab.cli import cli
 from lab.compile import compile as compile_network
 from lab.errors import UsageError
 from lab.kernel import record
@@ -117,6 +119,16 @@ def test_a_lab_is_its_vms_and_hosts_with_their_addresses_services_and_health() -
 
 
 @pytest.mark.usefixtures("run")
+def test_show_says_which_members_are_down_since_when_and_why() -> None:
+    written(worlds.three_ways_out(), web=True, web2=False)
+    said = CliRunner().invoke(cli, ["show", "world"]).output
+    (line,) = [line for line in said.splitlines() if "since" in line]
+    assert line.startswith("lb1/alive/web2: down since ")
+    one = CliRunner().invoke(cli, ["show", "world", "web"]).output
+    assert "lb1/alive/web: up since " in one
+
+
+@pytest.mark.usefixtures("run")
 def test_the_users_public_addresses_are_counted_and_the_platforms_choice_is_not() -> None:
     """Seed 002, standalone VM."""
     written(worlds.three_ways_out())
@@ -136,3 +148,19 @@ def test_a_lab_whose_agent_is_gone_says_so() -> None:
     assert show.describe("world").state == (
         "servers, probes and SNAT ports for new flows are missing: the agent does not run; `lab up` heals it"
     )
+
+
+@pytest.mark.usefixtures("run")
+def test_the_log_of_probes_is_printed_in_lines_and_in_the_documents_own_form() -> None:
+    """N-ML-3: a percentage keeps its six decimals on its way from the file."""
+    written(worlds.three_ways_out())
+    (backends,) = compile_network(worlds.three_ways_out()).of(plan.Backends)
+    line = msgspec.json.encode(logs.probe_record("world", backends, ["web2"], 1.5))
+    Folder("world").probes_file.write_bytes(line + b"\n")
+    assert CliRunner().invoke(cli, ["events", "world", "--probes"]).output == (
+        "1970-01-01T00:00:01.5000000Z  40.1.1.1:80/tcp            1 of 2 down, 50.000000%: web2\n"
+    )
+    printed = CliRunner().invoke(cli, ["events", "world", "--probes", "-o", "json"]).output
+    assert msgspec.json.format(printed, indent=-1) == '{"records":[' + line.decode() + "]}"
+    assert '"healthPercentage": 50.000000\n' in printed
+    assert CliRunner().invoke(cli, ["events", "world", "-o", "json"]).output == '{\n  "records": []\n}\n'

@@ -85,7 +85,8 @@ def test_static_routing_is_refused_between_virtual_networks_and_needs_a_basic_ga
         ),
         (
             'f:10: connections.0: the gateway of "v1" has static routing; tunnels between virtual networks need '
-            f"dynamic routing on both sides {_SEED_003}; use vpn_gateways.v1.routing: dynamic"
+            f"dynamic routing on both sides {_SEED_003}; use vpn_gateways.v1.routing: dynamic; "
+            "in a lab that runs, delete the gateway and create it again, with another address"
         ),
     ]
 

@@ -35,6 +35,18 @@ def test_a_gateway_gets_an_address_that_nobody_has_and_is_ready_when_it_is_said(
     assert new.address not in {a for a, _ in network().public_addresses()}
 
 
+def test_a_gateway_that_is_recreated_gets_another_address_each_time() -> None:
+    made, addresses = network(), []
+    for _ in range(3):
+        gateway = made.gateway("v1")
+        assert gateway is not None
+        addresses.append(gateway.address)
+        with pytest.raises(Refused, match=r"HTTP 409.*delete it first, and lose its address"):
+            changed(made, vpn.CreateGateway("v1", "dynamic", "Standard", 0.0))
+        made = changed(changed(made, vpn.DeleteGateway("v1")), vpn.CreateGateway("v1", "dynamic", "Standard", 0.0))
+    assert len(set(addresses)) == len(addresses)
+
+
 def test_a_site_that_gets_a_gateways_address_is_that_gateways() -> None:
     made = changed(network(), vpn.CreateGateway("v2", "dynamic", "Standard", 0.0))
     gateway = made.gateway("v2")

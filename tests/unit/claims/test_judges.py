@@ -1,5 +1,6 @@
 """Every claim of the catalogue can say HOLDS, CONTRADICTED and INCONCLUSIVE of observations made by hand."""
 
+import importlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from lab import experiment as ex
 from lab.model import Network
 from lab.topology import load
 from tests import worlds
-from tests.unit.claims import pretend, test_tunnel_judges
+from tests.unit.claims import pretend
 from tests.unit.claims.pretend import (
     DEFAULT,
     Lab,
@@ -180,7 +181,7 @@ FAITHFUL: dict[str, tuple[Callable[[], Network], Lab]] = {
     "S1-7": (worlds.healthy_and_sick, _SICK),
     "S2-10": (worlds.pool_without_rule, Lab({})),
     "S2-17": (worlds.several_frontends, Lab({"many": ["40.1.1.1", "40.1.1.2", "40.1.1.3"]})),
-    **dict.fromkeys(["S2-5", "S2-6", "S2-7", "S2-8", "S2-9", "S2-18", "S2-19"], (_seeds, _BY_ADDRESS)),
+    **dict.fromkeys(["S2-5", "S2-6", "S2-7", "S2-8", "S2-9", "S2-18", "S2-19", "N-ML-2"], (_seeds, _BY_ADDRESS)),
     **dict.fromkeys(["N-SN-7", "N-SN-8", "N-SN-9", "N-SN-10", "N-SN-18"], (_of_2019, _CONE)),
     **dict.fromkeys(["N-SN-11", "N-SN-19"], (_of_2020, _LOWEST)),
     **dict.fromkeys(["N-SN-1", "N-SN-4"], (lambda: worlds.balanced(101, profile="2018-02"), _pool())),
@@ -351,6 +352,9 @@ LIES: list[tuple[str, Lie, str]] = [
     ("S2-8", about(ex.Occupy, at_step(5, records=(_alert("more", 1),))), "the record has the keys time, systemId, "),
     ("S2-8", about(ex.Occupy, at_step(5, records=(pretend.alert(_SECOND),))), "its properties are others"),
     ("S2-8", about(ex.Occupy, at_step(5, records=(pretend.alert(_FRONTEND),) * 2)), "2 alerts were raised instead"),
+    ("N-ML-2", about(ex.Occupy, at_step(5, records=(_alert("time", "2017-05-31T12:00:00Z"),))), "its time is 2017"),
+    ("N-ML-2", about(ex.Occupy, at_step(5, records=(_alert("systemId", "lab"),))), "its systemId is lab"),
+    ("N-ML-2", about(ex.Occupy, at_step(5, records=(_alert("resourceId", "/lb"),))), "its resourceId is /lb"),
     ("S2-9", about(ex.Occupy, at_step(2, moments=(0.0,) * 32)), "were taken again after 0.00 s instead of 4 s"),
     ("S2-9", about(ex.Occupy, at_step(3, answered=30)), "2 flows were gone that had been used"),
     ("S2-9", about(ex.Occupy, at_step(4, answered=70)), "6 idle flows are alive"),
@@ -450,7 +454,10 @@ def judgements(claim: str, lie: Lie = lambda _what, seen: seen) -> list[claims.c
 
 
 def test_every_claim_of_the_catalogue_is_tried_here() -> None:
-    ids = [claim.id for claim in claims.CATALOGUE if claim.id not in test_tunnel_judges.FAITHFUL]
+    files = sorted(Path(__file__).parent.glob("test_*_judges.py"))
+    modules = [importlib.import_module(f"tests.unit.claims.{file.stem}") for file in files]
+    elsewhere = {claim for module in modules for claim in getattr(module, "FAITHFUL", None) or module.WORLDS}
+    ids = [claim.id for claim in claims.CATALOGUE if claim.id not in elsewhere]
     assert sorted(FAITHFUL) == sorted(ids)
     assert {claim for claim, _, _ in LIES} == set(ids)
 
@@ -520,7 +527,7 @@ def test_a_claim_whose_experiment_failed_is_inconclusive(claim: str) -> None:
 
 
 #: Claims whose trials need no capture: what they see is a conversation, which is its own control.
-WITHOUT_CAPTURE = {"S1-5", "S1-7", "S2-1", *_OF_GROUPS, "S2-5", "S2-6", "S2-7", "S2-8", "S2-9", "S2-19"}
+WITHOUT_CAPTURE = {"S1-5", "S1-7", "S2-1", *_OF_GROUPS, "S2-5", "S2-6", "S2-7", "S2-8", "S2-9", "S2-19", "N-ML-2"}
 WITHOUT_CAPTURE |= {"N-SN-7", "N-SN-9", "N-SN-10", "N-SN-11", "N-SN-18"}
 
 

@@ -98,7 +98,8 @@ def test_a_flow_is_entered_with_both_directions_a_time_and_its_translation() -> 
 def test_an_entry_is_read_as_it_was_written(flow: Flow) -> None:
     message = flows._creation(flow, int(IPv4Address("40.1.1.1")), 1024, 240, 5)
     # The answers of what is asked for are still those of the flow itself.
-    assert flows._read_entry(message, state=True) == flows.Entry(flow, flow.source, flow.source_port, 0)
+    wanted = flows.Entry(flow, flow.source, flow.source_port, 0, flow.destination)
+    assert flows._read_entry(message, state=True) == wanted
 
 
 @pytest.mark.parametrize("state", [0, 3, flows.TCP_FIN_WAIT, flows.TCP_TIME_WAIT, flows.TCP_CLOSE])

@@ -1,7 +1,8 @@
 """lab/path/instance_public_ip.py: 1:1, both ways, all ports, all protocols."""
 
+from lab.model import Network
 from lab.path import instance_public_ip, outbound_snat
-from lab.plan import Record, Route, Rule
+from lab.plan import Record, Route, Rule, Timeout
 from tests import worlds
 
 
@@ -25,14 +26,35 @@ def test_the_address_leads_to_the_vms_own_network() -> None:
     assert [(route.place, route.interface) for route in routes] == [("internet", "lb.vnet1"), ("lb.vnet1", None)]
 
 
-def test_a_label_is_a_name_that_everybody_knows() -> None:
-    records = [
-        i for i in instance_public_ip.items(worlds.one_vm_with_public_ip(), frozenset()) if isinstance(i, Record)
-    ]
-    assert {(r.place, r.name, r.address) for r in records} == {
-        ("internet", "shop.cloudapp.net", "104.43.142.188"),
-        ("lb.vnet1", "shop.cloudapp.net", "104.43.142.188"),
+def _names(network: Network) -> set[tuple[str, str, str]]:
+    records = [i for i in instance_public_ip.items(network, frozenset()) if isinstance(i, Record)]
+    return {(r.place, r.name, r.address) for r in records}
+
+
+def test_names_are_under_the_service_and_everybody_knows_them() -> None:
+    """Seed 004: contosoweb_IN_0; the revision of 2018-08-03: WebPublicIP.0."""
+    network = worlds.network(
+        "cloud_services:\n"
+        "  contoso: {roles: {web: {instances: 2, instance_public_ip: {name: a, domain_name_label: Web}}}}\n"
+        "  ftp: {virtual_machines: [vm]}\n"
+        "virtual_machines: {vm: {instance_public_ip: {name: b, address: 104.43.142.188, domain_name_label: f}}}\n"
+    )
+    assert _names(network) == {
+        (place, name, address)
+        for place in ("internet", "lb.platform")
+        for name, address in (
+            ("vm.ftp.cloudapp.net", "104.43.142.188"),
+            ("f.0.ftp.cloudapp.net", "104.43.142.188"),
+            ("web_IN_0.contoso.cloudapp.net", "203.0.113.1"),
+            ("Web.0.contoso.cloudapp.net", "203.0.113.1"),
+            ("web_IN_1.contoso.cloudapp.net", "203.0.113.2"),
+            ("Web.1.contoso.cloudapp.net", "203.0.113.2"),
+        )
     }
+
+
+def test_without_a_service_there_is_no_name_to_be_under() -> None:
+    assert _names(worlds.one_vm_with_public_ip()) == set()
 
 
 def test_a_vm_without_an_address_of_its_own_is_none_of_this_rules_business() -> None:
@@ -50,3 +72,17 @@ def test_a_vm_with_an_address_of_its_own_uses_no_snat_port_though_a_rule_links_i
         "      b: {frontend: f, virtual_machine: web, frontend_port: 2, backend_port: 22}\n"
     )
     assert set(outbound_snat.ranges(network)) == {"web"}
+
+
+def test_an_idle_timeout_of_its_own_is_that_of_tcp_flows_that_come_in() -> None:
+    own = "{name: i, address: 40.1.1.1, idle_timeout_in_minutes: MINUTES}"
+    text = f"virtual_machines: {{a: {{instance_public_ip: {own}}}}}"
+    longer, usual = (
+        instance_public_ip.items(worlds.network(text.replace("MINUTES", str(n))), frozenset()) for n in (15, 4)
+    )
+    found = [str(i) for i in longer if isinstance(i, Timeout) or (isinstance(i, Rule) and i.table == "raw")]
+    assert [i for i in usual if isinstance(i, Timeout)] == []
+    assert found == [
+        "-t raw -A PREROUTING -d 40.1.1.1/32 -p tcp -j CT --timeout o15",
+        "timeout o15: TCP flows may be idle for 900 s",
+    ]

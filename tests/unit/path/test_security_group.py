@@ -25,9 +25,9 @@ def test_what_began_passes_first_and_each_group_is_entered_by_its_subnet() -> No
     assert rules(worlds.guarded(), "FORWARD") == [
         "--ctstatus CONFIRMED -j ACCEPT",
         "-d 168.63.129.16/32 -j ACCEPT",
-        "-s 10.1.0.0/16 -j MARK --or-mark 0x3",
-        "-d 10.1.0.0/16 -j MARK --or-mark 0x4",
-        "-s 168.63.129.16/32 -j MARK --or-mark 0x2",
+        "-s 10.1.0.0/16 -j MARK --or-mark 0x30000000",
+        "-d 10.1.0.0/16 -j MARK --or-mark 0x40000000",
+        "-s 168.63.129.16/32 -j MARK --or-mark 0x20000000",
         "-s 10.1.0.0/24 -j nsg-out/front",
         "-d 10.1.0.0/24 -j nsg-in/front",
     ]
@@ -35,12 +35,12 @@ def test_what_began_passes_first_and_each_group_is_entered_by_its_subnet() -> No
 
 def test_rules_come_by_priority_and_tags_are_marks() -> None:
     assert rules(worlds.guarded(), "nsg-in/front") == [
-        "-p tcp --dport 80 --mark 0x0/0x2 -j RETURN",
-        "--mark 0x5/0x5 -j RETURN",
+        "-p tcp --dport 80 --mark 0x0/0x20000000 -j RETURN",
+        "--mark 0x50000000/0x50000000 -j RETURN",
         "-s 168.63.129.16/32 -j RETURN",
         "-j DROP",
     ]
-    assert rules(worlds.guarded(), "nsg-out/front")[0] == "--mark 0x0/0x4 -j DROP"
+    assert rules(worlds.guarded(), "nsg-out/front")[0] == "--mark 0x0/0x40000000 -j DROP"
 
 
 def test_outbound_the_vms_group_comes_before_the_subnets_and_inbound_after_it() -> None:

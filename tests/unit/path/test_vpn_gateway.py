@@ -1,6 +1,8 @@
 """lab/path/vpn_gateway.py: what a gateway is made of, what may pass it, and the state of its tunnels."""
 
+import math
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -9,7 +11,7 @@ from lab.compile import compile as compile_network
 from lab.flow import PortRange
 from lab.model import Network
 from lab.path import vpn_gateway
-from lab.path.vpn_gateway import Connectivity, begins, impossible, reason
+from lab.path.vpn_gateway import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
 from lab.plan import Address, Charon, Place, Plan, Route, Rule, Shape, Tunnel, Why
 from lab.topology import load, parse
 
@@ -124,10 +126,16 @@ def test_attempts_come_at_growing_intervals_and_at_once_when_all_may_be_differen
 
 
 def tunnel(
-    local: str = "10.1.0.0/16", remote: str = "10.2.0.0/16", transit: str = "", peer: str = "203.0.113.2"
+    local: str = "10.1.0.0/16",
+    remote: str = "10.2.0.0/16",
+    transit: str = "",
+    peer: str = "203.0.113.2",
+    version: Literal[1, 2] = 2,
+    idle_s: float = 0.0,
 ) -> Tunnel:
     return Tunnel(
-        place="gw", why=Why("", ""), name="s", peer=peer, version=2, ike=(), ike_lifetime_s=1, esp=(), esp_lifetime_s=1,
+        place="gw", why=Why("", ""), name="s", peer=peer, version=version, idle_s=idle_s,
+        ike=(), ike_lifetime_s=1, esp=(), esp_lifetime_s=1,
         local=tuple(local.split()), remote=tuple(remote.split()), transit=tuple(transit.split()),
     )  # fmt: skip
 
@@ -145,7 +153,9 @@ BACK = tunnel("10.2.0.0/16", "10.1.0.0/16")
     [
         (tunnel(), BACK, ""),
         (tunnel(), None, ""),
-        (tunnel(remote="10.9.0.0/16"), BACK, ""),  # nothing in common: IKE refuses
+        (tunnel(remote="10.9.0.0/16"), BACK, "TS_UNACCEPTABLE"),  # route-based: IKE would take anything
+        (tunnel(remote="10.9.0.0/16", version=1), BACK, ""),  # policy-based, nothing in common: IKE refuses
+        (tunnel(remote="10.2.0.0/17", version=1), BACK, "TS_UNACCEPTABLE"),
         (tunnel(remote="10.2.0.0/17"), BACK, "TS_UNACCEPTABLE"),
         (tunnel(remote="10.2.0.0/15"), BACK, "TS_UNACCEPTABLE"),
         (tunnel(remote="10.2.0.0/16 10.3.0.0/16"), BACK, "TS_UNACCEPTABLE"),  # which the peer does not pass on
@@ -157,6 +167,28 @@ BACK = tunnel("10.2.0.0/16", "10.1.0.0/16")
 def test_ranges_must_be_the_same_on_both_sides(ours: Tunnel, back: Tunnel | None, why: str) -> None:
     found = impossible(ours, "203.0.113.1", back)
     assert why in found if why else not found
+
+
+def test_route_based_tunnels_take_anything_policy_based_ones_each_pair_of_ranges() -> None:
+    anything = (("0.0.0.0/0", "0.0.0.0/0"),)
+    assert tunnel("10.1.0.0/16 10.3.0.0/16").selectors == anything
+    each = tunnel("10.1.0.0/16 10.3.0.0/16", "10.2.0.0/16 10.4.0.0/16", version=1).selectors
+    assert each == tuple((f"10.{ours}.0.0/16", f"10.{theirs}.0.0/16") for ours in (1, 3) for theirs in (2, 4))
+
+
+def test_only_a_policy_based_tunnel_is_dropped_for_silence_and_it_is_not_attempted_then() -> None:
+    kept, dropped = tunnel(), tunnel(version=1, idle_s=5.0)
+    assert not is_idle(kept, 1e9)
+    assert not was_idle(kept, 1e9)
+    assert [is_idle(dropped, s) for s in (4.9, 5.0)] == [False, True]
+    assert [was_idle(dropped, s) for s in (2.4, 2.5)] == [False, True]  # its peer's clock may be ahead
+    up = Connectivity().after("s", "Connected", "", 5.0)
+    down = up.resting("s", idleness(dropped), 10.0)
+    assert (down.state, down.rests, down.next_attempt) == ("NotConnected", True, math.inf)
+    assert down.reason == "dropped after 5 s without a packet; the next one rebuilds it"
+    assert down.message.endswith("changed from Connected to Not Connected.")
+    woken = down.afresh(first=True, now=20.0)
+    assert (woken.rests, woken.next_attempt) == (False, 20.0)
 
 
 @pytest.mark.parametrize(

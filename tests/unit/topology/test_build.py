@@ -1,6 +1,8 @@
 """lab/topology/build.py: names become values, and addresses are allocated."""
 
-from lab.model import PLATFORM_NETWORK, Network
+import pytest
+
+from lab.model import PLATFORM_NETWORK, CloudService, Network
 from lab.topology import parse
 from tests import worlds
 from tests.unit.refusals import said
@@ -71,6 +73,158 @@ def test_more_public_addresses_than_there_are_for_documentation_must_be_given_by
             "of its own "
             "(RFC 5737); give it one: an address of your choice"
         )
+    ]
+
+
+# --- cloud services ---------------------------------------------------------------------------
+
+_VMS = _VNET + "virtual_machines: {w10: {subnet: v/a}, w2: {subnet: v/a}}\n"
+
+
+def service(text: str) -> CloudService:
+    (found,) = worlds.network(text).cloud_services
+    return found
+
+
+def test_a_service_without_vips_has_one_which_is_the_default() -> None:
+    found = service(_VMS + "cloud_services: {shop: {virtual_machines: [w2]}}")
+    assert found.default_virtual_ip == "Vip1"
+    assert [(vip.name, str(vip.address)) for vip in found.virtual_ips] == [("Vip1", "203.0.113.1")]
+
+
+def test_the_default_vip_is_the_first_by_name_unless_another_is_named() -> None:
+    vips = "cloud_services: {shop: {virtual_ips: {Vip10: {}, Vip2: {}}%s}}"
+    assert service(_VMS + vips % "").default_virtual_ip == "Vip2"
+    assert service(_VMS + vips % ", default_virtual_ip: Vip10").default_virtual_ip == "Vip10"
+
+
+def test_a_vip_without_endpoints_has_no_address_and_keeps_the_one_that_is_planned() -> None:
+    found = service(
+        _VMS + "cloud_services: {shop: {virtual_machines: [w2], virtual_ips: {A: {address: 40.1.1.1}, "
+        "B: {address: 40.1.1.2}}}}"
+    )
+    assert [(str(vip.address), str(vip.planned)) for vip in found.virtual_ips] == [
+        ("40.1.1.1", "40.1.1.1"),
+        ("None", "40.1.1.2"),
+    ]
+
+
+def test_an_address_that_is_planned_for_a_vip_is_given_to_nobody_else() -> None:
+    network = worlds.network(
+        _VMS + "cloud_services: {shop: {virtual_machines: [w2], virtual_ips: {A: {}, B: {address: 203.0.113.1}}}}"
+    )
+    assert str(network.cloud_services[0].virtual_ips[0].address) == "203.0.113.2"
+
+
+def test_a_vip_has_the_address_that_is_reserved_for_it() -> None:
+    network = worlds.network(
+        _VMS + "reserved_ips: {kept: {label: mine}, spare: {address: 40.1.1.9}}\n"
+        "cloud_services: {shop: {virtual_machines: [w2], virtual_ips: {A: {reserved_ip: kept}}}}"
+    )
+    kept, spare = network.reserved_ips
+    assert (str(kept.address), kept.label, str(spare.address)) == ("203.0.113.1", "mine", "40.1.1.9")
+    assert network.cloud_services[0].virtual_ips[0].address == kept.address
+
+
+def test_endpoints_of_a_set_become_one_rule_and_those_without_one_become_inbound_nat_rules() -> None:
+    network = worlds.classic()
+    lb = network.cloud_services[0].load_balancer()
+    assert lb in network.balancers
+    (rule,), (nat,) = lb.load_balancing_rules, lb.inbound_nat_rules
+    assert (rule.name, rule.frontend, rule.frontend_port, rule.backend_port, rule.probe) == (
+        "set",
+        "Vip2",
+        81,
+        8181,
+        "set",
+    )
+    assert lb.pool(rule.backend_pool).members == ("vm1", "vm2")
+    assert (nat.name, nat.frontend, nat.frontend_port, nat.virtual_machine, nat.backend_port) == (
+        "vm1-web",
+        "Vip1",
+        80,
+        "vm1",
+        8080,
+    )
+    assert [frontend.name for frontend in lb.frontends] == ["Vip1", "Vip2"]
+
+
+_OF_SET = "{name: e, load_balanced_set: s, virtual_machine: w2, local_port: 8080, public_port: 80%s}"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("", ("Tcp", 8080, "/", 15, 2)),
+        (", probe: default", ("Tcp", 8080, "/", 15, 2)),
+        (", probe: {}", ("Tcp", 8080, "/", 15, 2)),
+        (", probe: {protocol: http, port: 81, path: /up}", ("Http", 81, "/up", 15, 2)),
+        (", probe: {interval_in_seconds: 5, timeout_in_seconds: 11}", ("Tcp", 8080, "/", 5, 2)),
+        (", probe: {interval_in_seconds: 60, timeout_in_seconds: 11}", ("Tcp", 8080, "/", 60, 1)),
+    ],
+)
+def test_members_of_a_set_are_probed_on_their_own_port_unless_the_file_says_otherwise(
+    given: str, wanted: tuple[object, ...]
+) -> None:
+    """Down after as many failures as the timeout has intervals; 15 s and 31 s are the documents' sample."""
+    found = service(_VMS + f"cloud_services: {{shop: {{virtual_machines: [w2], endpoints: [{_OF_SET % given}]}}}}")
+    (probe,) = found.load_balancer().probes
+    assert (probe.protocol, probe.port, probe.request_path, probe.interval_s, probe.number_of_probes) == wanted
+
+
+def test_a_set_may_have_no_probe() -> None:
+    text = f"cloud_services: {{shop: {{virtual_machines: [w2], endpoints: [{_OF_SET % ', probe: none'}]}}}}"
+    lb = service(_VMS + text).load_balancer()
+    assert (lb.probes, lb.load_balancing_rules[0].probe) == ((), None)
+
+
+def test_an_endpoint_of_a_role_leads_to_each_of_its_instances() -> None:
+    network = worlds.network(
+        _VNET + "cloud_services: {shop: {roles: {Web: {instances: 2, subnet: v/a, services: [http:80]}}, "
+        "endpoints: [{name: E, role: Web, local_port: 80}]}}"
+    )
+    assert [(vm.name, str(vm.private_ip_address), str(vm.services[0])) for vm in network.virtual_machines] == [
+        ("Web_IN_0", "10.1.0.4", "http:80"),
+        ("Web_IN_1", "10.1.0.5", "http:80"),
+    ]
+    (found,) = network.cloud_services
+    assert found.virtual_machines == ("Web_IN_0", "Web_IN_1")
+    lb = found.load_balancer()
+    assert lb.pool("E").members == ("Web_IN_0", "Web_IN_1")
+    assert lb.probes == (), "the guest agent is asked, which answers while an instance runs"
+
+
+def test_an_endpoint_without_a_public_port_takes_none_that_another_names() -> None:
+    found = service(
+        _VMS + "cloud_services: {shop: {virtual_machines: [w2], endpoints: ["
+        "{name: a, virtual_machine: w2, local_port: 1}, {name: b, virtual_machine: w2, local_port: 2}, "
+        "{name: c, virtual_machine: w2, local_port: 3, public_port: 49152}]}}"
+    )
+    assert [endpoint.public_port for endpoint in found.endpoints] == [49153, 49154, 49152]
+
+
+def test_a_member_without_a_public_port_has_that_of_its_set() -> None:
+    found = service(
+        _VMS + "cloud_services: {shop: {virtual_machines: [w2, w10], endpoints: ["
+        "{name: a, virtual_machine: w2, local_port: 1, load_balanced_set: s}, "
+        "{name: a, virtual_machine: w10, local_port: 1, load_balanced_set: s}]}}"
+    )
+    assert [endpoint.public_port for endpoint in found.endpoints] == [49152, 49152]
+
+
+def test_distributions_and_access_rules_are_in_the_models_words_and_in_order() -> None:
+    rules = (
+        "[{order: 2, action: permit, remote_subnet: 1.0.0.0/8}, {order: 1, action: deny, remote_subnet: 1.1.1.1/24}]"
+    )
+    found = service(
+        _VMS + "cloud_services: {shop: {virtual_machines: [w2], endpoints: [{name: a, virtual_machine: w2, "
+        f"local_port: 1, load_balancer_distribution: sourceIPProtocol, acl: {rules}}}]}}}}"
+    )
+    (endpoint,) = found.endpoints
+    assert endpoint.load_distribution == "SourceIPProtocol"
+    assert [(rule.order, rule.action, str(rule.remote_subnet)) for rule in endpoint.acl] == [
+        (1, "deny", "1.1.1.0/24"),
+        (2, "permit", "1.0.0.0/8"),
     ]
 
 

@@ -1,0 +1,290 @@
+"""``lab gateway``, ``network``, ``local-network``: virtual networks' gateways, and what tunnels lead to."""
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from lab.cli.manners import need_root, perform
+from lab.cli.options import lab_option, output_option
+from lab.cli.printing import print_gateways, print_json
+from lab.cli.reading import only_lab, read_address, read_name, read_prefixes, read_subnet
+from lab.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from lab.model import GatewaySku, Routing
+
+
+@click.group("gateway")
+def gateway_group() -> None:
+    """Look at virtual networks' gateways, and operate them.
+
+    \b
+    Example:
+      lab gateway show
+    """
+
+
+@gateway_group.command("show")
+@click.argument("network", required=False)
+@lab_option
+@output_option
+def gateway_show(network: str | None, name: str | None, output: str) -> None:
+    """Show gateways: state, address, and each connection with its bytes, its last event and why it is down.
+
+    The state of a gateway is Creating, then Connecting with its address visible, then Connected. JSON has the
+    fields of Get-AzureVNetGateway and Get-AzureVnetConnection.
+
+    \b
+    Example:
+      lab gateway show
+      lab gateway show VNet1 --lab vnet-to-vnet -o json
+    """
+    from lab import show
+
+    lab = show.describe(name or only_lab())
+    chosen = {place: g for place, g in lab.gateways.items() if place.startswith("gw.")}
+    if network is not None:
+        known = [place.removeprefix("gw.") for place in chosen]
+        if network not in known:
+            raise UsageError(f'{lab.name}: no gateway of "{network}" (NotProvisioned); {did_you_mean(network, known)}')
+        chosen = {f"gw.{network}": chosen[f"gw.{network}"]}
+    if output == "json":
+        print_json({"gateways": [show.gateway(place, state, time.time()) for place, state in chosen.items()]})
+    elif chosen:
+        print_gateways(lab, f"gw.{network}" if network else None)
+        for state in chosen.values():
+            for tunnel in state.tunnels.values():
+                if tunnel.message:
+                    click.echo(tunnel.message)
+    else:
+        click.echo("no gateway (NotProvisioned)")
+
+
+@gateway_group.command("create")
+@click.argument("network")
+@click.option(
+    "--routing", type=click.Choice(["dynamic", "static"]), required=True, help="Dynamic is IKEv2, static IKEv1."
+)
+@click.option(
+    "--sku",
+    type=click.Choice(["Basic", "Standard", "HighPerformance"]),
+    help="Size of the gateway.  [default: Standard, of static gateways Basic]",
+)
+@lab_option
+def gateway_create(network: str, routing: "Routing", sku: "GatewaySku | None", name: str | None) -> None:
+    """Create a virtual network's gateway. Needs root.
+
+    It is Creating for 15 minutes of the lab's time (see --time-scale of `lab up`), without an address to show.
+
+    \b
+    Example:
+      sudo lab gateway create vnet1 --routing dynamic
+    """
+    from lab import manage
+    from lab.operations.vpn import BUILD_S, CreateGateway
+
+    lab = name or only_lab()
+    need_root()
+    ready = time.time() + BUILD_S / manage.network_of(lab).overrides.time_scale
+    size: GatewaySku = sku or ("Basic" if routing == "static" else "Standard")
+    perform(lab, CreateGateway(network, routing, size, ready))
+    click.echo(f"{network}: Creating, until {time.strftime('%H:%M:%S', time.localtime(ready))}")
+
+
+@gateway_group.command("delete")
+@click.argument("network")
+@lab_option
+def gateway_delete(network: str, name: str | None) -> None:
+    """Delete a virtual network's gateway; its address is released. Needs root.
+
+    \b
+    Example:
+      sudo lab gateway delete vnet1
+    """
+    from lab.operations.vpn import DeleteGateway
+
+    perform(name or only_lab(), DeleteGateway(network))
+
+
+@gateway_group.command("connect")
+@click.argument("network")
+@click.argument("site")
+@lab_option
+def gateway_connect(network: str, site: str, name: str | None) -> None:
+    """Connect a virtual network to a local network. Needs root.
+
+    \b
+    Example:
+      sudo lab gateway connect vnet1 site-vnet2
+    """
+    from lab.operations.vpn import Connect
+
+    perform(name or only_lab(), Connect(network, site))
+
+
+@gateway_group.command("disconnect")
+@click.argument("network")
+@click.argument("site")
+@lab_option
+def gateway_disconnect(network: str, site: str, name: str | None) -> None:
+    """End a tunnel and leave it down; the connection stays defined. Needs root.
+
+    \b
+    Example:
+      sudo lab gateway disconnect vnet1 site-vnet2
+    """
+    from lab.operations.vpn import Connect
+
+    perform(name or only_lab(), Connect(network, site, connect=False))
+
+
+@gateway_group.group("key")
+def gateway_key() -> None:
+    """Set the shared keys of connections.
+
+    \b
+    Example:
+      sudo lab gateway key set vnet1 site-vnet2 --key A1b2C3D4
+    """
+
+
+@gateway_key.command("set")
+@click.argument("network")
+@click.argument("site")
+@click.option("--key", required=True, help="1 to 128 letters and digits; the same on both sides.")
+@lab_option
+@output_option
+def gateway_key_set(network: str, site: str, key: str, name: str | None, output: str) -> None:
+    """Set the shared key of a connection. Needs root.
+
+    It prints what Set-AzureVNetGatewayKey does. Commands are visible to all users of a machine:
+    LAB_GATEWAY_KEY_SET_KEY in the environment is not.
+
+    \b
+    Example:
+      sudo lab gateway key set vnet1 site-vnet2 --key A1b2C3D4
+    """
+    from uuid import uuid4
+
+    from lab import show
+    from lab.operations.vpn import SetKey
+
+    perform(name or only_lab(), SetKey(network, site, key), said=False)
+    result = show.operation(str(uuid4()), uuid4().hex)
+    if output == "json":
+        print_json(result)
+        return
+    for field, value in result.items():
+        click.echo(f"{field:<14} : {value}".rstrip())
+
+
+@click.group("network")
+def network_group() -> None:
+    """Add virtual networks and subnets to a running lab.
+
+    \b
+    Example:
+      sudo lab network add VNet3 --address-space 10.3.0.0/16 --subnet GatewaySubnet=10.3.255.0/27
+    """
+
+
+_space_option = click.option(
+    "--address-space", "space", multiple=True, metavar="PREFIX", help="An address range; may be repeated."
+)
+
+
+@network_group.command("add")
+@click.argument("network")
+@_space_option
+@click.option("--location", default="China North", show_default=True, help="Where it is; it never changes.")
+@click.option("--subnet", "subnets", multiple=True, metavar="NAME=PREFIX", help="A subnet; may be repeated.")
+@lab_option
+def network_add(
+    network: str, space: tuple[str, ...], location: str, subnets: tuple[str, ...], name: str | None
+) -> None:
+    """Create a virtual network in a running lab. Needs root.
+
+    \b
+    Example:
+      sudo lab network add VNet3 --address-space 10.3.0.0/16 --location "China East"
+    """
+    from lab.operations.vpn import AddNetwork
+
+    made = tuple(read_subnet(*text.partition("=")[::2]) for text in subnets)
+    perform(name or only_lab(), AddNetwork(read_name(network), location, read_prefixes(space), made))
+
+
+@network_group.command("subnet")
+@click.argument("network")
+@click.argument("subnet")
+@click.argument("prefix")
+@lab_option
+def network_subnet(network: str, subnet: str, prefix: str, name: str | None) -> None:
+    """Add a subnet to a virtual network of a running lab. Needs root.
+
+    \b
+    Example:
+      sudo lab network subnet VNet3 GatewaySubnet 10.3.255.0/27
+    """
+    from lab.operations.vpn import AddSubnet
+
+    perform(name or only_lab(), AddSubnet(network, read_subnet(subnet, prefix)))
+
+
+@click.group("local-network")
+def local_network_group() -> None:
+    """Define local networks of a running lab: what tunnels lead to.
+
+    \b
+    Example:
+      sudo lab local-network add site-vnet2 --address-space 10.2.0.0/16 --address 5.4.3.2
+    """
+
+
+_address_help = "Address of its VPN device; a placeholder will do until the real one is known."
+
+
+@local_network_group.command("add")
+@click.argument("site")
+@_space_option
+@click.option("--address", help=_address_help)
+@lab_option
+def local_network_add(site: str, space: tuple[str, ...], address: str | None, name: str | None) -> None:
+    """Define a local network. Needs root.
+
+    \b
+    Example:
+      sudo lab local-network add site-vnet2 --address-space 10.2.0.0/16 --address 5.4.3.2
+    """
+    from lab.operations.vpn import AddLocalNetwork
+
+    if address is None:
+        raise UsageError(
+            f"local-network add {site}: no address of its VPN device; it must have one, which may be a placeholder; "
+            "add --address, such as 5.4.3.2, and set the real one when its gateway is built"
+        )
+    perform(name or only_lab(), AddLocalNetwork(read_name(site), read_prefixes(space), read_address(address)))
+
+
+@local_network_group.command("set")
+@click.argument("site")
+@_space_option
+@click.option("--address", help=_address_help)
+@lab_option
+def local_network_set(site: str, space: tuple[str, ...], address: str | None, name: str | None) -> None:
+    """Give a local network other ranges, or the real address of its VPN device. Needs root.
+
+    \b
+    Example:
+      sudo lab local-network set site-vnet2 --address 203.0.113.2
+    """
+    from lab.operations.vpn import SetLocalNetwork
+
+    operation = SetLocalNetwork(
+        site, read_prefixes(space) if space else None, read_address(address) if address else None
+    )
+    perform(name or only_lab(), operation)
+
+
+COMMANDS: tuple[click.Command, ...] = (gateway_group, network_group, local_network_group)

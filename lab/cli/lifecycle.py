@@ -1,0 +1,79 @@
+"""``lab up`` and ``down``."""
+
+import time
+from pathlib import Path
+
+import click
+
+from lab.cli.manners import interruptible, need_root
+from lab.cli.options import profile_option, time_scale_option
+from lab.cli.printing import count, progress, say_timers
+from lab.cli.reading import SUFFIX, only_file
+from lab.errors import UsageError
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@time_scale_option
+@profile_option
+def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
+    """Make a topology run; on a running lab, apply only the difference.
+
+    Live flows are kept. What `lab nsg` changed since is as the file says again. If it fails, everything
+    it made is removed, or changed back. A lab that a killed command left half made is made anew. Needs root.
+
+    \b
+    Example:
+      sudo lab up source-ip.lab.yaml
+      sudo lab up source-ip.lab.yaml --time-scale 60
+    """
+    from lab import verify
+
+    chosen = file or only_file()
+    network = verify.load(chosen, time_scale=time_scale, profile=profile)
+    need_root()
+    began = time.monotonic()
+    with interruptible(), progress() as say:
+        outcome = verify.bring_up(network, chosen, say)
+    seconds = time.monotonic() - began
+    if not outcome.built and not outcome.changed:
+        click.echo(f"{network.name}: runs already, nothing to change; its rules were written again")
+        return
+    what = f"{count(outcome.changed, 'object')}, " if outcome.built else f"{count(outcome.changed, 'change')}, "
+    vms, hosts = len(network.virtual_machines), len(network.internet)
+    click.echo(f"{network.name}: up, {what}{count(vms, 'VM')}, {count(hosts, 'outside host')}, {seconds:.1f} s")
+    if str(network.overrides):
+        click.echo(f"{network.name}: departs from the documents: {network.overrides}")
+    say_timers(network.name)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="Every lab of this machine.")
+def down(names: tuple[str, ...], everything: bool) -> None:
+    """Remove labs: exactly what their records say is theirs. Twice is fine. Needs root.
+
+    \b
+    Example:
+      sudo lab down source-ip
+      sudo lab down --all
+    """
+    from lab.kernel import apply
+    from lab.kernel.record import names as all_names
+
+    if bool(names) == everything:
+        raise UsageError("lab down: needs names of labs, or --all and none; see `lab list`")
+    need_root()
+    chosen = tuple(name.removesuffix(SUFFIX) for name in (all_names() if everything else names))
+    for name in chosen:
+        _check_name(name)
+        removed = apply.down(name)
+        click.echo(f"{name}: down" if removed else f"{name}: is not up")
+
+
+def _check_name(name: str) -> None:
+    if not name or "/" in name or name.startswith("."):
+        raise UsageError(f'lab down: "{name}" is not the name of a lab; see `lab list`')
+
+
+COMMANDS: tuple[click.Command, ...] = (up, down)

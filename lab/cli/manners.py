@@ -1,0 +1,62 @@
+"""What every command that changes something keeps to: root is asked for, an interrupt is undone."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from lab.cli.printing import count, print_operation, progress
+from lab.errors import Interrupted, MachineError
+
+if TYPE_CHECKING:
+    from lab.change import Operation
+
+
+def need_root() -> None:
+    """Go on only as root. Asked for when all that can be said without it is said.
+
+    Raises:
+        MachineError: this is not root.
+
+    """
+    if os.geteuid() != 0:
+        raise MachineError(
+            f"user {os.geteuid()}: network namespaces need root; nothing was made; run it again with sudo"
+        )
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into what Ctrl-C does: undo, then exit 130."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; what was made is removed") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def perform(name: str, operation: "Operation", *, said: bool = True, to_stderr: bool = False) -> None:
+    """Do a management operation, and say what it changed, unless the caller does."""
+    need_root()
+    from lab import manage
+
+    with interruptible(), progress() as say:
+        outcome = manage.perform(name, operation, say)
+    if said:
+        click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}", err=to_stderr)
+
+
+def perform_as(name: str, operation: "Operation", cmdlet: str, output: str) -> None:
+    """Do what a cmdlet of the documents does, and print what it prints: the three columns of an operation."""
+    perform(name, operation, to_stderr=True)
+    print_operation(cmdlet, output)

@@ -1,0 +1,392 @@
+"""``lab nsg`` and ``check-flow``: network security groups, and who may speak to whom."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lab.cli.manners import need_root, perform
+from lab.cli.options import output_option
+from lab.cli.printing import count, print_json, print_table
+from lab.cli.reading import SUFFIX, network_named
+from lab.errors import LabError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from lab.forecast import Forecast, Service
+    from lab.matrix import Outcome
+    from lab.model import Network, SecurityRule
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group()
+def nsg() -> None:
+    """Look at the network security groups of a lab, and change their rules while it runs.
+
+    \b
+    Example:
+      sudo lab nsg rule list nsg NSG-FrontEnd
+      sudo lab nsg rule add nsg NSG-FrontEnd allow-https --priority 110 --access Allow \\
+          --protocol Tcp --source Internet --destination-ports 443
+    """
+
+
+@nsg.group()
+def rule() -> None:
+    """Add, remove and list the rules of a network security group of a running lab.
+
+    A change holds until `lab up FILE`, which makes the file's word true again. It touches no flow that was
+    let begin: rules are asked about new flows only.
+
+    \b
+    Example:
+      sudo lab nsg rule remove nsg NSG-FrontEnd web-rule
+    """
+
+
+def _list_option(name: str, what: str) -> Callable[[_Command], _Command]:
+    help_text = f"{what}; more than one with commas.  [default: *]"
+    return click.option(f"--{name}", metavar="LIST", help=help_text)
+
+
+@rule.command("add")
+@click.argument("name")
+@click.argument("group")
+@click.argument("rule_name", metavar="RULE")
+@click.option("--priority", type=int, required=True, help="Rules with a lower number are asked first.")
+@click.option("--direction", default="Inbound", show_default=True, help="Inbound or Outbound.")
+@click.option("--access", default="Allow", show_default=True, help="Allow or Deny.")
+@click.option("--protocol", default="*", show_default=True, help="Tcp, Udp, Icmp or *.")
+@_list_option("source", "Prefixes and tags: VirtualNetwork, AzureLoadBalancer, Internet")
+@_list_option("source-ports", "Ports and ranges of the client")
+@_list_option("destination", "Prefixes and tags")
+@_list_option("destination-ports", "Ports and ranges, as the VM sees them")
+def add_rule(name: str, group: str, rule_name: str, **values: str | int | None) -> None:
+    """Add a rule to a group of a running lab. Needs root.
+
+    \b
+    Example:
+      sudo lab nsg rule add nsg NSG-FrontEnd no-telnet --priority 120 --access Deny --protocol Tcp \\
+          --source Internet --destination-ports 23,2323
+    """
+    from lab import topology
+    from lab.operations.security_rule import AddRule
+
+    lists = {
+        "source": "source_address_prefixes",
+        "source_ports": "source_port_ranges",
+        "destination": "destination_address_prefixes",
+        "destination_ports": "destination_port_ranges",
+    }
+    given: dict[str, object] = {"name": rule_name}
+    for key, value in values.items():
+        if key not in lists:
+            given[key] = value
+        elif value is not None:
+            given[lists[key]] = [part.strip() for part in str(value).split(",")]
+    perform(name, AddRule(group, topology.parse_rule(given)))
+
+
+@rule.command("remove")
+@click.argument("name")
+@click.argument("group")
+@click.argument("rule_name", metavar="RULE")
+def remove_rule(name: str, group: str, rule_name: str) -> None:
+    """Remove a rule from a group of a running lab. Needs root.
+
+    \b
+    Example:
+      sudo lab nsg rule remove nsg NSG-FrontEnd web-rule
+    """
+    from lab.operations.security_rule import RemoveRule
+
+    perform(name, RemoveRule(group, rule_name))
+
+
+@rule.command("list")
+@click.argument("name")
+@click.argument("group", required=False)
+@output_option
+def list_rules(name: str, group: str | None, output: str) -> None:
+    """List the rules of a lab's groups in the order they are asked, the default rules included. Needs root.
+
+    \b
+    Example:
+      sudo lab nsg rule list nsg
+      sudo lab nsg rule list nsg NSG-FrontEnd -o json
+    """
+    from lab import security_groups
+
+    network = network_named(name)
+    groups = [g for g in network.network_security_groups if group in (None, g.name)]
+    if group is not None and not groups:
+        known = [g.name for g in network.network_security_groups]
+        raise UsageError(f'{name}: no network security group "{group}"; {did_you_mean(group, known)}')
+    listed = {g.name: security_groups.ordered(g, network.profile) for g in groups}
+    if output == "json":
+        print_json({"network_security_groups": listed})
+        return
+    rows = [(g, *_rule_cells(rule)) for g, rules in listed.items() for rule in rules]
+    print_table(("GROUP", *_RULE_HEAD), rows, empty="no network security group")
+
+
+_RULE_HEAD = ("DIRECTION", "PRIORITY", "NAME", "ACCESS", "PROTOCOL", "SOURCE", "PORTS", "DESTINATION", "PORTS")
+
+
+def _rule_cells(rule: "SecurityRule") -> tuple[str, ...]:
+    lists = (rule.sources, rule.source_ports, rule.destinations, rule.destination_ports)
+    return (
+        rule.direction, str(rule.priority), rule.name, rule.access, rule.protocol,
+        *(", ".join(map(str, values)) or "*" for values in lists),
+    )  # fmt: skip
+
+
+@nsg.command("effective")
+@click.argument("name")
+@click.argument("vm")
+@output_option
+def effective_rules(name: str, vm: str, output: str) -> None:
+    """Show all rules in force at a VM, merged, in the order they are asked.
+
+    NAME is a running lab, which needs root, or a topology file. The default rules are there, tags are expanded, and
+    a rule that earlier ones leave nothing to is marked with their names.
+
+    \b
+    Example:
+      sudo lab nsg effective nsg web1
+      lab nsg effective nsg.lab.yaml web1 -o json
+    """
+    from lab import security_groups
+    from lab.model import PLATFORM_ADDRESS
+
+    network = network_named(name)
+    machine = network.vm(vm)
+    if machine is None:
+        known = [v.name for v in network.virtual_machines]
+        raise UsageError(f'{name}: no VM "{vm}"; {did_you_mean(vm, known)}')
+    found = security_groups.Groups(network).effective(machine)
+    if output == "json":
+        print_json({"vm": vm, "rules": found})
+        return
+    rows = [
+        (
+            f"{e.group} on {e.on}{f' of {e.interface}' if e.interface else ''}",
+            *_rule_cells(e.rule),
+            ", ".join(e.shadowed_by) or "-",
+        )
+        for e in found
+    ]
+    print_table(("GROUP", *_RULE_HEAD, "SHADOWED BY"), rows, empty=f"{vm}: no network security group; all is allowed")
+    vnet = network.virtual_network(machine.virtual_network)
+    if found:
+        spaces = ", ".join(str(space) for space in security_groups.spaces(network, vnet))
+        click.echo(
+            f"VirtualNetwork is {spaces}; Internet is all but that and {PLATFORM_ADDRESS}, which is AzureLoadBalancer"
+        )
+
+
+@nsg.command("matrix")
+@click.argument("name")
+@click.argument("nodes", nargs=-1, metavar="[NODE]...")
+@click.option(
+    "--service",
+    "wanted",
+    multiple=True,
+    metavar="PORT/PROTOCOL",
+    help="Such as 80/tcp, 53/udp or icmp; may be repeated.",
+)
+@click.option(
+    "--send/--no-send",
+    default=None,
+    help="Send every flow and hold the prediction against it, or only predict.  [default: send in a running lab]",
+)
+@output_option
+def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send: bool, output: str) -> None:
+    """Print who may speak to whom: every pair of nodes and every service, predicted and seen on the wire.
+
+    With NODEs: only the pairs that they are part of. A frontend's address is a receiver like any node. Without
+    --service: the services of the topology, the ports its rules name, and ports of nobody. NAME is a running lab,
+    which needs root, or a topology file, of which nothing can be seen. A difference between the two is an error.
+
+    \b
+    Example:
+      sudo lab nsg matrix nsg
+      sudo lab nsg matrix nsg web1 sql1 --service 80/tcp --service icmp
+      lab nsg matrix nsg.lab.yaml --no-send
+    """
+    from lab import matrix
+
+    network = network_named(name)
+    services = tuple(_service(text) for text in wanted) or matrix.services(network)
+    known = [*(v.name for v in network.virtual_machines), *(h.name for h in network.internet)]
+    for node in nodes:
+        if node not in known:
+            raise UsageError(f'{name}: no node "{node}"; {did_you_mean(node, known)}')
+
+    def predict(down: frozenset[str]) -> "tuple[Forecast, ...]":
+        found = matrix.predictions(network, services, down)
+        return tuple(f for f in found if not nodes or {f.sender, f.to} & {*nodes})
+
+    outcomes = _outcomes(name, network, send, predict)
+    if output == "json":
+        print_json({"outcomes": [_outcome_json(o) for o in outcomes]})
+    else:
+        rows = [(sender, to, *(_cell(o) for o in row)) for sender, to, row in matrix.rows(outcomes)]
+        print_table(("FROM", "TO", *map(str, services)), rows, empty="no two nodes")
+    _hold_against(outcomes)
+
+
+@click.command("check-flow")
+@click.argument("name")
+@click.argument("sender", metavar="FROM")
+@click.argument("to")
+@click.option(
+    "--source-port", type=click.IntRange(1, 65535), metavar="PORT", help="The port it is sent from.  [default: any]"
+)
+@click.option("--send", is_flag=True, help="Send it too, and hold the prediction against what is seen.")
+@output_option
+def check_flow(name: str, sender: str, to: str, source_port: int | None, send: bool, output: str) -> None:
+    """Say whether a flow is allowed, and which rule of which network security group decides.
+
+    TO is a node or an address, with a port: web1:80, web1:53/udp, web1/icmp. The answer is predicted without any
+    kernel; with --send a packet goes out as well, and if it does not do as predicted, that is an error. NAME is a
+    running lab, which needs root, or a topology file, whose pool members are all taken to be up.
+
+    \b
+    Example:
+      sudo lab check-flow nsg client 65.52.0.10:80
+      sudo lab check-flow nsg web1 client:443 --send
+      lab check-flow nsg.lab.yaml web1 sql1:1433
+    """
+    from lab import forecast
+
+    network = network_named(name)
+    host, _, service = (to.removesuffix("/icmp"), "", "icmp") if to.endswith("/icmp") else to.partition(":")
+    wanted = _service(service)
+
+    def predict(down: frozenset[str]) -> "tuple[Forecast, ...]":
+        try:
+            found = forecast.forecast(network, sender, host, wanted, source_port=source_port, down=down)
+        except KeyError as error:
+            known = [*(v.name for v in network.virtual_machines), *(h.name for h in network.internet)]
+            raise UsageError(f'{name}: no node "{error.args[0]}"; {did_you_mean(error.args[0], known)}') from None
+        if found.destination == found.source:
+            raise UsageError(f"{sender} to itself; a flow goes over a wire to be filtered; name another node")
+        return (found,)
+
+    outcomes = _outcomes(name, network, send, predict)
+    if output == "json":
+        print_json(_outcome_json(outcomes[0]))
+    else:
+        _show_flow(outcomes[0])
+    _hold_against(outcomes)
+
+
+def _show_flow(outcome: "Outcome") -> None:
+    predicted = outcome.predicted
+    last = predicted.decision
+    by = f" by {last.rule} of {last.group}, {last.direction.lower()} at {last.vm}" if last else ""
+    obstacles = ", ".join(dict.fromkeys(way.obstacle for way in predicted.ways if way.obstacle))
+    because = f": {obstacles}" if obstacles and predicted.access != "Deny" else ""
+    click.echo(f"{predicted.sender} to {predicted.to}, {predicted.service}: {predicted.access}{by}{because}")
+    rows = [
+        (str(number), d.vm, d.direction, d.group, str(d.priority), d.rule, d.access)
+        for number, way in enumerate(predicted.ways, start=1)
+        for d in way.decisions
+    ]
+    if rows:
+        print_table(("WAY", "VM", "DIRECTION", "GROUP", "PRIORITY", "RULE", "ACCESS"), rows)
+    if outcome.seen is not None:
+        click.echo(f"seen: {outcome.seen}" + (f" at {outcome.end}" if outcome.end else ""))
+
+
+def _service(text: str) -> "Service":
+    """Read ``80``, ``80/tcp``, ``53/udp`` or ``icmp``.
+
+    Raises:
+        UsageError: it is none of them.
+
+    """
+    from lab.forecast import Service
+
+    port, _, protocol = text.partition("/")
+    if text == "icmp":
+        return Service("icmp")
+    if not text:
+        raise UsageError("a flow without a port; it goes to NODE:PORT, NODE:PORT/udp or NODE/icmp; add it")
+    if not port.isdecimal() or not 1 <= int(port) <= 65535 or protocol not in ("", "tcp", "udp"):
+        raise UsageError(f'"{text}" is no service; it must be PORT/tcp, PORT/udp or icmp; use one such as 80/tcp')
+    return Service("udp" if protocol == "udp" else "tcp", int(port))
+
+
+def _outcomes(
+    name: str, network: "Network", send: bool | None, predict: "Callable[[frozenset[str]], tuple[Forecast, ...]]"
+) -> "tuple[Outcome, ...]":
+    """Predict flows in a file or a running lab, and send them; ``send`` None: if they can be sent.
+
+    Raises:
+        UsageError: flows of a file are to be sent.
+
+    """
+    from lab import matrix, verify
+
+    is_file = name.endswith(SUFFIX)
+    if is_file and send:
+        raise UsageError(f"{name}: a file; flows are sent in a running lab; run `lab up` and name the lab")
+    if is_file or send is False:
+        down = frozenset() if is_file else verify.down_now(network)
+        return tuple(matrix.Outcome(predicted=predicted) for predicted in predict(down))
+    need_root()
+    from lab.probe import Prober
+
+    with Prober() as prober:
+        return matrix.seen(network, predict(verify.down_now(network)), prober)
+
+
+def _cell(outcome: "Outcome") -> str:
+    words = {"Allow": "allow", "Deny": "deny", "NoWay": "-", "Depends": "depends"}
+    said = words[outcome.predicted.access]
+    return f"{said}, but {outcome.seen}" if outcome.differs else said
+
+
+def _outcome_json(outcome: "Outcome") -> dict[str, Any]:
+    predicted, last = outcome.predicted, outcome.predicted.decision
+    return {
+        "from": predicted.sender,
+        "to": predicted.to,
+        "service": str(predicted.service),
+        "source_port": predicted.source_port,
+        "destination": str(predicted.destination) if predicted.destination else None,
+        "access": predicted.access,
+        "rule": last.rule if last else None,
+        "group": last.group if last else None,
+        "ways": predicted.ways,
+        "seen": outcome.seen,
+        "seen_at": outcome.end or None,
+        "differs": outcome.differs,
+    }
+
+
+def _hold_against(outcomes: "Sequence[Outcome]") -> None:
+    """Say how many flows were seen to do as predicted.
+
+    Raises:
+        LabError: one did not.
+
+    """
+    different = [o for o in outcomes if o.differs]
+    if different:
+        first = different[0]
+        p = first.predicted
+        raise LabError(
+            f"{len(different)} of {len(outcomes)} flows differ; the wire must do as predicted; the first: "
+            f"{p.sender} to {p.to}, {p.service}: predicted {p.access}, seen: {first.seen}; "
+            "run `lab up` if rules were changed by hand"
+        )
+    judged = [o for o in outcomes if o.seen is not None and o.predicted.access != "Depends"]
+    if len(judged) > 1:
+        click.echo(f"{count(len(judged), 'flow')} sent, each seen to do as predicted", err=True)
+
+
+COMMANDS: tuple[click.Command, ...] = (nsg, check_flow)

@@ -1,0 +1,243 @@
+"""``lab ports``, ``events``, ``load``: SNAT ports, what is logged of them, and many flows that take them."""
+
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lab.cli.manners import need_root
+from lab.cli.options import output_option
+from lab.cli.printing import count, print_json, print_table
+from lab.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from lab.load import Ending
+    from lab.path.snat_ports import Usage
+
+
+@click.command("ports")
+@click.argument("name")
+@click.argument("vms", nargs=-1, metavar="[VM]...")
+@click.option(
+    "--by", type=click.Choice(["vm", "destination"]), default="vm", show_default=True, help="One line for each."
+)
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--interval", type=click.FloatRange(0.1), default=1.0, metavar="S", help="Seconds between two looks.")
+@output_option
+def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: float, output: str) -> None:
+    """Show the SNAT ports of a lab's VMs: allocated, in use, refused. Needs root.
+
+    PORTS counts different ports, FLOWS a port once for each destination that it serves: the documents
+    have read "used ports" both ways. FULLEST is the most that is in use to one destination (or whatever
+    the revision makes ports unique for), PEAK the most it ever was: at ALLOCATED, new flows are refused.
+    A VM that never used a port is only counted.
+
+    \b
+    Example:
+      sudo lab ports snat-exhaustion
+      sudo lab ports snat-exhaustion web1 --by destination
+      sudo lab ports snat-exhaustion --watch
+    """
+    from lab import ports
+
+    need_root()
+
+    def look() -> list[Any]:
+        used = ports.usage(name)
+        known = sorted({u.node for u in used})
+        for vm in vms:
+            if vm not in known:
+                raise UsageError(f'{name}: no VM "{vm}" that takes SNAT ports; {did_you_mean(vm, known)}')
+        return [u for u in used if not vms or u.node in vms]
+
+    def show() -> None:
+        used = look()
+        if output == "json":
+            print_json({"ports": used})
+        elif by == "destination":
+            _print_destinations(used)
+        else:
+            _print_ports(used)
+
+    show()
+    try:
+        while watch:
+            time.sleep(interval)
+            if sys.stdout.isatty():
+                click.clear()
+            show()
+    except KeyboardInterrupt:
+        pass
+
+
+def _print_ports(used: "list[Usage]") -> None:
+    shown = [u for u in used if u.flows or u.peak or u.refused]
+    rows = [
+        (
+            u.node,
+            u.address,
+            u.protocol,
+            *(f"{n}" for n in (u.allocated, u.ports, u.flows, u.fullest, u.peak, u.refused)),
+        )
+        for u in shown
+    ]
+    head = ("VM", "ADDRESS", "PROTOCOL", "ALLOCATED", "PORTS", "FLOWS", "FULLEST", "PEAK", "REFUSED")
+    if rows:
+        print_table(head, rows)
+    idle = {u.node for u in used} - {u.node for u in shown}
+    if idle:
+        most = max(u.allocated for u in used if u.node in idle)
+        click.echo(f"{count(len(idle), 'VM')} never used one of up to {most:,} ports")
+
+
+def _print_destinations(used: "list[Usage]") -> None:
+    rows = [
+        (u.node, u.address, u.protocol, f"{to.address}:{to.port}", f"{to.ports}", f"{to.refused}")
+        for u in used
+        for to in u.destinations
+    ]
+    print_table(("VM", "ADDRESS", "PROTOCOL", "DESTINATION", "FLOWS", "REFUSED"), rows, empty="no flow")
+
+
+@click.command("events")
+@click.argument("name")
+@click.option("--probes", is_flag=True, help="Show the log of health probes instead: a record a minute.")
+@click.option("--follow", is_flag=True, help="Go on with what comes, until the lab is down or Ctrl-C.")
+@output_option
+def show_events(name: str, probes: bool, follow: bool, output: str) -> None:
+    """Show what the documents' logs hold: alerts of exhausted SNAT ports and health events, or health probes.
+
+    With -o json the records are complete and in the documents' own form.
+
+    \b
+    Example:
+      lab events snat-exhaustion
+      lab events snat-exhaustion --follow -o json
+      lab events health-probes --probes
+    """
+    from lab import ports
+
+    if output == "json" and not follow:
+        print_json({"records": list(ports.events(name, probes=probes))})
+        return
+    import msgspec
+
+    say = _probe_line if probes else _event_line
+    with contextlib.suppress(KeyboardInterrupt):
+        for record in ports.events(name, probes=probes, follow=follow):
+            click.echo(msgspec.json.encode(record).decode() if output == "json" else say(record))
+
+
+def _event_line(record: dict[str, Any]) -> str:
+    """Say a record in one line."""
+    own = record.get("lab", {})
+    if "properties" in record:
+        found = record["properties"]
+        what = f"{found['eventName']}: {found['eventDescription']}"
+        where = found["eventProperties"]["public ip address"]
+    else:
+        what, where = f"{record['HealthEventType']} ({record['Severity']})", record["FrontendIP"]
+    when = record.get("time") or record["TimeGenerated"]
+    used = f"{own['portsInUse']} of {own['portsAllocated']} {own['protocol']} ports of {own['virtualMachine']}"
+    return f"{when}  {where:<15}  {what}; {used}"
+
+
+def _probe_line(record: dict[str, Any]) -> str:
+    """Say a record of the log of probes in one line."""
+    found, own = record["properties"], record["lab"]
+    where = f"{found['publicIpAddress']}:{found['port']}/{own['protocol']}"
+    down = f": {', '.join(own['down'])}" if own["down"] else ""
+    healthy = bytes(found["healthPercentage"]).decode()
+    return f"{record['time']}  {where:<25}  {found['dipDownCount']} of {found['totalDipCount']} down, {healthy}%{down}"
+
+
+@click.command("load")
+@click.argument("name")
+@click.argument("sender", metavar="FROM")
+@click.argument("to", metavar="TO")
+@click.option("--flows", type=click.IntRange(1, 65535), default=100, show_default=True, help="How many flows.")
+@click.option(
+    "--hold", type=click.FloatRange(0), default=0.0, metavar="S", help="Hold them so long, then use each again."
+)
+@click.option(
+    "--rate", type=click.FloatRange(0), default=0.0, metavar="R", help="New flows a second; 0: as fast as they go."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, metavar="S", help="When a flow has failed."
+)
+@click.option(
+    "--end", "ending", type=click.Choice(["fin", "rst"]), default="fin", show_default=True, help="How TCP is closed."
+)
+@output_option
+def load_flows(
+    name: str, sender: str, to: str, flows: int, hold: float, rate: float, timeout: float, ending: "Ending", output: str
+) -> None:
+    """Open many flows from a node to one server, hold them, and tell what became of them. Needs root.
+
+    TO is HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp; HOST is a node's name or an address. A service of the lab
+    tells which source address and port it saw. Exhausted SNAT ports show as flows that time out.
+    "My client opens 2,000 connections to one API" is the first example.
+
+    \b
+    Example:
+      sudo lab load snat-exhaustion web1 api:80 --flows 2000 --hold 5
+      sudo lab load snat-exhaustion web1 api:9000/udp --flows 100 --rate 50
+    """
+    from lab import load
+    from lab.flow import Destination, is_address
+    from lab.kernel import netns
+    from lab.kernel.record import existing, started
+    from lab.plan import Server, namespace
+
+    folder, record = existing(name)
+    made = folder.plan()
+    nodes = made.addresses()
+    started(record, sender)
+    if sender not in nodes:
+        raise UsageError(f'{name}: no node "{sender}"; {did_you_mean(sender, nodes)}')
+    try:
+        goal = Destination.parse(to)
+    except ValueError as error:
+        raise UsageError(f"lab load: TO: {error}; as in api:80 or 203.0.113.9:9000/udp") from None
+    started(record, goal.host)
+    address = nodes.get(goal.host, goal.host)
+    if not is_address(address):
+        raise UsageError(f'{name}: no node "{goal.host}", nor is it an address; {did_you_mean(goal.host, nodes)}')
+    need_root()
+    there = [s for s in made.of(Server) if (s.address, s.port, s.protocol) == (address, goal.port, goal.protocol)]
+    spoken: load.Kind = "udp" if goal.protocol == "udp" else "connect"
+    for server in there:
+        if server.kind == "tcp" or server.kind == "http":  # noqa: PLR1714 - so that the type is known
+            spoken = server.kind
+    netns.prepare()
+    netns.enter(namespace(name, sender))
+    report = load.run(
+        sender,
+        load.Target(address, goal.port, spoken),
+        str(goal),
+        flows,
+        hold_s=hold,
+        rate=rate,
+        timeout_s=timeout,
+        ending=ending,
+    )
+    if output == "json":
+        print_json(report)
+        return
+    times = ", ".join(f"{part} {ms:g}" for part, ms in report.latency_ms.items()) or "-"
+    ports = report.source_ports
+    rows = [
+        ("opened", f"{report.opened:,} of {report.flows:,} in {report.seconds:g} s"),
+        ("failed", f"{report.timed_out:,} timed out, {report.refused:,} refused"),
+        ("latency, ms", times),
+        ("seen from", ", ".join(report.source_addresses) or "the server does not tell"),
+        ("ports", f"{len(ports):,} different, {ports[0]} to {ports[-1]}" if ports else "-"),
+    ]
+    if report.alive is not None:
+        rows.append(("still alive", f"{report.alive:,} of {report.opened:,} after {hold:g} s"))
+    print_table((f"{sender} to {report.to}", ""), rows)
+
+
+COMMANDS: tuple[click.Command, ...] = (show_ports, show_events, load_flows)

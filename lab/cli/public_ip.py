@@ -1,0 +1,104 @@
+"""``lab public-ip``: addresses of VMs' own."""
+
+import click
+
+from lab.cli.manners import perform
+from lab.cli.options import lab_option, lab_or_file_option, output_option
+from lab.cli.printing import print_json, print_table
+from lab.cli.reading import network_named, only_lab, read_name
+from lab.errors import UsageError, did_you_mean
+
+
+@click.group("public-ip")
+def public_ip_group() -> None:
+    """Give VMs instance-level public IPs, look at them, and take them away.
+
+    \b
+    Example:
+      sudo lab public-ip set FTPInstance ftpip
+      sudo lab public-ip show
+      sudo lab public-ip remove FTPInstance
+    """
+
+
+@public_ip_group.command("set")
+@click.argument("vm")
+@click.argument("public_ip_name", metavar="NAME")
+@click.option("--domain-name-label", metavar="LABEL", help="A name of its own, under that of the VM's cloud service.")
+@click.option("--idle-timeout-in-minutes", type=int, metavar="N", help="4 to 30.  [default: 4]")
+@lab_option
+def set_public_ip(
+    vm: str, public_ip_name: str, domain_name_label: str | None, idle_timeout_in_minutes: int | None, name: str | None
+) -> None:
+    """Give a VM an address of its own, or change the label or timeout of the one that has this name. Needs root.
+
+    The address is the platform's choice. Flows that live keep the one they have. Until `lab up FILE`, which makes
+    the file's word true again.
+
+    \b
+    Example:
+      sudo lab public-ip set FTPInstance ftpip
+      sudo lab public-ip set FTPInstance ftpip --domain-name-label ftp --idle-timeout-in-minutes 15
+    """
+    from lab.operations.public_ip import SetPublicIp
+
+    lab = name or only_lab()
+    perform(lab, SetPublicIp(vm, read_name(public_ip_name), domain_name_label, idle_timeout_in_minutes))
+
+
+@public_ip_group.command("remove")
+@click.argument("vm")
+@lab_option
+def remove_public_ip(vm: str, name: str | None) -> None:
+    """Take a VM's own address away: it leaves by its service's VIP or the default address again. Needs root.
+
+    \b
+    Example:
+      sudo lab public-ip remove FTPInstance
+    """
+    from lab.operations.public_ip import RemovePublicIp
+
+    perform(name or only_lab(), RemovePublicIp(vm))
+
+
+@public_ip_group.command("show")
+@click.argument("vm", required=False)
+@lab_or_file_option
+@output_option
+def show_public_ips(vm: str | None, name: str | None, output: str) -> None:
+    """Show the VMs that have an address of their own: address, name, label, names in DNS. Of a lab, needs root.
+
+    JSON has the fields of the documents: PublicIPAddress, PublicIPName, PublicIPDomainNameLabel, PublicIPFqdns,
+    blank for a VM without an address.
+
+    \b
+    Example:
+      sudo lab public-ip show
+      sudo lab public-ip show FTPInstance -o json
+      lab public-ip show --lab instance-public-ip.lab.yaml
+    """
+    from lab import public_ips
+
+    network = network_named(name or only_lab())
+    vms = [v for v in network.virtual_machines if (v.name == vm if vm else v.instance_public_ip)]
+    if vm is not None and not vms:
+        known = [v.name for v in network.virtual_machines]
+        raise UsageError(f'{network.name}: no virtual machine "{vm}"; {did_you_mean(vm, known)}')
+    shown = [public_ips.shown(network, v) for v in vms]
+    if output == "json":
+        print_json({"public_ips": shown})
+        return
+    head = ("VM", "SERVICE", "ADDRESS", "NAME", "LABEL", "IDLE", "NAMES IN DNS")
+    keys = ("Name", "ServiceName", "PublicIPAddress", "PublicIPName", "PublicIPDomainNameLabel")
+    rows = [
+        (
+            *(str(fields[key]) or "-" for key in keys),
+            f"{v.instance_public_ip.idle_timeout_min} min" if v.instance_public_ip else "-",
+            " ".join(fields["PublicIPFqdns"]) or "-",
+        )
+        for v, fields in zip(vms, shown, strict=True)
+    ]
+    print_table(head, rows, empty="no instance-level public IP")
+
+
+COMMANDS: tuple[click.Command, ...] = (public_ip_group,)

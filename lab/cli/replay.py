@@ -1,0 +1,57 @@
+"""``lab replay``: the documents' own PowerShell against a running lab."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from lab.cli.manners import interruptible, need_root
+from lab.cli.printing import progress
+
+
+@click.command("replay")
+@click.argument("name")
+@click.argument("script", type=click.Path(path_type=Path, allow_dash=True))
+def replay_script(name: str, script: Path) -> None:
+    """Run the documents' PowerShell lines, pasted as they stand, against a running lab. Needs root.
+
+    SCRIPT is a file, or - for standard input. Its cmdlets do what lab's own commands do, and print what the
+    documents show. All of it is read before any of it runs; an error stops it, and says what was done before.
+    Pipelines, variables, properties, strings, Where-Object and backticks at line ends are understood; other
+    PowerShell is refused with its line and column.
+
+    \b
+    Example:
+      sudo lab replay vnet-to-vnet - <<'END'
+      $connection = Get-AzureVNetConnection -VNetName VNet1
+      $connection.ConnectivityState
+      END
+    """
+    import random
+    import sys
+
+    from lab import replay
+    from lab.cmdlets import playing
+
+    is_input = str(script) == "-"
+    text = replay.decoded(sys.stdin.buffer.read(replay.MAX_BYTES + 1), "-") if is_input else replay.read(script)
+    read, notes = playing.read(text, str(script))
+    need_root()
+    lab = replay.RunningLab(name, _undoing)
+    for note in notes:
+        click.echo(note, err=True)
+    printed = False
+    for output in playing.play(read, lab, random.SystemRandom()):
+        click.echo(f"\n{output}" if printed else output)
+        printed = True
+
+
+@contextmanager
+def _undoing() -> Iterator[Callable[[str], None]]:
+    """Say what is being done; undo it if it is interrupted."""
+    with interruptible(), progress() as say:
+        yield say
+
+
+COMMANDS: tuple[click.Command, ...] = (replay_script,)

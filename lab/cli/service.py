@@ -1,0 +1,351 @@
+"""``lab service``, ``vip``, ``reserved-ip``: classic cloud services and their addresses."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lab.cli.manners import perform_as
+from lab.cli.options import lab_option, lab_or_file_option, output_option
+from lab.cli.printing import print_json, print_table
+from lab.cli.reading import network_named, only_lab, service_named, services_named
+from lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from lab.model import CloudService, Network, VirtualIp
+
+
+# --- services ---------------------------------------------------------------------------------
+
+
+@click.group("service")
+def service_group() -> None:
+    """Look at classic cloud services: VIPs, endpoints, load-balanced sets; make new ones.
+
+    \b
+    Example:
+      sudo lab service show myService
+    """
+
+
+@service_group.command("list")
+@lab_or_file_option
+@output_option
+def service_list(name: str | None, output: str) -> None:
+    """List the cloud services of a running lab, which needs root, or of a topology file.
+
+    \b
+    Example:
+      sudo lab service list
+      lab service list --lab multivip.lab.yaml
+    """
+    network = network_named(name or only_lab())
+    if output == "json":
+        print_json({"cloud_services": [_service_json(network, service) for service in network.cloud_services]})
+        return
+    rows = []
+    for service in network.cloud_services:
+        default = service.virtual_ip(service.default_virtual_ip)
+        address = str(default.address) if default and default.address else "-"
+        parts = (service.virtual_machines, service.virtual_ips, service.endpoints)
+        rows.append((service.name, service.location, address, *(str(len(part)) for part in parts)))
+    print_table(("SERVICE", "LOCATION", "ADDRESS", "VMS", "VIPS", "ENDPOINTS"), rows, empty="no cloud service")
+
+
+@service_group.command("show")
+@click.argument("service")
+@lab_or_file_option
+@output_option
+def service_show(service: str, name: str | None, output: str) -> None:
+    """Show the VIPs of a cloud service, as (Get-AzureDeployment -ServiceName …).VirtualIPs does. Of a lab, needs root.
+
+    Address, IsDnsProgrammed, Name, ReservedIPName and ExtensionData, blank where a VIP has nothing: one that no
+    endpoint uses has no address. The name of the service leads to the one that is programmed. JSON also has the
+    location, the VMs, what is billed, the endpoints and the load-balanced sets.
+
+    \b
+    Example:
+      sudo lab service show myService
+      lab service show myService --lab multivip.lab.yaml -o json
+    """
+    from lab import cloud_services
+
+    network = network_named(name or only_lab())
+    chosen = service_named(network, service)
+    if output == "json":
+        print_json(_service_json(network, chosen))
+        return
+    listed = []
+    for virtual_ip in chosen.virtual_ips:
+        shown = cloud_services.shown_virtual_ip(chosen, virtual_ip)
+        width = max(map(len, shown))
+        listed.append("\n".join(f"{key:<{width}} : {value}".rstrip() for key, value in shown.items()))
+    click.echo("\n\n".join(listed))
+
+
+@service_group.command("create")
+@click.argument("service")
+@click.option("--location", default="China North", show_default=True, help="Where it is; it never changes.")
+@lab_option
+@output_option
+def service_create(service: str, location: str, name: str | None, output: str) -> None:
+    """Create a cloud service without VMs: its VIP has an address once it has one. Needs root.
+
+    \b
+    Example:
+      sudo lab service create myService --location "China East"
+    """
+    from lab.operations.cloud_service import AddService
+
+    perform_as(name or only_lab(), AddService(name=service, location=location), "New-AzureService", output)
+
+
+def _service_json(network: "Network", service: "CloudService") -> dict[str, Any]:
+    states = {vm.name: vm.power_state for vm in network.virtual_machines}
+    return {
+        "name": service.name,
+        "location": service.location,
+        "subscription": service.subscription,
+        "default_virtual_ip": service.default_virtual_ip,
+        "virtual_machines": {vm: states[vm] for vm in service.virtual_machines},
+        "roles": {role.name: role.instances for role in service.roles},
+        "virtual_ips": [_vip_json(service, virtual_ip) for virtual_ip in service.virtual_ips],
+        "endpoints": service.endpoints,
+        "load_balanced_sets": {
+            name: [f"{member.virtual_machine}/{member.name}" for member in members]
+            for name, members in service.load_balanced_sets().items()
+        },
+    }
+
+
+def _vip_json(service: "CloudService", virtual_ip: "VirtualIp") -> dict[str, Any]:
+    from lab import cloud_services
+
+    return {
+        **cloud_services.shown_virtual_ip(service, virtual_ip),
+        "billed": cloud_services.is_billed(service, virtual_ip),
+        "endpoints": [f"{e.virtual_machine}/{e.name}" for e in service.endpoints_of(virtual_ip.name)],
+    }
+
+
+# --- VIPs -------------------------------------------------------------------------------------
+
+
+@click.group("vip")
+def vip_group() -> None:
+    """Add, remove and list the VIPs of cloud services. A change holds until `lab up FILE`.
+
+    \b
+    Example:
+      sudo lab vip add myService Vip3
+    """
+
+
+@vip_group.command("add")
+@click.argument("service")
+@click.argument("vip")
+@lab_option
+@output_option
+def vip_add(service: str, vip: str, name: str | None, output: str) -> None:
+    """Give a cloud service another VIP, as Add-AzureVirtualIP does: a name, and no address before an endpoint uses it.
+
+    Services of virtual machines only, at most five VIPs each. Needs root.
+
+    \b
+    Example:
+      sudo lab vip add myService Vip3
+    """
+    from lab.operations.virtual_ip import AddVirtualIp
+
+    perform_as(name or only_lab(), AddVirtualIp(service, vip), "Add-AzureVirtualIP", output)
+
+
+@vip_group.command("remove")
+@click.argument("service")
+@click.argument("vip")
+@lab_option
+@output_option
+def vip_remove(service: str, vip: str, name: str | None, output: str) -> None:
+    """Remove a VIP that no endpoint uses, as Remove-AzureVirtualIP does; the default one stays. Needs root.
+
+    \b
+    Example:
+      sudo lab vip remove myService Vip3
+    """
+    from lab.operations.virtual_ip import RemoveVirtualIp
+
+    perform_as(name or only_lab(), RemoveVirtualIp(service, vip), "Remove-AzureVirtualIP", output)
+
+
+@vip_group.command("list")
+@click.argument("service", required=False)
+@lab_or_file_option
+@output_option
+def vip_list(service: str | None, name: str | None, output: str) -> None:
+    """List VIPs: address, which one the service's name leads to, endpoints, what is billed. Of a lab, needs root.
+
+    \b
+    Example:
+      sudo lab vip list
+      lab vip list myService --lab multivip.lab.yaml
+    """
+    from lab import cloud_services
+
+    found = [(s, v) for s in services_named(name, service) for v in s.virtual_ips]
+    if output == "json":
+        print_json({"virtual_ips": [{"ServiceName": s.name, **_vip_json(s, v)} for s, v in found]})
+        return
+    rows = [
+        (
+            s.name,
+            v.name,
+            str(v.address or "-"),
+            "yes" if cloud_services.is_programmed(s, v) else "-",
+            v.reserved_ip or "-",
+            str(len(s.endpoints_of(v.name))),
+            "yes" if cloud_services.is_billed(s, v) else "no",
+        )
+        for s, v in found
+    ]
+    print_table(("SERVICE", "VIP", "ADDRESS", "DNS", "RESERVED IP", "ENDPOINTS", "BILLED"), rows, empty="no VIP")
+
+
+# --- reserved addresses -----------------------------------------------------------------------
+
+
+@click.group("reserved-ip")
+def reserved_ip_group() -> None:
+    """Reserve public addresses, give them to cloud services and take them back.
+
+    The address is the platform's choice, or the one that a service has. It is a VIP's, never a VM's. A change holds
+    until `lab up FILE`.
+
+    \b
+    Example:
+      sudo lab reserved-ip create keepme --service myService
+    """
+
+
+@reserved_ip_group.command("create")
+@click.argument("reserved_ip", metavar="NAME")
+@click.option("--location", default="China North", show_default=True, help="It is for services of this region.")
+@click.option("--label", default="", help="What it is for.")
+@click.option("--service", metavar="SERVICE", help="Keep the address that the VIP of this service has.")
+@click.option("--virtual-ip", metavar="VIP", help="Of that service, this VIP.  [default: the default one]")
+@click.option("--address", hidden=True, help="There is no such thing.")
+@lab_option
+@output_option
+def reserved_ip_create(
+    reserved_ip: str,
+    location: str,
+    label: str,
+    service: str | None,
+    virtual_ip: str | None,
+    address: str | None,
+    name: str | None,
+    output: str,
+) -> None:
+    """Reserve an address, as New-AzureReservedIP does: a new one, or the one that a service's VIP has now. Needs root.
+
+    The address cannot be chosen. That of a service stays in use, and live flows with it.
+
+    \b
+    Example:
+      sudo lab reserved-ip create keepme --location "China North" --label web
+      sudo lab reserved-ip create keepme --service myService
+    """
+    from lab.operations.reserved_ip import SOURCE, ReserveIp
+
+    if address is not None:
+        raise UsageError(
+            f"--address {address}: the address cannot be chosen, it is the platform's ({SOURCE}); leave it out"
+        )
+    if virtual_ip is not None and service is None:
+        raise UsageError("--virtual-ip without --service: a VIP is a service's; name the service too")
+    operation = ReserveIp(name=reserved_ip, location=location, label=label, service=service, virtual_ip=virtual_ip)
+    perform_as(name or only_lab(), operation, "New-AzureReservedIP", output)
+
+
+@reserved_ip_group.command("delete")
+@click.argument("reserved_ip", metavar="NAME")
+@lab_option
+@output_option
+def reserved_ip_delete(reserved_ip: str, name: str | None, output: str) -> None:
+    """Release a reserved address that no service uses, as Remove-AzureReservedIP does. Needs root.
+
+    \b
+    Example:
+      sudo lab reserved-ip delete keepme
+    """
+    from lab.operations.reserved_ip import ReleaseIp
+
+    perform_as(name or only_lab(), ReleaseIp(reserved_ip), "Remove-AzureReservedIP", output)
+
+
+@reserved_ip_group.command("associate")
+@click.argument("reserved_ip", metavar="NAME")
+@click.argument("service")
+@click.option("--virtual-ip", metavar="VIP", help="The VIP that is given the address.  [default: the default one]")
+@lab_option
+@output_option
+def reserved_ip_associate(
+    reserved_ip: str, service: str, virtual_ip: str | None, name: str | None, output: str
+) -> None:
+    """Give a service's VIP a reserved address, as Set-AzureReservedIPAssociation does. Needs root.
+
+    The address that it had is given back.
+
+    \b
+    Example:
+      sudo lab reserved-ip associate keepme myService
+    """
+    from lab.operations.reserved_ip import AssociateIp
+
+    operation = AssociateIp(reserved_ip, service, virtual_ip)
+    perform_as(name or only_lab(), operation, "Set-AzureReservedIPAssociation", output)
+
+
+@reserved_ip_group.command("disassociate")
+@click.argument("reserved_ip", metavar="NAME")
+@click.argument("service")
+@lab_option
+@output_option
+def reserved_ip_disassociate(reserved_ip: str, service: str, name: str | None, output: str) -> None:
+    """Take a reserved address from a service, as Remove-AzureReservedIPAssociation does. Needs root.
+
+    The VIP is given a dynamic address; the reserved one stays the user's.
+
+    \b
+    Example:
+      sudo lab reserved-ip disassociate keepme myService
+    """
+    from lab.operations.reserved_ip import DisassociateIp
+
+    operation = DisassociateIp(reserved_ip, service)
+    perform_as(name or only_lab(), operation, "Remove-AzureReservedIPAssociation", output)
+
+
+@reserved_ip_group.command("list")
+@lab_or_file_option
+@output_option
+def reserved_ip_list(name: str | None, output: str) -> None:
+    """List reserved addresses, with the fields of Get-AzureReservedIP. Of a lab, needs root.
+
+    \b
+    Example:
+      sudo lab reserved-ip list
+      lab reserved-ip list --lab multivip.lab.yaml -o json
+    """
+    from lab import cloud_services
+
+    network = network_named(name or only_lab())
+    shown = [cloud_services.shown_reserved_ip(network, reserved) for reserved in network.reserved_ips]
+    if output == "json":
+        print_json({"reserved_ips": shown})
+        return
+    keys = ("ReservedIPName", "Address", "Location", "State", "InUse", "ServiceName", "Label")
+    rows = [tuple(fields[key] or "-" for key in keys) for fields in shown]
+    head = ("NAME", "ADDRESS", "LOCATION", "STATE", "IN USE", "SERVICE", "LABEL")
+    print_table(head, rows, empty="no reserved address")
+
+
+COMMANDS: tuple[click.Command, ...] = (service_group, vip_group, reserved_ip_group)

@@ -1,0 +1,156 @@
+"""``lab vm``: virtual machines are made, started, stopped and deallocated."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from lab.cli.manners import perform_as
+from lab.cli.options import lab_option, lab_or_file_option, output_option
+from lab.cli.printing import print_json, print_table
+from lab.cli.reading import network_named, only_lab
+
+if TYPE_CHECKING:
+    from lab.model import Network, PowerState, VirtualMachine
+
+
+@click.group("vm")
+def vm_group() -> None:
+    """Start, stop, deallocate and list VMs; make new ones. A change holds until `lab up FILE`.
+
+    \b
+    Example:
+      sudo lab vm stop myVM1
+      sudo lab vm start myVM1
+    """
+
+
+@vm_group.command("list")
+@lab_or_file_option
+@output_option
+def vm_list(name: str | None, output: str) -> None:
+    """List VMs: state, service, addresses. Of a lab, needs root.
+
+    \b
+    Example:
+      sudo lab vm list
+      lab vm list --lab multivip.lab.yaml -o json
+    """
+    network = network_named(name or only_lab())
+    shown = [_shown(network, vm) for vm in network.virtual_machines]
+    if output == "json":
+        print_json({"virtual_machines": shown})
+        return
+    rows = [tuple(value or "-" for value in fields.values()) for fields in shown]
+    print_table(("VM", "SERVICE", "STATE", "SUBNET", "ADDRESS", "PUBLIC IP"), rows, empty="no VM")
+
+
+def _shown(network: "Network", vm: "VirtualMachine") -> dict[str, str]:
+    service = network.service_of(vm.name)
+    return {
+        "name": vm.name,
+        "service": service.name if service else "",
+        "power_state": vm.power_state,
+        "subnet": f"{vm.virtual_network}/{vm.subnet}",
+        "private_ip_address": str(vm.private_ip_address),
+        "instance_public_ip": str(vm.instance_public_ip.address) if vm.instance_public_ip else "",
+    }
+
+
+@vm_group.command("create")
+@click.argument("service")
+@click.argument("vm")
+@click.option("--subnet", metavar="NETWORK/SUBNET", help="Where it is; left out, in no virtual network.")
+@click.option("--service", "servers", multiple=True, metavar="KIND:PORT", help="A server in it; may be repeated.")
+@click.option("--public-ip", metavar="NAME", help="Give it an instance-level public IP of this name.")
+@click.option("--reserved-ip", metavar="NAME", help="With the first VM: the address of the service's VIP.")
+@lab_option
+@output_option
+def vm_create(
+    service: str,
+    vm: str,
+    subnet: str | None,
+    servers: tuple[str, ...],
+    public_ip: str | None,
+    reserved_ip: str | None,
+    name: str | None,
+    output: str,
+) -> None:
+    """Make a VM in a cloud service, as New-AzureVM does. Needs root.
+
+    Its address is the lowest that the subnet has free; without a subnet it is in 100.64.0.0/10.
+
+    \b
+    Example:
+      sudo lab vm create myService myVM3 --subnet vnet1/front --service http:80
+      sudo lab vm create FTPService FTPInstance --public-ip ftpip
+    """
+    from lab import topology
+    from lab.operations.cloud_service import AddVirtualMachine
+
+    operation = AddVirtualMachine(
+        service=service,
+        name=vm,
+        subnet=subnet,
+        services=topology.parse_services(servers),
+        public_ip=public_ip,
+        reserved_ip=reserved_ip,
+    )
+    perform_as(name or only_lab(), operation, "New-AzureVM", output)
+
+
+@vm_group.command("start")
+@click.argument("vm")
+@lab_option
+@output_option
+def vm_start(vm: str, name: str | None, output: str) -> None:
+    """Start a VM, as Start-AzureVM does. Needs root.
+
+    With the first VM that is started a service whose VMs were all deallocated is given dynamic addresses, which may be
+    others than before; a reserved one is the same.
+
+    \b
+    Example:
+      sudo lab vm start myVM1
+    """
+    _set(name, vm, "Started", "Start-AzureVM", output)
+
+
+@vm_group.command("stop")
+@click.argument("vm")
+@lab_option
+@output_option
+def vm_stop(vm: str, name: str | None, output: str) -> None:
+    """Stop a VM, which keeps its addresses, as Stop-AzureVM -StayProvisioned does. Needs root.
+
+    A load balancer finds it down by its probes.
+
+    \b
+    Example:
+      sudo lab vm stop myVM1
+    """
+    _set(name, vm, "Stopped", "Stop-AzureVM", output)
+
+
+@vm_group.command("deallocate")
+@click.argument("vm")
+@lab_option
+@output_option
+def vm_deallocate(vm: str, name: str | None, output: str) -> None:
+    """Stop a VM and give back what it was given, as Stop-AzureVM does. Needs root.
+
+    Its instance-level public IP is released, and with the last VM of a service the service's dynamic addresses.
+
+    \b
+    Example:
+      sudo lab vm deallocate myVM1
+    """
+    _set(name, vm, "Deallocated", "Stop-AzureVM", output)
+
+
+def _set(name: str | None, vm: str, state: "PowerState", cmdlet: str, output: str) -> None:
+    from lab.operations.power import SetPower
+
+    perform_as(name or only_lab(), SetPower(vm, state), cmdlet, output)
+
+
+COMMANDS: tuple[click.Command, ...] = (vm_group,)

@@ -1,0 +1,100 @@
+"""Instance-level public IPs of VMs come and go (seed 004: Set-AzurePublicIP, Remove-AzurePublicIP)."""
+
+import msgspec
+
+from lab.change import Refused
+from lab.errors import Problem, did_you_mean
+from lab.model import InstancePublicIp, Network, VirtualMachine
+from lab.public_ips import free_address, settled, with_vm
+
+
+class SetPublicIp(msgspec.Struct, frozen=True):
+    """A VM is given an address of its own, which is the platform's choice; of one that it has, label or timeout change.
+
+    None: as it is, or as an address is that nobody said more about.
+    """
+
+    virtual_machine: str
+    name: str
+    domain_name_label: str | None = None
+    idle_timeout_min: int | None = None
+
+    def __str__(self) -> str:
+        return f"public-ip set {self.virtual_machine} {self.name}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network with the address.
+
+        Raises:
+            Refused: there is no such VM, it has an address by another name, or it is an instance of a role.
+            UsageError: there is no address left.
+
+        """
+        vm = _vm(network, self.virtual_machine, self)
+        own = vm.instance_public_ip or vm.released_public_ip
+        if own is not None and own.name != self.name:
+            problem = Problem(
+                path=("virtual_machines", vm.name, "instance_public_ip"),
+                found=f'a second instance-level public IP; "{own.name}" is there ({own.address})',
+                must="a VM has at most one (seed 004)",
+                advice=f"remove it first: lab public-ip remove {vm.name}",
+            )
+            raise Refused(self, [problem])
+        if own is None:
+            own = InstancePublicIp(name=self.name, address=free_address(network))
+        changed = {"domain_name_label": self.domain_name_label, "idle_timeout_min": self.idle_timeout_min}
+        own = msgspec.structs.replace(own, **{key: value for key, value in changed.items() if value is not None})
+        return _with(network, vm, own)
+
+
+class RemovePublicIp(msgspec.Struct, frozen=True):
+    """A VM loses its address; its next flows leave as those of any VM without one."""
+
+    virtual_machine: str
+
+    def __str__(self) -> str:
+        return f"public-ip remove {self.virtual_machine}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network without the address.
+
+        Raises:
+            Refused: there is no such VM, it has no address, or it is an instance of a role.
+
+        """
+        vm = _vm(network, self.virtual_machine, self)
+        if vm.instance_public_ip is None and vm.released_public_ip is None:
+            problem = Problem(
+                path=("virtual_machines", vm.name),
+                found="no instance-level public IP",
+                must="what is removed must be there",
+                advice=f"see: lab public-ip show {vm.name}",
+            )
+            raise Refused(self, [problem])
+        return _with(network, vm, None)
+
+
+def _vm(network: Network, name: str, operation: SetPublicIp | RemovePublicIp) -> VirtualMachine:
+    vm, service = network.vm(name), network.service_of(name)
+    if vm is None:
+        problem = Problem(
+            path=("virtual_machines",),
+            found=f'no virtual machine "{name}"',
+            must="it must name a VM of the lab",
+            advice=did_you_mean(name, [v.name for v in network.virtual_machines]),
+        )
+        raise Refused(operation, [problem])
+    if service is not None and service.roles:
+        problem = Problem(
+            path=("virtual_machines", name),
+            found=f'an instance of a role of "{service.name}"',
+            must="role instances are given theirs by the service configuration file (seed 004)",
+            advice=f"change the file: lab export cscfg {service.name}, lab import cscfg",
+        )
+        raise Refused(operation, [problem])
+    return vm
+
+
+def _with(network: Network, vm: VirtualMachine, own: InstancePublicIp | None) -> Network:
+    # A VM that is deallocated has its address once it is started.
+    return settled(with_vm(network, msgspec.structs.replace(vm, instance_public_ip=own, released_public_ip=None)))

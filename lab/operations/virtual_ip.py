@@ -1,0 +1,71 @@
+"""VIPs of a cloud service come and go (seed 000: Add-AzureVirtualIP, Remove-AzureVirtualIP)."""
+
+import msgspec
+
+from lab.model import Network, VirtualIp, natural
+from lab.operations import finding
+
+
+class AddVirtualIp(msgspec.Struct, frozen=True):
+    """A cloud service gets another VIP, which is a name only: it has an address once an endpoint uses it."""
+
+    service: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"vip add {self.service} {self.name}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network with the VIP.
+
+        Raises:
+            Refused: there is no such service, or it has a VIP of that name.
+
+        """
+        service = finding.service(self, network, self.service)
+        path = ("cloud_services", service.name, "virtual_ips", self.name)
+        finding.name(self, path)
+        if service.virtual_ip(self.name):
+            finding.refuse(self, path, "is there already", "a VIP's name is unique in its service", "choose another")
+        found = sorted((*service.virtual_ips, VirtualIp(name=self.name)), key=lambda v: natural(v.name))
+        return finding.with_service(network, msgspec.structs.replace(service, virtual_ips=tuple(found)))
+
+
+class RemoveVirtualIp(msgspec.Struct, frozen=True):
+    """A cloud service loses a VIP that no endpoint uses."""
+
+    service: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"vip remove {self.service} {self.name}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network without the VIP.
+
+        Raises:
+            Refused: there is no such service or VIP, an endpoint uses it, or it is the default one.
+
+        """
+        service = finding.service(self, network, self.service)
+        virtual_ip = finding.virtual_ip(self, service, self.name)
+        path = ("cloud_services", service.name, "virtual_ips", virtual_ip.name)
+        if endpoints := service.endpoints_of(virtual_ip.name):
+            names = ", ".join(f'"{e.name}" of {e.virtual_machine}' for e in endpoints)
+            finding.refuse(
+                self,
+                path,
+                f"{len(endpoints)} endpoint{'s' if len(endpoints) > 1 else ''} ({names})",
+                "a VIP can be removed only while no endpoint is associated with it (seed 000, remove a VIP)",
+                "remove them, or move their sets to another VIP",
+            )
+        if virtual_ip.name == service.default_virtual_ip:
+            finding.refuse(
+                self,
+                path,
+                "the default VIP",
+                f"the name of the service leads to it, so it stays as long as {service.name} (seed 000)",
+                "remove another",
+            )
+        kept = tuple(v for v in service.virtual_ips if v is not virtual_ip)
+        return finding.with_service(network, msgspec.structs.replace(service, virtual_ips=kept))

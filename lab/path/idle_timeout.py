@@ -1,0 +1,67 @@
+"""How long a TCP flow of a rule may be idle, and whether its ends are told when that is over.
+
+Owns the timeouts of rules: connection tracking forgets a flow after its rule's own time, and what comes afterwards is
+the middle of a flow that nobody knows, which is lost in silence (``outbound_snat`` has such segments not picked up).
+The timeout of a rule is one of TCP flows (load-balancer-tcp-reset.md, 2020-10-07); all that is not closed may be idle
+for that long, as ``outbound_snat`` has it for all other flows.
+"""
+
+from collections.abc import Iterator
+
+from lab.flow import PortRange
+from lab.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualNetwork
+from lab.path import wiring
+from lab.plan import FlowTimeout, IdleReset, Item, Rule, Timeout, Why
+from lab.plan import interface_to as to
+
+_TIMEOUT = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
+_RESET = "load-balancer-tcp-reset.md (2020-10-07)"
+
+
+def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
+    """Yield the timeouts of all rules."""
+    for vnet in network.virtual_networks:
+        rules = [(lb, r) for lb in network.load_balancers_of(vnet) for r in lb.rules() if r.protocol == "tcp"]
+        made: dict[tuple[str, str], Timeout] = {}
+        for lb, rule in rules:
+            for item in _of_rule(network, vnet, lb, rule):
+                if isinstance(item, Timeout):
+                    made.setdefault((item.place, item.name), item)
+                else:
+                    yield item
+        yield from made.values()
+
+
+def _of_rule(
+    network: Network, vnet: VirtualNetwork, lb: LoadBalancer, rule: LoadBalancingRule | InboundNatRule
+) -> Iterator[Item]:
+    scale = network.overrides.time_scale
+    seconds = max(1, rule.idle_timeout_min * 60 // scale)
+    edge, inside = wiring.load_balancer(vnet), wiring.router(vnet)
+    address = lb.frontend(rule.frontend).address
+    # The edge's own timers are those of outbound flows; the router has none of ours.
+    differs = seconds != max(1, network.profile.idle_timeout_s // scale)
+    for place in (*((edge,) if differs else ()), *((inside,) if rule.floating_ip else ())):
+        named = Why("idle_timeout", f"rules of {rule.idle_timeout_min} min", _TIMEOUT)
+        yield Timeout(place=place, name=str(seconds), seconds=seconds, why=named)
+        yield Rule(
+            place=place,
+            table="raw",
+            chain="PREROUTING",
+            destination=f"{address}/32",
+            protocol="tcp",
+            destination_ports=PortRange(rule.frontend_port, rule.frontend_port),
+            target=FlowTimeout(str(seconds)),
+            why=Why("idle_timeout", f"{lb.name}/{rule.name}, {rule.idle_timeout_min} min", _TIMEOUT),
+        )
+    if rule.tcp_reset:
+        yield IdleReset(
+            place=edge,
+            address=str(address),
+            port=rule.frontend_port,
+            idle_s=seconds,
+            inside=tuple(str(prefix) for prefix in vnet.address_space),
+            inner_interface=to(inside),
+            outer_interface=to(wiring.INTERNET),
+            why=Why("idle_timeout", f"{lb.name}/{rule.name}", _RESET),
+        )
