@@ -251,6 +251,8 @@ class Gateway:
         await self.vici.ask("list-sas")
         self.carried = self.listed
         for name, tunnel in self.tunnels.items():
+            if name not in self.loaded:
+                continue  # of a plan that has just come, and is followed next
             if not tunnel.connect:
                 await self._end(name)
                 self._down(name, "disconnected by its owner")

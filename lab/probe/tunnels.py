@@ -18,7 +18,7 @@ from lab.probe.packets import Capture, Numbers, inside
 #: takes longer, and whoever is not kept waiting loses nothing by a late end.
 _SETTLED_S = 30.0
 _DRAINED_S = 9.0
-_COUNTED_S = 8.0  # counters are read twice a second
+_COUNTED_S = 6.0  # counters are read twice a second
 _QUIET_S, _QUIET_PACKETS = 0.1, 20
 _PAYLOAD = bytes(1200)
 _IP_UDP = 20 + 8

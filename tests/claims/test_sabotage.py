@@ -220,9 +220,9 @@ SABOTAGES |= {
     "S3-7": _in("multi-site", "gw.Hub", *_REFUSED[:3], "-o", "ipsec0", "-d", "172.16.7.0/24", *_REFUSED[3:]),
     "S3-11": _in("multi-site", "gw.Hub", "tc", "qdisc", "del", "dev", "internet", "root"),
     "S3-15": _in("vnet-to-vnet", "gw.VNet1", *_NO_NAMES),
-    "S3-17": _in("vnet-to-vnet", "router.VNet2", *_CUT),
+    "S3-17": _in("vnet-to-vnet", "router.VNet2", *_REFUSED),
     # To the gateway a silent site is as good as none; and what the device sends as somebody else is lost.
-    "N-GW-7": _in("policy-based", "gw.Static", *_CUT, reason="does not reach depot"),
+    "N-GW-7": _in("policy-based", "gw.Static", *_REFUSED, reason="does not reach depot"),
     "N-GW-9": _in(
         *("policy-based", "gw.Dynamic", "-I", "FORWARD", "1", "-s", "192.168.99.99", "-j", "DROP"),
         reason="a source outside the ranges is lost",
