@@ -38,12 +38,13 @@ class Act(msgspec.Struct, frozen=True):
 
 
 class Sabotage(msgspec.Struct, frozen=True):
-    """What is done to a topology, and what must be said of it; ``up`` is a member that comes up by that."""
+    """What is done to a topology, and what must be said of it; ``up``, ``down``: a member that becomes so."""
 
     acts: tuple[Act, ...]
     reason: str
     topology: str = _SEEDS
     up: str = ""
+    down: str = ""
 
 
 def _rule(place: str, table: str, chain: str, rule: str) -> Act:
@@ -77,6 +78,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "N-HP-2": Sabotage(
         (_rule("web", "filter", "INPUT", "-p tcp --dport 80 -j REJECT --reject-with tcp-reset"),),
         "the probe of lb-web/ok/web (Http 10.1.0.7:80/: connection refused) fails",
+        down="lb-web/ok/web",
     ),
     "N-HP-3": Sabotage(
         (
@@ -207,8 +209,8 @@ def _done(name: str, sabotage: Sabotage) -> Iterator[None]:
         for act in sabotage.acts:
             rootlab.must(name, act.place, *act.words(name))
             done.append(act)
-        if sabotage.up:
-            _settle(name, _SICK[sabotage.topology] - {sabotage.up})
+        if sabotage.up or sabotage.down:
+            _settle(name, (_SICK[sabotage.topology] | {sabotage.down}) - {sabotage.up, ""})
         yield
     finally:
         for act in done:
