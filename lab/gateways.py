@@ -228,7 +228,7 @@ class Gateway:
         if event == "log":
             tunnel = self.tunnels.get(said.get("ikesa-name", ""))
             if tunnel is not None and (words := reason(said.get("msg", ""), tunnel)):
-                self._note(tunnel.name, "NotConnected", words)
+                self.known[tunnel.name] = self.known[tunnel.name].heard(tunnel.name, words, time.time())
             return
         for name, ike in said.items():
             if name not in self.tunnels or not isinstance(ike, dict):
@@ -274,7 +274,8 @@ class Gateway:
             if self.known[name].state == "Connected" and was_idle(tunnel, self._silence(name)):
                 self._rest(name)
             elif self.known[name].state == "Connected":
-                self._down(name, "the tunnel is down")
+                self._block(name)
+                self.known[name] = self.known[name].gone(name, time.time())
             elif not self.known[name].rests:
                 self._block(name)
             if self.known[name].next_attempt <= time.time() and (ike is None or ike.get("state") == "ESTABLISHED"):

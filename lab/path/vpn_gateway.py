@@ -273,6 +273,8 @@ _SPELT: dict[State, str] = {"Connecting": "Connecting", "Connected": "Connected"
 _EVENT = 23401
 #: Seconds between attempts at a tunnel that is down: short at first, since most peers are just starting.
 _RETRY_S = (0.5, 1.0, 2.0, 4.0)
+#: How old what a daemon said may be to be why a tunnel is gone: it says so, and then takes it down; seconds.
+_SAID_S = 1.0
 #: The side with the higher address leaves the first attempt to the other for so long: two at once undo each other.
 _YIELD_S = 0.4
 
@@ -288,6 +290,8 @@ class Connectivity(msgspec.Struct, frozen=True):
     changed: float = 0.0
     attempts: int = 0
     next_attempt: float = 0.0
+    said: str = ""  # what the daemon said last while the tunnel was connected
+    said_at: float = 0.0
 
     def after(self, site: str, state: State, reason: str, now: float) -> "Connectivity":
         """Return what is known after a state was seen."""
@@ -309,6 +313,21 @@ class Connectivity(msgspec.Struct, frozen=True):
             attempts=0 if up else self.attempts,
             next_attempt=now if up else self.next_attempt,
         )
+
+    def heard(self, site: str, words: str, now: float) -> "Connectivity":
+        """Return what is known after the daemon said why something failed.
+
+        A tunnel that is connected stays so until it is seen to be gone: of two attempts at once, one is given up
+        when the other has long succeeded.
+        """
+        if self.state == "Connected":
+            return msgspec.structs.replace(self, said=words, said_at=now)
+        return self.after(site, "NotConnected", words, now)
+
+    def gone(self, site: str, now: float) -> "Connectivity":
+        """Return what is known after a tunnel that was connected was seen to be gone."""
+        words = self.said if self.said and now - self.said_at <= _SAID_S else "the tunnel is down"
+        return self.after(site, "NotConnected", words, now)
 
     def attempted(self, now: float) -> "Connectivity":
         """Return what is known after an attempt at the tunnel was begun."""

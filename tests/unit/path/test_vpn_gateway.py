@@ -115,6 +115,16 @@ def test_the_same_state_again_is_no_event() -> None:
     assert up.after("s", "Connected", "", 9.0) == up
 
 
+def test_a_tunnel_that_is_connected_stays_so_whatever_is_said_until_it_is_seen_to_be_gone() -> None:
+    up = Connectivity().after("s", "Connected", "", 5.0)
+    told = up.heard("s", "no answer from 203.0.113.2", 7.0)
+    assert (told.state, told.established, told.reason) == ("Connected", 5.0, "")
+    assert (told.gone("s", 7.1).state, told.gone("s", 7.1).reason) == ("NotConnected", "no answer from 203.0.113.2")
+    assert told.gone("s", 60.0).reason == up.gone("s", 7.1).reason == "the tunnel is down"
+    tried = Connectivity().heard("s", "no answer from 203.0.113.2", 7.0)
+    assert (tried.state, tried.reason) == ("NotConnected", "no answer from 203.0.113.2")
+
+
 def test_attempts_come_at_growing_intervals_and_at_once_when_all_may_be_different() -> None:
     known, waits, now = Connectivity(), [], 100.0
     for _ in range(5):
