@@ -11,6 +11,7 @@ therefore encoded once; addresses, ports, marks, translation and comment are pat
 
 import ctypes
 import errno
+import itertools
 import os
 import socket
 import struct
@@ -51,6 +52,40 @@ from lab.plan import (
 sys.modules.setdefault("distutils", None)  # type: ignore[arg-type]
 os.environ.setdefault("IPTABLES_LIBDIR", sysconfig.get_path("purelib"))
 import iptc  # noqa: E402
+import iptc.xtables  # noqa: E402
+
+
+class _LongerOption(ctypes.Structure):
+    """What an extension says of one of its options: struct xt_option_entry of xtables.h since iptables 1.8.11."""
+
+    _fields_ = (*iptc.xtables.xt_option_entry._fields_, ("base", ctypes.c_uint))
+
+
+def _fit_options() -> None:
+    """Have python-iptables find the options of extensions in libraries of iptables 1.8.11 and later (Debian 13).
+
+    python-iptables 1.2.0 knows the shorter structure only (its issue 353). Of a list of longer ones it finds the first,
+    and then what it takes for the end: the first option's ``base``, which is 0, in place of the next one's name.
+    """
+    extensions = iptc.xtables.xtables(iptc.xtables.NFPROTO_IPV4)
+    udp = extensions.find_match("udp")[0]
+    if udp.x6_options[1].name is not None:
+        return
+
+    def option(_extensions: object, entries: Any, name: bytes) -> Any:
+        options = ctypes.cast(entries, ctypes.POINTER(_LongerOption))
+        for number in itertools.count():
+            entry = options[number]
+            if not entry.name:
+                break
+            if entry.name == name:
+                return ctypes.cast(ctypes.pointer(entry), ctypes.POINTER(iptc.xtables.xt_option_entry))[0]
+        return None
+
+    iptc.xtables.xtables._option_lookup = option  # noqa: SLF001 - the one place that reads the structure
+
+
+_fit_options()
 
 # Values that stand for what is patched, chosen to appear nowhere else in an entry.
 _MARK_COMMENT = "?" * 64
