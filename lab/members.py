@@ -98,7 +98,7 @@ class Members:
             with self._inside(place):
                 table = flows.Table(closing_from=flows.TCP_TIME_WAIT)
             with contextlib.closing(table):
-                table.forget(_among(table.entries(), found))
+                table.forget(_among(table.entries(marks=any(ending.mark for ending in found)), found))
 
     # --- probes -------------------------------------------------------------------------------
 
@@ -185,6 +185,7 @@ def _among(entries: Iterable[flows.Entry], found: Iterable[Ending]) -> list[Flow
             int(IPv4Address(e.address)),
             e.port,
             None if e.member is None else int(IPv4Address(e.member)),
+            e.mark,
         )
         for e in found
     }
@@ -193,7 +194,7 @@ def _among(entries: Iterable[flows.Entry], found: Iterable[Ending]) -> list[Flow
         for entry in entries
         for flow in (entry.flow,)
         for to in [(flow.protocol, flow.destination, flow.destination_port)]
-        if (*to, None) in wanted or (*to, entry.answerer) in wanted
+        if not wanted.isdisjoint(((*to, None, 0), (*to, entry.answerer, 0), (*to, None, entry.mark)))
     ]
 
 

@@ -381,6 +381,7 @@ class Backend(msgspec.Struct, frozen=True):
     node: str
     address: str
     check: str
+    mark: int = 0  # that of flows to it, where no address tells whose they are (floating IP)
 
     def __str__(self) -> str:
         return f"{self.node} ({self.check or 'always up'})"
@@ -396,6 +397,7 @@ class Backends(_Item, frozen=True, kw_only=True, tag="backends"):
     ends_tcp: bool  # established TCP flows end when all of them are down
     resource: str  # the documents' name for what the address belongs to
     log_s: float  # how often its state is logged; 0: never
+    marked_at: str = ""  # the place whose flows have their member's mark, "" if their answers have its address
 
     def __str__(self) -> str:
         then = "end" if self.ends_tcp else "keep"

@@ -35,19 +35,24 @@ _NESTED = 0x8000
 _DROP = 0
 
 _PROTOINFO, _PROTOINFO_TCP, _TCP_STATE = 4, 1, 1
+_MARK = 8
 TCP_ESTABLISHED, TCP_FIN_WAIT, TCP_TIME_WAIT, TCP_CLOSE = 3, 4, 7, 8  # linux/netfilter/nf_conntrack_tcp.h
 _BURST = 64  # packets that are read before their answers are sent
 _BURSTS = 1024  # of events, at one go
 
 
 class Entry(NamedTuple):
-    """A flow in the table: where its answers go, the state of a TCP connection (0 otherwise), and who answers."""
+    """A flow in the table: where its answers go, the state of a TCP connection (0 otherwise), and who answers.
+
+    ``mark`` is 0 unless marks were asked for.
+    """
 
     flow: Flow
     reply_address: int
     reply_port: int
     state: int
     answerer: int
+    mark: int = 0
 
 
 class Event(NamedTuple):
@@ -161,6 +166,13 @@ def _tcp_state(message: bytes) -> int:
     return message[begin]
 
 
+def _mark(message: bytes) -> int:
+    for kind, begin, _ in _attributes(message, 20, len(message)):
+        if kind == _MARK:
+            return int(_ADDRESS.unpack_from(message, begin)[0])
+    return 0
+
+
 # --- the table --------------------------------------------------------------------------------
 
 
@@ -248,8 +260,8 @@ class Table:
                 if entry is not None:
                     self._events.append(Event("gone" if kind == _CT_DELETE else "closing", entry))
 
-    def entries(self) -> list[Entry]:
-        """Return all flows of the table; entries whose time is over are removed on the way.
+    def entries(self, *, marks: bool = False) -> list[Entry]:
+        """Return all flows of the table, with their marks if asked; those whose time is over are removed on the way.
 
         Raises:
             KernelError: the kernel does not list its table.
@@ -269,9 +281,10 @@ class Table:
                     raise KernelError(
                         f"connection table: {os.strerror(number)}; the kernel must list it; run `lab doctor`"
                     )
-                entry = _read_entry(data[at : at + length], state=True)
+                message = data[at : at + length]
+                entry = _read_entry(message, state=True)
                 if entry is not None:
-                    found.append(entry)
+                    found.append(entry._replace(mark=_mark(message)) if marks else entry)
                 at += (length + 3) & ~3
 
 

@@ -21,7 +21,7 @@ from lab.model import (
     VirtualMachine,
     VirtualNetwork,
 )
-from lab.path import wiring
+from lab.path import marks, wiring
 from lab.plan import Backend, Backends, HealthCheck, Item, Why
 
 #: The log of probes is written once a minute, for public load balancers of the Basic SKU and no cloud service
@@ -87,12 +87,18 @@ def _backends(
         port=rule.frontend_port,
         protocol=rule.protocol,
         members=tuple(
-            Backend(name, str(vms[name].private_ip_address), f"{lb.name}/{rule.probe}/{name}" if rule.probe else "")
+            Backend(
+                name,
+                str(vms[name].private_ip_address),
+                f"{lb.name}/{rule.probe}/{name}" if rule.probe else "",
+                marks.to_vm(vms[name]) if rule.floating_ip else 0,
+            )
             for name in names
         ),
         ends_tcp=profile.all_down(lb.sku, len(names)),
         resource=wiring.resource_id(network, vnet, "loadBalancers", lb.name),
         log_s=_LOG_S / network.overrides.time_scale if logged else 0.0,
+        marked_at=wiring.router(vnet) if rule.floating_ip else "",
         why=Why("health_probe", f"{lb.name}/{rule.name}", profile.sources[sku]),
     )
 
@@ -150,13 +156,17 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """Flows that end: those to a public address and port that one member has, or all of them (None)."""
+    """Flows that end: those to a public address and port that one member has, or all of them.
+
+    A member's flows are told by who answers or, with floating IP, by their mark.
+    """
 
     place: str
     protocol: Literal["tcp", "udp"]
     address: str
     port: int
     member: str | None = None
+    mark: int = 0
 
 
 def endings(backends: Sequence[Backends], before: Mapping[str, bool], after: Mapping[str, bool]) -> Iterator[Ending]:
@@ -169,6 +179,13 @@ def endings(backends: Sequence[Backends], before: Mapping[str, bool], after: Map
         down = [m for m in item.members if not after.get(m.check, True)]
         newly = [m for m in down if before.get(m.check, True)]
         if item.protocol == "udp":
-            yield from (Ending(item.place, "udp", item.address, item.port, m.address) for m in newly)
+            yield from (_of_member(item, member) for member in newly)
         elif newly and len(down) == len(item.members) and item.ends_tcp:
             yield Ending(item.place, "tcp", item.address, item.port)
+
+
+def _of_member(item: Backends, member: Backend) -> Ending:
+    """Return the end of all flows of one member."""
+    if item.marked_at:
+        return Ending(item.marked_at, item.protocol, item.address, item.port, mark=member.mark)
+    return Ending(item.place, item.protocol, item.address, item.port, member.address)

@@ -86,6 +86,43 @@ def test_a_flow_with_floating_ip_stays_with_its_vm_when_that_leaves_the_pool(fil
         assert said("hello") == first
 
 
+_ASK = """
+import socket, sys
+opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+opened.connect(("65.52.0.4", 1434))
+opened.settimeout(2)
+for line in sys.stdin:
+    opened.send(b"?")
+    try:
+        print(opened.recv(999).decode().strip(), flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+"""
+
+
+def test_a_udp_flow_with_floating_ip_moves_when_its_vm_goes_down(tmp_path: Path):
+    udp = "      browser: {frontend: f, backend_pool: sql, probe: alive, frontend_port: 1434, backend_port: 1434, "
+    both = text(_FLOATING).replace("overrides:", f"{udp}protocol: Udp, {_FLOATING}}}\noverrides:")
+    both = both.replace("[tcp:1433]", "[tcp:1433, udp:1434]")
+    with rootlab.running(tmp_path, both):
+        wait_up("sql1", "sql2")
+        with rootlab.talking("rules", "client", _ASK) as said:
+            first = said("ask")
+            node = "sql1" if '"sql1"' in first else "sql2"
+            assert f'"{node}"' in first
+            assert '"server_address": "65.52.0.4"' in first
+            assert said("ask") == first
+            other = {"sql1": "sql2", "sql2": "sql1"}[node]
+            change(
+                tmp_path / "rules.lab.yaml",
+                both.replace(
+                    f"{node}: {{subnet: vnet1/s, services: [tcp:1433, ", f"{node}: {{subnet: vnet1/s, services: ["
+                ),
+            )
+            wait_up(other)
+            rootlab.wait_until(lambda: f'"{other}"' in said("ask"), "the flow has moved", lambda: said("ask"))
+
+
 def test_what_a_rule_no_longer_asks_for_is_taken_away_and_comes_back(file: Path):
     before = rootlab.world("rules") + rules("router.vnet1") + rules("lb.vnet1")
     assert "fwmark" in before

@@ -236,3 +236,5 @@ def test_just_the_flows_to_a_public_port_that_end_are_found_among_all() -> None:
     assert members._among(table, of_one) == [mine.flow]
     assert members._among(table, [Ending("lb", "tcp", "40.1.1.1", 81)]) == [streams.flow]
     assert members._among(table, []) == []
+    marked = [entry(UDP, "40.1.1.1", 81, "40.1.1.1")._replace(mark=mark) for mark in (0, 7, 8)]
+    assert members._among(marked, [Ending("lb", "udp", "40.1.1.1", 81, mark=7)]) == [marked[1].flow]

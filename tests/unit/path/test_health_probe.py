@@ -225,6 +225,13 @@ def test_udp_flows_of_a_member_that_goes_down_end_there() -> None:
     assert ended(pool("udp", "a", "b"), _BOTH, _ONE) == [Ending("lb.v", "udp", "40.1.1.1", 81, "10.1.0.4")]
 
 
+def test_with_floating_ip_they_are_told_by_their_mark_at_the_router() -> None:
+    item = pool("udp", "a", "b")
+    members = tuple(msgspec.structs.replace(m, mark=n) for n, m in enumerate(item.members, start=7))
+    item = msgspec.structs.replace(item, members=members, marked_at="router.v")
+    assert ended(item, _BOTH, _ONE) == [Ending("router.v", "udp", "40.1.1.1", 81, mark=7)]
+
+
 def test_with_the_last_member_all_tcp_flows_end_where_the_load_balancer_ends_them() -> None:
     """N-HP-10: also those of members that went down before."""
     assert ended(pool("tcp", "a", "b"), _ONE, _NONE) == [_ALL_TCP]
