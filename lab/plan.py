@@ -126,7 +126,7 @@ class RoutingRule(_Item, frozen=True, kw_only=True, tag="routing-rule"):
 
 
 class Timeout(_Item, frozen=True, kw_only=True, tag="timeout"):
-    """How long TCP flows may be idle that a rule with the target ``FlowTimeout`` has given this name."""
+    """How long TCP flows may be idle that a rule with the target ``Tracking`` has given this name."""
 
     #: At most four characters: the kernel hands no more of it back, and tools write what they were handed.
     name: str
@@ -227,13 +227,23 @@ class FlowMark(msgspec.Struct, frozen=True, tag="flow-mark"):
         return f"-j CONNMARK --{self.action}-mark --mask {self.mask:#x}"
 
 
-class FlowTimeout(msgspec.Struct, frozen=True, tag="flow-timeout"):
-    """Give flows that begin the ``Timeout`` of this name."""
+class Tracking(msgspec.Struct, frozen=True, tag="tracking"):
+    """How flows that begin are tracked, unless a rule before this one has said so.
 
-    name: str
+    ``timeout`` names their ``Timeout``, "" is that of all others; ``reported``: who listens is told when they end, and
+    of nothing else about them. An event costs a fifth of a first packet.
+    """
+
+    timeout: str = ""
+    reported: bool = False
+
+    @property
+    def events(self) -> str:
+        """The events that are told; nothing here has a conntrack helper, and no event is one that cannot be said."""
+        return "destroy" if self.reported else "helper"
 
     def __str__(self) -> str:
-        return f"-j CT --timeout {self.name}"
+        return "-j CT" + (f" --timeout {self.timeout}" if self.timeout else "") + f" --ctevents {self.events}"
 
 
 class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
@@ -246,7 +256,7 @@ class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
 
 
 Target: TypeAlias = (
-    Verdict | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | FlowMark | FlowTimeout | ClampSegments
+    Verdict | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | FlowMark | Tracking | ClampSegments
 )
 Table = Literal["filter", "nat", "mangle", "raw"]
 TABLES: tuple[Table, ...] = ("filter", "nat", "mangle", "raw")

@@ -33,7 +33,6 @@ from lab.plan import (
     ClampSegments,
     DestinationNat,
     FlowMark,
-    FlowTimeout,
     HashMark,
     Jump,
     Policy,
@@ -43,6 +42,7 @@ from lab.plan import (
     SourceNat,
     Table,
     Timeout,
+    Tracking,
     Verdict,
     Why,
 )
@@ -135,7 +135,7 @@ def gaps() -> list[str]:
         ),
         "target MARK": change(trial, table="filter", chain="FORWARD", target=SetMark(1)),
         "target CONNMARK": change(trial, table="mangle", target=FlowMark("restore", 1)),
-        "target CT": change(trial, table="raw", protocol="tcp", target=FlowTimeout(TRIAL_TIMEOUT.name)),
+        "target CT": change(trial, table="raw", protocol="tcp", target=Tracking(TRIAL_TIMEOUT.name)),
         "target TCPMSS": change(trial, table="mangle", chain="FORWARD", protocol="tcp", target=ClampSegments(1350)),
         "target HMARK": change(trial, target=HashMark("src,dst", 2, 1)),
     }
@@ -385,8 +385,11 @@ def _aim(built: Any, target: Any) -> None:
             option = built.create_target("CONNMARK")
             setattr(option, f"{action}_mark", "")
             option.nfmask = option.ctmask = hex(mask)
-        case FlowTimeout(name):
-            built.create_target("CT").timeout = name
+        case Tracking(timeout):
+            option = built.create_target("CT")
+            if timeout:
+                option.timeout = timeout
+            option.ctevents = target.events
         case HashMark(fields, modulus, seed):
             option = built.create_target("HMARK")
             option.hmark_tuple = fields

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from lab.flow import PortRange
 from lab.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualNetwork
 from lab.path import wiring
-from lab.plan import FlowTimeout, IdleReset, Item, Rule, Timeout, Why
+from lab.plan import IdleReset, Item, Rule, Timeout, Tracking, Why
 from lab.plan import interface_to as to
 
 _TIMEOUT = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
@@ -41,9 +41,13 @@ def _of_rule(
     address = lb.frontend(rule.frontend).address
     # The edge's own timers are those of outbound flows; the router has none of ours.
     differs = seconds != max(1, network.profile.idle_timeout_s // scale)
-    for place in (*((edge,) if differs else ()), *((inside,) if rule.floating_ip else ())):
-        named = Why("idle_timeout", f"rules of {rule.idle_timeout_min} min", _TIMEOUT)
-        yield Timeout(place=place, name=str(seconds), seconds=seconds, why=named)
+    for place, own in ((edge, differs), (inside, rule.floating_ip)):
+        reported = rule.tcp_reset and place == edge
+        if not own and not reported:
+            continue
+        if own:
+            named = Why("idle_timeout", f"rules of {rule.idle_timeout_min} min", _TIMEOUT)
+            yield Timeout(place=place, name=str(seconds), seconds=seconds, why=named)
         yield Rule(
             place=place,
             table="raw",
@@ -51,7 +55,7 @@ def _of_rule(
             destination=f"{address}/32",
             protocol="tcp",
             destination_ports=PortRange(rule.frontend_port, rule.frontend_port),
-            target=FlowTimeout(str(seconds)),
+            target=Tracking(str(seconds) if own else "", reported=reported),
             why=Why("idle_timeout", f"{lb.name}/{rule.name}, {rule.idle_timeout_min} min", _TIMEOUT),
         )
     if rule.tcp_reset:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from lab import public_ips
 from lab.model import Network, VirtualNetwork
 from lab.path import wiring
-from lab.plan import DestinationNat, FlowTimeout, Item, Rule, SourceNat, Timeout, Verdict, Why
+from lab.plan import DestinationNat, Item, Rule, SourceNat, Timeout, Tracking, Verdict, Why
 
 _SOURCE = "seed 002: VM with an instance-level public IP"
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24): of what comes in"
@@ -90,7 +90,7 @@ def _idle(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
             chain="PREROUTING",
             destination=f"{own.address}/32",
             protocol="tcp",
-            target=FlowTimeout(name),
+            target=Tracking(name),
             why=Why("instance_public_ip", f"{vm.name}, {own.idle_timeout_min} min", _IDLE),
         )
     yield from made.values()

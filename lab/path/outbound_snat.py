@@ -44,6 +44,7 @@ from lab.plan import (
     SnatRange,
     SourceNat,
     Sysctl,
+    Tracking,
     Verdict,
     Why,
     short,
@@ -251,8 +252,16 @@ def _timers(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     for state, seconds in (("time_wait", profile.fin_s), ("close", profile.rst_s)):
         value = max(idle, ceil(seconds / scale) + 1)
         yield Sysctl(place=place, key=f"net.netfilter.nf_conntrack_tcp_timeout_{state}", value=value, why=closed)
-    # Events also for flows that begin while the agent is away.
+    # Events also for flows that begin while the agent is away; it need not hear of those that come in.
     yield Sysctl(place=place, key="net.netfilter.nf_conntrack_events", value=1, why=closed)
+    yield Rule(
+        place=place,
+        table="raw",
+        chain="PREROUTING",
+        in_interface=to(wiring.INTERNET),
+        target=Tracking(),
+        why=Why("outbound_snat", "what comes in has no port that the agent keeps"),
+    )
 
 
 def _policy(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:

@@ -41,7 +41,10 @@ def test_a_rule_gives_its_flows_a_timeout_of_their_own(scale: int, seconds: int)
     rule, timeout = idle("idle_timeout_in_minutes: 10", scale=scale)
     assert isinstance(timeout, Timeout)
     assert (rule.place, timeout.place, timeout.name, timeout.seconds) == ("lb.v", "lb.v", str(seconds), seconds)
-    assert str(rule) == f"-t raw -A PREROUTING -d 40.1.1.1/32 -p tcp --dport 80 -j CT --timeout {seconds}"
+    assert (
+        str(rule)
+        == f"-t raw -A PREROUTING -d 40.1.1.1/32 -p tcp --dport 80 -j CT --timeout {seconds} --ctevents helper"
+    )
 
 
 def test_rules_of_one_length_share_a_timeout() -> None:
@@ -65,7 +68,8 @@ def test_with_floating_ip_the_router_forgets_as_the_edge_does() -> None:
 
 
 def test_a_reset_is_asked_for_with_what_leads_to_both_ends() -> None:
-    (found,) = idle("enable_tcp_reset: true", sku="Standard", scale=60)
+    ends, found = idle("enable_tcp_reset: true", sku="Standard", scale=60)
+    assert str(ends).endswith("-j CT --ctevents destroy")
     assert isinstance(found, IdleReset)
     assert (found.place, found.address, found.port, found.idle_s) == ("lb.v", "40.1.1.1", 80, 4)
     assert (found.inner_interface, found.outer_interface) == ("router.v", "internet")

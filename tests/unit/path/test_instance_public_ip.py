@@ -83,6 +83,6 @@ def test_an_idle_timeout_of_its_own_is_that_of_tcp_flows_that_come_in() -> None:
     found = [str(i) for i in longer if isinstance(i, Timeout) or (isinstance(i, Rule) and i.table == "raw")]
     assert [i for i in usual if isinstance(i, Timeout)] == []
     assert found == [
-        "-t raw -A PREROUTING -d 40.1.1.1/32 -p tcp -j CT --timeout o15",
+        "-t raw -A PREROUTING -d 40.1.1.1/32 -p tcp -j CT --timeout o15 --ctevents helper",
         "timeout o15: TCP flows may be idle for 900 s",
     ]
