@@ -362,6 +362,8 @@ class CloudService(_Value, frozen=True, kw_only=True):
     default_virtual_ip: str
     roles: tuple[Role, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    #: Its deployment is being changed: some revisions count its VMs twice meanwhile.
+    redeploying: bool = False
 
     def virtual_ip(self, name: str) -> VirtualIp | None:
         """Return the VIP of that name."""

@@ -66,6 +66,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     default_allocation: DefaultAllocation
     #: SNAT ports of each VM by size of its pool, smallest pool first.
     port_tiers: tuple[Tier, ...]
+    #: VMs of a cloud service that is being redeployed count twice for these.
+    redeploying_counts_twice: bool
     #: First and last port of a public address that SNAT may use.
     snat_first_port: int
     snat_last_port: int
@@ -178,6 +180,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         "allocation_standard": Cell("on demand", _OUTBOUND_2016_10 + ": before there was a Standard one"),
         "default_allocation": Cell("on demand", _OUTBOUND_2016_10 + ": ports are allocated dynamically"),
         "port_tiers": Cell(_TIERS_TO_1000, _STANDARD_2017_09 + "; not used before ports are preallocated"),
+        "redeploying_counts_twice": Cell(value=False, source=_OUTBOUND_2016_10 + ": nothing is said of redeploying"),
         "snat_first_port": Cell(1025, _OUTBOUND_2017_05 + ": 65,535 - 1,024 = 64,511 ports"),
         "snat_last_port": Cell(65535, _OUTBOUND_2017_05),
         "rule_block": Cell(0, _OUTBOUND_2016_10 + ": nothing is said of ports that rules take"),
@@ -229,6 +232,9 @@ TABLE: dict[str, dict[str, Cell]] = {
     },
     "2018-07-classic": {
         "port_tiers": Cell(_TIERS_TO_400, _CLASSIC_2018_07 + ": the table ends at 400"),
+        "redeploying_counts_twice": Cell(
+            value=True, source=_CLASSIC_2018_07 + ": a pool may be reported as up to twice as large for a while"
+        ),
         "frontends_standard": Cell("one at random", _CLASSIC_2018_07 + ": one of them, picked at random"),
         "fin_close": Cell("both", _CLASSIC_2018_07 + ": after FIN of both sides"),
         "fin_s": Cell(240, _CLASSIC_2018_07),
@@ -239,6 +245,9 @@ TABLE: dict[str, dict[str, Cell]] = {
         "binding_standard": Cell(
             frozenset[Binding]({"load_balancing_rule"}),
             _RULES_2018_09 + ": only inbound NAT rules, no outbound NAT",
+        ),
+        "redeploying_counts_twice": Cell(
+            value=False, source=_OUTBOUND_2018_02 + ", which seed 001 links to: nothing is said of redeploying"
         ),
         "snat_first_port": Cell(1024, _RULES_2018_09 + ": 64,000 ports for each frontend"),
         "snat_last_port": Cell(65023, _RULES_2018_09 + ": 64,000 ports for each frontend"),

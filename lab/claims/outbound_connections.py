@@ -31,7 +31,7 @@ from lab.claims.holding import (
 )
 from lab.claims.judging import arrived, judge_by, send, sources, wrong_source
 from lab.experiment import Arrivals, End, Goal, Happened, Open, Pause, Step, Talk
-from lab.model import InternetHost, LoadBalancer, Network, VirtualMachine
+from lab.model import CloudService, InternetHost, LoadBalancer, Network, VirtualMachine
 
 _OUTBOUND = "load-balancer-outbound-connections.md"
 _STANDARD = "load-balancer-standard-overview.md (2017-09-28)"
@@ -39,6 +39,7 @@ _CLASSIC = "load-balancer-outbound-connections-classic.md (2018-07-13)"
 
 #: Revisions, by what they state.
 _BY_TABLE = ("2018-02", "2018-07-classic", "2018-12", "2019-05", "2020-06", "2020-10", "2022-03", "2026-07")
+_CLASSIC_ONLY = ("2018-07-classic",)
 _TIERS_GROW = ("2018-02", "2018-07-classic", "2018-12", "2019-05", "2020-06")
 _DEFAULT_AS_POOL = ("2019-05", "2020-06", "2020-10")
 _BY_DESTINATION = _BY_TABLE
@@ -222,6 +223,62 @@ _TIER_PORT = 19000  # a destination port that no other experiment uses
 def _by_number(arrivals: Arrivals) -> dict[int, int]:
     """Return the source port of each flow that arrived."""
     return {seen.number: seen.source_port for seen in arrivals.seen[-1]}
+
+
+_CLASSIC_MOST = 400  # VMs, where the table of the classic page ends
+
+
+def _redeployed(network: Network, service: CloudService, *, redeploying: bool) -> Network | None:
+    """Return the network in which a service is being redeployed, or is not; None: it is so as it stands."""
+    if service.redeploying == redeploying:
+        return None
+    made = msgspec.structs.replace(service, redeploying=redeploying)
+    services = tuple(made if s is service else s for s in network.cloud_services)
+    return msgspec.structs.replace(network, cloud_services=services)
+
+
+def _n_sn_5(network: Network) -> Iterator[Trial]:
+    hosts = several_goals(network)
+    if not hosts or network.overrides.snat_ports_per_vm:
+        return
+    host, goals = hosts[0]
+    to = of_protocol(goals, "tcp")[:1]
+    ways = {vm.name: way_out(network, vm).addresses for vm in network.virtual_machines}
+    for service in network.cloud_services:
+        mine = [vm for vm in sole_frontend(network) if vm.name in service.virtual_machines]
+        vm = next((vm for vm in mine if vm.power_state == "Started"), None)
+        if vm is None:
+            continue
+        size = sum(bool(addresses & ways[vm.name]) for addresses in ways.values())
+        more = sum(bool(ways[name] & ways[vm.name]) for name in service.virtual_machines)
+        if size + more > _CLASSIC_MOST or ports_by_table(size) == ports_by_table(size + more):
+            continue
+        many, few = ports_by_table(size), ports_by_table(size + more)
+        stages = tuple(
+            Stage(
+                (occupy(network, vm, kept(network, to, ports + MORE, lost=MORE)),),
+                _redeployed(network, service, redeploying=redeploying),
+            )
+            for ports, redeploying in ((many, False), (few, True), (many, False))
+        )
+
+        def check(observations: Sequence[Any], wanted: tuple[int, ...] = (many, few, many)) -> tuple[str, str]:
+            steps = [occupied.steps[0] for occupied in observations]
+            observed = ", ".join(f"{when} {opened(step)}" for when, step in zip(_WHEN, steps, strict=True))
+            each = [
+                (when, wrong_number(step, ports, MORE) or shared(step))
+                for when, step, ports in zip(_WHEN, steps, wanted, strict=True)
+            ]
+            return observed, "; ".join(f"{when} {wrong}" for when, wrong in each if wrong)
+
+        expected = (
+            f"{many} flows to {host.name}:{to[0].port} with {size} VMs, {few} while they count for {size + more}, "
+            f"and {many} after it"
+        )
+        yield Trial("N-SN-5", f"{vm.name} of {service.name}", expected, stages, judge_by(check))
+
+
+_WHEN = ("before:", "redeploying:", "after:")
 
 
 def _n_sn_6(network: Network) -> Iterator[Trial]:
@@ -564,6 +621,14 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2018-02-05), size of the pool",
         _n_sn_4,
         _TIERS_GROW,
+    ),
+    Claim(
+        "N-SN-5",
+        "While a cloud service is redeployed or changed, its pool may be reported as up to twice as large as it is, so "
+        "each instance has fewer ports for a while.",
+        f"{_CLASSIC}, size of the pool",
+        _n_sn_5,
+        _CLASSIC_ONLY,
     ),
     Claim(
         "N-SN-6",

@@ -29,7 +29,7 @@ def need_root() -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(undone: str = "what was made is removed") -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into what Ctrl-C does: undo, then exit 130."""
 
     def interrupt(*_: object) -> None:
@@ -39,10 +39,49 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; what was made is removed") from None
+        raise Interrupted(f"interrupted; {undone}") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Have Ctrl-C, SIGTERM and SIGHUP interrupt only what comes after this."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def for_a_while(name: str, begin: "Operation", end: "Operation") -> Iterator[None]:
+    """Do a management operation, and another that ends it, whatever becomes of what is done in between."""
+    need_root()
+    from lab import manage
+
+    def do(operation: "Operation") -> None:
+        with progress() as say:
+            outcome = manage.perform(name, operation, say)
+        click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}", err=True)
+
+    begun = False
+    with interruptible("what was begun is over"):
+        try:
+            with undisturbed():
+                do(begin)
+                begun = True
+            yield
+        finally:
+            if begun:
+                with undisturbed():
+                    do(end)
 
 
 def perform(name: str, operation: "Operation", *, said: bool = True, to_stderr: bool = False) -> None:

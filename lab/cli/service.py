@@ -1,12 +1,13 @@
 """``lab service``, ``vip``, ``reserved-ip``: classic cloud services and their addresses."""
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.manners import perform_as
+from lab.cli.manners import for_a_while, perform_as
 from lab.cli.options import lab_option, lab_or_file_option, output_option
-from lab.cli.printing import print_json, print_table
+from lab.cli.printing import count, print_json, print_operation, print_table
 from lab.cli.reading import network_named, only_lab, service_named, services_named
 from lab.errors import UsageError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group("service")
 def service_group() -> None:
-    """Look at classic cloud services: VIPs, endpoints, load-balanced sets; make new ones.
+    """Look at classic cloud services: VIPs, endpoints, load-balanced sets; make new ones, redeploy them.
 
     \b
     Example:
@@ -99,6 +100,56 @@ def service_create(service: str, location: str, name: str | None, output: str) -
     perform_as(name or only_lab(), AddService(name=service, location=location), "New-AzureService", output)
 
 
+#: How long `lab service redeploy` takes by itself: no document says how long a redeployment does.
+_REDEPLOYMENT_S = 60.0
+
+
+@service_group.command("redeploy")
+@click.argument("service")
+@click.option(
+    "--hold",
+    type=click.FloatRange(0),
+    default=_REDEPLOYMENT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long it takes, of the lab's time.",
+)
+@lab_option
+@output_option
+def service_redeploy(service: str, hold: float, name: str | None, output: str) -> None:
+    """Redeploy a cloud service, during which its VMs count twice for SNAT ports where the revision says so. Needs root.
+
+    A pool that is reported as twice as large may be in a higher tier of the table: each VM has fewer ports until it is
+    over, and loses the flows of the others. No document says how long that takes; nothing else is changed meanwhile.
+    Interrupted, it is over.
+
+    \b
+    Example:
+      sudo lab service redeploy myService
+      sudo lab service redeploy myService --hold 600
+    """
+    from lab import manage
+    from lab.operations.cloud_service import BeginRedeployment, EndRedeployment
+
+    lab = name or only_lab()
+    with for_a_while(lab, BeginRedeployment(service), EndRedeployment(service)):
+        network = manage.network_of(lab)
+        lasts = hold / network.overrides.time_scale
+        click.echo(f"{lab}: {service}: {hold:g} s is {lasts:g} s; {_counted(network, service)}", err=True)
+        time.sleep(lasts)
+    print_operation("Set-AzureDeployment", output)
+
+
+def _counted(network: "Network", service: str) -> str:
+    """Say for how many a service's VMs count while it is being redeployed."""
+    vms = count(len(service_named(network, service).virtual_machines), "VM")
+    if not network.profile.redeploying_counts_twice:
+        return f"{vms}, counted once in profile {network.profile.name}"
+    if network.overrides.snat_ports_per_vm:
+        return f"{vms}, counted twice, but snat_ports_per_vm={network.overrides.snat_ports_per_vm} whatever is counted"
+    return f"{vms}, counted twice for SNAT ports"
+
+
 def _service_json(network: "Network", service: "CloudService") -> dict[str, Any]:
     states = {vm.name: vm.power_state for vm in network.virtual_machines}
     return {
@@ -108,6 +159,7 @@ def _service_json(network: "Network", service: "CloudService") -> dict[str, Any]
         "default_virtual_ip": service.default_virtual_ip,
         "virtual_machines": {vm: states[vm] for vm in service.virtual_machines},
         "roles": {role.name: role.instances for role in service.roles},
+        "redeploying": service.redeploying,
         "virtual_ips": [_vip_json(service, virtual_ip) for virtual_ip in service.virtual_ips],
         "endpoints": service.endpoints,
         "load_balanced_sets": {

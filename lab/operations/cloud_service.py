@@ -1,4 +1,4 @@
-"""Cloud services are made, and VMs in them (New-AzureService, New-AzureVM: seed 004)."""
+"""Cloud services are made, and VMs in them (New-AzureService, New-AzureVM: seed 004); their deployment is changed."""
 
 import msgspec
 
@@ -52,6 +52,52 @@ class AddService(msgspec.Struct, frozen=True, kw_only=True):
         )
         found = sorted((*network.cloud_services, made), key=lambda s: natural(s.name))
         return msgspec.structs.replace(network, cloud_services=tuple(found))
+
+
+class BeginRedeployment(msgspec.Struct, frozen=True):
+    """The deployment of a cloud service begins to be changed: until it is over its VMs may count twice."""
+
+    service: str
+
+    def __str__(self) -> str:
+        return f"service redeploy {self.service}"
+
+    def after(self, network: Network) -> Network:
+        """Return the network in which the service is being redeployed.
+
+        Raises:
+            Refused: there is no such service, or it is being redeployed already.
+
+        """
+        service = finding.service(self, network, self.service)
+        if service.redeploying:
+            finding.refuse(
+                self,
+                ("cloud_services", service.name),
+                "is being redeployed already",
+                "its deployment is changed once at a time",
+                "wait until that is over; if whoever began it is gone, run `lab up FILE`",
+            )
+        return finding.with_service(network, msgspec.structs.replace(service, redeploying=True))
+
+
+class EndRedeployment(msgspec.Struct, frozen=True):
+    """The deployment of a cloud service has been changed: its VMs count once, as before."""
+
+    service: str
+
+    def __str__(self) -> str:
+        return f"service redeploy {self.service}, its end"
+
+    def after(self, network: Network) -> Network:
+        """Return the network in which the service is not being redeployed; it may have ended already, by `lab up`.
+
+        Raises:
+            Refused: there is no such service.
+
+        """
+        service = finding.service(self, network, self.service)
+        return finding.with_service(network, msgspec.structs.replace(service, redeploying=False))
 
 
 class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,9 @@ SKU and the document revision may narrow or widen that: ``Profile.binding``.
 The first packet of each flow is kept back until the agent has given it a port (``snat_ports`` decides).
 Only a flow to a public address of its own virtual network is the kernel's to translate, by one rule for
 each VM: its destination is translated as well, which nobody knows when its first packet comes.
+
+While a cloud service is being redeployed its VMs may count twice (classic page, 2018-07-13), so that each has the
+ports of a larger pool: ``Profile.redeploying_counts_twice``.
 """
 
 from collections import Counter
@@ -81,7 +84,8 @@ def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
     """Return the ports that each VM without an address of its own may use: of its frontends, or of the default address.
 
     Preallocated ranges are disjoint, as large as the profile says for the number of VMs that are linked to the
-    frontend (``Overrides.snat_ports_per_vm`` replaces it), and smaller where there are too few ports for all.
+    frontend, or that are reported to be (``Overrides.snat_ports_per_vm`` replaces it), and smaller where there are
+    too few ports for all.
     """
     linked: dict[IPv4Address, list[str]] = {}
     of_vm: dict[str, list[tuple[LoadBalancer, Frontend]]] = {}
@@ -95,7 +99,7 @@ def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
     index = {address: {vm: number for number, vm in enumerate(vms)} for address, vms in linked.items()}
     for vm, candidates in of_vm.items():
         given = [
-            _share(network, lb, frontend.address, index[frontend.address][vm], len(linked[frontend.address]))
+            _share(network, lb, frontend.address, index[frontend.address][vm], linked[frontend.address])
             for lb, frontend in candidates
         ]
         if given:
@@ -121,19 +125,31 @@ def _candidates(
     return sorted(found, key=lambda entry: entry[1].address)
 
 
-def _share(network: Network, lb: LoadBalancer, address: IPv4Address, number: int, vms: int) -> SnatRange:
-    """Return the ports of a frontend for the VM with this number, of so many."""
+def _share(network: Network, lb: LoadBalancer, address: IPv4Address, number: int, vms: list[str]) -> SnatRange:
+    """Return the ports of a frontend for the VM with this number, of those that are linked to it."""
     profile, wanted = network.profile, network.overrides.snat_ports_per_vm
     first, last = profile.snat_first_port, profile.snat_last_port
     room = last - first + 1
     if wanted is None and profile.allocation(lb.sku) == "on demand":
         return SnatRange(str(address), first, last)
-    if wanted is None and (size := profile.ports_per_vm(vms)) is not None:
+    if wanted is None and (size := profile.ports_per_vm(_reported(network, vms))) is not None:
         begin = first + _place(number, size, profile.port_tiers[0])
         return SnatRange(str(address), begin, begin + size - 1)
-    size = max(1, min(wanted or 1, room // vms))
+    size = max(1, min(wanted or 1, room // len(vms)))
     begin = first + number * size
     return SnatRange(str(address), begin, begin + size - 1)
+
+
+def _reported(network: Network, vms: list[str]) -> int:
+    """Return how many VMs a pool is reported to have, which may be more than it has while a service is redeployed.
+
+    The document says up to twice as many: no more than its table has ports for.
+    """
+    if not network.profile.redeploying_counts_twice:
+        return len(vms)
+    again = {vm for service in network.cloud_services if service.redeploying for vm in service.virtual_machines}
+    most = network.profile.port_tiers[-1].pool_size
+    return max(len(vms), min(len(vms) + sum(vm in again for vm in vms), most))
 
 
 def _place(number: int, size: int, smallest: Tier) -> int:

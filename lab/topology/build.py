@@ -498,6 +498,7 @@ class Builder:
             ),
             default_virtual_ip=default,
             endpoints=tuple(endpoints),
+            redeploying=raw.redeploying,
         )
 
         def give(_service: model.CloudService, vip: model.VirtualIp) -> IPv4Address:

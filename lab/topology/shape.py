@@ -333,7 +333,7 @@ class CloudService(_File):
     """A classic cloud service, of virtual machines or of roles.
 
     The name of the service leads to `default_virtual_ip`, which left out is the first by name; without `virtual_ips`
-    there is one, Vip1.
+    there is one, Vip1. While it is `redeploying`, its VMs count twice for SNAT ports, in revisions that say so.
     """
 
     location: str = "China North"
@@ -345,6 +345,7 @@ class CloudService(_File):
     virtual_ips: dict[Name, VirtualIp] = Field(default_factory=dict)
     default_virtual_ip: str | None = None
     endpoints: tuple[Endpoint, ...] = ()
+    redeploying: bool = False
 
 
 class ReservedIp(_File):

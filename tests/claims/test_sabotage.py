@@ -144,6 +144,12 @@ SABOTAGES: dict[str, Sabotage] = {
         "internet",
     ),
     "N-SN-4": Sabotage("tiers", (_SILENT_ONCE_HEARD,), "0 flows kept their port instead of 512", "internet"),
+    # Only before: a lab that is changed has its translations written again.
+    "N-SN-5": Sabotage(
+        "snat-classic",
+        _around(f"{_WEB}:3000-9999", "-s", "@worker_IN_0", *_TCP),
+        "before: 1032 flows were answered instead of 1024",
+    ),
     "N-SN-2": Sabotage("snat-2017", _around(f"{_WEB}:1025-1124", "-s", "@web1", *_UDP), "1948 flows did not arrive"),
     "N-SN-3": Sabotage(
         "snat-2017", _around(f"{_PLATFORM}:2000-2099", "-s", "@alone", *_UDP), "not 64511 flows from as many ports"

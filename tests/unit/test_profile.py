@@ -117,6 +117,11 @@ def test_the_classic_table_ends_at_400() -> None:
     assert [resolve("2018-07-classic").ports_per_vm(size) for size in (1, 400, 401)] == [1024, 128, None]
 
 
+def test_only_the_classic_page_counts_a_service_twice_while_it_is_redeployed() -> None:
+    """N-SN-5: load-balancer-outbound-connections-classic.md (2018-07-13)."""
+    assert {name for name in profile.NAMES if resolve(name).redeploying_counts_twice} == {"2018-07-classic"}
+
+
 @pytest.mark.parametrize(
     ("pool", "ports"),
     # load-balancer-standard-overview.md (2017-09-28), the table of preallocated ports.

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from lab.change import Operation, changed
+from lab.change import Operation, Refused, changed
 from lab.cloud_services import is_billed, is_programmed
 from lab.model import AclRule, CloudService, EndpointProbe, Network, Service, VirtualIp
-from lab.operations.cloud_service import AddService, AddVirtualMachine
+from lab.operations.cloud_service import AddService, AddVirtualMachine, BeginRedeployment, EndRedeployment
 from lab.operations.endpoint import AddEndpoint, RemoveEndpoint, SetEndpoint, SetLoadBalancedSet
 from lab.operations.power import SetPower
 from lab.operations.public_ip import RemovePublicIp, SetPublicIp
@@ -169,6 +169,8 @@ def test_a_set_changes_whole_and_its_default_probe_follows_its_port() -> None:
         (SetLoadBalancedSet(service="s", load_balanced_set="l", virtual_ip="v", acl=()), "endpoint set-lb s l"),
         (SetPower("vm", "Deallocated"), "vm deallocate vm"),
         (AddVirtualMachine(service="s", name="vm"), "vm create s vm"),
+        (BeginRedeployment("s"), "service redeploy s"),
+        (EndRedeployment("s"), "service redeploy s, its end"),
         (DisassociateIp("r", "s"), "reserved-ip disassociate r s"),
     ],
 )
@@ -311,3 +313,35 @@ def test_the_first_vm_of_a_service_may_bring_its_reserved_address() -> None:
     )
     (new,) = (s for s in made.cloud_services if s.name == "web")
     assert new.virtual_ips[0].address == made.reserved_ips[0].address
+
+
+# --- redeployment -----------------------------------------------------------------------------
+
+
+def test_a_redeployment_leaves_nothing_behind() -> None:
+    busy = after(plain(), BeginRedeployment("myService"))
+    assert [s.redeploying for s in busy.cloud_services] == [True]
+    assert after(EndRedeployment("myService"), before=busy) == after(plain())
+
+
+def test_a_redeployment_that_ended_already_may_be_ended() -> None:
+    assert after(EndRedeployment("myService")) == network()
+
+
+@pytest.mark.parametrize("operation", [BeginRedeployment("myservice"), EndRedeployment("myservice")])
+def test_a_service_that_is_not_there_is_not_redeployed(operation: Operation) -> None:
+    with pytest.raises(Refused) as caught:
+        after(operation)
+    assert str(caught.value) == (
+        f'{operation}: cloud_services: no cloud service "myservice"; it must name one of the lab; '
+        'did you mean "myService"?'
+    )
+
+
+def test_a_service_is_redeployed_once_at_a_time() -> None:
+    with pytest.raises(Refused) as caught:
+        after(BeginRedeployment("myService"), BeginRedeployment("myService"))
+    assert str(caught.value) == (
+        "service redeploy myService: cloud_services.myService: is being redeployed already; its deployment is changed "
+        "once at a time; wait until that is over; if whoever began it is gone, run `lab up FILE`"
+    )

@@ -194,7 +194,8 @@ class Lab:
     ``sources``: the addresses each VM may be seen with; a VM that is not in it leaves by ``DEFAULT``.
     ``own``: VMs with an address of their own. ``limits``: most flows of a VM to one port of one host; by the number
     of VMs in the pool: ``tiers``. ``down`` and ``up``: keys of members. ``snat``: how flows that are held are
-    given ports. ``each``: so many flows leave by one source before the next is used, None: all sources in turn.
+    given ports; while a cloud service is being redeployed: ``busy``. ``each``: so many flows leave by one source before
+    the next is used, None: all sources in turn.
     ``lost``: flows of a sweep that do not arrive, as patterns of ``sender destination protocol port``. ``names``:
     what the platform's resolver answers.
     """
@@ -208,6 +209,7 @@ class Lab:
         down: Sequence[str] = (),
         silent: Sequence[str] = (),
         snat: Snat | None = None,
+        busy: Snat | None = None,
         tiers: dict[int, int] | None = None,
         each: int | None = None,
         up: Sequence[str] = (),
@@ -225,6 +227,7 @@ class Lab:
         self.names = names or {}
         self.answering = answering
         self.snat = snat
+        self.busy = busy
         self.tiers = tiers
         self.each = each
         self._kept: dict[str, int] = {}  # ports of UDP flows that go on, by VM
@@ -236,9 +239,11 @@ class Lab:
                 return self._send(what, bound=bound, limit=self._limit(what.sender, network))
             case ex.Occupy():
                 self._kept.clear()
-                if self.snat is None:
+                redeploying = network is not None and any(s.redeploying for s in network.cloud_services)
+                snat = self.busy if redeploying and self.busy else self.snat
+                if snat is None:
                     return ex.Occupied(steps=())
-                holder = Holder(self.snat)
+                holder = Holder(snat)
                 return ex.Occupied(steps=tuple(holder.do(step) for step in what.steps))
             case ex.Ask():
                 # What a changed network denies is new flows, and those have no port of their own.

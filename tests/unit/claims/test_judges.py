@@ -10,6 +10,7 @@ import pytest
 from lab import claims
 from lab import experiment as ex
 from lab.model import Network
+from lab.profile import resolve
 from lab.topology import load
 from tests import worlds
 from tests.unit.claims import pretend
@@ -161,6 +162,28 @@ def _pool(**sizes: int) -> Lab:
     return Lab({"web1": [_FRONTEND]}, tiers=_SIZES | changed)
 
 
+def _service(*, redeploying: bool = False) -> Network:
+    """Return a network with a cloud service of 26 instances of a role, which share a VIP."""
+    return worlds.network(
+        f"""
+profile: 2018-07-classic
+internet: {{api: {{address: 198.51.100.20, services: [tcp:443, udp:53]}}}}
+virtual_networks: {{v: {{address_space: [10.1.0.0/16], subnets: {{s: 10.1.0.0/24}}}}}}
+cloud_services:
+  shop:
+    roles: {{web: {{instances: 26, subnet: v/s}}}}
+    virtual_ips: {{Vip1: {{address: {_FRONTEND}}}}}
+    endpoints: [{{name: web, role: web, local_port: 80, public_port: 80}}]
+    redeploying: {redeploying}
+"""
+    )
+
+
+def _redeployed(before: int, meanwhile: int) -> Lab:
+    """Return a lab in which each instance of a service has so many ports, and so many while it is redeployed."""
+    return Lab({}, snat=Snat(ports=before), busy=Snat(ports=meanwhile))
+
+
 def _two_frontends(profile: str, sku: str = "Standard") -> Callable[[], Network]:
     return lambda: worlds.balanced(1, profile=profile, sku=sku, frontends=2)
 
@@ -190,6 +213,7 @@ FAITHFUL: dict[str, tuple[Callable[[], Network], Lab]] = {
         Lab({"web1": [_FRONTEND], "web2": [_FRONTEND]}, limits={"web1": 64511}),
     ),
     "N-SN-3": (lambda: _standalone("2017-09"), Lab({}, limits={"alone": 64511})),
+    "N-SN-5": (_service, _redeployed(1024, 512)),
     "N-SN-6": (lambda: _standalone("2019-05", 51), Lab({}, limits={"alone": 1024, "b1": 512})),
     "N-SN-12": (_two_frontends("2019-05"), _leaving_by(_FRONTEND, _SECOND, flows=2048)),
     "N-SN-13": (_three_ranks, Lab({"own": [_OWN], "web": [_FRONTEND]}, own=["own"])),
@@ -366,6 +390,7 @@ LIES: list[tuple[str, Lie, str]] = [
     ("N-SN-2", about(ex.Send, from_source(DEFAULT)), f"seen from {DEFAULT}"),
     ("N-SN-3", about(ex.Send, port_of(2000)), "not 64511 flows from as many ports"),
     ("N-SN-4", about(ex.Send, lost), "0 flows arrived at first instead of 1024"),
+    ("N-SN-5", about(ex.Occupy, at_step(0, seen=_seen([2000] * 512))), "redeploying: 1 ports were seen for two flows"),
     ("N-SN-6", about(ex.Send, port_of(2000), "alone"), "1 ports instead of 1024"),
     ("N-SN-7", about(ex.Occupy, at_step(1, seen=_seen([2000] * 64))), "1 ports were seen for two flows"),
     ("N-SN-8", _to_other(port_of(2000)), "a socket is not seen from one port"),
@@ -440,6 +465,9 @@ UNFAITHFUL: list[tuple[tuple[str, Lab], str]] = [
     (("N-SN-2", Lab({"web1": [_FRONTEND]}, limits={"web1": 1024})), "1024 flows did not arrive"),
     (("N-SN-3", Lab({}, limits={"alone": 64510})), "not 64511 flows from as many ports"),
     (("N-SN-3", Lab({}, limits={"alone": 64512})), "not 64511 flows from as many ports"),
+    (("N-SN-5", _redeployed(1024, 1024)), "redeploying: 520 flows were answered instead of 512"),
+    (("N-SN-5", _redeployed(1024, 256)), "redeploying: 256 flows were answered instead of 512"),
+    (("N-SN-5", _redeployed(512, 512)), "after: 512 flows were answered instead of 1024"),
     (("N-SN-6", Lab({}, limits={"alone": 512, "b1": 512})), "512 ports instead of 1024"),
     (("N-SN-6", Lab({}, limits={"alone": 1024, "b1": 1024})), "520 ports instead of 512"),
     (("N-SN-12", _leaving_by(_FRONTEND, _SECOND, flows=1024)), "1024 flows from 1024 ports instead of 2048"),
@@ -511,6 +539,28 @@ def test_frontends_that_multiply_the_ports_contradict_revisions_that_do_not_say_
     assert found.reason == "1032 flows from 1032 ports instead of 1024"
 
 
+def test_a_service_that_is_being_redeployed_in_its_file_is_judged_the_same() -> None:
+    as_it_stands, changed = (pretend.trials_of("N-SN-5", _service(redeploying=on))[0] for on in (False, True))
+    assert as_it_stands.expected == changed.expected
+    assert [stage.network is None for stage in as_it_stands.stages] == [True, False, True]
+    assert [stage.network is None for stage in changed.stages] == [False, True, False]
+
+
+def test_a_redeployment_is_judged_only_where_it_changes_the_number_of_ports_and_is_said_to() -> None:
+    small = worlds.network(
+        """
+profile: 2018-07-classic
+internet: {api: {address: 198.51.100.20, services: [tcp:443, udp:53]}}
+virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}
+cloud_services:
+  shop: {roles: {web: {instances: 25, subnet: v/s}}, endpoints: [{name: web, role: web, local_port: 80}]}
+"""
+    )
+    assert pretend.trials_of("N-SN-5", small) == []
+    later = msgspec.structs.replace(_service(), profile=resolve("2019-05"))
+    assert pretend.trials_of("N-SN-5", later) == []
+
+
 def test_four_minutes_of_real_time_pass_only_if_they_are_asked_for() -> None:
     """A claim that lets more than a minute pass is left out unless it is named."""
     network = _crowded("seeds", 1)
@@ -528,7 +578,7 @@ def test_a_claim_whose_experiment_failed_is_inconclusive(claim: str) -> None:
 
 #: Claims whose trials need no capture: what they see is a conversation, which is its own control.
 WITHOUT_CAPTURE = {"S1-5", "S1-7", "S2-1", *_OF_GROUPS, "S2-5", "S2-6", "S2-7", "S2-8", "S2-9", "S2-19", "N-ML-2"}
-WITHOUT_CAPTURE |= {"N-SN-7", "N-SN-9", "N-SN-10", "N-SN-11", "N-SN-18"}
+WITHOUT_CAPTURE |= {"N-SN-5", "N-SN-7", "N-SN-9", "N-SN-10", "N-SN-11", "N-SN-18"}
 
 
 @pytest.mark.parametrize("claim", sorted(FAITHFUL.keys() - WITHOUT_CAPTURE))

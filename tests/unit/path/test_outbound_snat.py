@@ -3,6 +3,7 @@
 import itertools
 from math import ceil
 
+import msgspec
 import pytest
 
 from lab.compile import compile as compile_network
@@ -193,6 +194,71 @@ def test_an_override_gives_each_vm_its_own_ports_even_where_they_are_allocated_o
         "web1": ["40.1.1.1:1025-1028"],
         "web2": ["40.1.1.1:1029-1032"],
     }
+
+
+def redeployed(instances: int, profile: str = "2018-07-classic", others: int = 0, overrides: str = "") -> Network:
+    """Return a network with a service of role instances that is being redeployed, and another that is not."""
+    return worlds.network(
+        f"""
+profile: {profile}
+virtual_networks: {{v: {{address_space: [10.1.0.0/16], subnets: {{s: 10.1.0.0/16}}}}}}
+cloud_services:
+  shop:
+    roles: {{web: {{instances: {instances}, subnet: v/s}}}}
+    virtual_ips: {{Vip1: {{address: 40.1.1.1}}}}
+    endpoints: [{{name: web, role: web, local_port: 80, public_port: 80}}]
+    redeploying: true
+  calm:
+    roles: {{other: {{instances: {max(others, 1)}, subnet: v/s}}}}
+    virtual_ips: {{Vip1: {{address: 40.1.1.2}}}}
+    endpoints: [{{name: web, role: other, local_port: 80, public_port: 80}}]
+overrides: {{{overrides}}}
+"""
+    )
+
+
+def of_service(network: Network, address: str) -> list[SnatRange]:
+    return [share for found in ranges(network).values() for share in found if share.address == address]
+
+
+@pytest.mark.parametrize(
+    ("instances", "size"),
+    # load-balancer-outbound-connections-classic.md (2018-07-13): the tier of twice as many, and none beyond the last.
+    [(1, 1024), (25, 1024), (26, 512), (50, 512), (51, 256), (100, 256), (101, 128), (200, 128), (201, 128)],
+)
+def test_instances_of_a_service_that_is_being_redeployed_have_the_ports_of_a_pool_twice_as_large(
+    instances: int, size: int
+) -> None:
+    given = of_service(redeployed(instances), "40.1.1.1")
+    assert [len(share) for share in given] == [size] * instances
+    found = sorted((share.first, share.last) for share in given)
+    assert all(last < first for (_, last), (first, _) in itertools.pairwise(found))
+
+
+def test_an_instance_keeps_the_first_half_of_its_ports_while_its_service_is_redeployed() -> None:
+    network = redeployed(26)
+    calm = msgspec.structs.replace(
+        network, cloud_services=tuple(msgspec.structs.replace(s, redeploying=False) for s in network.cloud_services)
+    )
+    for before, meanwhile in zip(of_service(calm, "40.1.1.1"), of_service(network, "40.1.1.1"), strict=True):
+        assert (meanwhile.first, meanwhile.last) == (before.first, before.first + 511)
+
+
+def test_other_services_count_once_while_one_is_redeployed() -> None:
+    assert {len(share) for share in of_service(redeployed(26, others=26), "40.1.1.2")} == {1024}
+
+
+@pytest.mark.parametrize("profile", [name for name in NAMES if name != "2018-07-classic"])
+def test_a_redeployment_changes_no_range_where_the_revision_does_not_say_so(profile: str) -> None:
+    network = redeployed(26, profile)
+    calm = msgspec.structs.replace(
+        network, cloud_services=tuple(msgspec.structs.replace(s, redeploying=False) for s in network.cloud_services)
+    )
+    assert ranges(network) == ranges(calm)
+
+
+def test_a_number_of_ports_that_the_file_gives_is_not_changed_by_a_redeployment() -> None:
+    assert {len(s) for s in of_service(redeployed(26, overrides="snat_ports_per_vm: 64"), "40.1.1.1")} == {64}
 
 
 # --- which ports: several frontends -----------------------------------------------------------

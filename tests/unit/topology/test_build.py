@@ -98,6 +98,11 @@ def test_the_default_vip_is_the_first_by_name_unless_another_is_named() -> None:
     assert service(_VMS + vips % ", default_virtual_ip: Vip10").default_virtual_ip == "Vip10"
 
 
+def test_a_service_is_redeploying_only_if_the_file_says_so() -> None:
+    found = [service(_VMS + f"cloud_services: {{shop: {{{key}}}}}") for key in ("", "redeploying: true")]
+    assert [one.redeploying for one in found] == [False, True]
+
+
 def test_a_vip_without_endpoints_has_no_address_and_keeps_the_one_that_is_planned() -> None:
     found = service(
         _VMS + "cloud_services: {shop: {virtual_machines: [w2], virtual_ips: {A: {address: 40.1.1.1}, "
