@@ -7,7 +7,7 @@ it makes is held against the same rules as a file.
 from collections.abc import Iterable
 from typing import Protocol
 
-from lab import invariants
+from lab import cloud_services, invariants
 from lab.errors import Problem, UsageError
 from lab.model import Network
 
@@ -40,7 +40,7 @@ def changed(network: Network, operation: Operation) -> Network:
 
     """
     made = operation.after(network)
-    problems = tuple(invariants.violations(made))
+    problems = [cloud_services.naming_endpoint(made, problem) for problem in invariants.violations(made)]
     if problems:
         raise Refused(operation, problems)
     return made

@@ -16,6 +16,7 @@ from lab.model import (
     AclRule,
     CloudService,
     Endpoint,
+    EndpointProbe,
     Network,
     ReservedIp,
     VirtualIp,
@@ -28,11 +29,15 @@ _LIMITS = "virtual-network-ip-addresses-overview-classic.md, 2016-02-11"
 _RESERVED = "virtual-networks-reserved-public-ip.md, 2016-02-10"
 _ACL = "virtual-networks-acl.md, 2016-03-15"
 _IDLE = "load-balancer-tcp-idle-timeout.md, 2016-10-24"
+_PROBES = "schema-csdef-loadbalancerprobe.md, 2015-04-14"
 #: VIPs of one service (deployment), and access rules of one endpoint.
 MAX_VIRTUAL_IPS = 5
 MAX_ACL_RULES = 50
+#: The shortest interval and timeout of an endpoint's probe, seconds, in all revisions: those of load balancers differ.
+MIN_PROBE_INTERVAL_S = 5
+MIN_PROBE_TIMEOUT_S = 11
 #: What fields of an endpoint are called in a file, where it is not the same.
-_KEYS = {"idle_timeout_min": "idle_timeout_in_minutes", "load_distribution": "load_balancer_distribution"}
+KEYS = {"idle_timeout_min": "idle_timeout_in_minutes", "load_distribution": "load_balancer_distribution"}
 #: Public ports that are given to endpoints which name none.
 _FIRST_DYNAMIC_PORT = 49152
 
@@ -251,6 +256,17 @@ def _places(service: CloudService) -> tuple[int, ...]:
     return tuple(found)
 
 
+def naming_endpoint(network: Network, problem: Problem) -> Problem:
+    """Return a problem that names an endpoint, for who has no file to count its place in."""
+    match problem.path:
+        case ("cloud_services", name, "endpoints", place, *rest) if place.isdecimal():
+            service = network.cloud_service(name)
+            assert service is not None
+            endpoint = service.endpoints[_places(service).index(int(place))]
+            return msgspec.structs.replace(problem, path=(*problem.path[:3], endpoint.name, *rest))
+    return problem
+
+
 def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
     names: set[tuple[str, str]] = set()
     ports: dict[tuple[str, str, int], Endpoint] = {}
@@ -307,13 +323,7 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 yield Problem(
                     path=(*where, *key.split(".")), found=f"{number}", must="a port is 1 to 65535", advice="correct it"
                 )
-        if probed is not None and min(probed.interval_s, probed.timeout_s) < 1:
-            yield Problem(
-                path=(*where, "probe"),
-                found=f"interval {probed.interval_s} s, timeout {probed.timeout_s} s",
-                must="both are at least a second",
-                advice="correct them",
-            )
+        yield from _probe((*where, "probe"), endpoint.probe)
         if not 4 <= endpoint.idle_timeout_min <= 30:
             yield Problem(
                 path=(*where, "idle_timeout_in_minutes"),
@@ -331,6 +341,29 @@ def _endpoints(network: Network, path: tuple[str, ...], service: CloudService) -
                 advice="remove the list or the group",
             )
         yield from _acl(where, endpoint)
+
+
+def _probe(where: tuple[str, ...], probe: EndpointProbe | None) -> Iterator[Problem]:
+    if probe is None:
+        return
+    for key, seconds, least in (
+        ("interval", probe.interval_s, MIN_PROBE_INTERVAL_S),
+        ("timeout", probe.timeout_s, MIN_PROBE_TIMEOUT_S),
+    ):
+        if seconds < least:
+            yield Problem(
+                path=(*where, f"{key}_in_seconds"),
+                found=f"{seconds}",
+                must=f"the shortest {key} is {least} s ({_PROBES})",
+                advice="use a longer one; --time-scale makes a lab's clock run faster",
+            )
+    if probe.protocol == "Tcp" and probe.path != "/":
+        yield Problem(
+            path=(*where, "path"),
+            found=f'"{probe.path}"',
+            must="only an HTTP probe asks for a path",
+            advice="remove it, or choose HTTP",
+        )
 
 
 def _acl(where: tuple[str, ...], endpoint: Endpoint) -> Iterator[Problem]:
@@ -356,7 +389,7 @@ def _sets(path: tuple[str, ...], service: CloudService) -> Iterator[Problem]:
         first = members[0]
         for member in members[1:]:
             here, there = member.shared(), first.shared()
-            different = [_KEYS.get(f, f) for f in here.__struct_fields__ if getattr(here, f) != getattr(there, f)]
+            different = [KEYS.get(f, f) for f in here.__struct_fields__ if getattr(here, f) != getattr(there, f)]
             if different:
                 yield Problem(
                     path=(*path, "endpoints", str(_places(service)[service.endpoints.index(member)])),

@@ -347,7 +347,7 @@ def _probe(given: dict[str, Any]) -> "Probe | None":
     """Read how a set is to be probed; None: nothing was said.
 
     Raises:
-        UsageError: more than one way was.
+        UsageError: more than one way was, or a path that nobody would ask for.
 
     """
     from lab.model import EndpointProbe
@@ -369,6 +369,9 @@ def _probe(given: dict[str, Any]) -> "Probe | None":
     path = own["--probe-path"] or "/"
     if not path.startswith("/"):
         raise UsageError(f'--probe-path "{path}"; a request path begins with "/"; correct it')
+    if own["--probe-path"] is not None and own["--probe-protocol"] != "http":
+        must = "only an HTTP probe asks for a path"
+        raise UsageError(f'--probe-path "{path}" of a TCP probe; {must}; leave it out, or use --probe-protocol http')
     plain = EndpointProbe(protocol="Tcp", port=own["--probe-port"] or 0)
     return EndpointProbe(
         protocol="Http" if own["--probe-protocol"] == "http" else "Tcp",
@@ -404,14 +407,20 @@ def _acl(texts: Sequence[str]) -> "tuple[AclRule, ...]":
         UsageError: one is none.
 
     """
-    from lab.topology import parse_acl
+    from lab.topology import parse_acl_rule
 
-    rules = []
+    rules, problems = [], []
     for text in texts:
         order, action, subnet, description = (*text.split(maxsplit=3), "", "", "", "")[:4]
         number: object = int(order) if order.isdecimal() else order
-        rules.append({"order": number, "action": action, "remote_subnet": subnet, "description": description})
-    return parse_acl(rules)
+        values = {"order": number, "action": action, "remote_subnet": subnet, "description": description}
+        try:
+            rules.append(parse_acl_rule(values))
+        except UsageError as error:
+            problems += [f'--acl "{text}": {line}' for line in str(error).splitlines()]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return tuple(sorted(rules, key=lambda rule: rule.order))
 
 
 COMMANDS: tuple[click.Command, ...] = (endpoint_group,)

@@ -8,9 +8,12 @@ from lab.cli.manners import perform_as
 from lab.cli.options import lab_option, lab_or_file_option, output_option
 from lab.cli.printing import print_json, print_table
 from lab.cli.reading import network_named, only_lab
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from lab.model import Network, PowerState, VirtualMachine
+    from collections.abc import Sequence
+
+    from lab.model import Network, PowerState, Service, VirtualMachine
 
 
 @click.group("vm")
@@ -45,12 +48,14 @@ def vm_list(name: str | None, output: str) -> None:
 
 
 def _shown(network: "Network", vm: "VirtualMachine") -> dict[str, str]:
+    from lab.model import PLATFORM_NETWORK
+
     service = network.service_of(vm.name)
     return {
         "name": vm.name,
         "service": service.name if service else "",
         "power_state": vm.power_state,
-        "subnet": f"{vm.virtual_network}/{vm.subnet}",
+        "subnet": "" if vm.virtual_network == PLATFORM_NETWORK else f"{vm.virtual_network}/{vm.subnet}",
         "private_ip_address": str(vm.private_ip_address),
         "instance_public_ip": str(vm.instance_public_ip.address) if vm.instance_public_ip else "",
     }
@@ -84,18 +89,32 @@ def vm_create(
       sudo lab vm create myService myVM3 --subnet vnet1/front --service http:80
       sudo lab vm create FTPService FTPInstance --public-ip ftpip
     """
-    from lab import topology
     from lab.operations.cloud_service import AddVirtualMachine
 
     operation = AddVirtualMachine(
         service=service,
         name=vm,
         subnet=subnet,
-        services=topology.parse_services(servers),
+        services=_services(servers),
         public_ip=public_ip,
         reserved_ip=reserved_ip,
     )
     perform_as(name or only_lab(), operation, "New-AzureVM", output)
+
+
+def _services(texts: "Sequence[str]") -> "tuple[Service, ...]":
+    """Read servers of a VM.
+
+    Raises:
+        UsageError: one is none.
+
+    """
+    from lab import topology
+
+    try:
+        return topology.parse_services(texts)
+    except UsageError as error:
+        raise UsageError("\n".join(f"--service {line}" for line in str(error).splitlines())) from None
 
 
 @vm_group.command("start")

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from lab.cloud_services import free_port
+from lab.cloud_services import KEYS, free_port
 from lab.flow import Transport
 from lab.model import AclRule, CloudService, Distribution, Endpoint, EndpointProbe, Network
 from lab.operations import finding
@@ -135,10 +135,11 @@ class SetEndpoint(msgspec.Struct, frozen=True, kw_only=True):
         given = _given(self, "protocol", "local_port", "public_port", "virtual_ip", "idle_timeout_min")
         given |= _given(self, "load_distribution", "direct_server_return")
         if old.load_balanced_set is not None and given:
+            keys = ", ".join(KEYS.get(field, field) for field in given)
             finding.refuse(
                 self,
                 ("cloud_services", service.name, "endpoints", old.name),
-                f'{", ".join(given)} of one member of the set "{old.load_balanced_set}"',
+                f'{keys} of one member of the set "{old.load_balanced_set}"',
                 f"members of a load-balanced set are alike, and changed as a whole ({_WHOLE_SET})",
                 f"change the set: lab endpoint set-lb {service.name} {old.load_balanced_set}",
             )

@@ -18,7 +18,7 @@ import yaml
 from lab import invariants, model
 from lab.errors import TopologyError, UsageError, did_you_mean
 from lab.topology import shape
-from lab.topology.build import DISTRIBUTIONS, Builder, access_rules, security_rule
+from lab.topology.build import DISTRIBUTIONS, Builder, access_rule, security_rule
 from lab.topology.shape import schema
 from lab.topology.text import LOADER, Positions, check_depth, data_of
 
@@ -31,7 +31,7 @@ __all__ = [
     "configured",
     "load",
     "parse",
-    "parse_acl",
+    "parse_acl_rule",
     "parse_rule",
     "parse_services",
     "read",
@@ -113,19 +113,19 @@ def parse_rule(values: Mapping[str, object]) -> model.SecurityRule:
     return security_rule(shape.SecurityRule.model_validate(values))
 
 
-def parse_acl(rules: Sequence[Mapping[str, object]]) -> tuple[model.AclRule, ...]:
-    """Turn the access rules of an endpoint, as they stand in a file, into the model's words.
+def parse_acl_rule(values: Mapping[str, object]) -> model.AclRule:
+    """Turn the keys and values of an access rule, as they stand in a file, into the model's words.
 
     Raises:
         UsageError: with every problem of them.
 
     """
-    endpoint = {"name": "e", "virtual_machine": "vm", "local_port": 1, "acl": [dict(rule) for rule in rules]}
+    endpoint = {"name": "e", "virtual_machine": "vm", "local_port": 1, "acl": [dict(values)]}
     data = {"name": "acl", "cloud_services": {"service": {"endpoints": [endpoint]}}}
-    problems = [msgspec.structs.replace(problem, path=problem.path[4:]) for _, problem in shape.problems_of(data)]
+    problems = [msgspec.structs.replace(problem, path=problem.path[6:]) for _, problem in shape.problems_of(data)]
     if problems:
         raise UsageError("\n".join(str(problem) for problem in problems))
-    return access_rules(shape.Topology.model_validate(data).cloud_services["service"].endpoints[0].acl)
+    return access_rule(shape.AclRule.model_validate(values))
 
 
 def parse_services(texts: Sequence[str]) -> tuple[model.Service, ...]:
@@ -136,7 +136,7 @@ def parse_services(texts: Sequence[str]) -> tuple[model.Service, ...]:
 
     """
     data = {"name": "services", "virtual_machines": {"vm": {"services": list(texts)}}}
-    problems = [msgspec.structs.replace(problem, path=problem.path[2:]) for _, problem in shape.problems_of(data)]
+    problems = [msgspec.structs.replace(problem, path=problem.path[4:]) for _, problem in shape.problems_of(data)]
     if problems:
         raise UsageError("\n".join(str(problem) for problem in problems))
     return shape.Topology.model_validate(data).virtual_machines["vm"].services

@@ -685,11 +685,13 @@ def _endpoint_probe(raw: Endpoint) -> model.EndpointProbe | None:
 
 def access_rules(raw: Iterable[AclRule]) -> tuple[model.AclRule, ...]:
     """Return the access rules of an endpoint in the model's words, the one that decides first."""
-    return tuple(
-        model.AclRule(
-            order=rule.order, action=rule.action, remote_subnet=rule.remote_subnet, description=rule.description
-        )
-        for rule in sorted(raw, key=lambda rule: rule.order)
+    return tuple(access_rule(rule) for rule in sorted(raw, key=lambda rule: rule.order))
+
+
+def access_rule(raw: AclRule) -> model.AclRule:
+    """Return an access rule in the model's words."""
+    return model.AclRule(
+        order=raw.order, action=raw.action, remote_subnet=raw.remote_subnet, description=raw.description
     )
 
 

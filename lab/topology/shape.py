@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+)
 
 from lab import model, profile
 from lab.errors import Problem, did_you_mean
@@ -146,6 +156,21 @@ def _one_group(value: object) -> object:
     return value
 
 
+def _of_http(path: str, info: ValidationInfo) -> str:
+    # A protocol that is none has its problem already, and is not in the data.
+    if str(info.data.get("protocol")).lower() == "tcp":
+        raise ValueError("only an HTTP probe asks for a path; remove it, or choose HTTP")
+    return path
+
+
+def _probe_word(value: object) -> object:
+    if value not in ("default", "none"):
+        close = did_you_mean(str(value), ("default", "none"))
+        advice = close if "mean" in close else "use one of them"
+        raise ValueError(f"it must be 'default', 'none' or a mapping; {advice}")
+    return value
+
+
 Name = Annotated[str, Field(pattern=model.NAME)]
 Address = Annotated[IPv4Address, _from_text(_address)]
 Prefix = Annotated[IPv4Network, _from_text(_prefix)]
@@ -159,6 +184,8 @@ RulePorts = Annotated[
     Any, Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "integer"}]}), _from_text(_rule_ports)
 ]
 Group = Annotated[str | None, BeforeValidator(_one_group)]
+#: The validator comes second: what is no path is told so first.
+RequestPath = Annotated[str, Field(pattern=r"^/[!-~]*$"), AfterValidator(_of_http)]
 SubnetReference = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
 
 
@@ -229,7 +256,7 @@ class Probe(_File):
 
     protocol: Literal["Tcp", "Http"] = "Tcp"
     port: Port
-    request_path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
+    request_path: RequestPath = "/"
     interval_in_seconds: Positive | None = None  # 15 or 5, by the profile
     number_of_probes: Positive = 2
 
@@ -287,9 +314,17 @@ class EndpointProbe(_File):
 
     protocol: Annotated[Literal["tcp", "http"], BeforeValidator(_classic)] = "tcp"
     port: Port | None = None
-    path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
+    path: RequestPath = "/"
     interval_in_seconds: Positive = 15
     timeout_in_seconds: Positive = 31
+
+
+#: What is said of a probe is said of the form that it has: a word, or a mapping.
+_EndpointProbe = Annotated[
+    Annotated[Literal["default", "none"], BeforeValidator(_probe_word), Tag("word")]
+    | Annotated[EndpointProbe, Tag("described")],
+    Discriminator(lambda value: "described" if isinstance(value, dict | EndpointProbe) else "word"),
+]
 
 
 class Endpoint(_File):
@@ -306,7 +341,7 @@ class Endpoint(_File):
     public_port: Port | None = None
     virtual_ip: str | None = None
     load_balanced_set: Name | None = None
-    probe: Literal["default", "none"] | EndpointProbe | None = None
+    probe: _EndpointProbe | None = None
     idle_timeout_in_minutes: Positive = 4
     load_balancer_distribution: Literal["none", "sourceIP", "sourceIPProtocol"] = "none"
     direct_server_return: bool = False

@@ -183,7 +183,7 @@ def test_a_set_moves_and_a_member_that_is_stopped_is_found_down(lab: str):
         do(lab, AddEndpoint(virtual_machine="myVM2", name="lb", local_port=8181, load_balanced_set="myLBSet"))
         balanced(lab, VIP2, {"myVM1", "myVM2"})
         said = refused(lab, "endpoint", "set", "myVM2", "lb", "--idle-timeout-in-minutes", "15")
-        assert 'idle_timeout_min of one member of the set "myLBSet"' in said
+        assert 'idle_timeout_in_minutes of one member of the set "myLBSet"' in said
         rootlab.ok("endpoint", "move", "myService", "myLBSet", "Vip1", "--lab", lab)
         assert silent(lab, VIP2, 81)
         assert vips(lab) == {"Vip1": VIP1, "Vip2": ""}

@@ -134,6 +134,16 @@ def test_the_lists_have_a_line_for_each(file: Path) -> None:
     ]
 
 
+def test_a_vm_of_no_virtual_network_has_no_subnet(tmp_path: Path) -> None:
+    alone = tmp_path / "b.lab.yaml"
+    alone.write_text("name: b\nvirtual_machines: {vm: {}}\n")
+    assert rootlab.ok("vm", "list", "--lab", alone).splitlines()[1].split() == [
+        "vm", "-", "Started", "-", "100.64.0.4", "-",
+    ]  # fmt: skip
+    (shown,) = json.loads(rootlab.ok("vm", "list", "--lab", alone, "-o", "json"))["virtual_machines"]
+    assert shown["subnet"] == ""
+
+
 @pytest.mark.parametrize("noun", ["vip", "endpoint", "reserved-ip", "vm"])
 def test_every_list_is_json_too(noun: str, file: Path) -> None:
     (found,) = json.loads(rootlab.ok(noun, "list", "--lab", file, "-o", "json")).values()
@@ -165,9 +175,17 @@ _ADD = ("endpoint", "add", "vm", "e", "--local-port", "1", "--lab", "nobody")
         ([*_ADD, "--no-probe", "--probe-path", "/"], "--no-probe, --probe-path: a default probe, no probe and"),
         ([*_ADD, "--probe-protocol", "http", "--probe-path", "up"],
          '--probe-path "up"; a request path begins with "/"; correct it'),
-        ([*_ADD, "--acl", "100 allow 65.0.0.0/8"], "acl.0.action: \"allow\"; it must be 'permit' or 'deny'"),
-        ([*_ADD, "--acl", "first permit 65.0.0.0/8"], 'acl.0.order: "first"; it must be a whole number'),
-        ([*_ADD, "--acl", "100 permit"], 'acl.0.remote_subnet: ""; not an IPv4 prefix, such as 65.0.0.0/8'),
+        ([*_ADD, "--probe-protocol", "tcp", "--probe-path", "/up"],
+         ('--probe-path "/up" of a TCP probe; only an HTTP probe asks for a path; leave it out, or use '
+          "--probe-protocol http")),
+        ([*_ADD, "--probe-path", "/"], '--probe-path "/" of a TCP probe; only an HTTP probe asks for a path'),
+        (["endpoint", "set-lb", "s", "L", "--probe-path", "/", "--lab", "nobody"], '--probe-path "/" of a TCP probe'),
+        ([*_ADD, "--acl", "100 allow 65.0.0.0/8"],
+         "--acl \"100 allow 65.0.0.0/8\": action: \"allow\"; it must be 'permit' or 'deny'"),
+        ([*_ADD, "--acl", "1 permit 65.0.0.0/8", "--acl", "permit 65.0.0.0/8"],
+         '--acl "permit 65.0.0.0/8": order: "permit"; it must be a whole number'),
+        ([*_ADD, "--acl", "100 permit"],
+         '--acl "100 permit": remote_subnet: ""; not an IPv4 prefix, such as 65.0.0.0/8'),
         (["endpoint", "set", "vm", "e", "--acl", "1 permit 1.0.0.0/8", "--no-acl", "--lab", "nobody"],
          "--acl and --no-acl: an endpoint has access rules or none; choose one of the two"),
         (["reserved-ip", "create", "r", "--address", "191.238.74.20", "--lab", "nobody"],
@@ -175,7 +193,7 @@ _ADD = ("endpoint", "add", "vm", "e", "--local-port", "1", "--lab", "nobody")
          "(virtual-networks-reserved-public-ip.md, 2016-02-10); leave it out")),
         (["reserved-ip", "create", "r", "--virtual-ip", "V", "--lab", "nobody"], "--virtual-ip without --service"),
         (["vm", "create", "s", "vm", "--service", "web:80", "--lab", "nobody"],
-         'services.0: "web:80"; not KIND:PORT with a kind of http, https'),
+         '--service "web:80"; not KIND:PORT with a kind of http, https'),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused_before_anything_is_asked(arguments: list[str], said: str) -> None:

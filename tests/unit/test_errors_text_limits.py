@@ -128,6 +128,9 @@ def test_a_bad_port_or_protocol_of_a_rule_is_refused(value: str, key: str, rest:
     assert said(_nat(value)) == [f"f:9: load_balancers.lb.inbound_nat_rules.r.{key}: {rest}"]
 
 
+_PATH = '.request_path: "/up"; only an HTTP probe asks for a path; remove it, or choose HTTP'
+
+
 @pytest.mark.parametrize(
     ("value", "rest"),
     [
@@ -140,6 +143,8 @@ def test_a_bad_port_or_protocol_of_a_rule_is_refused(value: str, key: str, rest:
          f": 60 s x 3; interval times count is at most 120 s {_PROBES_2018}; shorten one of the two"),
         ("protocol: Https", ".protocol: \"Https\"; it must be 'Tcp' or 'Http'; did you mean \"Http\"?"),
         ("request_path: health", '.request_path: "health"; a request path begins with "/"; correct it'),
+        ("protocol: Tcp, request_path: /up", _PATH),
+        ("request_path: /", _PATH.replace("/up", "/")),
     ],
 )  # fmt: skip
 def test_a_bad_probe_is_refused(value: str, rest: str) -> None:

@@ -27,6 +27,8 @@ def _endpoints(*endpoints: str, vms: str = "vm, web") -> str:
 
 _WEB = "name: a, virtual_machine: vm, local_port: 80, public_port: 80"
 _MEMBER = "name: a, load_balanced_set: s, virtual_machine: %s, local_port: %d, public_port: 80"
+_PROBED = _MEMBER % ("vm", 80) + ", probe: %s"
+_PROBES = "(schema-csdef-loadbalancerprobe.md, 2015-04-14)"
 _DENY = "{order: %d, action: deny, remote_subnet: 10.0.0.%d/32}"
 _LIMITS = "(virtual-network-ip-addresses-overview-classic.md, 2016-02-11)"
 _RESERVED = "(virtual-networks-reserved-public-ip.md, 2016-02-10)"
@@ -341,6 +343,48 @@ REFUSALS = {
             "only members "
             "of a set are probed (seed 000, load-balanced sets); name the set: load_balanced_set: NAME, or remove the "
             "probe"
+        ),
+    ),
+    "a probe with a key that is not known": (
+        _endpoints(_PROBED % "{protocol: http, path: /x, interval: 4}"),
+        (
+            'f:13: cloud_services.shop.endpoints.0.probe.interval: unknown key "interval"; keys are those of the '
+            'vocabulary, or begin with "x-"; known: interval_in_seconds, path, port, protocol, timeout_in_seconds'
+        ),
+    ),
+    "a probe that is no word that is known": (
+        _endpoints(_PROBED % "defualt"),
+        (
+            "f:13: cloud_services.shop.endpoints.0.probe: \"defualt\"; it must be 'default', 'none' or a mapping; "
+            'did you mean "default"?'
+        ),
+    ),
+    "a probe that is a list": (
+        _endpoints(_PROBED % "[]"),
+        (
+            "f:13: cloud_services.shop.endpoints.0.probe: a list; it must be 'default', 'none' or a mapping; "
+            "use one of them"
+        ),
+    ),
+    "a path of a TCP probe": (
+        _endpoints(_PROBED % "{path: /up}"),
+        (
+            'f:13: cloud_services.shop.endpoints.0.probe.path: "/up"; only an HTTP probe asks for a path; '
+            "remove it, or choose HTTP"
+        ),
+    ),
+    "a probe that comes too often": (
+        _endpoints(_PROBED % "{interval_in_seconds: 4, timeout_in_seconds: 11}"),
+        (
+            "f:13: cloud_services.shop.endpoints.0.probe.interval_in_seconds: 4; the shortest interval is 5 s "
+            f"{_PROBES}; use a longer one; --time-scale makes a lab's clock run faster"
+        ),
+    ),
+    "a probe that is given up too early": (
+        _endpoints(_PROBED % "{interval_in_seconds: 5, timeout_in_seconds: 10}"),
+        (
+            "f:13: cloud_services.shop.endpoints.0.probe.timeout_in_seconds: 10; the shortest timeout is 11 s "
+            f"{_PROBES}; use a longer one; --time-scale makes a lab's clock run faster"
         ),
     ),
     "an instance with the name of a VM": (

@@ -11,11 +11,12 @@ from lab.operations.endpoint import AddEndpoint, RemoveEndpoint, SetEndpoint, Se
 from lab.operations.power import SetPower
 from lab.operations.reserved_ip import AssociateIp, DisassociateIp, ReleaseIp, ReserveIp
 from lab.operations.virtual_ip import AddVirtualIp, RemoveVirtualIp
-from lab.topology import parse, parse_acl
+from lab.topology import parse, parse_acl_rule
 
 _RESERVED = "(virtual-networks-reserved-public-ip.md, 2016-02-10)"
 _IDLE = "(load-balancer-tcp-idle-timeout.md, 2016-10-24)"
 _ACL = "(virtual-networks-acl.md, 2016-03-15)"
+_PROBES = "(schema-csdef-loadbalancerprobe.md, 2015-04-14)"
 _SERVICE = "cloud_services.myService"
 
 NETWORK = parse(
@@ -91,22 +92,22 @@ def add(**more: object) -> AddEndpoint:
         (add(virtual_ip="Vip"), (f'{_SERVICE}.virtual_ips: no VIP "Vip"; it must name one of "myService"; did you mean '
          '"Vip5"?')),
         (add(name="myEndpoint"),
-         (f'{_SERVICE}.endpoints.3.name: a second endpoint "myEndpoint" of myVM1; an endpoint\'s name is unique at its '
-         "VM; choose another name, or remove the first")),
+         (f'{_SERVICE}.endpoints.myEndpoint.name: a second endpoint "myEndpoint" of myVM1; an endpoint\'s name is '
+         "unique at its VM; choose another name, or remove the first")),
         (add(public_port=80, virtual_ip="Vip2"),
-         (f'{_SERVICE}.endpoints.3.public_port: 80/tcp of Vip2 is used by "myEndpoint" of myVM1; a port of a '
+         (f'{_SERVICE}.endpoints.new.public_port: 80/tcp of Vip2 is used by "myEndpoint" of myVM1; a port of a '
          f'VIP has one '
          "endpoint or one load-balanced set; choose another public port or VIP, or make both members of one set")),
         (add(local_port=8080),
-         (f'{_SERVICE}.endpoints.3.local_port: myVM1:8080/tcp is also the target of "myEndpoint"; every endpoint needs '
-         "its own port at the VM (load-balancer-multivip-overview.md, 2016-08-11); choose another local port")),
-        (add(public_port=70000), f"{_SERVICE}.endpoints.3.public_port: 70000; a port is 1 to 65535; correct it"),
-        (add(local_port=0), f"{_SERVICE}.endpoints.3.local_port: 0; a port is 1 to 65535; correct it"),
+         (f'{_SERVICE}.endpoints.new.local_port: myVM1:8080/tcp is also the target of "myEndpoint"; every endpoint '
+         "needs its own port at the VM (load-balancer-multivip-overview.md, 2016-08-11); choose another local port")),
+        (add(public_port=70000), f"{_SERVICE}.endpoints.new.public_port: 70000; a port is 1 to 65535; correct it"),
+        (add(local_port=0), f"{_SERVICE}.endpoints.new.local_port: 0; a port is 1 to 65535; correct it"),
         (add(idle_timeout_min=3),
-         (f"{_SERVICE}.endpoints.3.idle_timeout_in_minutes: 3; an idle timeout is 4 to 30 minutes {_IDLE}; use a value "
-         "from 4 to 30")),
+         (f"{_SERVICE}.endpoints.new.idle_timeout_in_minutes: 3; an idle timeout is 4 to 30 minutes {_IDLE}; use a "
+         "value from 4 to 30")),
         (add(idle_timeout_min=31),
-         (f"{_SERVICE}.endpoints.3.idle_timeout_in_minutes: 31; an idle timeout is 4 to 30 minutes {_IDLE}; use "
+         (f"{_SERVICE}.endpoints.new.idle_timeout_in_minutes: 31; an idle timeout is 4 to 30 minutes {_IDLE}; use "
          f"a value "
          "from 4 to 30")),
         (add(load_balanced_set="L", idle_timeout_min=15),
@@ -117,10 +118,17 @@ def add(**more: object) -> AddEndpoint:
          (f"{_SERVICE}.endpoints.new: a probe of an endpoint that is in no set; only members of a load-balanced "
          f"set are "
          "probed (seed 000, load-balanced sets); name the set, or no probe")),
-        (add(load_balanced_set="M", probe=EndpointProbe(protocol="Tcp", port=1, interval_s=0)),
-         f"{_SERVICE}.endpoints.3.probe: interval 0 s, timeout 31 s; both are at least a second; correct them"),
+        (add(load_balanced_set="M", probe=EndpointProbe(protocol="Tcp", port=1, interval_s=4)),
+         (f"{_SERVICE}.endpoints.new.probe.interval_in_seconds: 4; the shortest interval is 5 s {_PROBES}; use "
+         "a longer one; --time-scale makes a lab's clock run faster")),
+        (add(load_balanced_set="M", probe=EndpointProbe(protocol="Http", port=1, timeout_s=10)),
+         (f"{_SERVICE}.endpoints.new.probe.timeout_in_seconds: 10; the shortest timeout is 11 s {_PROBES}; use "
+         "a longer one; --time-scale makes a lab's clock run faster")),
+        (add(load_balanced_set="M", probe=EndpointProbe(protocol="Tcp", port=1, path="/up")),
+         (f'{_SERVICE}.endpoints.new.probe.path: "/up"; only an HTTP probe asks for a path; remove it, or '
+         "choose HTTP")),
         (SetEndpoint(virtual_machine="myVM1", name="lb", idle_timeout_min=15, local_port=1),
-         (f'{_SERVICE}.endpoints.lb: local_port, idle_timeout_min of one member of the set "L"; members of a '
+         (f'{_SERVICE}.endpoints.lb: local_port, idle_timeout_in_minutes of one member of the set "L"; members of a '
          f"load-balanced set are alike, and changed as a whole {_IDLE}; change the set: lab endpoint set-lb "
          f"myService L")),
         (SetEndpoint(virtual_machine="myVM2", name="lbs", acl=()),
@@ -232,20 +240,19 @@ def test_members_of_a_set_are_alike(more: dict[str, object], different: str) -> 
 
 
 def test_an_endpoint_has_fifty_access_rules_each_with_its_order() -> None:
-    rules = parse_acl([{"order": n, "action": "deny", "remote_subnet": "175.1.0.1/24"} for n in range(51)])
+    rules = tuple(parse_acl_rule({"order": n, "action": "deny", "remote_subnet": "175.1.0.1/24"}) for n in range(51))
     assert str(rules[0].remote_subnet) == "175.1.0.0/24"
     operation = SetEndpoint(virtual_machine="myVM1", name="myEndpoint", acl=rules)
     assert refused(operation) == [
         (
-            f"{_SERVICE}.endpoints.0.acl: 51 rules; an endpoint has at most {MAX_ACL_RULES} access rules {_ACL}; "
-            f"use larger "
-            "subnets"
+            f"{_SERVICE}.endpoints.myEndpoint.acl: 51 rules; an endpoint has at most {MAX_ACL_RULES} access rules "
+            f"{_ACL}; use larger subnets"
         )
     ]
     twice: tuple[AclRule, ...] = (rules[0], rules[0])
     assert refused(SetEndpoint(virtual_machine="myVM1", name="myEndpoint", acl=twice)) == [
         (
-            f"{_SERVICE}.endpoints.0.acl: 2 rules of order 0; the rule with the lowest order decides, so each "
+            f"{_SERVICE}.endpoints.myEndpoint.acl: 2 rules of order 0; the rule with the lowest order decides, so each "
             f"needs its own "
             f"{_ACL}; give each another order"
         )
