@@ -9,9 +9,8 @@ from ipaddress import IPv4Address, IPv4Network
 from xml.etree import ElementTree as ET
 
 import msgspec
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
+from lab import plain_xml
 from lab.errors import TopologyError
 from lab.model import PLATFORM_NETWORK, DnsServer, Network
 
@@ -71,10 +70,7 @@ class _Reader:
         self.problems.append(f"{self.file}: {where}: {found}; {must}; {advice}")
 
     def read(self, text: str) -> Configuration:
-        try:
-            root = fromstring(text, forbid_dtd=True)
-        except (ET.ParseError, DefusedXmlException, ValueError) as error:
-            raise TopologyError([f"{self.file}: {error}; a network configuration is plain XML; correct it"]) from None
+        root = plain_xml.parsed(text, self.file, "network configuration")
         if root.tag != f"{{{NAMESPACE}}}NetworkConfiguration":
             must = f"the root is NetworkConfiguration of {NAMESPACE}"
             raise TopologyError([f"{self.file}: {root.tag}; {must}; export one for an example"])

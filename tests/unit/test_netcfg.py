@@ -101,9 +101,11 @@ def test_the_published_template_with_its_empty_reference_is_read() -> None:
         ("<Gateway>",
          "<Gateway><VPNClientAddressPool><AddressPrefix>10.9.0.0/24</AddressPrefix></VPNClientAddressPool>",
          "point-to-site is not played"),
-        ("</NetworkConfiguration>", "", "a network configuration is plain XML"),
+        ("</NetworkConfiguration>", "", "no element found; a network configuration is plain XML; correct it"),
         ("2011/07", "2012/07", "the root is NetworkConfiguration of"),
-        ('<?xml version="1.0" encoding="utf-8"?>', '<!DOCTYPE x [<!ENTITY e "e">]>', "configuration is plain XML"),
+        ('<?xml version="1.0" encoding="utf-8"?>', '<!DOCTYPE x [<!ENTITY e "e">]>',
+         ("f:1: a document type definition (<!DOCTYPE x …>); a network configuration is plain XML, which defines no "
+          "types or entities and reads no other file; remove it")),
     ],
 )  # fmt: skip
 def test_a_file_that_is_wrong_is_refused_in_words(old: str, new: str, words: str) -> None:
