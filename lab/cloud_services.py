@@ -256,6 +256,22 @@ def _places(service: CloudService) -> tuple[int, ...]:
     return tuple(found)
 
 
+def at_roles(network: Network, problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Yield problems with those of a role's instances where the role is, once each: what instances have, it says."""
+    owners = {
+        role.instance(number): ("cloud_services", service.name, "roles", role.name)
+        for service in network.cloud_services
+        for role in service.roles
+        for number in range(role.instances)
+    }
+    yield from dict.fromkeys(
+        msgspec.structs.replace(problem, path=(*owners[problem.path[1]], *problem.path[2:]))
+        if problem.path[:1] == ("virtual_machines",) and problem.path[1:2] and problem.path[1] in owners
+        else problem
+        for problem in problems
+    )
+
+
 def naming_endpoint(network: Network, problem: Problem) -> Problem:
     """Return a problem that names an endpoint, for who has no file to count its place in."""
     match problem.path:

@@ -33,6 +33,10 @@ from lab.security_groups import defaults
 
 def violations(network: Network) -> Iterator[Problem]:
     """Yield everything about a network that the documents or the lab do not allow."""
+    yield from cloud_services.at_roles(network, _violations(network))
+
+
+def _violations(network: Network) -> Iterator[Problem]:
     yield from _names(network)
     yield from _address_spaces(network)
     yield from _machines(network)

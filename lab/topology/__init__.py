@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import yaml
 
-from lab import invariants, model
+from lab import cloud_services, invariants, model
 from lab.errors import TopologyError, UsageError, did_you_mean
 from lab.topology import shape
 from lab.topology.build import DISTRIBUTIONS, Builder, access_rule, security_rule
@@ -92,7 +92,8 @@ def parse(
     )
     network = builder.network()
     violations = () if builder.exhausted else invariants.file_violations(network)
-    problems += [(positions.line(p.path), p) for p in (*builder.problems, *violations)]
+    rest = cloud_services.at_roles(network, (*builder.problems, *violations))
+    problems += [(positions.line(p.path), p) for p in rest]
     if problems:
         ordered = sorted(problems, key=lambda item: item[0])
         raise TopologyError(f"{file}:{line}: {problem}" for line, problem in ordered)

@@ -393,7 +393,7 @@ REFUSALS = {
         )
         + "internet: {vm_IN_0: {address: 1.2.3.4}}\n",
         (
-            'f:8: virtual_machines.vm_IN_0: "vm_IN_0" is also under internet; a node\'s name must be unique in the '
+            'f:9: cloud_services.shop.roles.vm: "vm_IN_0" is also under internet; a node\'s name must be unique in the '
             "lab, whatever "
             "its case; rename one of the two"
         ),
@@ -417,6 +417,30 @@ def test_what_is_wrong_with_a_roles_endpoint_is_said_once_and_at_its_place() -> 
         "f:13: cloud_services.shop.endpoints.0.idle_timeout_in_minutes: 2",
         "f:15: cloud_services.shop.endpoints.2.idle_timeout_in_minutes: 31",
     ]
+
+
+_ROLE = "cloud_services:\n  shop:\n    roles:\n      Web:\n        instances: 3\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("        instance_public_ip: {name: p, domain_name_label: a b}\n",
+         ('f:14: cloud_services.shop.roles.Web.instance_public_ip.domain_name_label: "a b"; a label begins with a '
+          "letter, ends with a letter or digit, and has up to 63 of them and dashes; correct it")),
+        ("        instance_public_ip:\n          name: p\n          idle_timeout_in_minutes: 99\n",
+         ("f:16: cloud_services.shop.roles.Web.instance_public_ip.idle_timeout_in_minutes: 99; an idle timeout is 4 to "
+          "30 minutes (load-balancer-tcp-idle-timeout.md (2016-10-24)); use a value from 4 to 30")),
+        ("        services: [http:80, tcp:80]\n",
+         ("f:14: cloud_services.shop.roles.Web.services: 2 services on 80/tcp; one port has one service; give each its "
+          "own port")),
+        ("        subnet: v/t\n",
+         ('f:14: cloud_services.shop.roles.Web.subnet: no subnet "v/t"; it must name a subnet of this file; did you '
+          'mean "v/s"?')),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_roles_instances_is_said_once_and_where_the_role_says_it(more: str, line: str) -> None:
+    assert said(_HEAD + _ROLE + more) == [line]
 
 
 def test_two_roles_of_one_name_are_two_sets_of_vms_with_the_same_names() -> None:
