@@ -5,13 +5,12 @@ Schema: seed 004's sample; schema-cscfg-networkconfiguration.md (2023-02-21); lo
 topology says elsewhere must agree with it, and what the lab does not play is refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from xml.etree import ElementTree as ET
 
 import msgspec
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
+from lab import plain_xml
 from lab.errors import Problem, TopologyError, did_you_mean
 from lab.model import PLATFORM_NETWORK, CloudService, InstancePublicIp, Network
 
@@ -22,6 +21,27 @@ MAX_BYTES = 1024 * 1024
 _SYSTEM = {"osFamily": "4", "osVersion": "*", "schemaVersion": "2014-01.2.3"}
 #: Parts of NetworkConfiguration that are not taken from such a file.
 _REFUSED = ("AccessControls", "EndpointAcls", "Dns", "LoadBalancers")
+#: What a file may have where addresses are: of each element its attributes, and the elements in it. Of the
+#: application's parts of a file none is asked.
+_SCHEMA: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = {
+    "ServiceConfiguration": (None, ("NetworkConfiguration", "Role")),
+    "NetworkConfiguration": ((), ("AddressAssignments", "VirtualNetworkSite", *_REFUSED)),
+    "AddressAssignments": ((), ("InstanceAddress", "ReservedIPs")),
+    "InstanceAddress": (("roleName",), ("PublicIPs", "Subnets")),
+    "PublicIPs": ((), ("PublicIP",)),
+    "PublicIP": (("domainNameLabel", "idleTimeoutInMinutes", "name"), ()),
+    "Subnets": ((), ("Subnet",)),
+    "Subnet": (("name",), ()),
+    "ReservedIPs": ((), ("ReservedIP",)),
+    "ReservedIP": (("name",), ()),
+}
+#: Keys of a role in a topology, as they are called in such a file.
+_KEYS = {
+    "domain_name_label": "domainNameLabel",
+    "idle_timeout_in_minutes": "idleTimeoutInMinutes",
+    "instances": "Instances",
+    "name": "name",
+}
 _DEFAULT_IDLE_MIN = 4
 
 
@@ -49,6 +69,24 @@ class Configuration(msgspec.Struct, frozen=True):
     roles: tuple[Role, ...]
     virtual_network: str | None = None
     reserved_ip: str | None = None
+    file: str = ""
+    #: Where the file has what a path in a service of a topology is about.
+    places: Mapping[tuple[str, ...], str] = {}
+
+
+def located(configuration: Configuration, problem: Problem) -> str:
+    """Return a problem that a file makes in a network, at the place of the file that it is about.
+
+    One of another part of the network is the file's too, but keeps its own path.
+    """
+    match problem.path:
+        case ("cloud_services", _, *rest) | ("cloud_services", *rest):
+            path, key = tuple(rest), ""
+            if path not in configuration.places and path and path[-1] in _KEYS:
+                path, key = path[:-1], f"{_KEYS[path[-1]]}: "
+            if path in configuration.places:
+                return f"{configuration.places[path]}: {key}{msgspec.structs.replace(problem, path=())}"
+    return f"{configuration.file}: {problem}"
 
 
 def read(text: str, file: str) -> Configuration:
@@ -61,39 +99,42 @@ def read(text: str, file: str) -> Configuration:
     reader = _Reader(file)
     made = reader.read(text)
     if reader.problems:
-        raise TopologyError(reader.problems)
+        raise TopologyError(text for _, text in sorted(reader.problems, key=lambda problem: problem[0]))
     return made
 
 
 class _Reader:
     def __init__(self, file: str) -> None:
         self.file = file
-        self.problems: list[str] = []
+        self.problems: list[tuple[int, str]] = []
+        self.places: dict[tuple[str, ...], str] = {}
 
-    def problem(self, where: str, found: str, must: str, advice: str) -> None:
-        self.problems.append(f"{self.file}: {where}: {found}; {must}; {advice}")
+    def place(self, element: ET.Element, where: str) -> str:
+        return f"{self.file}:{plain_xml.line_of(element)}: {where}"
+
+    def problem(self, element: ET.Element, where: str, found: str, must: str, advice: str) -> None:
+        line = plain_xml.line_of(element)
+        self.problems.append((line, f"{self.place(element, where)}: {found}; {must}; {advice}"))
 
     def read(self, text: str) -> Configuration:
-        try:
-            # Nothing may be before an XML declaration, and what is pasted out of a page is indented.
-            root = fromstring(text.strip(), forbid_dtd=True)
-        except (ET.ParseError, DefusedXmlException, ValueError) as error:
-            raise TopologyError([f"{self.file}: {error}; a service configuration is plain XML; correct it"]) from None
+        root = plain_xml.parsed(text, self.file, "service configuration")
         if root.tag != _tag("ServiceConfiguration"):
             must = f"the root is ServiceConfiguration of {NAMESPACE}"
             raise TopologyError([f"{self.file}: {root.tag}; {must}; export one for an example"])
+        self.known(root)
         service = self.name("ServiceConfiguration", root, "serviceName")
+        self.places[()] = self.place(root, "ServiceConfiguration")
         roles: dict[str, Role] = {}
         for element in root.iterfind(_tag("Role")):
             name = self.name("Role", element)
             if name in roles:
-                self.problem(f"Role {name}", "a second one of that name", "names are given once", "rename one")
+                self.problem(element, f"Role {name}", "a second one of that name", "names are given once", "rename one")
+            self.places["roles", name] = self.place(element, f"Role {name}")
             roles[name] = Role(name, self.instances(name, element))
         networks = list(root.iterfind(_tag("NetworkConfiguration")))
         if len(networks) > 1:
-            self.problem(
-                "ServiceConfiguration", f"{len(networks)} NetworkConfiguration", "it has at most one", "keep one"
-            )
+            found = f"{len(networks)} NetworkConfiguration"
+            self.problem(networks[1], "ServiceConfiguration", found, "it has at most one", "keep one")
         for network in networks[:1]:
             self.refuse(network)
             for address in network.iterfind(f"{_tag('AddressAssignments')}/{_tag('InstanceAddress')}"):
@@ -103,47 +144,74 @@ class _Reader:
             tuple(roles.values()),
             _first(networks, "VirtualNetworkSite"),
             _first(networks, "AddressAssignments/ReservedIPs/ReservedIP"),
+            self.file,
+            self.places,
         )
+
+    def known(self, element: ET.Element) -> None:
+        """Note what is in an element, and in those in it, that such a file does not have there."""
+        name = _plain(element)
+        attributes, parts = _SCHEMA[name]
+        for attribute in element.attrib:
+            if attributes is not None and attribute not in attributes:
+                self.unknown(element, name, f'unknown attribute "{attribute}"', attribute, attributes)
+        for child in element:
+            if child.tag in map(_tag, _REFUSED):
+                continue
+            if child.tag in map(_tag, parts):
+                if _plain(child) in _SCHEMA:
+                    self.known(child)
+                continue
+            namespace = child.tag.rpartition("}")[0].lstrip("{")
+            of = "" if namespace == NAMESPACE else f" of {namespace or 'no namespace'}"
+            self.unknown(child, name, f'unknown element "{_plain(child)}"{of}', _plain(child), parts)
+
+    def unknown(self, element: ET.Element, where: str, found: str, name: str, known: tuple[str, ...]) -> None:
+        must = f"it may have {', '.join(known) or 'none'}"
+        close = did_you_mean(name, known)
+        self.problem(element, where, found, must, close if "mean" in close else "remove it")
 
     def name(self, where: str, element: ET.Element, attribute: str = "name") -> str:
         found = element.get(attribute, "").strip()
         if not found:
-            self.problem(where, f"no {attribute}", "it must have one", f'add it: {attribute}="…"')
+            self.problem(element, where, f"no {attribute}", "it must have one", f'add it: {attribute}="…"')
         return found
 
-    def number(self, where: str, text: str | None) -> int:
+    def number(self, element: ET.Element, where: str, text: str | None) -> int:
         if text is None or not text.strip().isdecimal() or len(text) > 6:
-            self.problem(where, f'"{text or ""}"', "it must be a whole number", "correct it")
+            self.problem(element, where, f'"{text or ""}"', "it must be a whole number", "correct it")
             return 1
         return int(text)
 
     def instances(self, role: str, element: ET.Element) -> int:
         found = element.find(_tag("Instances"))
-        return self.number(f"Role {role}: Instances", None if found is None else found.get("count"))
+        count = None if found is None else found.get("count")
+        return self.number(element if found is None else found, f"Role {role}: Instances", count)
 
     def refuse(self, network: ET.Element) -> None:
         for part in _REFUSED:
-            if network.find(_tag(part)) is not None:
+            for element in network.findall(_tag(part)):
                 must = "the lab takes only addresses of role instances from such a file"
-                self.problem("NetworkConfiguration", part, must, "remove it; give it in the topology")
+                self.problem(element, "NetworkConfiguration", part, must, "remove it; give it in the topology")
 
     def instance_address(self, element: ET.Element, roles: dict[str, Role]) -> None:
         name = element.get("roleName", "").strip()
         where = f"InstanceAddress {name}".rstrip()
         if name not in roles:
             found = f'no Role "{name}"' if name else "no roleName"
-            self.problem(where, found, "it must name a Role of this file", did_you_mean(name, list(roles)))
+            self.problem(element, where, found, "it must name a Role of this file", did_you_mean(name, list(roles)))
             return
         if roles[name].public_ip or roles[name].subnets:
-            self.problem(where, "a second one for that role", "a role has at most one", "join them")
+            self.problem(element, where, "a second one for that role", "a role has at most one", "join them")
         listed = list(element.iterfind(f"{_tag('PublicIPs')}/{_tag('PublicIP')}"))
         if len(listed) > 1:
             found = f"{len(listed)} PublicIP"
-            self.problem(where, found, "an instance has at most one public IP (seed 004)", "keep one")
+            self.problem(listed[1], where, found, "an instance has at most one public IP (seed 004)", "keep one")
         for public in listed[:1]:
             own = self.name(f"{where}: PublicIP", public)
             idle = public.get("idleTimeoutInMinutes")
-            timeout = _DEFAULT_IDLE_MIN if idle is None else self.number(f"{where}: idleTimeoutInMinutes", idle)
+            timeout = _DEFAULT_IDLE_MIN if idle is None else self.number(public, f"{where}: idleTimeoutInMinutes", idle)
+            self.places["roles", name, "instance_public_ip"] = self.place(public, f"{where}: PublicIP")
             made = PublicIp(own, public.get("domainNameLabel"), timeout)
             roles[name] = msgspec.structs.replace(roles[name], public_ip=made)
         subnets = tuple(subnet.get("name", "") for subnet in element.iterfind(f"{_tag('Subnets')}/{_tag('Subnet')}"))
@@ -152,6 +220,10 @@ class _Reader:
 
 def _tag(name: str) -> str:
     return f"{{{NAMESPACE}}}{name}"
+
+
+def _plain(element: ET.Element) -> str:
+    return element.tag.rpartition("}")[2]
 
 
 def _first(networks: list[ET.Element], path: str) -> str | None:
@@ -186,7 +258,7 @@ def problems(network: Network, configuration: Configuration) -> Iterator[Problem
     for name in given:
         if name not in known:
             yield Problem(
-                path=(*path, "roles"),
+                path=(*path, "roles", name),
                 found=f'no role "{name}"',
                 must="each Role of the file must be a role of the service",
                 advice=did_you_mean(name, sorted(known)),

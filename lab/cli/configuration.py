@@ -9,7 +9,7 @@ from lab.cli.manners import perform
 from lab.cli.options import lab_option
 from lab.cli.printing import count, print_table
 from lab.cli.reading import SUFFIX, network_named, only_lab
-from lab.errors import UsageError, did_you_mean
+from lab.errors import TopologyError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.cscfg import Configuration
@@ -61,13 +61,17 @@ def import_cscfg(file: Path, into: str) -> None:
       sudo lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip
     """
     from lab import cscfg
+    from lab.change import Refused
     from lab.operations.cscfg import ImportServiceConfiguration
 
     made = cscfg.read(_text(file, cscfg.MAX_BYTES, "service configuration"), str(file))
     if into.endswith(SUFFIX):
         _into_file(Path(into), made)
     else:
-        perform(into, ImportServiceConfiguration(made, file.name))
+        try:
+            perform(into, ImportServiceConfiguration(made, file.name))
+        except Refused as refused:
+            raise TopologyError(cscfg.located(made, problem) for problem in refused.problems) from None
 
 
 def _into_file(file: Path, configuration: "Configuration") -> None:

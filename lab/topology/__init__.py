@@ -3,7 +3,7 @@
 text.py         YAML to plain data, with the line of every value
 shape.py        the file's keys and what each may hold; what does not fit is reported and cut out
 build.py        names are resolved, addresses allocated
-edit.py         one part of the text is replaced
+edit.py         single values of the text change
 ../invariants   what must hold between the parts
 """
 
@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from lab import cloud_services, invariants, model
-from lab.errors import TopologyError, UsageError, did_you_mean
+from lab.errors import Problem, TopologyError, UsageError, did_you_mean
 from lab.topology import shape
 from lab.topology.build import DISTRIBUTIONS, Builder, access_rule, security_rule
 from lab.topology.shape import schema
@@ -60,6 +60,26 @@ def parse(
         TopologyError: with every problem of the text, in the order of its lines.
 
     """
+    network, problems = _read(text, file, time_scale=time_scale, profile=profile, kept=kept)
+    if problems:
+        raise TopologyError(f"{file}:{line}: {problem}" for line, problem in problems)
+    return network
+
+
+def _read(
+    text: str,
+    file: str,
+    *,
+    time_scale: int | None = None,
+    profile: str | None = None,
+    kept: Mapping[str, IPv4Address] | None = None,
+) -> tuple[model.Network, list[tuple[int, Problem]]]:
+    """Return the network of a text, and every problem of it with its line.
+
+    Raises:
+        TopologyError: the text is no YAML, or no mapping of keys.
+
+    """
     positions = Positions()
     try:
         check_depth(text)
@@ -94,10 +114,7 @@ def parse(
     violations = () if builder.exhausted else invariants.file_violations(network)
     rest = cloud_services.at_roles(network, (*builder.problems, *violations))
     problems += [(positions.line(p.path), p) for p in rest]
-    if problems:
-        ordered = sorted(problems, key=lambda item: item[0])
-        raise TopologyError(f"{file}:{line}: {problem}" for line, problem in ordered)
-    return network
+    return network, sorted(problems, key=lambda item: item[0])
 
 
 def parse_rule(values: Mapping[str, object]) -> model.SecurityRule:
@@ -154,19 +171,22 @@ def configured(text: str, file: str, configuration: "Configuration") -> str:
     from lab import cscfg  # noqa: PLC0415 - reading a topology needs no XML
     from lab.topology import edit  # noqa: PLC0415
 
+    # What marks the order of bytes is no character to YAML, which counts from behind it.
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    text = text.removeprefix(mark)
     network = parse(text, file)
     service = cscfg.service_of(network, configuration)
-    problems = [f"{file}: {problem}" for problem in cscfg.problems(network, configuration)]
-    if problems or service is None:
-        raise TopologyError(problems)
+    problems = list(cscfg.problems(network, configuration))
+    if service is None or problems:
+        raise TopologyError(cscfg.located(configuration, problem) for problem in problems)
     for role in configuration.roles:
         path = ("cloud_services", service.name, "roles", role.name)
-        before = edit.value_at(text, path)
-        made = edit.role_of(before, role)
-        if made not in (before, {"instances": before}):
-            text = edit.replaced(text, path, made, file)
-    parse(text, file)
-    return text
+        text = edit.changed(text, path, edit.role_of(edit.value_at(text, path), role), file)
+    # The topology was right before: what is wrong now is the configuration's doing.
+    wrong = [problem for _, problem in _read(text, file)[1]]
+    if wrong:
+        raise TopologyError(cscfg.located(configuration, problem) for problem in wrong)
+    return mark + text
 
 
 def read(file: Path) -> str:
