@@ -147,3 +147,8 @@ def test_a_service_configuration_goes_into_a_topology_and_the_topology_runs(tmp_
         assert "web_IN_0.s.cloudapp.net" in rootlab.ok("public-ip", "show", "--lab", name)
         assert "# one" in file.read_text()
         rootlab.ok("import", "cscfg", exported, "--into", name)
+        exported.write_text(exported.read_text().replace("<PublicIP ", '<PublicIP idleTimeoutInMinutes="3" '))
+        line = next(n for n, text in enumerate(exported.read_text().splitlines(), 1) if "<PublicIP " in text)
+        done = rootlab.run("import", "cscfg", exported, "--into", name)
+        assert done.returncode == 2
+        assert f"s.cscfg:{line}: InstanceAddress web: PublicIP: idleTimeoutInMinutes: 3; an idle" in done.stderr
