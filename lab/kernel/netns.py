@@ -224,18 +224,28 @@ class _Child(Generic[_T]):
     """A function that runs in a child process."""
 
     def __init__(self, function: Callable[[], _T]) -> None:
+        self._function = function
+
+    def __enter__(self) -> Self:
         reader, writer = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        self._pid = os.fork()
+        # An interrupt that comes now waits until we know whom to end.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        try:
+            self._pid = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            raise
         if self._pid == 0:
             status = 1
             try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 # Whoever kills us must not find half a lab still growing.
                 _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
                 os.close(reader)
                 try:
-                    outcome: tuple[bool, object] = (True, function())
+                    outcome: tuple[bool, object] = (True, self._function())
                 except BaseException as error:  # noqa: BLE001 - handed to the parent, which raises it
                     outcome = (False, error)
                 with os.fdopen(writer, "wb") as pipe:
@@ -245,8 +255,11 @@ class _Child(Generic[_T]):
                 os._exit(status)
         os.close(writer)
         self._pipe = os.fdopen(reader, "rb")
-
-    def __enter__(self) -> Self:
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
