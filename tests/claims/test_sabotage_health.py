@@ -8,15 +8,13 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 import pytest
 
 from lab.kernel.record import Folder
-from lab.probe import Prober
-from tests import rootlab
-from tests.claims.test_sabotage import Labs
+from tests.sabotage import Act, Labs, assert_noticed, first, of
 
 pytestmark = pytest.mark.root
 
@@ -24,17 +22,6 @@ EDGE, ROUTER = "lb.vnet1", "router.vnet1"
 _SEEDS, _LATER = "health-probes", "health-2026"
 _BASIC, _STANDARD = "40.83.190.158", "40.83.190.159"
 _PROBES = "168.63.129.16"
-
-
-class Act(msgspec.Struct, frozen=True):
-    """What is done at a place, and what undoes it. ``@vm`` stands for a VM's private address."""
-
-    place: str
-    does: str
-    undoes: str
-
-    def words(self, lab: str, *, undo: bool = False) -> list[str]:
-        return [_spelled_out(lab, word) for word in (self.undoes if undo else self.does).split()]
 
 
 class Sabotage(msgspec.Struct, frozen=True):
@@ -48,8 +35,7 @@ class Sabotage(msgspec.Struct, frozen=True):
 
 
 def _rule(place: str, table: str, chain: str, rule: str) -> Act:
-    command = f"iptables-legacy -t {table}"
-    return Act(place, f"{command} -I {chain} {rule}", f"{command} -D {chain} {rule}")
+    return Act(place, first(table, chain, *rule.split()))
 
 
 def _probes_answered_by(other: str, vm: str) -> Act:
@@ -123,8 +109,8 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     "N-HP-12": Sabotage(
         (
-            Act("basic1", "ip addr add 10.1.1.99/32 dev lo", "ip addr del 10.1.1.99/32 dev lo"),
-            Act(ROUTER, "ip route add 10.1.1.99 dev basic1", "ip route del 10.1.1.99 dev basic1"),
+            Act("basic1", ("ip", "addr", "add", "10.1.1.99/32", "dev", "lo")),
+            Act(ROUTER, ("ip", "route", "add", "10.1.1.99", "dev", "basic1")),
             _rule(ROUTER, "nat", "PREROUTING", "-d @basic1 -p tcp --dport 8080 -j DNAT --to-destination 10.1.1.99"),
         ),
         "probes are sent to 10.1.1.99",
@@ -142,35 +128,11 @@ SABOTAGES: dict[str, Sabotage] = {
 }  # fmt: skip
 
 
-def _spelled_out(name: str, word: str) -> str:
-    if not word.startswith("@"):
-        return word
-    node, colon, rest = word[1:].partition(":")
-    return json.loads(rootlab.ok("show", name, node, "-o", "json"))["address"] + colon + rest
-
-
-def _down(name: str) -> set[str]:
-    """Return the members that are down, once the rules follow what is known."""
-    nodes = json.loads(rootlab.ok("show", name, "-o", "json"))["nodes"]
-    members = [item for node in nodes for item in node["health"].items()]
-    if not all(member["applied"] for _, member in members):
-        return {"not all are applied"}
-    return {key for key, member in members if not member["up"]}
-
-
 #: Members that are meant to be down.
 _SICK = {
     _SEEDS: {"lb-half/alive/half2", "lb-web/created/web", "lb-web/error/web", "lb-web/silence/web"},
     _LATER: {"lb-half/alive/half2", "lb-web/created/web", "lb-web/silence/web"},
 }
-
-
-@pytest.fixture(scope="module")
-def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labs]:
-    with Prober() as prober:
-        made = Labs(tmp_path_factory.mktemp("health"), prober)
-        yield made
-        made.stop()
 
 
 @contextmanager
@@ -197,44 +159,21 @@ def _another_writer(name: str, of: str) -> Iterator[None]:
         writer.join()
 
 
-def _settle(name: str, sick: set[str]) -> None:
-    """Wait until just these members are down: a change of members writes tables anew."""
-    rootlab.wait_until(lambda: _down(name) == sick, f"{', '.join(sorted(sick))} are down", lambda: _down(name))
+_BY_TOPOLOGY = sorted((sabotage.topology, claim) for claim, sabotage in SABOTAGES.items())
 
 
-@contextmanager
-def _done(name: str, sabotage: Sabotage) -> Iterator[None]:
-    done: list[Act] = []
-    try:
-        for act in sabotage.acts:
-            rootlab.must(name, act.place, *act.words(name))
-            done.append(act)
-        if sabotage.up or sabotage.down:
-            _settle(name, (_SICK[sabotage.topology] | {sabotage.down}) - {sabotage.up, ""})
-        yield
-    finally:
-        for act in done:
-            # What the lab has written anew is gone already.
-            rootlab.inside(name, act.place, *act.words(name, undo=True))
-
-
-@pytest.mark.parametrize("claim", sorted(SABOTAGES, key=lambda claim: (SABOTAGES[claim].topology, claim)))
+@pytest.mark.parametrize("claim", [of(*names) for names in _BY_TOPOLOGY])
 def test_a_claim_about_probes_is_contradicted_when_what_is_behind_it_is_altered(labs: Labs, claim: str):
     sabotage = SABOTAGES[claim]
     name = labs.run(sabotage.topology)
-    _settle(name, _SICK[sabotage.topology])
-    with _another_writer(name, "40.83.190.160") if claim == "N-ML-1" else _done(name, sabotage):
-        found = labs.judge(claim)
-    assert found.verdict == "CONTRADICTED", found.observed
-    assert sabotage.reason in found.reason
-
-
-@pytest.mark.parametrize("topology", [_LATER, _SEEDS])
-def test_claims_about_probes_hold_again_when_all_was_undone(labs: Labs, topology: str):
-    """The lab has been through all of the above, if that was run."""
-    labs.run(topology)
-    rootlab.ok("up", labs.file)
-    wanted = sorted(claim for claim in SABOTAGES if SABOTAGES[claim].topology == topology)
-    done = rootlab.run("verify", labs.file, *(word for claim in wanted for word in ("--claim", claim)), "-o", "json")
-    results = {r["id"]: (r["verdict"], r["reason"]) for r in json.loads(done.stdout)["results"]}
-    assert results == dict.fromkeys(wanted, ("HOLDS", ""))
+    sick = _SICK[sabotage.topology]
+    labs.wait_down(sick)
+    with ExitStack() as stack:
+        stack.enter_context(labs.altered(sabotage.acts))
+        if claim == "N-ML-1":
+            stack.enter_context(_another_writer(name, "40.83.190.160"))
+        if sabotage.up or sabotage.down:
+            labs.wait_down((sick | {sabotage.down}) - {sabotage.up, ""})
+        sabotaged = labs.judge(claim)
+    labs.wait_down(sick)
+    assert_noticed(sabotaged, labs.judge(claim), sabotage.reason)
