@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from lab import model, profile
 from lab.errors import Problem, did_you_mean
@@ -139,6 +139,17 @@ def _lenient_prefix(text: str) -> IPv4Network:
         raise ValueError("not an IPv4 prefix, such as 65.0.0.0/8") from None
 
 
+def _instead_of(alone: str) -> AfterValidator:
+    """Refuse a list beside the key that gives one value alone."""
+
+    def check(value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        if info.data.get(alone) is not None:
+            raise ValueError(f'it must not stand beside "{alone}"; remove one of the two')
+        return value
+
+    return AfterValidator(check)
+
+
 def _one_group(value: object) -> object:
     if isinstance(value, list):
         limit = "a subnet or VM has at most one (virtual-networks-nsg.md, 2016-02-11)"
@@ -158,6 +169,8 @@ RuleAddress = Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_
 RulePorts = Annotated[
     Any, Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "integer"}]}), _from_text(_rule_ports)
 ]
+RuleAddresses = Annotated[tuple[RuleAddress, ...], Field(min_length=1)]
+RulePortsList = Annotated[tuple[RulePorts, ...], Field(min_length=1)]
 Group = Annotated[str | None, BeforeValidator(_one_group)]
 SubnetReference = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
 
@@ -398,13 +411,13 @@ class SecurityRule(_File):
     access: Literal["Allow", "Deny"]
     protocol: Annotated[Literal["*", "Tcp", "Udp", "Icmp"], BeforeValidator(_capitalized)] = "*"
     source_address_prefix: RuleAddress | None = None
-    source_address_prefixes: tuple[RuleAddress, ...] = ()
+    source_address_prefixes: Annotated[RuleAddresses, _instead_of("source_address_prefix")] = ()
     source_port_range: RulePorts | None = None
-    source_port_ranges: tuple[RulePorts, ...] = ()
+    source_port_ranges: Annotated[RulePortsList, _instead_of("source_port_range")] = ()
     destination_address_prefix: RuleAddress | None = None
-    destination_address_prefixes: tuple[RuleAddress, ...] = ()
+    destination_address_prefixes: Annotated[RuleAddresses, _instead_of("destination_address_prefix")] = ()
     destination_port_range: RulePorts | None = None
-    destination_port_ranges: tuple[RulePorts, ...] = ()
+    destination_port_ranges: Annotated[RulePortsList, _instead_of("destination_port_range")] = ()
 
 
 class Overrides(_File):

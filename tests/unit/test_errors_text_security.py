@@ -37,6 +37,13 @@ def group(*rules: str, head: str = _HEAD) -> str:
          'destination_port_ranges.1: "90-80"; ports are within 0-65535, lower port first; correct it'),
         ("name: r, priority: 100, source_port_range: http",
          'source_port_range: "http"; not a port, a range such as 1024-65535, or *; correct it'),
+        ("name: r, priority: 100, destination_port_ranges: []",
+         "destination_port_ranges: a list; it must not be empty; correct it"),
+        ("name: r, priority: 100, destination_address_prefixes: [10.1.0.0/16], destination_address_prefix: 10.1.0.4",
+         ('destination_address_prefixes: a list; it must not stand beside "destination_address_prefix"; '
+         "remove one of the two")),
+        ("name: r, priority: 100, source_port_ranges: [80], source_port_range: 80",
+         'source_port_ranges: a list; it must not stand beside "source_port_range"; remove one of the two'),
         ("name: r, priority: 100, protocol: Icmp, destination_port_range: 80",
          f"protocol: ports together with Icmp; ICMP has no ports {_DOCUMENT}; leave the ports out"),
         ("name: DenyAllInbound, priority: 100", ('name: a second rule "DenyAllInbound" in "g"; a rule\'s name is '
