@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -160,11 +160,11 @@ def _print_revisions(output: str, diff: tuple[str, str] | None) -> None:
         if name not in profile.NAMES:
             raise UsageError(f'no revision "{name}"; {did_you_mean(name, profile.NAMES)}; see `lab claims --profiles`')
     first, second = (profile.resolve(name) for name in diff)
-    cells = [
+    cells: list[dict[str, Any]] = [
         {
             "cell": cell,
             **{p.name: _cell_text(getattr(p, cell)) for p in (first, second)},
-            "source": second.sources[cell],
+            "sources": {p.name: p.sources[cell] for p in (first, second)},
         }
         for cell in sorted(second.sources)
         if getattr(first, cell) != getattr(second, cell)
@@ -174,8 +174,8 @@ def _print_revisions(output: str, diff: tuple[str, str] | None) -> None:
     if output == "json":
         print_json({"cells": cells, "claims_only_in": only})
         return
-    rows = [(c["cell"], c[first.name], c[second.name], c["source"]) for c in cells]
-    print_table(("CELL", *diff, "SOURCE"), rows, empty="no cell differs")
+    rows = [(c["cell"], *(c[name] for name in diff), *(c["sources"][name] for name in diff)) for c in cells]
+    print_table(("CELL", *diff, *(f"SOURCE OF {name}" for name in diff)), rows, empty="no cell differs")
     for name, ids in only.items():
         click.echo(f"only {name} states {', '.join(ids) or 'no claim of its own'}")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -336,3 +337,22 @@ def test_the_difference_of_two_revisions_says_what_changed_of_probes(lab: Run) -
     assert cells["probe_max_s"][1:3] == ["120", "none"]
     assert cells["probe_http_refused"][1:4] == ["none", "19,", "21,"]
     assert "min_interval_s" not in said
+
+
+def test_the_difference_of_two_revisions_has_the_text_that_says_each_value(lab: Run) -> None:
+    said = lab("claims", "--diff", "2018-02", "2019-05").out.splitlines()
+    head, row = (line for line in said if line.startswith(("CELL", "nsg_priority")))
+    assert re.split(" {2,}", head) == ["CELL", "2018-02", "2019-05", "SOURCE OF 2018-02", "SOURCE OF 2019-05"]
+    assert re.split(" {2,}", row) == [
+        "nsg_priority",
+        "100, 65535",
+        "100, 4096",
+        "virtual-networks-nsg.md (2016-02-11)",
+        "security-overview.md (2018-07-20)",
+    ]
+    found = json.loads(lab("claims", "--diff", "2018-02", "2019-05", "-o", "json").out)["cells"]
+    (cell,) = (c for c in found if c["cell"] == "nsg_priority")
+    assert cell["sources"] == {
+        "2018-02": "virtual-networks-nsg.md (2016-02-11)",
+        "2019-05": "security-overview.md (2018-07-20)",
+    }
