@@ -46,6 +46,10 @@ def test_what_becomes_of_a_flow_is_said_in_one_line(sender: str, to: str, said: 
             '"80/sctp" is no service; it must be PORT/tcp, PORT/udp or icmp',
         ),
         (["check-flow", FILE, "client", "web1:0"], '"0" is no service'),
+        (
+            ["check-flow", FILE, "client", "web1:99999"],
+            '"99999" is no service; it must be PORT/tcp, PORT/udp or icmp, with a PORT of 1-65535; use one such as',
+        ),
         (["nsg", "effective", FILE, "sql"], 'no VM "sql"; did you mean "sql1"?'),
         (["nsg", "matrix", FILE, "sql"], 'no node "sql"; did you mean "sql1"?'),
         (["nsg", "matrix", FILE, "--service", "http"], '"http" is no service'),
