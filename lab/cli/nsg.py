@@ -85,7 +85,8 @@ def add_rule(name: str, group: str, rule_name: str, **values: str | int | None) 
             given[key] = value
         elif value is not None:
             given[lists[key]] = [part.strip() for part in str(value).split(",")]
-    perform(name, AddRule(group, topology.parse_rule(given)))
+    typed = {"name": "RULE", **{lists.get(key, key): f"--{key.replace('_', '-')}" for key in values}}
+    perform(name, AddRule(group, topology.parse_rule(given, f"nsg rule add {group} {rule_name}", typed)))
 
 
 @rule.command("remove")
