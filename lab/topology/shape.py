@@ -116,19 +116,15 @@ def _rule_ports(text: str) -> PortRange:
     return PortRange(first, last)
 
 
-def _capitalized(value: object) -> object:
-    """Read the classic names: TCP, UDP, ICMP."""
-    return value.capitalize() if isinstance(value, str) else value
+def _any_case(*words: str) -> BeforeValidator:
+    """Read these words whatever their case, as in TCP and Tcp; any other stays as it is written, for its problem."""
+    known = {word.lower(): word for word in words}
+    return BeforeValidator(lambda value: known.get(value.lower(), value) if isinstance(value, str) else value)
 
 
 def _role(value: object) -> object:
     """Read the short form: the number of instances alone."""
     return {"instances": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _classic(value: object) -> object:
-    """Read the classic spelling, in small letters: tcp, http."""
-    return value.lower() if isinstance(value, str) else value
 
 
 def _lenient_prefix(text: str) -> IPv4Network:
@@ -153,7 +149,9 @@ def _instead_of(alone: str) -> AfterValidator:
 def _one_group(value: object) -> object:
     if isinstance(value, list):
         limit = "a subnet or VM has at most one (virtual-networks-nsg.md, 2016-02-11)"
-        raise ValueError(f"{len(value)} network security groups; {limit}")  # noqa: TRY004
+        raise ValueError(  # noqa: TRY004
+            f"{len(value)} network security groups; {limit}; name one that has the rules of all"
+        )
     return value
 
 
@@ -290,7 +288,7 @@ class AclRule(_File):
     """Who may use an endpoint."""
 
     order: Annotated[int, Field(ge=0, strict=True)]
-    action: Annotated[Literal["permit", "deny"], BeforeValidator(_classic)]
+    action: Annotated[Literal["permit", "deny"], _any_case("permit", "deny")]
     remote_subnet: RemoteSubnet
     description: str = ""
 
@@ -298,7 +296,7 @@ class AclRule(_File):
 class EndpointProbe(_File):
     """A probe of a load-balanced set's own: `port` left out is the endpoint's local port."""
 
-    protocol: Annotated[Literal["tcp", "http"], BeforeValidator(_classic)] = "tcp"
+    protocol: Annotated[Literal["tcp", "http"], _any_case("tcp", "http")] = "tcp"
     port: Port | None = None
     path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
     interval_in_seconds: Positive = 15
@@ -314,7 +312,7 @@ class Endpoint(_File):
     name: Name
     virtual_machine: str | None = None
     role: str | None = None
-    protocol: Annotated[Literal["tcp", "udp"], BeforeValidator(_classic)] = "tcp"
+    protocol: Annotated[Literal["tcp", "udp"], _any_case("tcp", "udp")] = "tcp"
     local_port: Port
     public_port: Port | None = None
     virtual_ip: str | None = None
@@ -407,9 +405,9 @@ class SecurityRule(_File):
 
     name: Name
     priority: Annotated[int, Field(strict=True)]
-    direction: Literal["Inbound", "Outbound"]
-    access: Literal["Allow", "Deny"]
-    protocol: Annotated[Literal["*", "Tcp", "Udp", "Icmp"], BeforeValidator(_capitalized)] = "*"
+    direction: Annotated[Literal["Inbound", "Outbound"], _any_case("Inbound", "Outbound")]
+    access: Annotated[Literal["Allow", "Deny"], _any_case("Allow", "Deny")]
+    protocol: Annotated[Literal["*", "Tcp", "Udp", "Icmp"], _any_case("*", "Tcp", "Udp", "Icmp")] = "*"
     source_address_prefix: RuleAddress | None = None
     source_address_prefixes: Annotated[RuleAddresses, _instead_of("source_address_prefix")] = ()
     source_port_range: RulePorts | None = None
