@@ -55,6 +55,15 @@ def verify_files(
     for claim in only:
         if claim not in known:
             raise UsageError(f'no claim "{claim}"; {did_you_mean(claim, known)}; see `lab claims`')
+    applying = {claim for n in networks for claim, _ in claims.trials(n, frozenset(only))}
+    if elsewhere := [claim for claim in dict.fromkeys(only) if claim not in applying]:
+        proved = _proved()
+        for claim in elsewhere:
+            click.echo(
+                f"--claim {claim}: applies to none of these topologies; it is proved in {', '.join(proved[claim])}; "
+                f"run `lab verify --claim {claim}`, without FILE",
+                err=True,
+            )
     if junit is not None and not junit.parent.is_dir():
         raise UsageError(f"{junit}: no folder {junit.parent}; the file's folder must be there; make it first")
     need_root()
@@ -112,16 +121,12 @@ def claims_catalogue(claim: str | None, profiles: bool, diff: tuple[str, str] | 
       lab claims S1-3
       lab claims --diff 2018-02 2019-05
     """
-    from lab import claims, topology
+    from lab import claims
 
     if profiles or diff:
         _print_revisions(output, diff)
         return
-    proved: dict[str, list[str]] = {}
-    for file in sorted(BUNDLED.glob(f"*{SUFFIX}")):
-        network = topology.load(file)
-        for found, _ in claims.trials(network):
-            proved.setdefault(found, []).append(network.name)
+    proved = _proved()
     chosen = [c for c in claims.CATALOGUE if claim in (None, c.id)]
     if not chosen:
         known = [c.id for c in claims.CATALOGUE]
@@ -143,6 +148,18 @@ def claims_catalogue(claim: str | None, profiles: bool, diff: tuple[str, str] | 
     else:
         rows = [(_words(c["id"]), _words(c["statement"]), _words(c["proved_in"])) for c in listed]
         print_table(("CLAIM", "STATEMENT", "PROVED IN"), rows)
+
+
+def _proved() -> dict[str, list[str]]:
+    """Return, of each claim that is proved, the names of the bundled topologies that do."""
+    from lab import claims, topology
+
+    proved: dict[str, list[str]] = {}
+    for file in sorted(BUNDLED.glob(f"*{SUFFIX}")):
+        network = topology.load(file)
+        for found, _ in claims.trials(network):
+            proved.setdefault(found, []).append(network.name)
+    return proved
 
 
 def _print_revisions(output: str, diff: tuple[str, str] | None) -> None:

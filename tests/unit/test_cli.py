@@ -247,6 +247,22 @@ def test_verify_of_a_claim_that_is_not_known_is_refused_with_the_nearest(lab: Ru
     )
 
 
+def test_verify_of_claims_that_do_not_apply_says_where_they_do(lab: Run, good: Path) -> None:
+    source_ip = CHECKOUT / "topologies" / "source-ip.lab.yaml"
+    done = lab("verify", good, source_ip, "--claim", "N-SN-2", "--claim", "S1-3", "--claim", "N-SN-7")
+    assert (done.status, done.out) == (4, "")  # all that can be said without root
+    assert done.err.splitlines()[:-1] == [
+        (
+            "--claim N-SN-2: applies to none of these topologies; it is proved in snat-2017; "
+            "run `lab verify --claim N-SN-2`, without FILE"
+        ),
+        (
+            "--claim N-SN-7: applies to none of these topologies; it is proved in snat-2019, snat-2020; "
+            "run `lab verify --claim N-SN-7`, without FILE"
+        ),
+    ]
+
+
 @pytest.mark.parametrize("arguments", [[], ["a", "--all"]])
 def test_down_needs_names_or_all_and_never_both(lab: Run, arguments: list[str]) -> None:
     assert lab("down", *arguments) == Done(2, "", "lab down: needs names of labs, or --all and none; see `lab list`\n")
