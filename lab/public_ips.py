@@ -15,6 +15,8 @@ from lab import cloud_services
 from lab.errors import Problem, UsageError
 from lab.model import CloudService, Network, VirtualMachine, documentation_addresses
 
+#: Of more VMs only so many are named.
+_SHOWN = 16
 #: RFC 1123, section 2.1, but for a digit at the beginning.
 _LABEL = r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 
@@ -138,11 +140,14 @@ def violations(network: Network) -> Iterator[Problem]:
     for subscription, names in owners.items():
         if len(names) > profile.public_ips_max:
             yield Problem(
-                path=("virtual_machines", names[profile.public_ips_max], "instance_public_ip"),
-                found=f'{len(names)} instance-level public IPs in subscription "{subscription}"',
+                # No one of them is the one too many.
+                path=("virtual_machines",),
+                found=f'{len(names)} instance-level public IPs in subscription "{subscription}": '
+                f"{', '.join(names[:_SHOWN])}{more}",
                 must=f"a subscription has at most {profile.public_ips_max} ({profile.sources['public_ips_max']})",
                 advice="remove one, or use another subscription",
             )
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
 
 
 def _labels(network: Network) -> Iterator[Problem]:

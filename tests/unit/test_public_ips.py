@@ -7,6 +7,7 @@ import pytest
 from lab import public_ips
 from lab.change import Operation, Refused, changed
 from lab.model import Network
+from lab.operations.power import SetPower
 from lab.operations.public_ip import RemovePublicIp, SetPublicIp
 from lab.topology import parse
 from tests.unit.refusals import NETWORK, said
@@ -77,7 +78,10 @@ def _many(count: int, more: str = "", profile: str = "seeds") -> str:
 def test_a_subscription_has_five_and_by_later_limits_500() -> None:
     assert parse(_many(5), "f").name == "a"
     (line,) = said(_many(6))
-    assert '6 instance-level public IPs in subscription "default"; a subscription has at most 5 (seed 004' in line
+    assert line.startswith(
+        'f:4: virtual_machines: 6 instance-level public IPs in subscription "default": vm0, vm1, vm2, vm3, vm4, vm5; '
+        "a subscription has at most 5 (seed 004"
+    )
     assert said(_many(6, profile="2022-03")) != []
     wide = _many(200, profile="2026-07").replace("10.1.0.0/24", "10.1.0.0/22")
     assert parse(wide, "f").name == "a"
@@ -89,6 +93,24 @@ def test_each_subscription_counts_its_own() -> None:
     text = text.replace("virtual_networks: {v: ", "virtual_networks:\n  v: ").replace("10.1.0.0/24}}}", "10.1.0.0/24}}")
     text = text.replace("virtual_machines", other + "virtual_machines")
     (line,) = said(text)
+def test_of_very_many_the_first_are_named() -> None:
+    (line,) = said(_many(40))
+    assert "vm14, vm15 and 24 more; a subscription has at most 5" in line
+
+
+def test_one_too_many_is_refused_by_all_who_have_one_and_who_is_deallocated_has_none() -> None:
+    full = parse(_many(5, ", bare: {subnet: v/s}"), "f")
+    holders = '6 instance-level public IPs in subscription "default": bare, vm0, vm1, vm2, vm3, vm4; a subscription has'
+    with pytest.raises(Refused) as caught:
+        changed(full, SetPublicIp("bare", "sixth"))
+    assert str(caught.value).startswith(f"public-ip set bare sixth: virtual_machines: {holders} at most 5")
+    # What vm0 gave back is another's then, and vm0 has to wait.
+    other = changed(changed(full, SetPower("vm0", "Deallocated")), SetPublicIp("bare", "sixth"))
+    with pytest.raises(Refused) as caught:
+        changed(other, SetPower("vm0", "Started"))
+    assert str(caught.value).startswith(f"vm start vm0: virtual_machines: {holders} at most 5")
+
+
     assert '6 instance-level public IPs in subscription "default"' in line  # c is in none, so in the default one
     service = "cloud_services: {s: {subscription: other, virtual_machines: [c]}}\n"
     assert parse(text + service, "f").name == "a"
