@@ -8,6 +8,7 @@ dynamic addresses go when its last VM is deallocated: started again, it may have
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
+from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
@@ -148,14 +149,14 @@ def shown_virtual_ip(service: CloudService, virtual_ip: VirtualIp) -> dict[str, 
 def shown_reserved_ip(network: Network, reserved: ReservedIp) -> dict[str, str]:
     """Return a reserved address as Get-AzureReservedIP prints it (virtual-networks-reserved-public-ip.md, 2016-02-10).
 
-    The deployment of a service has the service's name.
+    The deployment of a service has the service's name. An address has the same GUID for ever.
     """
     user = network.user_of(reserved.name)
     name = user[0].name if user else ""
     return {
         "ReservedIPName": reserved.name,
         "Address": str(reserved.address),
-        "Id": "",
+        "Id": str(uuid5(NAMESPACE_URL, f"reserved_ips/{network.name}/{reserved.name}")),
         "Label": reserved.label,
         "Location": reserved.location,
         "State": "Created",
