@@ -79,18 +79,24 @@ def with_vm(network: Network, made: VirtualMachine) -> Network:
     return msgspec.structs.replace(network, virtual_machines=vms)
 
 
+def holders(network: Network) -> tuple[VirtualMachine, ...]:
+    """Return the VMs that have an address of their own, or have given it back until they are started."""
+    return tuple(vm for vm in network.virtual_machines if vm.instance_public_ip or vm.released_public_ip)
+
+
 def shown(network: Network, vm: VirtualMachine) -> dict[str, Any]:
     """Return what is shown of a VM's address, by the names of Get-AzureRole's output; blank where it has none.
 
-    The names are of virtual-networks-instance-level-public-ip.md (2018-08-03).
+    The names are of virtual-networks-instance-level-public-ip.md (2018-08-03). Of a deallocated VM what was asked for
+    is shown, but no address, and no name that would lead to one.
     """
-    own, service = vm.instance_public_ip, network.service_of(vm.name)
+    own, service = vm.instance_public_ip or vm.released_public_ip, network.service_of(vm.name)
     label = own.domain_name_label if own else None
-    names = instance_names(service, vm.name, label) if own and service else ()
+    names = instance_names(service, vm.name, label) if vm.instance_public_ip and service else ()
     return {
         "ServiceName": service.name if service else "",
         "Name": vm.name,
-        "PublicIPAddress": str(own.address) if own else "",
+        "PublicIPAddress": str(vm.instance_public_ip.address) if vm.instance_public_ip else "",
         "PublicIPName": own.name if own else "",
         "PublicIPDomainNameLabel": label or "",
         "PublicIPFqdns": list(names),
@@ -139,6 +145,7 @@ def violations(network: Network) -> Iterator[Problem]:
     yield from _labels(network)
     for subscription, names in owners.items():
         if len(names) > profile.public_ips_max:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             yield Problem(
                 # No one of them is the one too many.
                 path=("virtual_machines",),
@@ -147,7 +154,6 @@ def violations(network: Network) -> Iterator[Problem]:
                 must=f"a subscription has at most {profile.public_ips_max} ({profile.sources['public_ips_max']})",
                 advice="remove one, or use another subscription",
             )
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
 
 
 def _labels(network: Network) -> Iterator[Problem]:

@@ -39,6 +39,12 @@ def test_an_address_is_given_that_nobody_has_and_taken_away_again() -> None:
     assert changed(made, RemovePublicIp("bare")) == network()
 
 
+def test_a_name_that_a_deallocated_vm_holds_is_told_without_the_address_that_it_gave_back() -> None:
+    with pytest.raises(Refused) as caught:
+        changed(changed(network(), SetPower("own", "Deallocated")), SetPublicIp("own", "second"))
+    assert '"ftpip" is there (no address: the VM is deallocated); a VM has at most one' in str(caught.value)
+
+
 def test_an_address_of_the_same_name_stays_and_what_is_not_said_too() -> None:
     made = changed(network(), SetPublicIp("own", "ftpip", idle_timeout_min=30))
     made = changed(made, SetPublicIp("own", "ftpip", "ftp"))
@@ -87,12 +93,6 @@ def test_a_subscription_has_five_and_by_later_limits_500() -> None:
     assert parse(wide, "f").name == "a"
 
 
-def test_each_subscription_counts_its_own() -> None:
-    other = "  w: {subscription: other, address_space: [10.2.0.0/16], subnets: {s: 10.2.0.0/24}}\n"
-    text = _many(5, ", b: {subnet: w/s, instance_public_ip: {name: a}}, c: {instance_public_ip: {name: a}}")
-    text = text.replace("virtual_networks: {v: ", "virtual_networks:\n  v: ").replace("10.1.0.0/24}}}", "10.1.0.0/24}}")
-    text = text.replace("virtual_machines", other + "virtual_machines")
-    (line,) = said(text)
 def test_of_very_many_the_first_are_named() -> None:
     (line,) = said(_many(40))
     assert "vm14, vm15 and 24 more; a subscription has at most 5" in line
@@ -111,6 +111,12 @@ def test_one_too_many_is_refused_by_all_who_have_one_and_who_is_deallocated_has_
     assert str(caught.value).startswith(f"vm start vm0: virtual_machines: {holders} at most 5")
 
 
+def test_each_subscription_counts_its_own() -> None:
+    other = "  w: {subscription: other, address_space: [10.2.0.0/16], subnets: {s: 10.2.0.0/24}}\n"
+    text = _many(5, ", b: {subnet: w/s, instance_public_ip: {name: a}}, c: {instance_public_ip: {name: a}}")
+    text = text.replace("virtual_networks: {v: ", "virtual_networks:\n  v: ").replace("10.1.0.0/24}}}", "10.1.0.0/24}}")
+    text = text.replace("virtual_machines", other + "virtual_machines")
+    (line,) = said(text)
     assert '6 instance-level public IPs in subscription "default"' in line  # c is in none, so in the default one
     service = "cloud_services: {s: {subscription: other, virtual_machines: [c]}}\n"
     assert parse(text + service, "f").name == "a"
@@ -142,3 +148,19 @@ def test_what_is_shown_has_the_fields_of_the_documents_and_is_blank_without_an_a
     assert shown["own"]["PublicIPFqdns"] == ["own.shop.cloudapp.net"]
     assert (shown["bare"]["PublicIPAddress"], shown["bare"]["PublicIPName"]) == ("", "")
     assert shown["bare"]["PublicIPFqdns"] == []
+
+
+def test_a_deallocated_vm_is_shown_with_the_name_and_without_an_address() -> None:
+    made = changed(changed(network(), SetPublicIp("bare", "ip", "label", 15)), SetPower("bare", "Deallocated"))
+    assert [vm.name for vm in public_ips.holders(made)] == ["bare", "own", "web_IN_0", "web_IN_1"]
+    vm = made.vm("bare")
+    assert vm is not None
+    assert public_ips.shown(made, vm) == {
+        "ServiceName": "",
+        "Name": "bare",
+        "PublicIPAddress": "",
+        "PublicIPName": "ip",
+        "PublicIPDomainNameLabel": "label",
+        "PublicIPFqdns": [],
+        "IdleTimeoutInMinutes": 15,
+    }
