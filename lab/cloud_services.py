@@ -8,6 +8,7 @@ dynamic addresses go when its last VM is deallocated: started again, it may have
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
+from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
@@ -153,14 +154,14 @@ def shown_virtual_ip(service: CloudService, virtual_ip: VirtualIp) -> dict[str, 
 def shown_reserved_ip(network: Network, reserved: ReservedIp) -> dict[str, str]:
     """Return a reserved address as Get-AzureReservedIP prints it (virtual-networks-reserved-public-ip.md, 2016-02-10).
 
-    The deployment of a service has the service's name.
+    The deployment of a service has the service's name. An address has the same GUID for ever.
     """
     user = network.user_of(reserved.name)
     name = user[0].name if user else ""
     return {
         "ReservedIPName": reserved.name,
         "Address": str(reserved.address),
-        "Id": "",
+        "Id": str(uuid5(NAMESPACE_URL, f"reserved_ips/{network.name}/{reserved.name}")),
         "Label": reserved.label,
         "Location": reserved.location,
         "State": "Created",
@@ -236,10 +237,10 @@ def _virtual_ips(path: tuple[str, ...], service: CloudService) -> Iterator[Probl
     reserved = [vip for vip in service.virtual_ips if vip.reserved_ip]
     if len(reserved) > 1:
         yield Problem(
-            path=(*path, "virtual_ips", reserved[1].name, "reserved_ip"),
+            path=(*path, "virtual_ips"),
             found=f"{len(reserved)} reserved addresses in one service",
             must="a deployment has at most one (schema-cscfg-networkconfiguration.md, 2023-02-21)",
-            advice="keep one",
+            advice="keep one: " + " or ".join(f'"{vip.reserved_ip}" of {vip.name}' for vip in reserved),
         )
 
 
@@ -448,7 +449,7 @@ def _memberships(network: Network) -> Iterator[Problem]:
 
 
 def _reserved(network: Network) -> Iterator[Problem]:
-    used: dict[str, str] = {}
+    users: dict[str, list[str]] = {}
     most, source = network.profile.reserved_ips_max, network.profile.sources["reserved_ips_max"]
     if len(network.reserved_ips) > most:
         yield Problem(
@@ -464,14 +465,7 @@ def _reserved(network: Network) -> Iterator[Problem]:
             if vip.reserved_ip is None:
                 continue
             where = ("cloud_services", service.name, "virtual_ips", vip.name, "reserved_ip")
-            if vip.reserved_ip in used:
-                yield Problem(
-                    path=where,
-                    found=f'"{vip.reserved_ip}" is in use by {used[vip.reserved_ip]}',
-                    must=f"a reserved address is one VIP's ({_RESERVED})",
-                    advice="reserve another",
-                )
-            used.setdefault(vip.reserved_ip, f"{service.name}/{vip.name}")
+            users.setdefault(vip.reserved_ip, []).append(f"{service.name}/{vip.name}")
             reserved = network.reserved_ip(vip.reserved_ip)
             if reserved is not None and reserved.location != service.location:
                 yield Problem(
@@ -488,3 +482,11 @@ def _reserved(network: Network) -> Iterator[Problem]:
                     must=f"a reserved address is for VMs of regional virtual networks only ({_RESERVED})",
                     advice="use a network with a location",
                 )
+    for name, vips in users.items():
+        if len(vips) > 1:
+            yield Problem(
+                path=("reserved_ips", name),
+                found=f"one address for {' and '.join(vips)}",
+                must=f"a reserved address is one VIP's ({_RESERVED})",
+                advice="reserve another",
+            )

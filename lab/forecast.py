@@ -37,7 +37,10 @@ class Service(msgspec.Struct, frozen=True, order=True):
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """One way that a flow may take: what was asked, where it ends, and what stops it if no group does."""
+    """One way that a flow may take: what was asked, where it ends, and what stops it if no group does.
+
+    With both an end and an obstacle it arrives there, and nobody answers.
+    """
 
     decisions: tuple[Decision, ...] = ()
     end: str | None = None  # the node it arrives at, if it is let; the virtual network if its platform answers
@@ -269,8 +272,11 @@ class _Trace:
         if vm.power_state != "Started":
             yield _off(vm, before)
             return
+        is_its_own = _has(vm, address) or address in vm.loopback_addresses
+        silent = f"{vm.name} does not have {address} on a loopback interface and does not answer"
         for found in self.asked(vm, "Inbound", source, address, port):
-            yield Way(decisions=(*before, *found), end=vm.name)
+            is_let = all(decision.access == "Allow" for decision in found)
+            yield Way(decisions=(*before, *found), end=vm.name, obstacle="" if is_its_own or not is_let else silent)
 
     def asked(
         self, vm: VirtualMachine, direction: Direction, source: _Source, destination: IPv4Address, port: int

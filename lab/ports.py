@@ -11,6 +11,7 @@ import msgspec
 from lab.errors import LabError
 from lab.kernel.record import existing
 from lab.path.snat_ports import Usage
+from lab.plan import Backends
 
 _ANSWER_S = 10.0
 _LOOK_S = 0.2
@@ -66,6 +67,17 @@ def events(lab: str, *, probes: bool = False, follow: bool = False) -> Iterator[
         if not follow or folder.read() is None:
             return
         time.sleep(_LOOK_S)
+
+
+def keeps_probes(lab: str) -> bool:
+    """Tell whether a lab has anything whose probes are logged, or may have it once it is built.
+
+    Raises:
+        UsageError: there is no such lab.
+
+    """
+    folder, _ = existing(lab)
+    return not folder.plan_file.exists() or any(backends.log_s for backends in folder.plan().of(Backends))
 
 
 def _decoded(line: bytes) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from lab import cloud_services
 from lab.errors import Problem, UsageError
 from lab.model import CloudService, Network, VirtualMachine, documentation_addresses
 
+#: Of more VMs only so many are named.
+_SHOWN = 16
 #: RFC 1123, section 2.1, but for a digit at the beginning.
 _LABEL = r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 
@@ -77,18 +79,24 @@ def with_vm(network: Network, made: VirtualMachine) -> Network:
     return msgspec.structs.replace(network, virtual_machines=vms)
 
 
+def holders(network: Network) -> tuple[VirtualMachine, ...]:
+    """Return the VMs that have an address of their own, or have given it back until they are started."""
+    return tuple(vm for vm in network.virtual_machines if vm.instance_public_ip or vm.released_public_ip)
+
+
 def shown(network: Network, vm: VirtualMachine) -> dict[str, Any]:
     """Return what is shown of a VM's address, by the names of Get-AzureRole's output; blank where it has none.
 
-    The names are of virtual-networks-instance-level-public-ip.md (2018-08-03).
+    The names are of virtual-networks-instance-level-public-ip.md (2018-08-03). Of a deallocated VM what was asked for
+    is shown, but no address, and no name that would lead to one.
     """
-    own, service = vm.instance_public_ip, network.service_of(vm.name)
+    own, service = vm.instance_public_ip or vm.released_public_ip, network.service_of(vm.name)
     label = own.domain_name_label if own else None
-    names = instance_names(service, vm.name, label) if own and service else ()
+    names = instance_names(service, vm.name, label) if vm.instance_public_ip and service else ()
     return {
         "ServiceName": service.name if service else "",
         "Name": vm.name,
-        "PublicIPAddress": str(own.address) if own else "",
+        "PublicIPAddress": str(vm.instance_public_ip.address) if vm.instance_public_ip else "",
         "PublicIPName": own.name if own else "",
         "PublicIPDomainNameLabel": label or "",
         "PublicIPFqdns": list(names),
@@ -137,9 +145,12 @@ def violations(network: Network) -> Iterator[Problem]:
     yield from _labels(network)
     for subscription, names in owners.items():
         if len(names) > profile.public_ips_max:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             yield Problem(
-                path=("virtual_machines", names[profile.public_ips_max], "instance_public_ip"),
-                found=f'{len(names)} instance-level public IPs in subscription "{subscription}"',
+                # No one of them is the one too many.
+                path=("virtual_machines",),
+                found=f'{len(names)} instance-level public IPs in subscription "{subscription}": '
+                f"{', '.join(names[:_SHOWN])}{more}",
                 must=f"a subscription has at most {profile.public_ips_max} ({profile.sources['public_ips_max']})",
                 advice="remove one, or use another subscription",
             )

@@ -119,6 +119,12 @@ def show_events(name: str, probes: bool, follow: bool, output: str) -> None:
     """
     from lab import ports
 
+    if probes and not ports.keeps_probes(name):
+        click.echo(
+            f"{name}: no log of probes: it is kept of rules with a probe at Basic load balancers only "
+            f"(load-balancer-monitor-log.md, 2015-12-11); `lab show {name}` says how members are",
+            err=True,
+        )
     if output == "json" and not follow:
         print_json({"records": list(ports.events(name, probes=probes))})
         return

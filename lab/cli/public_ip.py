@@ -5,7 +5,7 @@ import click
 from lab.cli.manners import perform
 from lab.cli.options import lab_option, lab_or_file_option, output_option
 from lab.cli.printing import print_json, print_table
-from lab.cli.reading import network_named, only_lab, read_name
+from lab.cli.reading import lab_named, network_named, only_lab, read_name
 from lab.errors import UsageError, did_you_mean
 
 
@@ -68,8 +68,9 @@ def remove_public_ip(vm: str, name: str | None) -> None:
 def show_public_ips(vm: str | None, name: str | None, output: str) -> None:
     """Show the VMs that have an address of their own: address, name, label, names in DNS. Of a lab, needs root.
 
+    A deallocated VM has given its address back, and is given another when it is started: until then it has "-".
     JSON has the fields of the documents: PublicIPAddress, PublicIPName, PublicIPDomainNameLabel, PublicIPFqdns,
-    blank for a VM without an address.
+    blank for what a VM has not.
 
     \b
     Example:
@@ -79,8 +80,8 @@ def show_public_ips(vm: str | None, name: str | None, output: str) -> None:
     """
     from lab import public_ips
 
-    network = network_named(name or only_lab())
-    vms = [v for v in network.virtual_machines if (v.name == vm if vm else v.instance_public_ip)]
+    network = network_named(lab_named(name, vm))
+    vms = [v for v in network.virtual_machines if v.name == vm] if vm else public_ips.holders(network)
     if vm is not None and not vms:
         known = [v.name for v in network.virtual_machines]
         raise UsageError(f'{network.name}: no virtual machine "{vm}"; {did_you_mean(vm, known)}')
@@ -93,10 +94,10 @@ def show_public_ips(vm: str | None, name: str | None, output: str) -> None:
     rows = [
         (
             *(str(fields[key]) or "-" for key in keys),
-            f"{v.instance_public_ip.idle_timeout_min} min" if v.instance_public_ip else "-",
+            f"{fields['IdleTimeoutInMinutes']} min" if fields["PublicIPName"] else "-",
             " ".join(fields["PublicIPFqdns"]) or "-",
         )
-        for v, fields in zip(vms, shown, strict=True)
+        for fields in shown
     ]
     print_table(head, rows, empty="no instance-level public IP")
 

@@ -45,6 +45,18 @@ def only_lab() -> str:
     return found[0]
 
 
+def lab_named(name: str | None, other: str | None = None) -> str:
+    """Return the lab or file of --lab, left out: the only lab; ``other`` is what stands where no file does.
+
+    Raises:
+        UsageError: a file stands there; or there is no lab, or more than one.
+
+    """
+    if name is None and other is not None and other.endswith(SUFFIX):
+        raise UsageError(f"{other}: a file; here a file must be given with --lab; write: --lab {other}")
+    return name or only_lab()
+
+
 def network_named(name: str) -> "Network":
     """Return the network of a topology file, or of a running lab as it is now."""
     from lab import topology
@@ -66,13 +78,18 @@ def service_named(network: "Network", name: str) -> "CloudService":
     found = network.cloud_service(name)
     if found is None:
         known = [service.name for service in network.cloud_services]
+        owner = network.service_of(name)
+        if owner is not None:
+            raise UsageError(
+                f'{network.name}: "{name}" is a VM; a cloud service must be named; name its service: {owner.name}'
+            )
         raise UsageError(f'{network.name}: no cloud service "{name}"; {did_you_mean(name, known)}')
     return found
 
 
 def services_named(lab_or_file: str | None, service: str | None) -> "Sequence[CloudService]":
     """Return the cloud service of that name, or all, of a topology file or a running lab, left out: the only one."""
-    network = network_named(lab_or_file or only_lab())
+    network = network_named(lab_named(lab_or_file, service))
     return network.cloud_services if service is None else (service_named(network, service),)
 
 

@@ -8,7 +8,7 @@ import click
 from lab.cli.manners import for_a_while, perform_as
 from lab.cli.options import lab_option, lab_or_file_option, output_option
 from lab.cli.printing import count, print_json, print_operation, print_table
-from lab.cli.reading import network_named, only_lab, service_named, services_named
+from lab.cli.reading import lab_named, network_named, only_lab, service_named, services_named
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def service_show(service: str, name: str | None, output: str) -> None:
     """
     from lab import cloud_services
 
-    network = network_named(name or only_lab())
+    network = network_named(lab_named(name, service))
     chosen = service_named(network, service)
     if output == "json":
         print_json(_service_json(network, chosen))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any, Protocol
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from lab.change import Operation
 from lab.errors import LabError, UsageError, did_you_mean
@@ -62,10 +62,6 @@ class Desk:
     def new_id(self) -> UUID:
         """Return the GUID of another operation."""
         return UUID(int=self.random.getrandbits(128), version=4)
-
-    def lasting_id(self, what: str) -> UUID:
-        """Return the GUID of a resource, which is always the same."""
-        return uuid5(NAMESPACE_URL, what)
 
     def operation(self, cmdlet: str, status: str = "Succeeded", *, dashes: bool = True) -> dict[str, Any]:
         """Return the three columns that every operation shows (seed 000, adding a VIP)."""

@@ -70,10 +70,9 @@ def _remove_vip(desk: Desk, given: Given) -> Iterable[Value]:
 
 
 def _shown_reserved(network: Network, reserved: ReservedIp, desk: Desk) -> dict[str, Any]:
-    identity = str(desk.lasting_id(f"reserved_ips/{network.name}/{reserved.name}"))
     is_used = network.user_of(reserved.name) is not None
     fields = cloud_services.shown_reserved_ip(network, reserved)
-    return {**fields, "Id": identity, "InUse": is_used, **desk.operation("Get-AzureReservedIP")}
+    return {**fields, "InUse": is_used, **desk.operation("Get-AzureReservedIP")}
 
 
 def _reserved(desk: Desk, given: Given) -> str:

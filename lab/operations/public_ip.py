@@ -33,9 +33,10 @@ class SetPublicIp(msgspec.Struct, frozen=True):
         vm = _vm(network, self.virtual_machine, self)
         own = vm.instance_public_ip or vm.released_public_ip
         if own is not None and own.name != self.name:
+            has = own.address if vm.instance_public_ip else "no address: the VM is deallocated"
             problem = Problem(
                 path=("virtual_machines", vm.name, "instance_public_ip"),
-                found=f'a second instance-level public IP; "{own.name}" is there ({own.address})',
+                found=f'a second instance-level public IP; "{own.name}" is there ({has})',
                 must="a VM has at most one (seed 004)",
                 advice=f"remove it first: lab public-ip remove {vm.name}",
             )

@@ -2,9 +2,15 @@
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 
+from lab import topology
+from lab.change import changed
+from lab.cli import cli
+from lab.operations.power import SetPower
 from tests import rootlab
 
 _TEXT = """\
@@ -156,11 +162,43 @@ def test_every_list_is_json_too(noun: str, file: Path) -> None:
         (["service", "show", "myServic"], 'a: no cloud service "myServic"; did you mean "myService"?'),
         (["vip", "list", "other"], 'a: no cloud service "other"; known: myService'),
         (["endpoint", "list", "other"], 'a: no cloud service "other"; known: myService'),
+        (
+            ["endpoint", "list", "myVM1"],
+            'a: "myVM1" is a VM; a cloud service must be named; name its service: myService',
+        ),
     ],
 )
 def test_a_service_that_is_not_there_is_named(arguments: list[str], said: str, file: Path) -> None:
     done = rootlab.run(*arguments, "--lab", file)
     assert (done.returncode, done.stderr.strip()) == (2, said)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("public-ip", "show"), ("endpoint", "list"), ("vip", "list"), ("service", "show")]
+)
+def test_a_file_in_the_place_of_a_vm_or_service_is_told_its_place(arguments: tuple[str, ...]) -> None:
+    done = rootlab.run(*arguments, "a.lab.yaml")
+    said = "a.lab.yaml: a file; here a file must be given with --lab; write: --lab a.lab.yaml"
+    assert (done.returncode, done.stderr.strip()) == (2, said)
+
+
+def test_a_reserved_address_has_a_guid_of_its_own_that_stays(file: Path) -> None:
+    first, again = (json.loads(rootlab.ok("reserved-ip", "list", "--lab", file, "-o", "json")) for _ in range(2))
+    assert first == again
+    assert len({UUID(reserved["Id"]) for reserved in first["reserved_ips"]}) == 2
+
+
+def test_a_deallocated_vms_public_ip_is_listed_without_an_address(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deallocated = changed(topology.load(file), SetPower("myVM2", "Deallocated"))
+    monkeypatch.setattr("lab.cli.public_ip.network_named", lambda _name: deallocated)
+    printed = CliRunner().invoke(cli, ["public-ip", "show", "--lab", "a"]).output.splitlines()
+    assert [line.split() for line in printed] == [
+        ["VM", "SERVICE", "ADDRESS", "NAME", "LABEL", "IDLE", "NAMES", "IN", "DNS"],
+        ["myVM2", "myService", "-", "own", "-", "4", "min", "-"],
+    ]
+    output = CliRunner().invoke(cli, ["public-ip", "show", "--lab", "a", "-o", "json"]).output
+    (shown,) = json.loads(output)["public_ips"]
+    assert (shown["Name"], shown["PublicIPName"], shown["PublicIPAddress"]) == ("myVM2", "own", "")
 
 
 _ADD = ("endpoint", "add", "vm", "e", "--local-port", "1", "--lab", "nobody")

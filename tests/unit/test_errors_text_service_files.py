@@ -92,9 +92,8 @@ REFUSALS = {
             "y: {}}\n"
         ),
         (
-            "f:9: cloud_services.shop.virtual_ips.B.reserved_ip: 2 reserved addresses in one service; a deployment "
-            "has at most "
-            "one (schema-cscfg-networkconfiguration.md, 2023-02-21); keep one"
+            "f:9: cloud_services.shop.virtual_ips: 2 reserved addresses in one service; a deployment has at most "
+            'one (schema-cscfg-networkconfiguration.md, 2023-02-21); keep one: "x" of A or "y" of B'
         ),
     ),
     "a second endpoint of a name": (
@@ -244,8 +243,7 @@ REFUSALS = {
             "cloud_services: {shop: {virtual_ips: {A: {reserved_ip: x}}}, mall: {virtual_ips: {A: {reserved_ip: x}}}}\n"
         ),
         (
-            f'f:10: cloud_services.shop.virtual_ips.A.reserved_ip: "x" is in use by mall/A; a reserved address is one '
-            f"VIP's "
+            "f:9: reserved_ips.x: one address for mall/A and shop/A; a reserved address is one VIP's "
             f"{_RESERVED}; reserve another"
         ),
     ),

@@ -162,9 +162,8 @@ def add(**more: object) -> AddEndpoint:
          (f'reserved_ips.five: in use by Vip5 of "myService"; a reserved address that is in use cannot be deleted '
          f"{_RESERVED}; take it from the service first: lab reserved-ip disassociate five myService")),
         (AssociateIp("five", "paas"),
-         ('cloud_services.paas.virtual_ips.Vip1.reserved_ip: "five" is in use by myService/Vip5; a reserved '
-         "address is "
-         f"one VIP's {_RESERVED}; reserve another")),
+         ("reserved_ips.five: one address for myService/Vip5 and paas/Vip1; a reserved address is one VIP's "
+         f"{_RESERVED}; reserve another")),
         (AssociateIp("spare", "free"),
          ("virtual_machines.free: a virtual machine; a reserved address is a VIP's of a cloud service, never a "
          "VM's own "
@@ -174,8 +173,8 @@ def add(**more: object) -> AddEndpoint:
          f'it first: '
          "lab reserved-ip disassociate five myService")),
         (AssociateIp("spare", "myService"),
-         (f"{_SERVICE}.virtual_ips.Vip5.reserved_ip: 2 reserved addresses in one service; a deployment has at most one "
-         "(schema-cscfg-networkconfiguration.md, 2023-02-21); keep one")),
+         (f"{_SERVICE}.virtual_ips: 2 reserved addresses in one service; a deployment has at most one "
+         '(schema-cscfg-networkconfiguration.md, 2023-02-21); keep one: "spare" of Vip1 or "five" of Vip5')),
         (AssociateIp("east", "paas"),
          ('cloud_services.paas.virtual_ips.Vip1.reserved_ip: "east" of China East for a service of China North; a '
          f"reserved address is for services of its own region {_RESERVED}; reserve one there")),

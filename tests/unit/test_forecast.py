@@ -86,6 +86,39 @@ def test_a_member_that_is_down_is_no_way() -> None:
     assert becomes(network, "client", "40.1.1.1", down=frozenset({"lb1/alive/web1"})) == ("NoWay", None)
 
 
+def test_a_guest_without_the_address_of_floating_ip_is_named_and_what_groups_say_is_still_said() -> None:
+    """N-MV-4: the destination is the frontend's up to the guest, which must have that address itself."""
+    text = """
+internet: {client: {address: 198.51.100.30}}
+virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}
+virtual_machines: {sql1: {subnet: v/s}, sql2: {subnet: v/s, loopback_addresses: [40.1.1.1]}}
+network_security_groups: {g: []}
+load_balancers:
+  lb:
+    sku: Basic
+    frontend_ip_configurations: {f: 40.1.1.1, g: 40.1.1.2}
+    backend_address_pools: {both: [sql1, sql2]}
+    probes: {p: {protocol: Tcp, port: 80}}
+    load_balancing_rules:
+      floats:
+        {frontend: f, backend_pool: both, probe: p, frontend_port: 80, backend_port: 80, enable_floating_ip: true}
+      translates: {frontend: g, backend_pool: both, probe: p, frontend_port: 80, backend_port: 80}
+"""
+    network = worlds.network(text)
+    said = "sql1 does not have 40.1.1.1 on a loopback interface and does not answer"
+    floats = forecast.forecast(network, "client", "40.1.1.1", HTTP)
+    assert floats.access == "Allow"
+    assert [(way.end, way.access, way.obstacle) for way in floats.ways] == [
+        ("sql1", "Allow", said),
+        ("sql2", "Allow", ""),
+    ]
+    translates = forecast.forecast(network, "client", "40.1.1.2", HTTP)
+    assert {way.obstacle for way in translates.ways} == {""}
+    guarded = text.replace("{sql1: {subnet: v/s}", "{sql1: {subnet: v/s, network_security_group: g}")
+    denied = forecast.forecast(worlds.network(guarded), "client", "40.1.1.1", HTTP)
+    assert [(way.access, way.obstacle) for way in denied.ways] == [("Deny", ""), ("Allow", "")]
+
+
 def test_what_hangs_on_a_port_that_is_not_known_depends() -> None:
     text = """
 internet: {client: {address: 198.51.100.30}}

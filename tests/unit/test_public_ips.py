@@ -7,6 +7,7 @@ import pytest
 from lab import public_ips
 from lab.change import Operation, Refused, changed
 from lab.model import Network
+from lab.operations.power import SetPower
 from lab.operations.public_ip import RemovePublicIp, SetPublicIp
 from lab.topology import parse
 from tests.unit.refusals import NETWORK, said
@@ -36,6 +37,12 @@ def test_an_address_is_given_that_nobody_has_and_taken_away_again() -> None:
     assert own.address not in {a for a, _ in network().public_addresses()}
     assert own.address not in {v.default_outbound_address for v in network().virtual_networks}
     assert changed(made, RemovePublicIp("bare")) == network()
+
+
+def test_a_name_that_a_deallocated_vm_holds_is_told_without_the_address_that_it_gave_back() -> None:
+    with pytest.raises(Refused) as caught:
+        changed(changed(network(), SetPower("own", "Deallocated")), SetPublicIp("own", "second"))
+    assert '"ftpip" is there (no address: the VM is deallocated); a VM has at most one' in str(caught.value)
 
 
 def test_an_address_of_the_same_name_stays_and_what_is_not_said_too() -> None:
@@ -77,10 +84,31 @@ def _many(count: int, more: str = "", profile: str = "seeds") -> str:
 def test_a_subscription_has_five_and_by_later_limits_500() -> None:
     assert parse(_many(5), "f").name == "a"
     (line,) = said(_many(6))
-    assert '6 instance-level public IPs in subscription "default"; a subscription has at most 5 (seed 004' in line
+    assert line.startswith(
+        'f:4: virtual_machines: 6 instance-level public IPs in subscription "default": vm0, vm1, vm2, vm3, vm4, vm5; '
+        "a subscription has at most 5 (seed 004"
+    )
     assert said(_many(6, profile="2022-03")) != []
     wide = _many(200, profile="2026-07").replace("10.1.0.0/24", "10.1.0.0/22")
     assert parse(wide, "f").name == "a"
+
+
+def test_of_very_many_the_first_are_named() -> None:
+    (line,) = said(_many(40))
+    assert "vm14, vm15 and 24 more; a subscription has at most 5" in line
+
+
+def test_one_too_many_is_refused_by_all_who_have_one_and_who_is_deallocated_has_none() -> None:
+    full = parse(_many(5, ", bare: {subnet: v/s}"), "f")
+    holders = '6 instance-level public IPs in subscription "default": bare, vm0, vm1, vm2, vm3, vm4; a subscription has'
+    with pytest.raises(Refused) as caught:
+        changed(full, SetPublicIp("bare", "sixth"))
+    assert str(caught.value).startswith(f"public-ip set bare sixth: virtual_machines: {holders} at most 5")
+    # What vm0 gave back is another's then, and vm0 has to wait.
+    other = changed(changed(full, SetPower("vm0", "Deallocated")), SetPublicIp("bare", "sixth"))
+    with pytest.raises(Refused) as caught:
+        changed(other, SetPower("vm0", "Started"))
+    assert str(caught.value).startswith(f"vm start vm0: virtual_machines: {holders} at most 5")
 
 
 def test_each_subscription_counts_its_own() -> None:
@@ -120,3 +148,19 @@ def test_what_is_shown_has_the_fields_of_the_documents_and_is_blank_without_an_a
     assert shown["own"]["PublicIPFqdns"] == ["own.shop.cloudapp.net"]
     assert (shown["bare"]["PublicIPAddress"], shown["bare"]["PublicIPName"]) == ("", "")
     assert shown["bare"]["PublicIPFqdns"] == []
+
+
+def test_a_deallocated_vm_is_shown_with_the_name_and_without_an_address() -> None:
+    made = changed(changed(network(), SetPublicIp("bare", "ip", "label", 15)), SetPower("bare", "Deallocated"))
+    assert [vm.name for vm in public_ips.holders(made)] == ["bare", "own", "web_IN_0", "web_IN_1"]
+    vm = made.vm("bare")
+    assert vm is not None
+    assert public_ips.shown(made, vm) == {
+        "ServiceName": "",
+        "Name": "bare",
+        "PublicIPAddress": "",
+        "PublicIPName": "ip",
+        "PublicIPDomainNameLabel": "label",
+        "PublicIPFqdns": [],
+        "IdleTimeoutInMinutes": 15,
+    }

@@ -163,4 +163,21 @@ def test_the_log_of_probes_is_printed_in_lines_and_in_the_documents_own_form() -
     printed = CliRunner().invoke(cli, ["events", "world", "--probes", "-o", "json"]).output
     assert msgspec.json.format(printed, indent=-1) == '{"records":[' + line.decode() + "]}"
     assert '"healthPercentage": 50.000000\n' in printed
+    assert CliRunner().invoke(cli, ["events", "world", "--probes"]).stderr == ""
     assert CliRunner().invoke(cli, ["events", "world", "-o", "json"]).output == '{\n  "records": []\n}\n'
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("more", [[], ["--follow"], ["-o", "json"]])
+def test_who_asks_for_the_log_of_probes_where_none_is_kept_is_told(
+    more: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(worlds.classic())
+    monkeypatch.setattr("lab.ports.events", lambda *_arguments, **_options: iter(()))
+    done = CliRunner().invoke(cli, ["events", "world", "--probes", *more])
+    said = (
+        "world: no log of probes: it is kept of rules with a probe at Basic load balancers only "
+        "(load-balancer-monitor-log.md, 2015-12-11); `lab show world` says how members are\n"
+    )
+    assert (done.exit_code, done.stderr) == (0, said)
+    assert CliRunner().invoke(cli, ["events", "world"]).stderr == ""
