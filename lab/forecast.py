@@ -37,7 +37,10 @@ class Service(msgspec.Struct, frozen=True, order=True):
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """One way that a flow may take: what was asked, where it ends, and what stops it if no group does."""
+    """One way that a flow may take: what was asked, where it ends, and what stops it if no group does.
+
+    With both an end and an obstacle it is the guest there that drops the flow, which may have come to its interface.
+    """
 
     decisions: tuple[Decision, ...] = ()
     end: str | None = None  # the node it arrives at, if it is let; the virtual network if its platform answers
@@ -48,7 +51,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
         """What becomes of the flow."""
         if any(decision.access == "Deny" for decision in self.decisions):
             return "Deny"
-        return "NoWay" if self.end is None else "Allow"
+        return "NoWay" if self.obstacle or self.end is None else "Allow"
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +103,8 @@ def forecast(
     ways: Iterable[Way]
     if vm is not None:
         source = network.way_out(vm, destination or PLATFORM_ADDRESS).private_ip_address
+        if destination in vm.loopback_addresses:
+            source = destination  # as a guest speaks with itself
     elif host is not None:
         source = host.address
     else:
@@ -108,6 +113,8 @@ def forecast(
         ways = [_off(vm)]
     elif destination is None:
         ways = [Way(obstacle=f"{to} has no address that {sender} can reach")]
+    elif source == destination:
+        ways = [Way(end=sender)]
     elif vm is not None:
         ways = trace.from_vm(vm, source_port, destination)
     else:
@@ -270,7 +277,10 @@ class _Trace:
             yield _off(vm, before)
             return
         for found in self.asked(vm, "Inbound", source, address, port):
-            yield Way(decisions=(*before, *found), end=vm.name)
+            # Floating IP leaves the frontend's address to the guest, which drops what claims to come from itself.
+            own = source[0] in (address, *vm.loopback_addresses)
+            obstacle = f"{vm.name} drops what comes from {source[0]}, which is to be its own address" if own else ""
+            yield Way(decisions=(*before, *found), end=vm.name, obstacle=obstacle)
 
     def asked(
         self, vm: VirtualMachine, direction: Direction, source: _Source, destination: IPv4Address, port: int

@@ -86,6 +86,60 @@ def test_a_member_that_is_down_is_no_way() -> None:
     assert becomes(network, "client", "40.1.1.1", down=frozenset({"lb1/alive/web1"})) == ("NoWay", None)
 
 
+FLOATING = """
+internet: {client: {address: 198.51.100.30}}
+virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}
+virtual_machines:
+  sql1: {subnet: v/s, loopback_addresses: [40.1.1.4]}
+  sql2: {subnet: v/s, loopback_addresses: [40.1.1.4]}
+  web: {subnet: v/s}
+load_balancers:
+  lb:
+    frontend_ip_configurations: {owned: 40.1.1.4, unknown: 40.1.1.5, plain: 40.1.1.6}
+    backend_address_pools: {sql: [sql1, sql2]}
+    probes: {alive: {protocol: Tcp, port: 1433}}
+    load_balancing_rules:
+      owned: {frontend: owned, backend_pool: sql, probe: alive, frontend_port: 1433, backend_port: 1433,
+              enable_floating_ip: true}
+      unknown: {frontend: unknown, backend_pool: sql, probe: alive, frontend_port: 1433, backend_port: 1433,
+                enable_floating_ip: true}
+    inbound_nat_rules: {plain: {frontend: plain, virtual_machine: sql2, frontend_port: 1433, backend_port: 1434}}
+"""
+
+
+def test_a_flow_to_an_address_on_the_loopback_stays_in_its_vm() -> None:
+    network = worlds.network(FLOATING)
+    found = forecast.forecast(network, "sql1", "40.1.1.4", Service("tcp", 81))
+    assert (found.source, found.access, {way.end for way in found.ways}) == (found.destination, "Allow", {"sql1"})
+    assert becomes(network, "web", "40.1.1.4", Service("tcp", 81)) == ("NoWay", None)
+    pairs = {(f.sender, f.to) for f in matrix.predictions(network, (Service("tcp", 1433),), frozenset())}
+    assert {sender for sender, to in pairs if to == "40.1.1.4"} == {"web", "client"}
+    assert {sender for sender, to in pairs if to == "40.1.1.5"} == {"sql1", "sql2", "web", "client"}
+
+
+def test_a_guest_takes_nothing_from_an_address_that_it_has_itself() -> None:
+    network = worlds.network(FLOATING)
+    found = forecast.forecast(network, "sql1", "40.1.1.5", Service("tcp", 1433))
+    assert (found.access, {way.end for way in found.ways}) == ("NoWay", {"sql1", "sql2"})
+    assert {way.obstacle for way in found.ways} == {
+        f"{vm} drops what comes from {address}, which is to be its own address"
+        for vm in ("sql1", "sql2")
+        for address in ("40.1.1.4", "40.1.1.5")
+    }
+    assert becomes(network, "web", "40.1.1.5", Service("tcp", 1433)) == ("Allow", None)
+    # Without floating IP it depends on the frontend that the flow takes.
+    assert becomes(network, "sql1", "40.1.1.6", Service("tcp", 1433)) == ("Depends", None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "end", "differs"),
+    [("lost", "", False), ("arrived", "sql1", False), ("arrived", "web", True), ("astray", "", True)],
+)
+def test_what_a_guest_drops_may_be_seen_at_its_interface(seen: matrix.Seen, end: str, differs: bool) -> None:
+    predicted = forecast.forecast(worlds.network(FLOATING), "sql1", "40.1.1.5", Service("tcp", 1433))
+    assert matrix.Outcome(predicted=predicted, seen=seen, end=end).differs == differs
+
+
 def test_what_hangs_on_a_port_that_is_not_known_depends() -> None:
     text = """
 internet: {client: {address: 198.51.100.30}}
