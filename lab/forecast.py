@@ -14,7 +14,16 @@ import msgspec
 from lab import experiment as ex
 from lab.cloud_services import access_list, permits
 from lab.flow import PortRange
-from lab.model import PLATFORM_ADDRESS, AclRule, Direction, LoadBalancingRule, Network, VirtualMachine
+from lab.model import (
+    PLATFORM_ADDRESS,
+    AclRule,
+    Direction,
+    InternetHost,
+    LoadBalancingRule,
+    Network,
+    ServiceKind,
+    VirtualMachine,
+)
 from lab.path import outbound_snat
 from lab.security_groups import Decision, Groups, Packet, spaces
 
@@ -148,6 +157,23 @@ def address_of(network: Network, sender: str, to: str) -> IPv4Address | None:
     if from_vm is not None and joined(network, from_vm, vm):
         return vm.private_ip_address
     return vm.instance_public_ip.address if vm.instance_public_ip else None
+
+
+def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozenset[ServiceKind]:
+    """Return the kinds of the servers that a flow may come to, at the ports that rules lead it to."""
+    if predicted.destination is None:
+        return frozenset()
+    service, ends = predicted.service, {way.end for way in predicted.ways}
+    behind = _Trace(network, service, down, Groups(network)).behind(predicted.destination)
+    ports = {vm.name: port for vm, _, port in behind}
+    nodes: list[VirtualMachine | InternetHost] = [*network.virtual_machines, *network.internet]
+    return frozenset(
+        server.kind
+        for node in nodes
+        if node.name in ends
+        for server in node.services
+        if (server.protocol, server.port) == (service.protocol, ports.get(node.name, service.port))
+    )
 
 
 def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool:

@@ -185,15 +185,14 @@ def load_flows(
       sudo lab load snat-exhaustion web1 api:80 --flows 2000 --hold 5
       sudo lab load snat-exhaustion web1 api:9000/udp --flows 100 --rate 50
     """
-    from lab import load
+    from lab import forecast, load, manage, verify
     from lab.flow import Destination, is_address
     from lab.kernel import netns
     from lab.kernel.record import existing, started
-    from lab.plan import Server, namespace
+    from lab.plan import namespace
 
     folder, record = existing(name)
-    made = folder.plan()
-    nodes = made.addresses()
+    nodes = folder.plan().addresses()
     started(record, sender)
     if sender not in nodes:
         raise UsageError(f'{name}: no node "{sender}"; {did_you_mean(sender, nodes)}')
@@ -202,20 +201,27 @@ def load_flows(
     except ValueError as error:
         raise UsageError(f"lab load: TO: {error}; as in api:80 or 203.0.113.9:9000/udp") from None
     started(record, goal.host)
-    address = nodes.get(goal.host, goal.host)
-    if not is_address(address):
+    if goal.host not in nodes and not is_address(goal.host):
         raise UsageError(f'{name}: no node "{goal.host}", nor is it an address; {did_you_mean(goal.host, nodes)}')
     need_root()
-    there = [s for s in made.of(Server) if (s.address, s.port, s.protocol) == (address, goal.port, goal.protocol)]
+    network = manage.network_of(name)
+    down = verify.down_now(network)
+    service = forecast.Service(goal.protocol, goal.port)
+    predicted = forecast.forecast(network, sender, goal.host, service, down=down)
+    if predicted.destination is None:
+        raise UsageError(
+            f"{name}: {goal.host} has no address that {sender} can reach; it must have one, in its network "
+            "or public; name the address of a frontend that leads to it, or another node"
+        )
     spoken: load.Kind = "udp" if goal.protocol == "udp" else "connect"
-    for server in there:
-        if server.kind == "tcp" or server.kind == "http":  # noqa: PLR1714 - so that the type is known
-            spoken = server.kind
+    match [*forecast.kinds(network, predicted, down)]:
+        case ["tcp" | "http" as kind]:
+            spoken = kind
     netns.prepare()
     netns.enter(namespace(name, sender))
     report = load.run(
         sender,
-        load.Target(address, goal.port, spoken),
+        load.Target(str(predicted.destination), goal.port, spoken),
         str(goal),
         flows,
         hold_s=hold,

@@ -140,6 +140,32 @@ def test_what_a_guest_drops_may_be_seen_at_its_interface(seen: matrix.Seen, end:
     assert matrix.Outcome(predicted=predicted, seen=seen, end=end).differs == differs
 
 
+@pytest.mark.parametrize(
+    ("sender", "to", "service", "kinds"),
+    [
+        ("far", "40.1.1.1", Service("tcp", 80), {"http"}),  # a rule, to 8080
+        ("far", "40.1.1.1", Service("tcp", 8080), set()),
+        ("far", "104.43.142.9", Service("tcp", 9000), {"tcp"}),  # a public IP
+        ("far", "own", Service("tcp", 9000), {"tcp"}),
+        ("web", "own", Service("tcp", 9000), {"tcp"}),
+        ("web", "own", Service("udp", 9000), set()),
+        ("web", "far", Service("tcp", 443), {"https"}),
+    ],
+)
+def test_the_server_of_a_flow_is_told_by_the_port_that_a_rule_leads_it_to(
+    sender: str, to: str, service: Service, kinds: set[str]
+) -> None:
+    network = worlds.network(
+        "internet: {far: {address: 198.51.100.20, services: [https:443]}}\n"
+        "virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}\n"
+        "virtual_machines:\n  web: {subnet: v/s, services: [http:8080, tcp:80]}\n"
+        "  own: {subnet: v/s, services: [tcp:9000], instance_public_ip: {name: o, address: 104.43.142.9}}\n"
+        "cloud_services: {shop: {virtual_machines: [web], virtual_ips: {V: {address: 40.1.1.1}}, endpoints: "
+        "[{name: e, virtual_machine: web, local_port: 8080, public_port: 80}]}}\n"
+    )
+    assert forecast.kinds(network, forecast.forecast(network, sender, to, service), frozenset()) == kinds
+
+
 def test_what_hangs_on_a_port_that_is_not_known_depends() -> None:
     text = """
 internet: {client: {address: 198.51.100.30}}
