@@ -159,7 +159,7 @@ def _probe_line(record: dict[str, Any]) -> str:
 @click.argument("to", metavar="TO")
 @click.option("--flows", type=click.IntRange(1, 65535), default=100, show_default=True, help="How many flows.")
 @click.option(
-    "--hold", type=click.FloatRange(0), default=0.0, metavar="S", help="Hold them so long, then use each again."
+    "--hold", type=click.FloatRange(0), default=0.0, metavar="S", help="Use each again so long after it was opened."
 )
 @click.option(
     "--rate", type=click.FloatRange(0), default=0.0, metavar="R", help="New flows a second; 0: as fast as they go."
@@ -176,8 +176,9 @@ def load_flows(
 ) -> None:
     """Open many flows from a node to one server, hold them, and tell what became of them. Needs root.
 
-    TO is HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp; HOST is a node's name or an address. A service of the lab
-    tells which source address and port it saw. Exhausted SNAT ports show as flows that time out.
+    TO is HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp; HOST is a node's name or an address. A service of the lab of
+    kind http or tcp, or any over UDP, tells which source address and port it saw, and whether flows that are held
+    are still alive; a flow that is idle for too long is not. Exhausted SNAT ports show as flows that time out.
     "My client opens 2,000 connections to one API" is the first example.
 
     \b
@@ -185,14 +186,15 @@ def load_flows(
       sudo lab load snat-exhaustion web1 api:80 --flows 2000 --hold 5
       sudo lab load snat-exhaustion web1 api:9000/udp --flows 100 --rate 50
     """
-    from lab import forecast, load, manage, verify
+    from lab import forecast, load, manage, show, verify
     from lab.flow import Destination, is_address
     from lab.kernel import netns
     from lab.kernel.record import existing, started
     from lab.plan import namespace
 
     folder, record = existing(name)
-    nodes = folder.plan().addresses()
+    made = folder.plan()
+    nodes = made.addresses()
     started(record, sender)
     if sender not in nodes:
         raise UsageError(f'{name}: no node "{sender}"; {did_you_mean(sender, nodes)}')
@@ -242,7 +244,9 @@ def load_flows(
         ("ports", f"{len(ports):,} different, {ports[0]} to {ports[-1]}" if ports else "-"),
     ]
     if report.alive is not None:
-        rows.append(("still alive", f"{report.alive:,} of {report.opened:,} after {hold:g} s"))
+        limit_s = show.idle_limit(made, str(predicted.destination), goal.port, goal.protocol)
+        passed = f"; the idle limit of {limit_s:g} s passed" if report.alive < report.opened and hold > limit_s else ""
+        rows.append(("still alive", f"{report.alive:,} of {report.opened:,} after {hold:g} s{passed}"))
     print_table((f"{sender} to {report.to}", ""), rows)
 
 
