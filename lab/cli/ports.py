@@ -30,9 +30,10 @@ def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: 
     """Show the SNAT ports of a lab's VMs: allocated, in use, refused. Needs root.
 
     PORTS counts different ports, FLOWS a port once for each destination that it serves: the documents
-    have read "used ports" both ways. FULLEST is the most that is in use to one destination (or whatever
-    the revision makes ports unique for), PEAK the most it ever was: at ALLOCATED, new flows are refused.
-    A VM that never used a port is only counted.
+    have read "used ports" both ways. COOLING, shown if there are any, counts those of FLOWS that are closed,
+    and whose port is held for a time after that. FULLEST is the most that is in use to one destination (or
+    whatever the revision makes ports unique for), also by others with whom the VM shares its ports, PEAK the
+    most it ever was: at ALLOCATED, new flows are refused. A VM that never used a port is only counted.
 
     \b
     Example:
@@ -73,17 +74,14 @@ def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: 
 
 
 def _print_ports(used: "list[Usage]") -> None:
-    shown = [u for u in used if u.flows or u.peak or u.refused]
-    rows = [
-        (
-            u.node,
-            u.address,
-            u.protocol,
-            *(f"{n}" for n in (u.allocated, u.ports, u.flows, u.fullest, u.peak, u.refused)),
-        )
-        for u in shown
-    ]
-    head = ("VM", "ADDRESS", "PROTOCOL", "ALLOCATED", "PORTS", "FLOWS", "FULLEST", "PEAK", "REFUSED")
+    shown = [u for u in used if u.given or u.refused]
+    cooling = any(u.cooling for u in shown)
+    rows = []
+    for u in shown:
+        numbers = (u.allocated, u.ports, u.flows, *([u.cooling] * cooling), u.fullest, u.peak, u.refused)
+        rows.append((u.node, u.address, u.protocol, *map(str, numbers)))
+    flows = ("FLOWS", "COOLING") if cooling else ("FLOWS",)
+    head = ("VM", "ADDRESS", "PROTOCOL", "ALLOCATED", "PORTS", *flows, "FULLEST", "PEAK", "REFUSED")
     if rows:
         print_table(head, rows)
     idle = {u.node for u in used} - {u.node for u in shown}
@@ -93,12 +91,18 @@ def _print_ports(used: "list[Usage]") -> None:
 
 
 def _print_destinations(used: "list[Usage]") -> None:
+    cooling = any(to.cooling for u in used for to in u.destinations)
     rows = [
-        (u.node, u.address, u.protocol, f"{to.address}:{to.port}", f"{to.ports}", f"{to.refused}")
+        (
+            *(u.node, u.address, u.protocol, f"{to.address}:{to.port}", f"{to.ports}"),
+            *([f"{to.cooling}"] * cooling),
+            f"{to.refused}",
+        )
         for u in used
         for to in u.destinations
     ]
-    print_table(("VM", "ADDRESS", "PROTOCOL", "DESTINATION", "FLOWS", "REFUSED"), rows, empty="no flow")
+    flows = ("FLOWS", "COOLING") if cooling else ("FLOWS",)
+    print_table(("VM", "ADDRESS", "PROTOCOL", "DESTINATION", *flows, "REFUSED"), rows, empty="no flow")
 
 
 @click.command("events")
