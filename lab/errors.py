@@ -85,11 +85,12 @@ class Interrupted(LabError):  # noqa: N818 - not an error of anyone's making
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion for a name that is not known: the closest, or the list."""
+    """Return a suggestion for a name that is not known: the closest, whatever its case, or the list."""
     names = sorted(set(known))
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    lowered = {one.lower(): one for one in names}
+    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     if close:
-        return f'did you mean "{close[0]}"?'
+        return f'did you mean "{lowered[close[0]]}"?'
     if not names:
         return "none is defined"
     return "known: " + ", ".join(names[:16]) + (", …" if len(names) > 16 else "")

@@ -328,7 +328,7 @@ class Endpoint(_Value, frozen=True, kw_only=True):
 
 
 class VirtualIp(_Value, frozen=True, kw_only=True):
-    """A VIP of a cloud service; it has no address until an endpoint uses it (seed 000)."""
+    """A VIP of a cloud service; unless it is the default one it has no address until an endpoint uses it (seed 000)."""
 
     name: str
     address: IPv4Address | None = None

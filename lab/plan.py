@@ -131,6 +131,7 @@ class Timeout(_Item, frozen=True, kw_only=True, tag="timeout"):
     #: At most four characters: the kernel hands no more of it back, and tools write what they were handed.
     name: str
     seconds: int
+    nominal_s: int  # in the documents' time
 
     def __str__(self) -> str:
         return f"timeout {self.name}: TCP flows may be idle for {self.seconds} s"

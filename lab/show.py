@@ -115,8 +115,11 @@ def timers(name: str) -> list[tuple[str, float, float]]:
         here |= {"idle": policy.idle_s, "FIN": policy.fin_s, "RST": policy.rst_s}
     for tunnel in plan.of(Tunnel):
         here |= {"idle policy-based tunnel": tunnel.idle_s} if tunnel.idle_s else {}
-    every = sorted(here.items()) + [("idle of rules", float(s)) for s in sorted({t.seconds for t in plan.of(Timeout)})]
-    return [(what, round(s * record.time_scale, 3), round(s, 3)) for what, s in every if s]
+    of_rules = sorted({(t.nominal_s, t.seconds) for t in plan.of(Timeout)})
+    return [
+        *((what, round(s * record.time_scale, 3), round(s, 3)) for what, s in sorted(here.items()) if s),
+        *(("idle of rules", float(nominal_s), float(seconds)) for nominal_s, seconds in of_rules),
+    ]
 
 
 def idle_limit(plan: Plan, address: str, port: int, protocol: str) -> float:

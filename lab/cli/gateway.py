@@ -281,8 +281,13 @@ def local_network_set(site: str, space: tuple[str, ...], address: str | None, na
     """
     from lab.operations.vpn import SetLocalNetwork
 
+    if not space and address is None:
+        raise UsageError(
+            f"local-network set {site}: neither --address-space nor --address; one of them must change; "
+            "add it, such as --address 203.0.113.2"
+        )
     operation = SetLocalNetwork(
-        site, read_prefixes(space) if space else None, read_address(address) if address else None
+        site, read_prefixes(space) if space else None, None if address is None else read_address(address)
     )
     perform(name or only_lab(), operation)
 

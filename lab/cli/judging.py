@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,6 +55,15 @@ def verify_files(
     for claim in only:
         if claim not in known:
             raise UsageError(f'no claim "{claim}"; {did_you_mean(claim, known)}; see `lab claims`')
+    applying = {claim for n in networks for claim, _ in claims.trials(n, frozenset(only))}
+    if elsewhere := [claim for claim in dict.fromkeys(only) if claim not in applying]:
+        proved = _proved()
+        for claim in elsewhere:
+            click.echo(
+                f"--claim {claim}: applies to none of these topologies; it is proved in {', '.join(proved[claim])}; "
+                f"run `lab verify --claim {claim}`, without FILE",
+                err=True,
+            )
     if junit is not None and not junit.parent.is_dir():
         raise UsageError(f"{junit}: no folder {junit.parent}; the file's folder must be there; make it first")
     need_root()
@@ -112,16 +121,12 @@ def claims_catalogue(claim: str | None, profiles: bool, diff: tuple[str, str] | 
       lab claims S1-3
       lab claims --diff 2018-02 2019-05
     """
-    from lab import claims, topology
+    from lab import claims
 
     if profiles or diff:
         _print_revisions(output, diff)
         return
-    proved: dict[str, list[str]] = {}
-    for file in sorted(BUNDLED.glob(f"*{SUFFIX}")):
-        network = topology.load(file)
-        for found, _ in claims.trials(network):
-            proved.setdefault(found, []).append(network.name)
+    proved = _proved()
     chosen = [c for c in claims.CATALOGUE if claim in (None, c.id)]
     if not chosen:
         known = [c.id for c in claims.CATALOGUE]
@@ -145,6 +150,18 @@ def claims_catalogue(claim: str | None, profiles: bool, diff: tuple[str, str] | 
         print_table(("CLAIM", "STATEMENT", "PROVED IN"), rows)
 
 
+def _proved() -> dict[str, list[str]]:
+    """Return, of each claim that is proved, the names of the bundled topologies that do."""
+    from lab import claims, topology
+
+    proved: dict[str, list[str]] = {}
+    for file in sorted(BUNDLED.glob(f"*{SUFFIX}")):
+        network = topology.load(file)
+        for found, _ in claims.trials(network):
+            proved.setdefault(found, []).append(network.name)
+    return proved
+
+
 def _print_revisions(output: str, diff: tuple[str, str] | None) -> None:
     """List the revisions, or the cells and claims in which two of them differ."""
     from lab import claims, profile
@@ -160,11 +177,11 @@ def _print_revisions(output: str, diff: tuple[str, str] | None) -> None:
         if name not in profile.NAMES:
             raise UsageError(f'no revision "{name}"; {did_you_mean(name, profile.NAMES)}; see `lab claims --profiles`')
     first, second = (profile.resolve(name) for name in diff)
-    cells = [
+    cells: list[dict[str, Any]] = [
         {
             "cell": cell,
             **{p.name: _cell_text(getattr(p, cell)) for p in (first, second)},
-            "source": second.sources[cell],
+            "sources": {p.name: p.sources[cell] for p in (first, second)},
         }
         for cell in sorted(second.sources)
         if getattr(first, cell) != getattr(second, cell)
@@ -174,8 +191,8 @@ def _print_revisions(output: str, diff: tuple[str, str] | None) -> None:
     if output == "json":
         print_json({"cells": cells, "claims_only_in": only})
         return
-    rows = [(c["cell"], c[first.name], c[second.name], c["source"]) for c in cells]
-    print_table(("CELL", *diff, "SOURCE"), rows, empty="no cell differs")
+    rows = [(c["cell"], *(c[name] for name in diff), *(c["sources"][name] for name in diff)) for c in cells]
+    print_table(("CELL", *diff, *(f"SOURCE OF {name}" for name in diff)), rows, empty="no cell differs")
     for name, ids in only.items():
         click.echo(f"only {name} states {', '.join(ids) or 'no claim of its own'}")
 

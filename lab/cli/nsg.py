@@ -85,7 +85,8 @@ def add_rule(name: str, group: str, rule_name: str, **values: str | int | None) 
             given[key] = value
         elif value is not None:
             given[lists[key]] = [part.strip() for part in str(value).split(",")]
-    perform(name, AddRule(group, topology.parse_rule(given)))
+    typed = {"name": "RULE", **{lists.get(key, key): f"--{key.replace('_', '-')}" for key in values}}
+    perform(name, AddRule(group, topology.parse_rule(given, f"nsg rule add {group} {rule_name}", typed)))
 
 
 @rule.command("remove")
@@ -318,7 +319,10 @@ def _service(text: str) -> "Service":
     if not text:
         raise UsageError("a flow without a port; it goes to NODE:PORT, NODE:PORT/udp or NODE/icmp; add it")
     if not port.isdecimal() or not 1 <= int(port) <= 65535 or protocol not in ("", "tcp", "udp"):
-        raise UsageError(f'"{text}" is no service; it must be PORT/tcp, PORT/udp or icmp; use one such as 80/tcp')
+        raise UsageError(
+            f'"{text}" is no service; it must be PORT/tcp, PORT/udp or icmp, with a PORT of 1-65535; '
+            "use one such as 80/tcp"
+        )
     return Service("udp" if protocol == "udp" else "tcp", int(port))
 
 

@@ -113,7 +113,7 @@ def write(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]], *, onl
 
 
 #: What the trial of the target CT names.
-TRIAL_TIMEOUT = Timeout(place="", why=Why("doctor", "trial"), name="1", seconds=1)
+TRIAL_TIMEOUT = Timeout(place="", why=Why("doctor", "trial"), name="1", seconds=1, nominal_s=1)
 
 
 def gaps() -> list[str]:

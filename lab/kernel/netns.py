@@ -13,10 +13,11 @@ import pickle
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from lab.errors import KernelError, LabError
 
@@ -220,22 +221,61 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+class _KeptBack:
+    """Interrupts that come from now on, until ``release``: handlers run in the main thread, whoever is signalled."""
+
+    def __init__(self) -> None:
+        self._came: list[int] = []
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            try:
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    self._before[number] = signal.getsignal(number)
+                    signal.signal(number, self._keep)
+            except BaseException:
+                self.restore()
+                raise
+
+    def _keep(self, number: int, _frame: object) -> None:
+        self._came.append(number)
+
+    def restore(self) -> None:
+        """Have interrupts handled as before; those that were kept back are forgotten."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def release(self) -> None:
+        """Have interrupts handled as before, first of all those that were kept back."""
+        self.restore()
+        for number in self._came:
+            signal.raise_signal(number)
+
+
 class _Child(Generic[_T]):
     """A function that runs in a child process."""
 
     def __init__(self, function: Callable[[], _T]) -> None:
+        self._function = function
+
+    def __enter__(self) -> Self:
         reader, writer = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        self._pid = os.fork()
+        kept_back = _KeptBack()  # until we know whom an interrupt must end
+        try:
+            self._pid = os.fork()
+        except OSError:
+            kept_back.restore()
+            raise
         if self._pid == 0:
             status = 1
             try:
+                kept_back.restore()
                 # Whoever kills us must not find half a lab still growing.
                 _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
                 os.close(reader)
                 try:
-                    outcome: tuple[bool, object] = (True, function())
+                    outcome: tuple[bool, object] = (True, self._function())
                 except BaseException as error:  # noqa: BLE001 - handed to the parent, which raises it
                     outcome = (False, error)
                 with os.fdopen(writer, "wb") as pipe:
@@ -245,8 +285,11 @@ class _Child(Generic[_T]):
                 os._exit(status)
         os.close(writer)
         self._pipe = os.fdopen(reader, "rb")
-
-    def __enter__(self) -> Self:
+        try:
+            kept_back.release()
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

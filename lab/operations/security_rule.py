@@ -45,21 +45,22 @@ class RemoveRule(msgspec.Struct, frozen=True):
 
         """
         group = _group(network, self.group, self)
-        kept = tuple(rule for rule in group.rules if rule.name != self.rule)
+        named = self.rule.lower()  # a rule's name is unique whatever its case
+        kept = tuple(rule for rule in group.rules if rule.name.lower() != named)
         if len(kept) == len(group.rules):
-            is_default = self.rule in {rule.name for rule in defaults(network.profile)}
+            default = next((rule.name for rule in defaults(network.profile) if rule.name.lower() == named), None)
             must = (
                 f"a default rule cannot be removed ({network.profile.sources['nsg_default_names']})"
-                if is_default
+                if default
                 else "it must name a rule of the group"
             )
             advice = (
                 "override it by a rule with a lower priority"
-                if is_default
+                if default
                 else did_you_mean(self.rule, [rule.name for rule in group.rules])
             )
             path = ("network_security_groups", group.name)
-            found = f'default rule "{self.rule}"' if is_default else f'no rule "{self.rule}"'
+            found = f'default rule "{default}"' if default else f'no rule "{self.rule}"'
             raise Refused(self, [Problem(path=path, found=found, must=must, advice=advice)])
         return _with(network, SecurityGroup(name=group.name, rules=kept))
 

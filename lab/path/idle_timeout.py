@@ -7,6 +7,7 @@ for that long, as ``outbound_snat`` has it for all other flows.
 """
 
 from collections.abc import Iterator
+from math import ceil
 
 from lab.flow import PortRange
 from lab.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualNetwork
@@ -36,18 +37,20 @@ def _of_rule(
     network: Network, vnet: VirtualNetwork, lb: LoadBalancer, rule: LoadBalancingRule | InboundNatRule
 ) -> Iterator[Item]:
     scale = network.overrides.time_scale
-    seconds = max(1, rule.idle_timeout_min * 60 // scale)
+    nominal_s = rule.idle_timeout_min * 60
+    seconds = ceil(nominal_s / scale)  # the kernel counts whole ones
     edge, inside = wiring.load_balancer(vnet), wiring.router(vnet)
     address = lb.frontend(rule.frontend).address
     # The edge's own timers are those of outbound flows; the router has none of ours.
-    differs = seconds != max(1, network.profile.idle_timeout_s // scale)
+    differs = nominal_s != network.profile.idle_timeout_s
+    name = str(rule.idle_timeout_min)
     for place, own in ((edge, differs), (inside, rule.floating_ip)):
         reported = rule.tcp_reset and place == edge
         if not own and not reported:
             continue
         if own:
             named = Why("idle_timeout", f"rules of {rule.idle_timeout_min} min", _TIMEOUT)
-            yield Timeout(place=place, name=str(seconds), seconds=seconds, why=named)
+            yield Timeout(place=place, name=name, seconds=seconds, nominal_s=nominal_s, why=named)
         yield Rule(
             place=place,
             table="raw",
@@ -55,7 +58,7 @@ def _of_rule(
             destination=f"{address}/32",
             protocol="tcp",
             destination_ports=PortRange(rule.frontend_port, rule.frontend_port),
-            target=Tracking(str(seconds) if own else "", reported=reported),
+            target=Tracking(name if own else "", reported=reported),
             why=Why("idle_timeout", f"{lb.name}/{rule.name}, {rule.idle_timeout_min} min", _TIMEOUT),
         )
     if rule.tcp_reset:

@@ -6,6 +6,7 @@ nothing is shared, so no SNAT port is used (seed 002, "VM with an instance-level
 """
 
 from collections.abc import Iterator
+from math import ceil
 
 from lab import public_ips
 from lab.model import Network, VirtualNetwork
@@ -78,12 +79,12 @@ def _idle(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         own = vm.instance_public_ip
         if own is None:
             continue
-        seconds = max(1, own.idle_timeout_min * 60 // scale)
-        if seconds == max(1, network.profile.idle_timeout_s // scale):
+        nominal_s = own.idle_timeout_min * 60
+        if nominal_s == network.profile.idle_timeout_s:
             continue
         name = f"o{own.idle_timeout_min}"
         why = Why("instance_public_ip", f"addresses of {own.idle_timeout_min} min", _IDLE)
-        made[name] = Timeout(place=place, name=name, seconds=seconds, why=why)
+        made[name] = Timeout(place=place, name=name, seconds=ceil(nominal_s / scale), nominal_s=nominal_s, why=why)
         yield Rule(
             place=place,
             table="raw",

@@ -99,17 +99,19 @@ def parse(
     return network
 
 
-def parse_rule(values: Mapping[str, object]) -> model.SecurityRule:
+def parse_rule(values: Mapping[str, object], command: str, typed: Mapping[str, str]) -> model.SecurityRule:
     """Turn the keys and values of a security rule, as they stand in a file, into the model's words.
+
+    ``command`` is what the user asked for, and ``typed`` what each key is called there.
 
     Raises:
         UsageError: with every problem of them.
 
     """
     data = {"name": "rule", "network_security_groups": {"group": [dict(values)]}}
-    problems = [msgspec.structs.replace(problem, path=problem.path[3:]) for _, problem in shape.problems_of(data)]
+    problems = [msgspec.structs.replace(found, path=(typed[path[3]],)) for path, found in shape.problems_of(data)]
     if problems:
-        raise UsageError("\n".join(str(problem) for problem in problems))
+        raise UsageError("\n".join(f"{command}: {problem}" for problem in problems))
     return security_rule(shape.SecurityRule.model_validate(values))
 
 

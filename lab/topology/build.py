@@ -712,7 +712,7 @@ _T = TypeVar("_T")
 
 
 def _given(any_of_them: _T, *values: _T | None) -> tuple[_T, ...]:
-    """Return what was given, once each; nothing if that is all there is, which an empty list stands for."""
+    """Return what was given, once each; nothing if any of it is all there is."""
     given = tuple(dict.fromkeys(value for value in values if value is not None))
     return () if any_of_them in given else given
 

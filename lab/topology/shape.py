@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from lab import model, profile
 from lab.errors import Problem, did_you_mean
@@ -116,19 +116,15 @@ def _rule_ports(text: str) -> PortRange:
     return PortRange(first, last)
 
 
-def _capitalized(value: object) -> object:
-    """Read the classic names: TCP, UDP, ICMP."""
-    return value.capitalize() if isinstance(value, str) else value
+def _any_case(*words: str) -> BeforeValidator:
+    """Read these words whatever their case, as in TCP and Tcp; any other stays as it is written, for its problem."""
+    known = {word.lower(): word for word in words}
+    return BeforeValidator(lambda value: known.get(value.lower(), value) if isinstance(value, str) else value)
 
 
 def _role(value: object) -> object:
     """Read the short form: the number of instances alone."""
     return {"instances": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _classic(value: object) -> object:
-    """Read the classic spelling, in small letters: tcp, http."""
-    return value.lower() if isinstance(value, str) else value
 
 
 def _lenient_prefix(text: str) -> IPv4Network:
@@ -139,10 +135,23 @@ def _lenient_prefix(text: str) -> IPv4Network:
         raise ValueError("not an IPv4 prefix, such as 65.0.0.0/8") from None
 
 
+def _instead_of(alone: str) -> AfterValidator:
+    """Refuse a list beside the key that gives one value alone."""
+
+    def check(value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        if info.data.get(alone) is not None:
+            raise ValueError(f'it must not stand beside "{alone}"; remove one of the two')
+        return value
+
+    return AfterValidator(check)
+
+
 def _one_group(value: object) -> object:
     if isinstance(value, list):
         limit = "a subnet or VM has at most one (virtual-networks-nsg.md, 2016-02-11)"
-        raise ValueError(f"{len(value)} network security groups; {limit}")  # noqa: TRY004
+        raise ValueError(  # noqa: TRY004
+            f"{len(value)} network security groups; {limit}; name one that has the rules of all"
+        )
     return value
 
 
@@ -158,6 +167,8 @@ RuleAddress = Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_
 RulePorts = Annotated[
     Any, Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "integer"}]}), _from_text(_rule_ports)
 ]
+RuleAddresses = Annotated[tuple[RuleAddress, ...], Field(min_length=1)]
+RulePortsList = Annotated[tuple[RulePorts, ...], Field(min_length=1)]
 Group = Annotated[str | None, BeforeValidator(_one_group)]
 SubnetReference = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
 
@@ -277,7 +288,7 @@ class AclRule(_File):
     """Who may use an endpoint."""
 
     order: Annotated[int, Field(ge=0, strict=True)]
-    action: Annotated[Literal["permit", "deny"], BeforeValidator(_classic)]
+    action: Annotated[Literal["permit", "deny"], _any_case("permit", "deny")]
     remote_subnet: RemoteSubnet
     description: str = ""
 
@@ -285,7 +296,7 @@ class AclRule(_File):
 class EndpointProbe(_File):
     """A probe of a load-balanced set's own: `port` left out is the endpoint's local port."""
 
-    protocol: Annotated[Literal["tcp", "http"], BeforeValidator(_classic)] = "tcp"
+    protocol: Annotated[Literal["tcp", "http"], _any_case("tcp", "http")] = "tcp"
     port: Port | None = None
     path: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
     interval_in_seconds: Positive = 15
@@ -301,7 +312,7 @@ class Endpoint(_File):
     name: Name
     virtual_machine: str | None = None
     role: str | None = None
-    protocol: Annotated[Literal["tcp", "udp"], BeforeValidator(_classic)] = "tcp"
+    protocol: Annotated[Literal["tcp", "udp"], _any_case("tcp", "udp")] = "tcp"
     local_port: Port
     public_port: Port | None = None
     virtual_ip: str | None = None
@@ -394,17 +405,17 @@ class SecurityRule(_File):
 
     name: Name
     priority: Annotated[int, Field(strict=True)]
-    direction: Literal["Inbound", "Outbound"]
-    access: Literal["Allow", "Deny"]
-    protocol: Annotated[Literal["*", "Tcp", "Udp", "Icmp"], BeforeValidator(_capitalized)] = "*"
+    direction: Annotated[Literal["Inbound", "Outbound"], _any_case("Inbound", "Outbound")]
+    access: Annotated[Literal["Allow", "Deny"], _any_case("Allow", "Deny")]
+    protocol: Annotated[Literal["*", "Tcp", "Udp", "Icmp"], _any_case("*", "Tcp", "Udp", "Icmp")] = "*"
     source_address_prefix: RuleAddress | None = None
-    source_address_prefixes: tuple[RuleAddress, ...] = ()
+    source_address_prefixes: Annotated[RuleAddresses, _instead_of("source_address_prefix")] = ()
     source_port_range: RulePorts | None = None
-    source_port_ranges: tuple[RulePorts, ...] = ()
+    source_port_ranges: Annotated[RulePortsList, _instead_of("source_port_range")] = ()
     destination_address_prefix: RuleAddress | None = None
-    destination_address_prefixes: tuple[RuleAddress, ...] = ()
+    destination_address_prefixes: Annotated[RuleAddresses, _instead_of("destination_address_prefix")] = ()
     destination_port_range: RulePorts | None = None
-    destination_port_ranges: tuple[RulePorts, ...] = ()
+    destination_port_ranges: Annotated[RulePortsList, _instead_of("destination_port_range")] = ()
 
 
 class Overrides(_File):

@@ -1,27 +1,17 @@
-"""Each claim turns CONTRADICTED when the rule behind it is altered in the kernel.
-
-The lab runs as it should; something in it is changed by hand with another tool than the lab's own; the claim
-is judged on the lab as it stands; then ``lab up`` must give the lab its rules and timers back.
+"""Each claim turns CONTRADICTED when the rule behind it is altered in the kernel, and holds again when it is back.
 
 SNAT ports are given out by the agent, which is asked by a rule of the ``mangle`` table. Where that rule is gone
 around, nobody is asked, and the plain rules of the ``nat`` table decide.
 """
 
 import importlib
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from lab import claims, verify
-from lab.kernel.record import Folder
-from lab.probe import Prober
-from lab.verdict import Result
-from tests import rootlab
+from lab import claims
+from tests.sabotage import Command, Labs, acts, altered_programs, assert_noticed, first, of
 
 pytestmark = pytest.mark.root
 
@@ -30,11 +20,9 @@ _PLATFORM = "192.0.2.254"  # the default address of the only virtual network
 _API, _OTHER = "198.51.100.20", "198.51.100.30"
 _TCP, _UDP = ("-p", "tcp"), ("-p", "udp")
 
-Command = tuple[str, ...]
-
 
 class Sabotage(msgspec.Struct, frozen=True):
-    """What is done where in a topology, and what must be said of it. ``@vm`` stands for a VM's private address."""
+    """What is done where in a topology, and what must be said of it."""
 
     topology: str
     commands: tuple[Command, ...]
@@ -42,18 +30,14 @@ class Sabotage(msgspec.Struct, frozen=True):
     place: str = EDGE  # several, with blanks between
 
 
-def _first(table: str, chain: str, *rule: str) -> Command:
-    return ("iptables-legacy", "-t", table, "-I", chain, "1", *rule)
-
-
 def _translate(to: str, *which: str) -> Command:
     """Have the kernel translate flows, of VMs whose flows need no port."""
-    return _first("nat", "POSTROUTING", *which, "-j", "SNAT", "--to-source", *to.split())
+    return first("nat", "POSTROUTING", *which, "-j", "SNAT", "--to-source", *to.split())
 
 
 def _unasked(*which: str) -> Command:
     """Have the agent not asked for a port: the kernel's own rules decide."""
-    return _first("mangle", "PREROUTING", *which, "-j", "ACCEPT")
+    return first("mangle", "PREROUTING", *which, "-j", "ACCEPT")
 
 
 def _around(to: str, *which: str) -> tuple[Command, ...]:
@@ -73,7 +57,7 @@ _LEADS_TO_SICK: Command = (
     *("iptables-legacy", "-t", "nat", "-A", "lb-unhealthy/web", *_TCP),
     *("-j", "DNAT", "--to-destination", "@unhealthy:80"),
 )
-_SILENT_ONCE_HEARD = _first(
+_SILENT_ONCE_HEARD = first(
     *("mangle", "FORWARD", "-s", _WEB, *_UDP, "-m", "hashlimit", "--hashlimit-name", "tiers"),
     *("--hashlimit-mode", "srcip,srcport,dstport", "--hashlimit-above", "1/hour", "--hashlimit-burst", "1"),
     *("--hashlimit-htable-max", "100000", "-j", "DROP"),
@@ -91,7 +75,7 @@ SABOTAGES: dict[str, Sabotage] = {
         "source-ip", (_translate("40.125.161.56", "-d", "198.51.100.10", *_TCP),), "seen from 40.125.161.56", "internet"
     ),
     "S2-1": Sabotage(
-        "outbound", (_first("filter", "FORWARD", "-i", "internet", "-j", "DROP"),), "the answer did not reach the VM"
+        "outbound", (first("filter", "FORWARD", "-i", "internet", "-j", "DROP"),), "the answer did not reach the VM"
     ),
     "S2-2": Sabotage("outbound", _around(_PLATFORM, "-s", "@web1"), f"seen from {_PLATFORM}"),
     "S2-3": Sabotage("outbound", _around("191.238.74.148", "-s", "@alone"), "seen from 191.238.74.148"),
@@ -139,7 +123,7 @@ SABOTAGES: dict[str, Sabotage] = {
     # alone: one port is silent, and every flow is once it has been heard.
     "N-SN-1": Sabotage(
         "tiers",
-        (_first("mangle", "FORWARD", "-s", _WEB, *_UDP, "--sport", "1030", "-j", "DROP"),),
+        (first("mangle", "FORWARD", "-s", _WEB, *_UDP, "--sport", "1030", "-j", "DROP"),),
         "1023 ports with 50 VMs instead of 1024; 511 ports with 51 VMs instead of 512",
         "internet",
     ),
@@ -185,7 +169,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "N-SN-19": Sabotage(
         "snat-2020", _around(f"{_WEB}:1024-1099", "-s", "@web", *_UDP), "ports [1024, 1025, 1026, 1027, 1028, 1029, "
     ),
-    "LAB-1": Sabotage("outbound", (_first("filter", "FORWARD", "-j", "ACCEPT"),), "left untranslated: "),
+    "LAB-1": Sabotage("outbound", (first("filter", "FORWARD", "-j", "ACCEPT"),), "left untranslated: "),
 }  # fmt: skip
 
 
@@ -282,89 +266,6 @@ overrides: {{time_scale: 5}}
 """
 
 
-def _text(topology: str) -> str:
-    """Return a topology under a name of the tests' own."""
-    file, _, profile = topology.partition(" ")
-    text = _tiers() if file == "tiers" else (rootlab.TOPOLOGIES / f"{file}.lab.yaml").read_text()
-    return text.replace(f"\nname: {file}", f"\nname: {_name(topology)}" + (f"\nprofile: {profile}" if profile else ""))
-
-
-def _name(topology: str) -> str:
-    file, _, profile = topology.partition(" ")
-    return f"sab-{profile or file}"
-
-
-class Labs:
-    """Runs one topology at a time under a name of the tests' own, and keeps it until another one is asked for.
-
-    Claims are judged in this process, as `lab verify` does: what takes time otherwise is starting it.
-    """
-
-    def __init__(self, folder: Path, prober: Prober) -> None:
-        self._folder = folder
-        self._prober = prober
-        self._runs = ""
-        self._members: dict[str, tuple[bool, bool]] = {}  # whether each is up, and whether the rules say so
-        self._stack = ExitStack()
-
-    @property
-    def file(self) -> Path:
-        """The file of the lab that runs."""
-        return self._folder / f"{_name(self._runs)}.lab.yaml"
-
-    def run(self, topology: str) -> str:
-        """Have a topology run; return the name of its lab."""
-        if self._runs != topology:
-            self.stop()
-            self._stack.enter_context(rootlab.running(self._folder, _text(topology)))
-            self._runs = topology
-            Folder(_name(topology)).wait_health(deadline_s=rootlab.DEADLINE_S)
-            self._members = self._health()
-        return _name(topology)
-
-    def judge(self, claim: str, prober: Prober | None = None) -> Result:
-        """Judge one claim on the lab as it stands."""
-        (result,) = verify.verify(self.file, prober or self._prober, _quiet, only=frozenset({claim}))
-        return result
-
-    def heal(self) -> None:
-        """Have the rules written again, and wait until all members are as they were when the lab came up."""
-        verify.bring_up(verify.load(self.file), self.file, _quiet)
-        rootlab.wait_until(lambda: self._health() == self._members, "members as at first", self._health)
-
-    def _health(self) -> dict[str, tuple[bool, bool]]:
-        return {key: (member.up, member.applied) for key, member in Folder(_name(self._runs)).health().items()}
-
-    def stop(self) -> None:
-        self._runs = ""
-        self._stack.close()
-
-
-def _quiet(_text: str) -> None:
-    """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labs]:
-    with Prober() as prober:
-        made = Labs(tmp_path_factory.mktemp("sabotage"), prober)
-        yield made
-        made.stop()
-
-
-def _spelled_out(name: str, word: str) -> str:
-    if not word.startswith("@"):
-        return word
-    node, colon, rest = word[1:].partition(":")
-    return Folder(name).plan().addresses()[node] + colon + rest
-
-
-def _flushed(command: Command) -> Command:
-    """Return the command that empties the chain that a rule was put into."""
-    table, chain = command[command.index("-t") + 1], command[command.index("-I") + 1]
-    return ("iptables-legacy", "-t", table, "-F", chain)
-
-
 def test_every_claim_has_a_sabotage():
     files = sorted(Path(__file__).parent.glob("test_sabotage*.py"))
     modules = [importlib.import_module(f"tests.claims.{file.stem}") for file in files]
@@ -372,47 +273,24 @@ def test_every_claim_has_a_sabotage():
     assert {claim.id for claim in claims.CATALOGUE} == played | set(REFUSALS)
 
 
-def _of(topology: str, claim: str) -> Any:
-    """Return a parameter; those of one topology are judged in one process (tests/conftest.py)."""
-    return pytest.param(claim, id=f"{topology}: {claim}")
-
-
 _BY_TOPOLOGY = sorted((sabotage.topology, claim) for claim, sabotage in SABOTAGES.items())
 
 
-@pytest.mark.parametrize("claim", [_of(*names) for names in _BY_TOPOLOGY])
+@pytest.mark.parametrize("claim", [of(*names) for names in _BY_TOPOLOGY])
 def test_a_claim_is_contradicted_when_its_rule_is_altered(labs: Labs, claim: str):
     sabotage = SABOTAGES[claim]
-    name = labs.run(sabotage.topology)
-    commands = [tuple(_spelled_out(name, word) for word in command) for command in sabotage.commands]
-    try:
-        for place in sabotage.place.split():
-            for command in commands:
-                rootlab.must(name, place, *command)
+    labs.run(sabotage.topology, _tiers() if sabotage.topology == "tiers" else "")
+    with labs.altered(acts(sabotage.place, *sabotage.commands)):
         sabotaged = labs.judge(claim)
-    finally:
-        if not sabotage.place.startswith(("lb.", "gw.", "router.")):
-            for command in commands:
-                rootlab.must(name, sabotage.place, *_flushed(command))
-        labs.heal()
-    healed = labs.judge(claim)
-    assert (sabotaged.verdict, healed.verdict) == ("CONTRADICTED", "HOLDS"), (
-        f"sabotaged: {sabotaged.observed} ({sabotaged.reason}); healed: {healed.reason}"
-    )
-    assert sabotaged.reason
-    assert sabotage.reason in sabotaged.reason
+    assert_noticed(sabotaged, labs.judge(claim), sabotage.reason)
 
 
-@pytest.mark.parametrize("claim", [_of(topology, claim) for claim, (topology, _) in REFUSALS.items()])
-def test_a_refusal_is_contradicted_when_its_check_is_taken_away(
-    labs: Labs, claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.mark.parametrize("claim", [of(topology, claim) for claim, (topology, _) in REFUSALS.items()])
+def test_a_refusal_is_contradicted_when_its_check_is_taken_away(labs: Labs, claim: str, tmp_path: Path):
     topology, function = REFUSALS[claim]
     labs.run(topology)
     module, attribute = function.split(".")
-    (tmp_path / "sitecustomize.py").write_text(f"import lab.{module}\nlab.{module}.{attribute} = lambda *_: iter(())\n")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{rootlab.CHECKOUT}")
-    with Prober() as without_it:
-        assert labs.judge(claim, without_it).verdict == "CONTRADICTED"
-    monkeypatch.undo()
-    assert labs.judge(claim).verdict == "HOLDS"
+    code = f"import lab.{module}\nlab.{module}.{attribute} = lambda *_: iter(())\n"
+    with altered_programs(tmp_path, code) as without_it:
+        sabotaged = labs.judge(claim, without_it)
+    assert_noticed(sabotaged, labs.judge(claim), "")

@@ -8,15 +8,14 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from lab.kernel.record import Folder
-from lab.probe import Prober
-from tests import rootlab
-from tests.claims.test_sabotage import Labs
+from tests.sabotage import Act, Labs, altered_programs, assert_noticed, first, of
 
 pytestmark = pytest.mark.root
 
@@ -26,30 +25,22 @@ _BASIC, _STANDARD = "40.83.190.158", "40.83.190.159"
 _PROBES = "168.63.129.16"
 
 
-class Act(msgspec.Struct, frozen=True):
-    """What is done at a place, and what undoes it. ``@vm`` stands for a VM's private address."""
-
-    place: str
-    does: str
-    undoes: str
-
-    def words(self, lab: str, *, undo: bool = False) -> list[str]:
-        return [_spelled_out(lab, word) for word in (self.undoes if undo else self.does).split()]
-
-
 class Sabotage(msgspec.Struct, frozen=True):
-    """What is done to a topology, and what must be said of it; ``up``, ``down``: a member that becomes so."""
+    """What is done to a topology, and what must be said of it.
+
+    ``up``, ``down``: a member that becomes so. ``never``: what the claim waits for does not come.
+    """
 
     acts: tuple[Act, ...]
     reason: str
     topology: str = _SEEDS
     up: str = ""
     down: str = ""
+    never: bool = False
 
 
 def _rule(place: str, table: str, chain: str, rule: str) -> Act:
-    command = f"iptables-legacy -t {table}"
-    return Act(place, f"{command} -I {chain} {rule}", f"{command} -D {chain} {rule}")
+    return Act(place, first(table, chain, *rule.split()))
 
 
 def _probes_answered_by(other: str, vm: str) -> Act:
@@ -79,6 +70,7 @@ SABOTAGES: dict[str, Sabotage] = {
         (_rule("web", "filter", "INPUT", "-p tcp --dport 80 -j REJECT --reject-with tcp-reset"),),
         "the probe of lb-web/ok/web (Http 10.1.0.7:80/: connection refused) fails",
         down="lb-web/ok/web",
+        never=True,
     ),
     "N-HP-3": Sabotage(
         (
@@ -90,7 +82,7 @@ SABOTAGES: dict[str, Sabotage] = {
         "probes are not opened and closed by both sides",
     ),
     "N-HP-4": Sabotage(
-        (_probes_answered_by("half1", "basic1"),), "succeeds, although nothing listens there"
+        (_probes_answered_by("half1", "basic1"),), "succeeds, although nothing listens there", never=True
     ),
     # Every second probe is lost on its way.
     "N-HP-6": Sabotage(
@@ -123,14 +115,14 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     "N-HP-12": Sabotage(
         (
-            Act("basic1", "ip addr add 10.1.1.99/32 dev lo", "ip addr del 10.1.1.99/32 dev lo"),
-            Act(ROUTER, "ip route add 10.1.1.99 dev basic1", "ip route del 10.1.1.99 dev basic1"),
+            Act("basic1", ("ip", "addr", "add", "10.1.1.99/32", "dev", "lo")),
+            Act(ROUTER, ("ip", "route", "add", "10.1.1.99", "dev", "basic1")),
             _rule(ROUTER, "nat", "PREROUTING", "-d @basic1 -p tcp --dport 8080 -j DNAT --to-destination 10.1.1.99"),
         ),
         "probes are sent to 10.1.1.99",
     ),
     "N-HP-13": Sabotage(
-        (_probes_answered_by("half1", "basic1"),), "the probe of lb-basic/alive/basic1 succeeds"
+        (_probes_answered_by("half1", "basic1"),), "the probe of lb-basic/alive/basic1 succeeds", never=True
     ),
     "N-HP-14": Sabotage(
         (_rule(EDGE, "nat", "lb-bare/stream", "-p tcp -j DNAT --to-destination @bare1:7000"),),
@@ -142,22 +134,6 @@ SABOTAGES: dict[str, Sabotage] = {
 }  # fmt: skip
 
 
-def _spelled_out(name: str, word: str) -> str:
-    if not word.startswith("@"):
-        return word
-    node, colon, rest = word[1:].partition(":")
-    return json.loads(rootlab.ok("show", name, node, "-o", "json"))["address"] + colon + rest
-
-
-def _down(name: str) -> set[str]:
-    """Return the members that are down, once the rules follow what is known."""
-    nodes = json.loads(rootlab.ok("show", name, "-o", "json"))["nodes"]
-    members = [item for node in nodes for item in node["health"].items()]
-    if not all(member["applied"] for _, member in members):
-        return {"not all are applied"}
-    return {key for key, member in members if not member["up"]}
-
-
 #: Members that are meant to be down.
 _SICK = {
     _SEEDS: {"lb-half/alive/half2", "lb-web/created/web", "lb-web/error/web", "lb-web/silence/web"},
@@ -165,12 +141,13 @@ _SICK = {
 }
 
 
-@pytest.fixture(scope="module")
-def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labs]:
-    with Prober() as prober:
-        made = Labs(tmp_path_factory.mktemp("health"), prober)
-        yield made
-        made.stop()
+#: What does not come for a few seconds longer than it may take does not come: half a minute more is for busy machines.
+_IMPATIENT = """\
+import sys
+if "lab.probe" in sys.orig_argv:
+    import lab.probe.conversations as c
+    c._LATE_S = 5.0
+"""
 
 
 @contextmanager
@@ -197,44 +174,22 @@ def _another_writer(name: str, of: str) -> Iterator[None]:
         writer.join()
 
 
-def _settle(name: str, sick: set[str]) -> None:
-    """Wait until just these members are down: a change of members writes tables anew."""
-    rootlab.wait_until(lambda: _down(name) == sick, f"{', '.join(sorted(sick))} are down", lambda: _down(name))
+_BY_TOPOLOGY = sorted((sabotage.topology, claim) for claim, sabotage in SABOTAGES.items())
 
 
-@contextmanager
-def _done(name: str, sabotage: Sabotage) -> Iterator[None]:
-    done: list[Act] = []
-    try:
-        for act in sabotage.acts:
-            rootlab.must(name, act.place, *act.words(name))
-            done.append(act)
-        if sabotage.up or sabotage.down:
-            _settle(name, (_SICK[sabotage.topology] | {sabotage.down}) - {sabotage.up, ""})
-        yield
-    finally:
-        for act in done:
-            # What the lab has written anew is gone already.
-            rootlab.inside(name, act.place, *act.words(name, undo=True))
-
-
-@pytest.mark.parametrize("claim", sorted(SABOTAGES, key=lambda claim: (SABOTAGES[claim].topology, claim)))
-def test_a_claim_about_probes_is_contradicted_when_what_is_behind_it_is_altered(labs: Labs, claim: str):
+@pytest.mark.parametrize("claim", [of(*names) for names in _BY_TOPOLOGY])
+def test_a_claim_about_probes_is_contradicted_when_what_is_behind_it_is_altered(labs: Labs, claim: str, tmp_path: Path):
     sabotage = SABOTAGES[claim]
     name = labs.run(sabotage.topology)
-    _settle(name, _SICK[sabotage.topology])
-    with _another_writer(name, "40.83.190.160") if claim == "N-ML-1" else _done(name, sabotage):
-        found = labs.judge(claim)
-    assert found.verdict == "CONTRADICTED", found.observed
-    assert sabotage.reason in found.reason
-
-
-@pytest.mark.parametrize("topology", [_LATER, _SEEDS])
-def test_claims_about_probes_hold_again_when_all_was_undone(labs: Labs, topology: str):
-    """The lab has been through all of the above, if that was run."""
-    labs.run(topology)
-    rootlab.ok("up", labs.file)
-    wanted = sorted(claim for claim in SABOTAGES if SABOTAGES[claim].topology == topology)
-    done = rootlab.run("verify", labs.file, *(word for claim in wanted for word in ("--claim", claim)), "-o", "json")
-    results = {r["id"]: (r["verdict"], r["reason"]) for r in json.loads(done.stdout)["results"]}
-    assert results == dict.fromkeys(wanted, ("HOLDS", ""))
+    sick = _SICK[sabotage.topology]
+    labs.wait_down(sick)
+    with ExitStack() as stack:
+        stack.enter_context(labs.altered(sabotage.acts))
+        if claim == "N-ML-1":
+            stack.enter_context(_another_writer(name, "40.83.190.160"))
+        if sabotage.up or sabotage.down:
+            labs.wait_down((sick | {sabotage.down}) - {sabotage.up, ""})
+        prober = stack.enter_context(altered_programs(tmp_path, _IMPATIENT)) if sabotage.never else None
+        sabotaged = labs.judge(claim, prober)
+    labs.wait_down(sick)
+    assert_noticed(sabotaged, labs.judge(claim), sabotage.reason)

@@ -6,42 +6,36 @@ themselves: for these it is altered how the internet routes. What only a command
 """
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from lab.claims import endpoint_acls, endpoints, reserved_ips, seed_000
+from lab.kernel.record import Folder
 from tests import rootlab
+from tests.sabotage import Command, Labs, acts, altered_programs, assert_noticed, first
 
 pytestmark = pytest.mark.root
 
-_LAB = "sab-multivip"
+_TOPOLOGY = "multivip"
 _EDGE, _INTERNET = "lb.vnet1", "internet"
 _VIP1, _VIP2, _KEPT = "191.238.74.148", "191.238.74.13", "191.238.74.20"
 _DYNAMIC, _GUARDED, _LISTENER2 = "203.0.113.1", "203.0.113.2", "203.0.113.6"
 
-Command = tuple[str, ...]
-
 
 class Sabotage(msgspec.Struct, frozen=True):
-    """What is done where, and what each claim must say of it. ``@vm`` stands for a VM's private address."""
+    """What is done where, and what each claim must say of it."""
 
     commands: tuple[Command, ...]
     reasons: dict[str, str]
     place: str = _EDGE
 
 
-def _first(table: str, chain: str, *rule: str) -> Command:
-    return ("iptables-legacy", "-t", table, "-I", chain, "1", *rule)
-
-
 def _lead(to: str, address: str, port: int) -> Command:
     """Have the edge lead a port of a VIP elsewhere."""
     where = ("-p", "tcp", "-d", address, "--dport", str(port))
-    return _first("nat", "PREROUTING", *where, "-j", "DNAT", "--to-destination", to)
+    return first("nat", "PREROUTING", *where, "-j", "DNAT", "--to-destination", to)
 
 
 def _lose(way: str, address: str) -> Command:
@@ -56,7 +50,7 @@ TOGETHER: dict[str, Sabotage] = {
             _lead("@myVM1:8443", _VIP2, 443),
             _lead("@sql2:1433", _LISTENER2, 1433),
             _lead("@guarded2:81", _GUARDED, 83),
-            _first("nat", "myService/myLBSet", "-p", "tcp", "-j", "DNAT", "--to-destination", "@myVM1:8181"),
+            first("nat", "myService/myLBSet", "-p", "tcp", "-j", "DNAT", "--to-destination", "@myVM1:8181"),
         ),
         {
             "S0-1": "Vip1:49152 was answered by myVM1",
@@ -67,7 +61,7 @@ TOGETHER: dict[str, Sabotage] = {
         },
     ),
     "access lists are not asked": Sabotage(
-        (_first("mangle", "PREROUTING", "-d", _GUARDED, "-j", "ACCEPT"),),
+        (first("mangle", "PREROUTING", "-d", _GUARDED, "-j", "ACCEPT"),),
         {
             "N-AC-1": "denied (175.1.0.77) came to ",
             "N-AC-2": "client (198.51.100.10) came to guarded1 through Vip1:3389",
@@ -75,7 +69,7 @@ TOGETHER: dict[str, Sabotage] = {
         },
     ),
     "nobody is told names": Sabotage(
-        (_first("filter", "INPUT", "-p", "udp", "--dport", "53", "-j", "DROP"),),
+        (first("filter", "INPUT", "-p", "udp", "--dport", "53", "-j", "DROP"),),
         {"S0-11": "myVM1 is told no answer"},
     ),
     "what is for VIPs or comes from them is lost in the internet": Sabotage(
@@ -92,12 +86,12 @@ TOGETHER: dict[str, Sabotage] = {
         _INTERNET,
     ),
     "a VM is not heard": Sabotage(
-        (_first("filter", "OUTPUT", "-p", "tcp", "--sport", "3389", "-j", "DROP"),),
+        (first("filter", "OUTPUT", "-p", "tcp", "--sport", "3389", "-j", "DROP"),),
         {"N-DM-5": "Vip1:49152: timeout"},
         "myVM2",
     ),
     "another network's VM is not let out": Sabotage(
-        (_first("filter", "OUTPUT", "-p", "tcp", "--sport", "80", "-j", "DROP"),), {"N-AC-5": "timeout"}, "outsider"
+        (first("filter", "OUTPUT", "-p", "tcp", "--sport", "80", "-j", "DROP"),), {"N-AC-5": "timeout"}, "outsider"
     ),
 }
 #: What a command does when it is altered, as code that is run before it. ``asked`` tells whether it is of some words.
@@ -122,87 +116,39 @@ COMMANDS: dict[str, str] = {
 SABOTAGES = {claim: what for what, sabotage in TOGETHER.items() for claim in sabotage.reasons} | COMMANDS
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("sabotage")
-    text = (rootlab.TOPOLOGIES / "multivip.lab.yaml").read_text()
-    with rootlab.running(folder, text.replace("\nname: multivip", f"\nname: {_LAB}")):
-        yield folder / f"{_LAB}.lab.yaml"
-
-
-def _judge(file: Path, *claims: str) -> dict[str, dict[str, str]]:
-    words = [word for claim in claims for word in ("--claim", claim)]
-    done = rootlab.run("verify", file, *words, "-o", "json", timeout_s=300)
-    assert done.stdout, done.stderr
-    results = {result["id"]: result for result in json.loads(done.stdout)["results"]}
-    assert set(results) == set(claims)
-    return results
-
-
-def _spelled_out(word: str) -> str:
-    """Return a word of a command with the address of the VM that it names."""
-    if not word.startswith("@"):
-        return word
-    node, colon, rest = word[1:].partition(":")
-    return json.loads(rootlab.ok("show", _LAB, node, "-o", "json"))["address"] + colon + rest
-
-
-def _undone(command: Command) -> Command:
-    """Return the command that takes a rule away."""
-    opposite = {"-I": "-D", "add": "del"}
-    return tuple(opposite.get(word, word) for word in command if word != "1")
-
-
 def test_every_claim_about_cloud_services_has_a_sabotage():
     own = {claim.id for module in (seed_000, endpoints, endpoint_acls, reserved_ips) for claim in module.CLAIMS}
     assert set(SABOTAGES) == own
 
 
 @pytest.mark.parametrize("what", TOGETHER)
-def test_claims_are_contradicted_when_their_rules_are_altered(file: Path, what: str):
+def test_claims_are_contradicted_when_their_rules_are_altered(labs: Labs, what: str):
     sabotage = TOGETHER[what]
-    commands = [tuple(map(_spelled_out, command)) for command in sabotage.commands]
-    try:
-        for command in commands:
-            rootlab.must(_LAB, sabotage.place, *command)
-        sabotaged = _judge(file, *sabotage.reasons)
-    finally:
-        if sabotage.place != _EDGE:
-            for command in commands:
-                rootlab.inside(_LAB, sabotage.place, *_undone(command))
-        rootlab.ok("up", file)
-    healed = _judge(file, *sabotage.reasons)
+    labs.run(_TOPOLOGY)
+    with labs.altered(acts(sabotage.place, *sabotage.commands)):
+        sabotaged = labs.judge_all(*sabotage.reasons)
+    healed = labs.judge_all(*sabotage.reasons)
     for claim, reason in sabotage.reasons.items():
-        found = sabotaged[claim]
-        assert (found["verdict"], reason in found["reason"]) == ("CONTRADICTED", True), (
-            claim,
-            found["verdict"],
-            found["reason"],
-        )
-        assert healed[claim]["verdict"] == "HOLDS", healed[claim]
+        assert_noticed(sabotaged[claim], healed[claim], reason)
 
 
-def test_claims_about_commands_are_contradicted_when_the_commands_are_altered(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (tmp_path / "sitecustomize.py").write_text(_ALTERED + "\n".join(COMMANDS.values()) + "\n")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{rootlab.CHECKOUT}")
-    altered = _judge(file, *COMMANDS)
-    monkeypatch.undo()
-    assert {claim: found["verdict"] for claim, found in altered.items()} == dict.fromkeys(COMMANDS, "CONTRADICTED")
-    healed = _judge(file, *COMMANDS)
-    assert {claim: found["verdict"] for claim, found in healed.items()} == dict.fromkeys(COMMANDS, "HOLDS")
+def test_claims_about_commands_are_contradicted_when_the_commands_are_altered(labs: Labs, tmp_path: Path):
+    labs.run(_TOPOLOGY)
+    with altered_programs(tmp_path, _ALTERED + "\n".join(COMMANDS.values()) + "\n") as altered:
+        sabotaged = labs.judge_all(*COMMANDS, prober=altered)
+    healed = labs.judge_all(*COMMANDS)
+    for claim in COMMANDS:
+        assert_noticed(sabotaged[claim], healed[claim], "")
 
 
-def test_curl_is_shown_another_certificate_at_each_vip_by_a_name_and_an_authority_that_it_checks(file: Path):
+def test_curl_is_shown_another_certificate_at_each_vip_by_a_name_and_an_authority_that_it_checks(labs: Labs):
     """Seed 000's two tenants on one VM: one port, two VIPs, two certificates."""
-    from lab.kernel.record import Folder
-
+    name = labs.run(_TOPOLOGY)
     seen = []
     for address in (_VIP1, _VIP2):
-        words = ["-sS", "-m", "5", "--cacert", str(Folder(_LAB).certificate_file), "-w", "\n%{certs}"]
+        words = ["-sS", "-m", "5", "--cacert", str(Folder(name).certificate_file), "-w", "\n%{certs}"]
         words += ["--resolve", f"myVM1:443:{address}", "https://myVM1/"]
-        said = rootlab.ok("exec", _LAB, "client", "--", "curl", *words)
+        said = rootlab.ok("exec", name, "client", "--", "curl", *words)
         assert json.loads(said.splitlines()[0])["node"] == "myVM1"
         seen.append(next(line for line in said.splitlines() if line.startswith("Subject:")))
     assert [line.split("CN = ")[-1].split("CN=")[-1] for line in seen] == ["myVM1:8443", "myVM1:8444"]

@@ -303,7 +303,7 @@ def test_an_interrupted_verify_cleans_up_and_exits_130(tmp_path: Path, delay_s: 
     assert process.returncode == 130, said
     assert "interrupted" in said
     # An agent that was not told to go yet ends when nobody is left to tell it.
-    rootlab.wait_until(lambda: rootlab.leftovers("stopped") == [], "nothing left")
+    rootlab.wait_until(lambda: rootlab.leftovers("stopped") == [], "nothing left", lambda: rootlab.leftovers("stopped"))
 
 
 def test_a_dead_agent_is_reported_and_up_starts_another(tmp_path: Path):

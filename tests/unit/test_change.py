@@ -27,6 +27,7 @@ def test_a_rule_is_added_and_removed_and_nothing_else_changes() -> None:
     assert names(after) == [*names(before), "new"]
     assert msgspec.structs.replace(after, network_security_groups=before.network_security_groups) == before
     assert change.changed(after, RemoveRule("front", "new")) == before
+    assert change.changed(after, RemoveRule("front", "NEW")) == before
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,14 @@ def test_a_rule_is_added_and_removed_and_nothing_else_changes() -> None:
                 'nsg rule remove front DenyAllInbound: network_security_groups.front: default rule "DenyAllInbound"; '
                 "a default rule cannot be removed (security-overview.md (2018-07-20): default rules); "
                 "override it by a rule with a lower priority"
+            ),
+        ),
+        (
+            RemoveRule("front", "AllowVNetInBound"),
+            (
+                "nsg rule remove front AllowVNetInBound: network_security_groups.front: default rule "
+                '"AllowVnetInBound"; a default rule cannot be removed (security-overview.md (2018-07-20): default '
+                "rules); override it by a rule with a lower priority"
             ),
         ),
         (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -246,6 +247,22 @@ def test_verify_of_a_claim_that_is_not_known_is_refused_with_the_nearest(lab: Ru
     )
 
 
+def test_verify_of_claims_that_do_not_apply_says_where_they_do(lab: Run, good: Path) -> None:
+    source_ip = CHECKOUT / "topologies" / "source-ip.lab.yaml"
+    done = lab("verify", good, source_ip, "--claim", "N-SN-2", "--claim", "S1-3", "--claim", "N-SN-7")
+    assert (done.status, done.out) == (4, "")  # all that can be said without root
+    assert done.err.splitlines()[:-1] == [
+        (
+            "--claim N-SN-2: applies to none of these topologies; it is proved in snat-2017; "
+            "run `lab verify --claim N-SN-2`, without FILE"
+        ),
+        (
+            "--claim N-SN-7: applies to none of these topologies; it is proved in snat-2019, snat-2020; "
+            "run `lab verify --claim N-SN-7`, without FILE"
+        ),
+    ]
+
+
 @pytest.mark.parametrize("arguments", [[], ["a", "--all"]])
 def test_down_needs_names_or_all_and_never_both(lab: Run, arguments: list[str]) -> None:
     assert lab("down", *arguments) == Done(2, "", "lab down: needs names of labs, or --all and none; see `lab list`\n")
@@ -336,3 +353,22 @@ def test_the_difference_of_two_revisions_says_what_changed_of_probes(lab: Run) -
     assert cells["probe_max_s"][1:3] == ["120", "none"]
     assert cells["probe_http_refused"][1:4] == ["none", "19,", "21,"]
     assert "min_interval_s" not in said
+
+
+def test_the_difference_of_two_revisions_has_the_text_that_says_each_value(lab: Run) -> None:
+    said = lab("claims", "--diff", "2018-02", "2019-05").out.splitlines()
+    head, row = (line for line in said if line.startswith(("CELL", "nsg_priority")))
+    assert re.split(" {2,}", head) == ["CELL", "2018-02", "2019-05", "SOURCE OF 2018-02", "SOURCE OF 2019-05"]
+    assert re.split(" {2,}", row) == [
+        "nsg_priority",
+        "100, 65535",
+        "100, 4096",
+        "virtual-networks-nsg.md (2016-02-11)",
+        "security-overview.md (2018-07-20)",
+    ]
+    found = json.loads(lab("claims", "--diff", "2018-02", "2019-05", "-o", "json").out)["cells"]
+    (cell,) = (c for c in found if c["cell"] == "nsg_priority")
+    assert cell["sources"] == {
+        "2018-02": "virtual-networks-nsg.md (2016-02-11)",
+        "2019-05": "security-overview.md (2018-07-20)",
+    }

@@ -47,6 +47,10 @@ def test_what_becomes_of_a_flow_is_said_in_one_line(sender: str, to: str, said: 
             '"80/sctp" is no service; it must be PORT/tcp, PORT/udp or icmp',
         ),
         (["check-flow", FILE, "client", "web1:0"], '"0" is no service'),
+        (
+            ["check-flow", FILE, "client", "web1:99999"],
+            '"99999" is no service; it must be PORT/tcp, PORT/udp or icmp, with a PORT of 1-65535; use one such as',
+        ),
         (["nsg", "effective", FILE, "sql"], 'no VM "sql"; did you mean "sql1"?'),
         (["nsg", "matrix", FILE, "sql"], 'no node "sql"; did you mean "sql1"?'),
         (["nsg", "matrix", FILE, "--service", "http"], '"http" is no service'),
@@ -92,8 +96,18 @@ def test_the_grid_of_a_file_is_predicted_only() -> None:
 
 def test_a_rule_with_several_faults_is_refused_with_all_of_them() -> None:
     words = ("--priority", "100", "--access", "Allowed", "--source", "Moon,10.0.0.1/8", "--destination-ports", "99999")
-    done = rootlab.run("nsg", "rule", "add", "nsg", "g", "r", *words)
+    done = rootlab.run("nsg", "rule", "add", "nsg", "g", "1r", *words)
     assert done.returncode == 2
-    assert [line.split(":")[0] for line in done.stderr.splitlines()] == [
-        "access", "source_address_prefixes.0", "source_address_prefixes.1", "destination_port_ranges.0",
-    ]  # fmt: skip
+    assert done.stderr.splitlines() == [
+        (
+            'nsg rule add g 1r: RULE: "1r"; a name begins with a letter and has up to 63 letters, digits, dots, dashes '
+            "and underscores; correct it"
+        ),
+        "nsg rule add g 1r: --access: \"Allowed\"; it must be 'Allow' or 'Deny'; did you mean \"Allow\"?",
+        (
+            'nsg rule add g 1r: --source: "Moon"; no such service tag; known: AZURE_LOADBALANCER, AzureLoadBalancer, '
+            "INTERNET, Internet, VIRTUAL_NETWORK, VirtualNetwork"
+        ),
+        'nsg rule add g 1r: --source: "10.0.0.1/8"; has host bits set; the prefix is 10.0.0.0/8',
+        'nsg rule add g 1r: --destination-ports: "99999"; ports are within 0-65535, lower port first; correct it',
+    ]

@@ -35,6 +35,7 @@ def test_a_topology_error_keeps_each_problem_as_a_line() -> None:
     ("name", "known", "said"),
     [
         ("fronted", ["backend", "frontend"], 'did you mean "frontend"?'),
+        ("FRONTED", ["backend", "Frontend"], 'did you mean "Frontend"?'),
         ("zzz", ["b", "a", "a"], "known: a, b"),
         ("zzz", [], "none is defined"),
         ("zzz", [f"n{i:02}" for i in range(17)], "known: " + ", ".join(f"n{i:02}" for i in range(16)) + ", …"),

@@ -1,5 +1,7 @@
 """The words of every refusal about network security groups."""
 
+from collections.abc import Callable
+
 import pytest
 
 from lab.topology import parse
@@ -37,6 +39,17 @@ def group(*rules: str, head: str = _HEAD) -> str:
          'destination_port_ranges.1: "90-80"; ports are within 0-65535, lower port first; correct it'),
         ("name: r, priority: 100, source_port_range: http",
          'source_port_range: "http"; not a port, a range such as 1024-65535, or *; correct it'),
+        ("name: r, priority: 100, protocol: tcpp",
+         "protocol: \"tcpp\"; it must be '*', 'Tcp', 'Udp' or 'Icmp'; did you mean \"Tcp\"?"),
+        ("name: r, priority: 100, direction: INBUND, access: Allow",
+         "direction: \"INBUND\"; it must be 'Inbound' or 'Outbound'; did you mean \"Inbound\"?"),
+        ("name: r, priority: 100, destination_port_ranges: []",
+         "destination_port_ranges: a list; it must not be empty; correct it"),
+        ("name: r, priority: 100, destination_address_prefixes: [10.1.0.0/16], destination_address_prefix: 10.1.0.4",
+         ('destination_address_prefixes: a list; it must not stand beside "destination_address_prefix"; '
+         "remove one of the two")),
+        ("name: r, priority: 100, source_port_ranges: [80], source_port_range: 80",
+         'source_port_ranges: a list; it must not stand beside "source_port_range"; remove one of the two'),
         ("name: r, priority: 100, protocol: Icmp, destination_port_range: 80",
          f"protocol: ports together with Icmp; ICMP has no ports {_DOCUMENT}; leave the ports out"),
         ("name: DenyAllInbound, priority: 100", ('name: a second rule "DenyAllInbound" in "g"; a rule\'s name is '
@@ -92,7 +105,7 @@ def test_a_second_group_is_refused(where: str) -> None:
     (line,) = said(text)
     assert line.endswith(
         "network_security_group: a list; 2 network security groups; "
-        "a subnet or VM has at most one (virtual-networks-nsg.md, 2016-02-11)"
+        "a subnet or VM has at most one (virtual-networks-nsg.md, 2016-02-11); name one that has the rules of all"
     )
 
 
@@ -123,6 +136,14 @@ def test_tags_have_their_classic_names_too(name: str) -> None:
     network = parse(group(f"name: r, priority: 100, source_address_prefix: {name}, protocol: TCP"), "f")
     (rule,) = network.network_security_groups[0].rules
     assert (rule.sources, rule.protocol) == (("Internet",), "Tcp")
+
+
+@pytest.mark.parametrize("change", [str.lower, str.upper])
+def test_words_of_a_rule_are_read_whatever_their_case(change: Callable[[str], str]) -> None:
+    for direction, access, protocol in (("Inbound", "Allow", "Tcp"), ("Outbound", "Deny", "Icmp")):
+        words = f"direction: {change(direction)}, access: {change(access)}, protocol: {change(protocol)}"
+        (rule,) = parse(group(f"name: r, priority: 100, {words}"), "f").network_security_groups[0].rules
+        assert (rule.direction, rule.access, rule.protocol) == (direction, access, protocol)
 
 
 def test_what_stands_for_all_is_written_in_any_way() -> None:

@@ -36,15 +36,19 @@ def test_what_is_as_long_as_every_flow_may_be_idle_asks_for_nothing() -> None:
     assert idle("idle_timeout_in_minutes: 4") == []
 
 
-@pytest.mark.parametrize(("scale", "seconds"), [(1, 600), (60, 10), (240, 2)])
+@pytest.mark.parametrize(("scale", "seconds"), [(1, 600), (60, 10), (240, 3)])
 def test_a_rule_gives_its_flows_a_timeout_of_their_own(scale: int, seconds: int) -> None:
     rule, timeout = idle("idle_timeout_in_minutes: 10", scale=scale)
     assert isinstance(timeout, Timeout)
-    assert (rule.place, timeout.place, timeout.name, timeout.seconds) == ("lb.v", "lb.v", str(seconds), seconds)
-    assert (
-        str(rule)
-        == f"-t raw -A PREROUTING -d 40.1.1.1/32 -p tcp --dport 80 -j CT --timeout {seconds} --ctevents helper"
-    )
+    assert (rule.place, timeout.place, timeout.name, timeout.seconds) == ("lb.v", "lb.v", "10", seconds)
+    where = "-t raw -A PREROUTING -d 40.1.1.1/32 -p tcp --dport 80"
+    assert str(rule) == f"{where} -j CT --timeout 10 --ctevents helper"
+
+
+def test_a_rule_that_is_a_little_more_patient_is_so_at_every_scale() -> None:
+    _, timeout = idle("idle_timeout_in_minutes: 5", scale=120)
+    assert isinstance(timeout, Timeout)
+    assert (timeout.seconds, timeout.nominal_s) == (3, 300)
 
 
 def test_rules_of_one_length_share_a_timeout() -> None:

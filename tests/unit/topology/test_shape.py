@@ -76,6 +76,13 @@ def test_classic_words_are_read_whatever_their_case() -> None:
     assert str(read.acl[0].remote_subnet) == "175.1.0.0/24"
 
 
+def test_a_word_that_is_none_of_them_is_shown_as_it_is_written() -> None:
+    rule = {"order": 1, "action": "PERMITT", "remote_subnet": "175.1.0.1/24"}
+    endpoint = {"name": "e", "virtual_machine": "vm", "local_port": 80, "protocol": "TCPP", "acl": [rule]}
+    found = problems_of({"name": "a", "cloud_services": {"s": {"endpoints": [endpoint]}}})
+    assert [(path[-1], problem.found) for path, problem in found] == [("protocol", '"TCPP"'), ("action", '"PERMITT"')]
+
+
 def test_what_fits_has_no_problem_and_is_not_cut() -> None:
     data: dict[str, Any] = {"name": "a", "virtual_networks": {"v": _VNET}}
     assert list(problems_of(data)) == []
