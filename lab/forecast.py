@@ -48,7 +48,7 @@ class Service(msgspec.Struct, frozen=True, order=True):
 class Way(msgspec.Struct, frozen=True, kw_only=True):
     """One way that a flow may take: what was asked, where it ends, and what stops it if no group does.
 
-    With both an end and an obstacle it is the guest there that drops the flow, which may have come to its interface.
+    With both an end and an obstacle it arrives there, and nobody answers.
     """
 
     decisions: tuple[Decision, ...] = ()
@@ -60,7 +60,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
         """What becomes of the flow."""
         if any(decision.access == "Deny" for decision in self.decisions):
             return "Deny"
-        return "NoWay" if self.obstacle or self.end is None else "Allow"
+        return "NoWay" if self.end is None else "Allow"
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -302,11 +302,19 @@ class _Trace:
         if vm.power_state != "Started":
             yield _off(vm, before)
             return
+        translated = _has(vm, address)
+        end: str | None = vm.name
+        silent = ""
+        if not translated and source[0] in self.network.floating().get(vm.name, ()):
+            # The network knows the way to such an address, and takes nothing from it that comes another way.
+            silent, end = f"{vm.name} is to have {source[0]} itself, so nothing from there is led to it", None
+        elif not translated and address not in vm.loopback_addresses:
+            silent = f"{vm.name} does not have {address} on a loopback interface and does not answer"
+        elif source[0] in vm.loopback_addresses:
+            silent = f"{vm.name} has {source[0]} on a loopback interface and drops what comes from there"
         for found in self.asked(vm, "Inbound", source, address, port):
-            # Floating IP leaves the frontend's address to the guest, which drops what claims to come from itself.
-            own = source[0] in (address, *vm.loopback_addresses)
-            obstacle = f"{vm.name} drops what comes from {source[0]}, which is to be its own address" if own else ""
-            yield Way(decisions=(*before, *found), end=vm.name, obstacle=obstacle)
+            is_let = all(decision.access == "Allow" for decision in found)
+            yield Way(decisions=(*before, *found), end=end, obstacle=silent if is_let else "")
 
     def asked(
         self, vm: VirtualMachine, direction: Direction, source: _Source, destination: IPv4Address, port: int

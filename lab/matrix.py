@@ -36,10 +36,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether the wire contradicts the prediction."""
         if self.seen is None or self.predicted.access == "Depends":
             return False
-        if self.seen == "arrived":
-            # What a guest drops has come to its interface.
-            return self.end not in {way.end for way in self.predicted.ways if way.access != "Deny"}
-        return self.seen != "lost" or self.predicted.access == "Allow"
+        if self.predicted.access == "Allow":
+            return self.seen != "arrived" or self.end not in {way.end for way in self.predicted.ways}
+        return self.seen != "lost"
 
 
 def services(network: Network) -> tuple[Service, ...]:

@@ -689,6 +689,11 @@ class Network(_Value, frozen=True, kw_only=True):
     def addresses(self) -> dict[str, IPv4Address]:
         """Return every address of the network by its path in the file, given or allocated."""
         found = {".".join(path): address for address, path in self.public_addresses()}
+        for service in self.cloud_services:
+            for vip in service.virtual_ips:
+                # A reserved address is its VIP's too: a file that reserves none leaves the VIP the one it has.
+                if vip.address:
+                    found[f"cloud_services.{service.name}.virtual_ips.{vip.name}"] = vip.address
         for vnet in self.virtual_networks:
             found[f"virtual_networks.{vnet.name}.default_outbound_address"] = vnet.default_outbound_address
         for vm in self.virtual_machines:

@@ -301,7 +301,9 @@ def _show_flow(outcome: "Outcome") -> None:
     if rows:
         print_table(("WAY", "VM", "DIRECTION", "GROUP", "PRIORITY", "RULE", "ACCESS"), rows)
     if outcome.seen is not None:
-        click.echo(f"seen: {outcome.seen}" + (f" at {outcome.end}" if outcome.end else ""))
+        # Beyond its wire there is nobody for a flow that arrives at an obstacle.
+        wire = "'s wire" if any(way.end == outcome.end and way.obstacle for way in predicted.ways) else ""
+        click.echo(f"seen: {outcome.seen}" + (f" at {outcome.end}{wire}" if outcome.end else ""))
 
 
 def _service(text: str) -> "Service":

@@ -123,6 +123,15 @@ def test_a_udp_flow_with_floating_ip_moves_when_its_vm_goes_down(tmp_path: Path)
             rootlab.wait_until(lambda: f'"{other}"' in said("ask"), "the flow has moved", lambda: said("ask"))
 
 
+def test_a_guest_without_the_frontends_address_is_said_to_be_silent_and_the_packet_is_seen_at_its_wire(file: Path):
+    change(file, text(_FLOATING).replace(", loopback_addresses: [65.52.0.4]", ""))
+    wait_up("sql1", "sql2")
+    said, *_, seen = rootlab.ok("check-flow", "rules", "client", "65.52.0.4:1433", "--send").splitlines()
+    silent = "does not have 65.52.0.4 on a loopback interface and does not answer"
+    assert said == f"client to 65.52.0.4, 1433/tcp: Allow: sql1 {silent}, sql2 {silent}"
+    assert seen in {f"seen: arrived at {vm}'s wire" for vm in ("sql1", "sql2")}
+
+
 def test_what_a_rule_no_longer_asks_for_is_taken_away_and_comes_back(file: Path):
     before = rootlab.world("rules") + rules("router.vnet1") + rules("lb.vnet1")
     assert "fwmark" in before

@@ -33,7 +33,11 @@ virtual_machines:
   myVM1: {{subnet: v/s, services: [http:8080, http:8181, tcp:9000]}}
   myVM2: {{subnet: v/s, services: [http:8080, http:8181]}}
   own: {{subnet: v/s, services: [http:80], instance_public_ip: {{name: ip}}}}
+  shopVM: {{subnet: v/s, services: [tcp:9000]}}
 cloud_services:
+  shop:
+    virtual_machines: [shopVM]
+    endpoints: [{{name: echo, virtual_machine: shopVM, local_port: 9000, public_port: 90}}]
   myService:
     virtual_machines: [myVM1, myVM2]
     virtual_ips: {{Vip1: {{address: {VIP1}}}, Vip2: {{address: {VIP2}}}}}
@@ -101,8 +105,8 @@ def seen_from(lab: str, vm: str) -> object:
     return rootlab.ask(lab, vm, "http://198.51.100.10/")["client_address"]
 
 
-def vips(lab: str) -> dict[str, str]:
-    shown = json.loads(rootlab.ok("service", "show", "myService", "--lab", lab, "-o", "json"))
+def vips(lab: str, service: str = "myService") -> dict[str, str]:
+    shown = json.loads(rootlab.ok("service", "show", service, "--lab", lab, "-o", "json"))
     return {vip["Name"]: vip["Address"] for vip in shown["virtual_ips"]}
 
 
@@ -234,6 +238,36 @@ def test_addresses_are_reserved_given_taken_and_released(lab: str):
         rootlab.ok("reserved-ip", "delete", "keep", "--lab", lab)
         assert json.loads(rootlab.ok("reserved-ip", "list", "--lab", lab, "-o", "json")) == {"reserved_ips": []}
         out()
+
+
+def test_up_leaves_a_vip_the_address_that_was_reserved_in_place(lab: str, running: tuple[str, Path]):
+    file = running[1]
+    before = vips(lab, "shop")["Vip1"]
+    with living(lab, "far", before, 90) as into:
+        rootlab.ok("reserved-ip", "create", "keep", "--service", "shop", "--lab", lab)
+        rootlab.ok("up", file)
+        assert json.loads(rootlab.ok("reserved-ip", "list", "--lab", lab, "-o", "json")) == {"reserved_ips": []}
+        assert vips(lab, "shop") == {"Vip1": before}
+        into()
+    # Taken from it, the address is the VIP's no more, and the file does not bring it back.
+    rootlab.ok("reserved-ip", "create", "keep", "--service", "shop", "--lab", lab)
+    rootlab.ok("reserved-ip", "disassociate", "keep", "shop", "--lab", lab)
+    after = vips(lab, "shop")["Vip1"]
+    assert after not in (before, "")
+    with living(lab, "far", after, 90) as into:
+        rootlab.ok("up", file)
+        assert vips(lab, "shop") == {"Vip1": after}
+        into()
+    # What a file says itself comes before what the lab has.
+    rootlab.ok("reserved-ip", "create", "keep", "--service", "shop", "--lab", lab)
+    named = file.with_name(f"named-{file.name}")
+    given = "[shopVM]\n    virtual_ips: {Vip1: {address: 40.1.2.3}}\n"
+    named.write_text(file.read_text().replace("[shopVM]\n", given))
+    rootlab.ok("up", named)
+    assert vips(lab, "shop") == {"Vip1": "40.1.2.3"}
+    assert silent(lab, after, 90)
+    with living(lab, "far", "40.1.2.3", 90) as into:
+        into()
 
 
 def test_dynamic_addresses_go_with_the_last_vm_and_a_reserved_one_comes_back(lab: str):

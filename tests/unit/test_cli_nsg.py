@@ -18,6 +18,17 @@ def test_a_flow_is_predicted_with_its_rule_and_group() -> None:
     ]
 
 
+def test_a_guest_that_has_not_the_frontends_address_is_said_to_keep_silent() -> None:
+    file = rootlab.TOPOLOGIES / "load-balancer.lab.yaml"
+    silent = "does not have 65.52.0.5 on a loopback interface and does not answer"
+    assert rootlab.ok("check-flow", file, "client", "65.52.0.5:1433").splitlines() == [
+        f"client to 65.52.0.5, 1433/tcp: Allow: sql1 {silent}, sql2 {silent}"
+    ]
+    assert rootlab.ok("check-flow", file, "client", "65.52.0.4:1433") == "client to 65.52.0.4, 1433/tcp: Allow\n"
+    (way, _) = json.loads(rootlab.ok("check-flow", file, "client", "65.52.0.5:1433", "-o", "json"))["ways"]
+    assert (way["end"], way["obstacle"]) == ("sql1", f"sql1 {silent}")
+
+
 @pytest.mark.parametrize(
     ("sender", "to", "said"),
     [

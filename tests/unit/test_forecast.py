@@ -119,25 +119,18 @@ def test_a_flow_to_an_address_on_the_loopback_stays_in_its_vm() -> None:
 
 def test_a_guest_takes_nothing_from_an_address_that_it_has_itself() -> None:
     network = worlds.network(FLOATING)
-    found = forecast.forecast(network, "sql1", "40.1.1.5", Service("tcp", 1433))
-    assert (found.access, {way.end for way in found.ways}) == ("NoWay", {"sql1", "sql2"})
-    assert {way.obstacle for way in found.ways} == {
-        f"{vm} drops what comes from {address}, which is to be its own address"
+    floats = forecast.forecast(network, "sql1", "40.1.1.5", Service("tcp", 1433))
+    assert floats.access == "NoWay"
+    assert {(way.end, way.obstacle) for way in floats.ways} == {
+        (None, f"{vm} is to have {address} itself, so nothing from there is led to it")
         for vm in ("sql1", "sql2")
         for address in ("40.1.1.4", "40.1.1.5")
     }
     assert becomes(network, "web", "40.1.1.5", Service("tcp", 1433)) == ("Allow", None)
-    # Without floating IP it depends on the frontend that the flow takes.
-    assert becomes(network, "sql1", "40.1.1.6", Service("tcp", 1433)) == ("Depends", None)
-
-
-@pytest.mark.parametrize(
-    ("seen", "end", "differs"),
-    [("lost", "", False), ("arrived", "sql1", False), ("arrived", "web", True), ("astray", "", True)],
-)
-def test_what_a_guest_drops_may_be_seen_at_its_interface(seen: matrix.Seen, end: str, differs: bool) -> None:
-    predicted = forecast.forecast(worlds.network(FLOATING), "sql1", "40.1.1.5", Service("tcp", 1433))
-    assert matrix.Outcome(predicted=predicted, seen=seen, end=end).differs == differs
+    # Without floating IP it comes to the guest, which drops it if the frontend that the flow takes is its own.
+    translates = forecast.forecast(network, "sql1", "40.1.1.6", Service("tcp", 1433))
+    said = "sql2 has 40.1.1.4 on a loopback interface and drops what comes from there"
+    assert (translates.access, [way.obstacle for way in translates.ways]) == ("Allow", [said, ""])
 
 
 @pytest.mark.parametrize(
@@ -164,6 +157,39 @@ def test_the_server_of_a_flow_is_told_by_the_port_that_a_rule_leads_it_to(
         "[{name: e, virtual_machine: web, local_port: 8080, public_port: 80}]}}\n"
     )
     assert forecast.kinds(network, forecast.forecast(network, sender, to, service), frozenset()) == kinds
+
+
+def test_a_guest_without_the_address_of_floating_ip_is_named_and_what_groups_say_is_still_said() -> None:
+    """N-MV-4: the destination is the frontend's up to the guest, which must have that address itself."""
+    text = """
+internet: {client: {address: 198.51.100.30}}
+virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}
+virtual_machines: {sql1: {subnet: v/s}, sql2: {subnet: v/s, loopback_addresses: [40.1.1.1]}}
+network_security_groups: {g: []}
+load_balancers:
+  lb:
+    sku: Basic
+    frontend_ip_configurations: {f: 40.1.1.1, g: 40.1.1.2}
+    backend_address_pools: {both: [sql1, sql2]}
+    probes: {p: {protocol: Tcp, port: 80}}
+    load_balancing_rules:
+      floats:
+        {frontend: f, backend_pool: both, probe: p, frontend_port: 80, backend_port: 80, enable_floating_ip: true}
+      translates: {frontend: g, backend_pool: both, probe: p, frontend_port: 80, backend_port: 80}
+"""
+    network = worlds.network(text)
+    said = "sql1 does not have 40.1.1.1 on a loopback interface and does not answer"
+    floats = forecast.forecast(network, "client", "40.1.1.1", HTTP)
+    assert floats.access == "Allow"
+    assert [(way.end, way.access, way.obstacle) for way in floats.ways] == [
+        ("sql1", "Allow", said),
+        ("sql2", "Allow", ""),
+    ]
+    translates = forecast.forecast(network, "client", "40.1.1.2", HTTP)
+    assert {way.obstacle for way in translates.ways} == {""}
+    guarded = text.replace("{sql1: {subnet: v/s}", "{sql1: {subnet: v/s, network_security_group: g}")
+    denied = forecast.forecast(worlds.network(guarded), "client", "40.1.1.1", HTTP)
+    assert [(way.access, way.obstacle) for way in denied.ways] == [("Deny", ""), ("Allow", "")]
 
 
 def test_what_hangs_on_a_port_that_is_not_known_depends() -> None:

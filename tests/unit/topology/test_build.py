@@ -2,7 +2,10 @@
 
 import pytest
 
+from lab import change
+from lab.change import Operation
 from lab.model import PLATFORM_NETWORK, CloudService, Network
+from lab.operations.reserved_ip import AssociateIp, DisassociateIp, ReleaseIp, ReserveIp
 from lab.topology import parse
 from tests import worlds
 from tests.unit.refusals import said
@@ -274,3 +277,58 @@ def test_an_address_that_azure_keeps_in_the_new_subnet_is_not_kept() -> None:
     before = "name: a\n" + _VNET + "virtual_machines: {m: {subnet: v/a, private_ip_address: 10.1.0.9}}\n"
     after = changed(before.replace(", private_ip_address: 10.1.0.9", "").replace("10.1.0.0/24", "10.1.0.8/29"), before)
     assert [str(vm.private_ip_address) for vm in after.virtual_machines] == ["10.1.0.12"]
+
+
+_SHOP = (
+    "name: a\nreserved_ips: {spare: {location: China North}}\nvirtual_machines: {m: {}}\n"
+    "cloud_services: {shop: {virtual_machines: [m]}}\n"
+)
+
+
+def operated(*operations: Operation, text: str = _SHOP) -> tuple[dict[str, str], Network]:
+    """Return the public addresses of a lab on which operations were done, and what its file then makes of it."""
+    before = parse(_SHOP, "f")
+    for operation in operations:
+        before = change.changed(before, operation)
+    public = {".".join(path): str(address) for address, path in before.public_addresses()}
+    return public, parse(text, "f", kept=before.addresses())
+
+
+_VIP = "cloud_services.shop.virtual_ips.Vip1"
+_KEEP = ReserveIp(name="keep", location="China North", service="shop")
+
+
+def test_a_vip_keeps_the_address_that_was_reserved_in_place() -> None:
+    before, after = operated(_KEEP)
+    (vip,) = after.cloud_services[0].virtual_ips
+    assert (str(vip.address), after) == (before["reserved_ips.keep.address"], parse(_SHOP, "f"))
+
+
+def test_a_file_that_now_has_the_reservation_has_its_address() -> None:
+    text = _SHOP.replace("reserved_ips: {", "reserved_ips: {keep: {location: China North}, ").replace(
+        "[m]}", "[m], virtual_ips: {Vip1: {reserved_ip: keep}}}"
+    )
+    before, after = operated(_KEEP, text=text)
+    (vip,) = after.cloud_services[0].virtual_ips
+    assert (str(vip.address), vip.reserved_ip) == (before["reserved_ips.keep.address"], "keep")
+
+
+def test_a_reserved_address_that_was_taken_from_its_vip_does_not_come_back() -> None:
+    for done in ([DisassociateIp("keep", "shop")], [DisassociateIp("keep", "shop"), ReleaseIp("keep")]):
+        before, after = operated(_KEEP, *done)
+        (vip,) = after.cloud_services[0].virtual_ips
+        assert str(vip.address) == before[_VIP]
+        assert str(vip.address) != before.get("reserved_ips.keep.address")
+
+
+def test_an_address_that_the_file_reserves_stays_reserved_and_the_vip_gets_another() -> None:
+    before, after = operated(AssociateIp("spare", "shop"))
+    (vip,) = after.cloud_services[0].virtual_ips
+    assert str(after.reserved_ips[0].address) == before["reserved_ips.spare.address"]
+    assert vip.address not in (None, after.reserved_ips[0].address)
+
+
+def test_an_address_that_the_file_gives_comes_before_the_one_that_was_reserved_in_place() -> None:
+    _, after = operated(_KEEP, text=_SHOP.replace("[m]}", "[m], virtual_ips: {Vip1: {address: 40.1.2.3}}}"))
+    (vip,) = after.cloud_services[0].virtual_ips
+    assert str(vip.address) == "40.1.2.3"
