@@ -14,7 +14,16 @@ import msgspec
 from lab import experiment as ex
 from lab.cloud_services import access_list, permits
 from lab.flow import PortRange
-from lab.model import PLATFORM_ADDRESS, AclRule, Direction, LoadBalancingRule, Network, VirtualMachine
+from lab.model import (
+    PLATFORM_ADDRESS,
+    AclRule,
+    Direction,
+    InternetHost,
+    LoadBalancingRule,
+    Network,
+    ServiceKind,
+    VirtualMachine,
+)
 from lab.path import outbound_snat
 from lab.security_groups import Decision, Groups, Packet, spaces
 
@@ -103,6 +112,8 @@ def forecast(
     ways: Iterable[Way]
     if vm is not None:
         source = network.way_out(vm, destination or PLATFORM_ADDRESS).private_ip_address
+        if destination in vm.loopback_addresses:
+            source = destination  # as a guest speaks with itself
     elif host is not None:
         source = host.address
     else:
@@ -111,6 +122,8 @@ def forecast(
         ways = [_off(vm)]
     elif destination is None:
         ways = [Way(obstacle=f"{to} has no address that {sender} can reach")]
+    elif source == destination:
+        ways = [Way(end=sender)]
     elif vm is not None:
         ways = trace.from_vm(vm, source_port, destination)
     else:
@@ -144,6 +157,23 @@ def address_of(network: Network, sender: str, to: str) -> IPv4Address | None:
     if from_vm is not None and joined(network, from_vm, vm):
         return vm.private_ip_address
     return vm.instance_public_ip.address if vm.instance_public_ip else None
+
+
+def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozenset[ServiceKind]:
+    """Return the kinds of the servers that a flow may come to, at the ports that rules lead it to."""
+    if predicted.destination is None:
+        return frozenset()
+    service, ends = predicted.service, {way.end for way in predicted.ways}
+    behind = _Trace(network, service, down, Groups(network)).behind(predicted.destination)
+    ports = {vm.name: port for vm, _, port in behind}
+    nodes: list[VirtualMachine | InternetHost] = [*network.virtual_machines, *network.internet]
+    return frozenset(
+        server.kind
+        for node in nodes
+        if node.name in ends
+        for server in node.services
+        if (server.protocol, server.port) == (service.protocol, ports.get(node.name, service.port))
+    )
 
 
 def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool:
@@ -272,11 +302,19 @@ class _Trace:
         if vm.power_state != "Started":
             yield _off(vm, before)
             return
-        is_its_own = _has(vm, address) or address in vm.loopback_addresses
-        silent = f"{vm.name} does not have {address} on a loopback interface and does not answer"
+        translated = _has(vm, address)
+        end: str | None = vm.name
+        silent = ""
+        if not translated and source[0] in self.network.floating().get(vm.name, ()):
+            # The network knows the way to such an address, and takes nothing from it that comes another way.
+            silent, end = f"{vm.name} is to have {source[0]} itself, so nothing from there is led to it", None
+        elif not translated and address not in vm.loopback_addresses:
+            silent = f"{vm.name} does not have {address} on a loopback interface and does not answer"
+        elif source[0] in vm.loopback_addresses:
+            silent = f"{vm.name} has {source[0]} on a loopback interface and drops what comes from there"
         for found in self.asked(vm, "Inbound", source, address, port):
             is_let = all(decision.access == "Allow" for decision in found)
-            yield Way(decisions=(*before, *found), end=vm.name, obstacle="" if is_its_own or not is_let else silent)
+            yield Way(decisions=(*before, *found), end=end, obstacle=silent if is_let else "")
 
     def asked(
         self, vm: VirtualMachine, direction: Direction, source: _Source, destination: IPv4Address, port: int

@@ -12,6 +12,7 @@ import selectors
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
@@ -48,6 +49,7 @@ class Result(msgspec.Struct, frozen=True):
     address: str = ""
     port: int = 0
     began: float = 0.0  # by time.monotonic
+    again: bool = False  # it was open, and was spoken over
 
 
 class _Patience:
@@ -77,12 +79,13 @@ class _Patience:
 class Flow:
     """One flow: a socket that is open, and what is awaited on it."""
 
-    __slots__ = ("began", "connecting", "heard", "socket", "target")
+    __slots__ = ("began", "connecting", "heard", "opened", "socket", "target")
 
     def __init__(self, opened: socket.socket, target: Target) -> None:
         self.socket = opened
         self.target = target
         self.connecting = False
+        self.opened = False
         self.began = 0.0
         self.heard = b""  # of an answer that is not complete
 
@@ -113,18 +116,21 @@ class Client:
         keepalive_s: int = 0,
         awaited: int | None = None,
         silence_s: float = 0.0,
+        hold_s: float = 0.0,
     ) -> list[Result]:
         """Open flows to targets in turn, ``rate`` of them in a second (0: as fast as they go), and hold those opened.
 
         ``keepalive_s``: have the kernel ask for a sign of life over TCP after so many seconds of silence. ``awaited``:
         so many are meant to be answered; once they are, the others are given up after ``silence_s`` without a word.
+        ``hold_s``: speak over each flow again so long after it was opened, whether others are still awaited or not.
         """
         begin = time.monotonic()
         patience = _Patience(timeout_s, awaited, silence_s)
         results: list[Result] = []
         waiting: dict[Flow, None] = {}
+        resting: deque[tuple[float, Flow]] = deque()  # until when
         started = 0
-        while started < count or waiting:
+        while started < count or waiting or resting:
             now = time.monotonic()
             while started < count and now >= begin + (started / rate if rate else 0):
                 flow = Flow(self._opener(targets[started % len(targets)].transport), targets[started % len(targets)])
@@ -137,8 +143,16 @@ class Client:
                     results.append(failure)
                 if started % 64 == 0:
                     break  # look at answers in between
+            while resting and resting[0][0] <= now:
+                _, flow = resting.popleft()
+                if flow.target.kind != "connect":
+                    results += self._speak(flow, waiting)
             next_start = begin + started / rate if rate and started < count else now + (0 if started < count else 0.1)
-            results += self._answers(waiting, max(0.0, next_start - time.monotonic()), patience)
+            next_word = min(next_start, resting[0][0]) if resting else next_start
+            held = len(self.flows)
+            results += self._answers(waiting, max(0.0, next_word - time.monotonic()), patience)
+            if hold_s:
+                resting.extend((time.monotonic() + hold_s, flow) for flow in self.flows[held:])
         return results
 
     def talk(
@@ -153,16 +167,9 @@ class Client:
         results: list[Result] = []
         waiting: dict[Flow, None] = {}
         for flow in flows:
-            flow.began = time.monotonic()
-            try:
-                flow.socket.send(_HELLO[flow.target.kind] or b"?\n")
-            except OSError:
-                results.append(Result("refused", 0.0))
-                continue
-            self._selector.register(flow.socket, selectors.EVENT_READ, flow)
-            waiting[flow] = None
+            results += self._speak(flow, waiting)
         while waiting:
-            results += self._answers(waiting, 0.1, patience, held=True)
+            results += self._answers(waiting, 0.1, patience)
         return results
 
     def end(self, count: int, how: Ending) -> None:
@@ -190,22 +197,31 @@ class Client:
             self._selector.register(flow.socket, selectors.EVENT_READ, flow)
         return None
 
-    def _answers(
-        self, waiting: dict[Flow, None], wait_s: float, patience: _Patience, *, held: bool = False
-    ) -> Iterable[Result]:
+    def _speak(self, flow: Flow, waiting: dict[Flow, None]) -> Iterable[Result]:
+        """Say something over a flow that is open, and have its answer awaited; return that it is refused if it is."""
+        flow.began = time.monotonic()
+        try:
+            flow.socket.send(_HELLO[flow.target.kind] or b"?\n")
+        except OSError:
+            return [Result("refused", 0.0, again=True)]
+        self._selector.register(flow.socket, selectors.EVENT_READ, flow)
+        waiting[flow] = None
+        return []
+
+    def _answers(self, waiting: dict[Flow, None], wait_s: float, patience: _Patience) -> Iterable[Result]:
         """Return the flows that were answered, refused or given up; they are awaited no longer."""
         results = []
         for key, _ in self._selector.select(wait_s):
             result = self._answer(key.data)
             if result is not None:
-                results.append(self._finish(key.data, result, held=held))
+                results.append(self._finish(key.data, result))
                 del waiting[key.data]
         patience.hear(results)
         over = patience.over()
         for flow in list(waiting):
             if flow.began > over:
                 break  # begun in this order
-            results.append(self._finish(flow, Result("timeout", time.monotonic() - flow.began), held=held))
+            results.append(self._finish(flow, Result("timeout", time.monotonic() - flow.began)))
             del waiting[flow]
         return results
 
@@ -238,12 +254,13 @@ class Client:
         self._selector.modify(flow.socket, selectors.EVENT_READ, flow)
         return None
 
-    def _finish(self, flow: Flow, result: Result, *, held: bool) -> Result:
+    def _finish(self, flow: Flow, result: Result) -> Result:
         self._selector.unregister(flow.socket)
-        result = msgspec.structs.replace(result, began=flow.began)
-        if result.outcome == "answered" and not held:
+        result = msgspec.structs.replace(result, began=flow.began, again=flow.opened)
+        if result.outcome == "answered" and not flow.opened:
+            flow.opened = True
             self.flows.append(flow)
-        elif not held:
+        elif not flow.opened:
             flow.socket.close()
         return result
 
@@ -286,19 +303,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def run(
     sender: str, target: Target, to: str, flows: int, *, hold_s: float, rate: float, timeout_s: float, ending: Ending
 ) -> Report:
-    """Open flows from the namespace that this process is in, hold them, see which are still alive, and end them."""
+    """Open flows from the namespace that this process is in, hold each, see which are still alive, and end them."""
     client = Client(lambda kind: socket.socket(socket.AF_INET, kind))
     began = time.monotonic()
-    results = client.open([target], flows, timeout_s=timeout_s, rate=rate)
-    seconds = time.monotonic() - began
-    alive = None
-    if hold_s > 0:
-        time.sleep(hold_s)
-        if target.kind != "connect":
-            alive = sum(result.outcome == "answered" for result in client.talk(timeout_s=timeout_s))
+    results = client.open([target], flows, timeout_s=timeout_s, rate=rate, hold_s=hold_s)
     client.end(len(client.flows), ending)
-    opened = sorted((r for r in results if r.outcome == "answered"), key=lambda r: r.seconds)
-    outcomes = [result.outcome for result in results]
+    first = [result for result in results if not result.again]
+    alive = sum(result.outcome == "answered" for result in results if result.again)
+    seconds = max(began, *(result.began + result.seconds for result in first)) - began
+    opened = sorted((r for r in first if r.outcome == "answered"), key=lambda r: r.seconds)
+    outcomes = [result.outcome for result in first]
     return Report(
         sender=sender,
         to=to,
@@ -306,7 +320,7 @@ def run(
         opened=len(opened),
         refused=outcomes.count("refused"),
         timed_out=outcomes.count("timeout"),
-        alive=alive,
+        alive=alive if hold_s > 0 and target.kind != "connect" else None,
         seconds=round(seconds, 3),
         latency_ms={name: round(opened[int(part * (len(opened) - 1))].seconds * 1000, 2) for name, part in _PARTS}
         if opened

@@ -60,19 +60,21 @@ def services(network: Network) -> tuple[Service, ...]:
 def predictions(network: Network, wanted: Sequence[Service], down: frozenset[str]) -> tuple[Forecast, ...]:
     """Return a prediction for each pair of nodes and each service; frontends are nodes that send nothing.
 
-    Pairs of which one has no address that the other can reach are left out, and VMs that are stopped.
+    Pairs of which one has no address that the other can reach are left out, and VMs that are stopped; so are the
+    addresses on a VM's loopback as that VM's receivers, as no wire sees such a flow.
     """
     started = (vm.name for vm in network.virtual_machines if vm.power_state == "Started")
     nodes = [*started, *(host.name for host in network.internet)]
     frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.addressed()]
     groups = Groups(network)
-    return tuple(
+    found = (
         forecasting.forecast(network, sender, to, service, down=down, groups=groups)
         for sender in nodes
         for to in (*nodes, *frontends)
         if sender != to and forecasting.address_of(network, sender, to) is not None
         for service in wanted
     )
+    return tuple(f for f in found if f.source != f.destination)
 
 
 def seen(network: Network, predicted: Sequence[Forecast], prober: Prober) -> tuple[Outcome, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from lab.errors import LabError
+from lab.errors import NotJudgedError
 from lab.kernel.record import existing
 from lab.path.snat_ports import Usage
 from lab.plan import Backends
@@ -22,7 +22,7 @@ def usage(lab: str) -> list[Usage]:
 
     Raises:
         UsageError: there is no such lab.
-        LabError: its agent does not answer.
+        NotJudgedError: its agent does not run, or does not answer.
 
     """
     folder, _ = existing(lab)
@@ -35,11 +35,14 @@ def usage(lab: str) -> list[Usage]:
             while part := asking.recv(1 << 20):
                 answer += part
         return msgspec.json.decode(answer, type=list[Usage])
-    except (FileNotFoundError, ConnectionError, TimeoutError, msgspec.DecodeError) as error:
-        raise LabError(
-            f"{folder.agent_socket}: {error}; the agent must run, it gives the ports out; "
-            f"`lab up` starts it again, flows that have a port go on meanwhile"
-        ) from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        found = "does not run"
+    except (ConnectionError, TimeoutError, msgspec.DecodeError) as error:
+        found = f"does not answer: {error}"
+    raise NotJudgedError(
+        f"{lab}: the agent {found}, and nobody else knows which ports are in use; it must run to give them out; "
+        "`lab up` starts it again, flows that have a port go on meanwhile"
+    )
 
 
 def events(lab: str, *, probes: bool = False, follow: bool = False) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ from lab.plan import (
     SnatPool,
     SourceNat,
     Timeout,
+    Tracking,
     Tunnel,
     namespace,
 )
@@ -119,6 +120,20 @@ def timers(name: str) -> list[tuple[str, float, float]]:
         *((what, round(s * record.time_scale, 3), round(s, 3)) for what, s in sorted(here.items()) if s),
         *(("idle of rules", float(nominal_s), float(seconds)) for nominal_s, seconds in of_rules),
     ]
+
+
+def idle_limit(plan: Plan, address: str, port: int, protocol: str) -> float:
+    """Return how long a flow to an address and port may be idle at a load balancer: as its rule says, or as any may."""
+    seconds = {(timeout.place, timeout.name): float(timeout.seconds) for timeout in plan.of(Timeout)}
+    for rule in plan.of(Rule):
+        meant = (rule.destination, rule.protocol) == (f"{address}/32", protocol)
+        if isinstance(rule.target, Tracking) and meant and port in (rule.destination_ports or (port,)):
+            return seconds[rule.place, rule.target.timeout] if rule.target.timeout else _idle_s(plan)
+    return _idle_s(plan)
+
+
+def _idle_s(plan: Plan) -> float:
+    return max((policy.idle_s for policy in plan.of(SnatPolicy)), default=0.0)
 
 
 def _state(record: Record) -> str:

@@ -28,6 +28,7 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
       sudo lab up source-ip.lab.yaml --time-scale 60
     """
     from lab import verify
+    from lab.path import outbound_snat
 
     chosen = file or only_file()
     network = verify.load(chosen, time_scale=time_scale, profile=profile)
@@ -44,6 +45,9 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
     click.echo(f"{network.name}: up, {what}{count(vms, 'VM')}, {count(hosts, 'outside host')}, {seconds:.1f} s")
     if str(network.overrides):
         click.echo(f"{network.name}: departs from the documents: {network.overrides}")
+    if (fewest := outbound_snat.fewer(network)) is not None:
+        wanted = network.overrides.snat_ports_per_vm
+        click.echo(f"{network.name}: a VM has {fewest:,} SNAT ports of an address, not {wanted:,}: there are no more")
     say_timers(network.name)
 
 

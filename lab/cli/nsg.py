@@ -273,7 +273,9 @@ def check_flow(name: str, sender: str, to: str, source_port: int | None, send: b
             known = [*(v.name for v in network.virtual_machines), *(h.name for h in network.internet)]
             raise UsageError(f'{name}: no node "{error.args[0]}"; {did_you_mean(error.args[0], known)}') from None
         if found.destination == found.source:
-            raise UsageError(f"{sender} to itself; a flow goes over a wire to be filtered; name another node")
+            raise UsageError(
+                f"{sender} to {found.destination}, its own; a flow goes over a wire to be filtered; name another node"
+            )
         return (found,)
 
     outcomes = _outcomes(name, network, send, predict)

@@ -30,9 +30,10 @@ def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: 
     """Show the SNAT ports of a lab's VMs: allocated, in use, refused. Needs root.
 
     PORTS counts different ports, FLOWS a port once for each destination that it serves: the documents
-    have read "used ports" both ways. FULLEST is the most that is in use to one destination (or whatever
-    the revision makes ports unique for), PEAK the most it ever was: at ALLOCATED, new flows are refused.
-    A VM that never used a port is only counted.
+    have read "used ports" both ways. COOLING, shown if there are any, counts those of FLOWS that are closed,
+    and whose port is held for a time after that. FULLEST is the most that is in use to one destination (or
+    whatever the revision makes ports unique for), also by others with whom the VM shares its ports, PEAK the
+    most it ever was: at ALLOCATED, new flows are refused. A VM that never used a port is only counted.
 
     \b
     Example:
@@ -73,17 +74,14 @@ def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: 
 
 
 def _print_ports(used: "list[Usage]") -> None:
-    shown = [u for u in used if u.flows or u.peak or u.refused]
-    rows = [
-        (
-            u.node,
-            u.address,
-            u.protocol,
-            *(f"{n}" for n in (u.allocated, u.ports, u.flows, u.fullest, u.peak, u.refused)),
-        )
-        for u in shown
-    ]
-    head = ("VM", "ADDRESS", "PROTOCOL", "ALLOCATED", "PORTS", "FLOWS", "FULLEST", "PEAK", "REFUSED")
+    shown = [u for u in used if u.given or u.refused]
+    cooling = any(u.cooling for u in shown)
+    rows = []
+    for u in shown:
+        numbers = (u.allocated, u.ports, u.flows, *([u.cooling] * cooling), u.fullest, u.peak, u.refused)
+        rows.append((u.node, u.address, u.protocol, *map(str, numbers)))
+    flows = ("FLOWS", "COOLING") if cooling else ("FLOWS",)
+    head = ("VM", "ADDRESS", "PROTOCOL", "ALLOCATED", "PORTS", *flows, "FULLEST", "PEAK", "REFUSED")
     if rows:
         print_table(head, rows)
     idle = {u.node for u in used} - {u.node for u in shown}
@@ -93,12 +91,18 @@ def _print_ports(used: "list[Usage]") -> None:
 
 
 def _print_destinations(used: "list[Usage]") -> None:
+    cooling = any(to.cooling for u in used for to in u.destinations)
     rows = [
-        (u.node, u.address, u.protocol, f"{to.address}:{to.port}", f"{to.ports}", f"{to.refused}")
+        (
+            *(u.node, u.address, u.protocol, f"{to.address}:{to.port}", f"{to.ports}"),
+            *([f"{to.cooling}"] * cooling),
+            f"{to.refused}",
+        )
         for u in used
         for to in u.destinations
     ]
-    print_table(("VM", "ADDRESS", "PROTOCOL", "DESTINATION", "FLOWS", "REFUSED"), rows, empty="no flow")
+    flows = ("FLOWS", "COOLING") if cooling else ("FLOWS",)
+    print_table(("VM", "ADDRESS", "PROTOCOL", "DESTINATION", *flows, "REFUSED"), rows, empty="no flow")
 
 
 @click.command("events")
@@ -165,7 +169,7 @@ def _probe_line(record: dict[str, Any]) -> str:
 @click.argument("to", metavar="TO")
 @click.option("--flows", type=click.IntRange(1, 65535), default=100, show_default=True, help="How many flows.")
 @click.option(
-    "--hold", type=click.FloatRange(0), default=0.0, metavar="S", help="Hold them so long, then use each again."
+    "--hold", type=click.FloatRange(0), default=0.0, metavar="S", help="Use each again so long after it was opened."
 )
 @click.option(
     "--rate", type=click.FloatRange(0), default=0.0, metavar="R", help="New flows a second; 0: as fast as they go."
@@ -182,8 +186,9 @@ def load_flows(
 ) -> None:
     """Open many flows from a node to one server, hold them, and tell what became of them. Needs root.
 
-    TO is HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp; HOST is a node's name or an address. A service of the lab
-    tells which source address and port it saw. Exhausted SNAT ports show as flows that time out.
+    TO is HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp; HOST is a node's name or an address. A service of the lab of
+    kind http or tcp, or any over UDP, tells which source address and port it saw, and whether flows that are held
+    are still alive; a flow that is idle for too long is not. Exhausted SNAT ports show as flows that time out.
     "My client opens 2,000 connections to one API" is the first example.
 
     \b
@@ -191,11 +196,11 @@ def load_flows(
       sudo lab load snat-exhaustion web1 api:80 --flows 2000 --hold 5
       sudo lab load snat-exhaustion web1 api:9000/udp --flows 100 --rate 50
     """
-    from lab import load
+    from lab import forecast, load, manage, show, verify
     from lab.flow import Destination, is_address
     from lab.kernel import netns
     from lab.kernel.record import existing, started
-    from lab.plan import Server, namespace
+    from lab.plan import namespace
 
     folder, record = existing(name)
     made = folder.plan()
@@ -208,20 +213,27 @@ def load_flows(
     except ValueError as error:
         raise UsageError(f"lab load: TO: {error}; as in api:80 or 203.0.113.9:9000/udp") from None
     started(record, goal.host)
-    address = nodes.get(goal.host, goal.host)
-    if not is_address(address):
+    if goal.host not in nodes and not is_address(goal.host):
         raise UsageError(f'{name}: no node "{goal.host}", nor is it an address; {did_you_mean(goal.host, nodes)}')
     need_root()
-    there = [s for s in made.of(Server) if (s.address, s.port, s.protocol) == (address, goal.port, goal.protocol)]
+    network = manage.network_of(name)
+    down = verify.down_now(network)
+    service = forecast.Service(goal.protocol, goal.port)
+    predicted = forecast.forecast(network, sender, goal.host, service, down=down)
+    if predicted.destination is None:
+        raise UsageError(
+            f"{name}: {goal.host} has no address that {sender} can reach; it must have one, in its network "
+            "or public; name the address of a frontend that leads to it, or another node"
+        )
     spoken: load.Kind = "udp" if goal.protocol == "udp" else "connect"
-    for server in there:
-        if server.kind == "tcp" or server.kind == "http":  # noqa: PLR1714 - so that the type is known
-            spoken = server.kind
+    match [*forecast.kinds(network, predicted, down)]:
+        case ["tcp" | "http" as kind]:
+            spoken = kind
     netns.prepare()
     netns.enter(namespace(name, sender))
     report = load.run(
         sender,
-        load.Target(address, goal.port, spoken),
+        load.Target(str(predicted.destination), goal.port, spoken),
         str(goal),
         flows,
         hold_s=hold,
@@ -242,7 +254,9 @@ def load_flows(
         ("ports", f"{len(ports):,} different, {ports[0]} to {ports[-1]}" if ports else "-"),
     ]
     if report.alive is not None:
-        rows.append(("still alive", f"{report.alive:,} of {report.opened:,} after {hold:g} s"))
+        limit_s = show.idle_limit(made, str(predicted.destination), goal.port, goal.protocol)
+        passed = f"; the idle limit of {limit_s:g} s passed" if report.alive < report.opened and hold > limit_s else ""
+        rows.append(("still alive", f"{report.alive:,} of {report.opened:,} after {hold:g} s{passed}"))
     print_table((f"{sender} to {report.to}", ""), rows)
 
 

@@ -111,6 +111,12 @@ def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
     return found
 
 
+def fewer(network: Network) -> int | None:
+    """Return the fewest ports that a VM has of an address, if these are fewer than the topology's override says."""
+    fewest = min((len(share) for given in ranges(network).values() for share in given), default=0)
+    return fewest if fewest < (network.overrides.snat_ports_per_vm or 0) else None
+
+
 def _candidates(
     network: Network, vm: str, linked: tuple[tuple[LoadBalancer, Frontend], ...]
 ) -> list[tuple[LoadBalancer, Frontend]]:

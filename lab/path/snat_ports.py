@@ -50,12 +50,13 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class Towards(msgspec.Struct, frozen=True):
-    """Ports in use to one destination, and flows to it that were refused."""
+    """Ports in use to one destination, and flows to it that were refused; ``cooling``: those that cool down."""
 
     address: str
     port: int
     ports: int
     refused: int
+    cooling: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +64,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     ``ports`` counts different port numbers, ``flows`` counts a port once for each scope it is used in: the two
     readings that the documents had in turn (seed 002; load-balancer-standard-overview.md, 2017-09-28).
-    ``cooling``: those of ``flows`` that are closed and held for their cool-down. ``fullest``: the most ports in
-    use in one scope; ``peak``: the most it ever was; both of all VMs where ports are on demand. ``refused`` counts
-    flows, however often each was sent again.
+    ``cooling``: those of ``flows`` that are closed and held for their cool-down. ``given``: how often a port was
+    taken for such a flow, so far. ``fullest``: the most ports in use in one scope; ``peak``: the most it ever was; both
+    of all VMs where ports are on demand, and of both protocols where these share a scope. ``refused`` counts flows,
+    however often each was sent again.
     """
 
     node: str
@@ -75,6 +77,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     ports: int
     flows: int
     cooling: int
+    given: int
     fullest: int
     peak: int
     refused: int
@@ -141,16 +144,20 @@ class _Scope:
         self.used: set[int] = set()
         self.free: dict[SnatRange, _Free] = {}
 
+    def protocols(self) -> tuple[int, ...]:
+        """Return the protocols whose flows the scope is of."""
+        return (self.key[1],) if self.key[1] else (TCP, UDP)
+
 
 class _Account:
     """What a VM has used of one public address for one protocol."""
 
-    __slots__ = ("flows", "peak", "ports", "refused")
+    __slots__ = ("flows", "given", "ports", "refused")
 
     def __init__(self) -> None:
         self.ports: dict[int, int] = {}  # port: in how many scopes it is used
         self.flows = 0
-        self.peak = 0
+        self.given = 0
         self.refused = 0
 
 
@@ -180,6 +187,7 @@ class Ports:
         self._accounts: dict[tuple[str, str, int], _Account] = {}
         self._cooling: list[tuple[float, int, _Held, Flow]] = []  # a heap by the end of the cool-down
         self._count = 0
+        self._peaks: dict[tuple[SnatRange, int], int] = {}  # by protocol
         self._refused: dict[Flow, float] = {}
         self._last_alert: dict[tuple[str, str], float] = {}
         self._alerts: list[Alert] = []
@@ -273,8 +281,13 @@ class Ports:
             if not scope.used:
                 del self._scopes[scope.key]
             return None
-        free.in_use += 1
+        self._use(scope, share, free)
         return self._hold(pool.node, share.address, flow, port, scope, free, reuse)
+
+    def _use(self, scope: _Scope, share: SnatRange, free: _Free) -> None:
+        free.in_use += 1
+        for protocol in scope.protocols():
+            self._peaks[share, protocol] = max(self._peaks.get((share, protocol), 0), free.in_use)
 
     def _hold(
         self, node: str, address: str, flow: Flow, port: int, scope: _Scope, free: _Free | None, reuse: PortReuse
@@ -288,8 +301,8 @@ class Ports:
             held.socket = flow[:3]
             self._sockets[flow[:3]] = held
         account.flows += 1
+        account.given += 1
         account.ports[port] = account.ports.get(port, 0) + 1
-        account.peak = max(account.peak, free.in_use if free is not None else 0)
         return held
 
     def _account(self, node: str, address: str, protocol: int) -> _Account:
@@ -423,7 +436,7 @@ class Ports:
         free = None
         if grant.port in share:
             free = self._free(scope, share)
-            free.in_use += 1
+            self._use(scope, share, free)
         held = self._hold(pool.node, share.address, flow, grant.port, scope, free, reuse)
         if due_s is not None:
             self._cool(flow, held, due_s)
@@ -454,7 +467,14 @@ class Ports:
                 after.adopt(flow, held.grant, due_s=held.due)
         for (node, address, protocol), account in self._accounts.items():
             kept = after._account(node, address, protocol)
-            kept.peak, kept.refused = max(kept.peak, account.peak), account.refused
+            kept.given, kept.refused = account.given, account.refused
+        ranges = {(pool.node, share.address): share for pool in self._pools.values() for share in pool.ranges}
+        for pool in after._pools.values():
+            for share in pool.ranges:
+                old = ranges.get((pool.node, share.address), share)
+                for protocol in (TCP, UDP):
+                    peak = max(after._peaks.get((share, protocol), 0), self._peaks.get((old, protocol), 0))
+                    after._peaks[share, protocol] = peak
         return after, lost
 
     def _range(self, flow: Flow, grant: Grant) -> SnatRange | None:
@@ -481,18 +501,19 @@ class Ports:
         names = {number: address for address, number in self._numbers.items()}
         for flow, held in self._held.items():
             key = (self._node(flow), names.get(held.grant.address, ""), flow.protocol)
-            counts = towards.setdefault(key, {}).setdefault(flow[3:], [0, 0])
+            counts = towards.setdefault(key, {}).setdefault(flow[3:], [0, 0, 0])
             counts[0] += 1
+            counts[2] += held.due is not None
         for flow in self._refused:
             pool = self._pools.get(flow.source)
             if pool is not None:
                 share = self._in_turn(pool, flow)[0]
                 key = (pool.node, share.address, flow.protocol)
-                towards.setdefault(key, {}).setdefault(flow[3:], [0, 0])[1] += 1
+                towards.setdefault(key, {}).setdefault(flow[3:], [0, 0, 0])[1] += 1
         fullest: dict[tuple[SnatRange, int], int] = {}
         for scope in self._scopes.values():
             for share, free in scope.free.items():
-                for protocol in (scope.key[1],) if scope.key[1] else (TCP, UDP):
+                for protocol in scope.protocols():
                     fullest[share, protocol] = max(fullest.get((share, protocol), 0), free.in_use)
         found = []
         for pool in self._pools.values():
@@ -509,12 +530,13 @@ class Ports:
                             ports=len(account.ports),
                             flows=account.flows,
                             cooling=cooling.get(account, 0),
+                            given=account.given,
                             fullest=fullest.get((share, protocol), 0),
-                            peak=account.peak,
+                            peak=self._peaks.get((share, protocol), 0),
                             refused=account.refused,
                             destinations=tuple(
-                                Towards(str(IPv4Address(address)), port, used, refused)
-                                for (address, port), (used, refused) in sorted(
+                                Towards(str(IPv4Address(address)), port, used, refused, cooling_down)
+                                for (address, port), (used, refused, cooling_down) in sorted(
                                     towards.get(key, {}).items(), key=lambda item: (-item[1][0], item[0])
                                 )
                             ),

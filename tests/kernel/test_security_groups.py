@@ -158,7 +158,8 @@ def test_a_rule_altered_by_hand_shows_in_the_grid_and_up_gives_it_back(lab: str,
 
 
 #: Of the bundled topologies, those whose nodes differ in who may speak to whom.
-GRIDS = [rootlab.TOPOLOGIES / f"{name}.lab.yaml" for name in ("nsg", "outbound", "source-ip", "vnet-to-vnet")]
+_NAMES = ("load-balancer", "nsg", "outbound", "source-ip", "vnet-to-vnet")
+GRIDS = [rootlab.TOPOLOGIES / f"{name}.lab.yaml" for name in _NAMES]
 
 
 @pytest.mark.parametrize("file", GRIDS, ids=lambda file: file.name)

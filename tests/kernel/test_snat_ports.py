@@ -106,6 +106,16 @@ def test_what_is_shown_is_what_the_kernel_has_to_the_last_port_under_load(tmp_pa
         assert shown["web2", "tcp"]["flows"] == 9
 
 
+def test_a_load_from_outside_is_told_who_it_is_by_the_server_behind_a_rule(tmp_path: Path):
+    with rootlab.running(tmp_path, text("load-in")) as lab:
+        one = (lab, "api", "40.1.2.3:80", "--flows", "1", "--timeout", "0.3")
+        rootlab.wait_until(lambda: load(*one)["opened"] == 1, "a flow")
+        found = load(lab, "api", "40.1.2.3:80", "--flows", "3", "--hold", "0.1")
+        assert (found["opened"], found["alive"], found["source_addresses"]) == (3, 3, ["198.51.100.20"])
+        refused = rootlab.run("load", lab, "api", "web1:80")
+        assert (refused.returncode, "web1 has no address that api can reach" in refused.stderr) == (2, True)
+
+
 _ECHO = """
 import socket
 listening = socket.create_server(("198.51.100.20", 9999))
@@ -167,8 +177,8 @@ def test_without_the_agent_new_flows_are_silent_live_ones_go_on_and_up_heals(tmp
         assert (silent["opened"], silent["timed_out"]) == (0, 4)
         assert "SNAT ports for new flows are missing" in rootlab.ok("show", lab)
         refusal = rootlab.run("ports", lab)
-        assert (refusal.returncode, refusal.stdout) == (1, "")
-        assert "the agent must run" in refusal.stderr
+        assert (refusal.returncode, refusal.stdout) == (3, "")
+        assert "the agent does not run" in refusal.stderr
         rootlab.ok("up", tmp_path / f"{lab}.lab.yaml")
         # The flows were taken over with their ports, so none of these is given out again.
         shown = used(lab)

@@ -271,7 +271,10 @@ class Course(RuleBasedStateMachine):
             shown = {(int(IPv4Address(to.address)), to.port): to.ports for to in usage.destinations if to.ports}
             assert shown == dict(towards)
             assert usage.fullest == self.fullest(usage.node, usage.address, usage.protocol)
-            assert usage.peak >= max(Counter(self.scope(slot.first) for slot in ours if slot.share).values(), default=0)
+            assert usage.peak >= usage.fullest
+            assert sum(to.cooling for to in usage.destinations) == sum(
+                len(slot.tracked) for slot in ours if slot.due is not None
+            )
         waiting = sum(to.refused for usage in self.ports.usage() for to in usage.destinations)
         assert waiting == len(self.refused)
 

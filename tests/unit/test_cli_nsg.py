@@ -7,6 +7,7 @@ import pytest
 from tests import rootlab
 
 FILE = rootlab.TOPOLOGIES / "nsg.lab.yaml"
+FLOATING = rootlab.TOPOLOGIES / "load-balancer.lab.yaml"
 
 
 def test_a_flow_is_predicted_with_its_rule_and_group() -> None:
@@ -65,7 +66,8 @@ def test_what_becomes_of_a_flow_is_said_in_one_line(sender: str, to: str, said: 
         (["nsg", "matrix", FILE, "sql"], 'no node "sql"; did you mean "sql1"?'),
         (["nsg", "matrix", FILE, "--service", "http"], '"http" is no service'),
         (["nsg", "rule", "list", FILE, "NSG-Ap"], 'no network security group "NSG-Ap"; did you mean "NSG-App"?'),
-        (["check-flow", FILE, "web1", "192.168.1.4:80"], "web1 to itself; a flow goes over a wire to be filtered"),
+        (["check-flow", FILE, "web1", "192.168.1.4:80"], "web1 to 192.168.1.4, its own; a flow goes over a wire to"),
+        (["check-flow", FLOATING, "sql1", "65.52.0.4:80"], "sql1 to 65.52.0.4, its own; a flow goes over a wire to"),
         (["check-flow", FILE, "client", "web1:80", "--send"], "flows are sent in a running lab; run `lab up`"),
         (["nsg", "matrix", FILE, "--send"], "flows are sent in a running lab; run `lab up`"),
         (["nsg", "rule", "list", "nobody"], 'no lab "nobody"'),

@@ -86,6 +86,79 @@ def test_a_member_that_is_down_is_no_way() -> None:
     assert becomes(network, "client", "40.1.1.1", down=frozenset({"lb1/alive/web1"})) == ("NoWay", None)
 
 
+FLOATING = """
+internet: {client: {address: 198.51.100.30}}
+virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}
+virtual_machines:
+  sql1: {subnet: v/s, loopback_addresses: [40.1.1.4]}
+  sql2: {subnet: v/s, loopback_addresses: [40.1.1.4]}
+  web: {subnet: v/s}
+load_balancers:
+  lb:
+    frontend_ip_configurations: {owned: 40.1.1.4, unknown: 40.1.1.5, plain: 40.1.1.6}
+    backend_address_pools: {sql: [sql1, sql2]}
+    probes: {alive: {protocol: Tcp, port: 1433}}
+    load_balancing_rules:
+      owned: {frontend: owned, backend_pool: sql, probe: alive, frontend_port: 1433, backend_port: 1433,
+              enable_floating_ip: true}
+      unknown: {frontend: unknown, backend_pool: sql, probe: alive, frontend_port: 1433, backend_port: 1433,
+                enable_floating_ip: true}
+    inbound_nat_rules: {plain: {frontend: plain, virtual_machine: sql2, frontend_port: 1433, backend_port: 1434}}
+"""
+
+
+def test_a_flow_to_an_address_on_the_loopback_stays_in_its_vm() -> None:
+    network = worlds.network(FLOATING)
+    found = forecast.forecast(network, "sql1", "40.1.1.4", Service("tcp", 81))
+    assert (found.source, found.access, {way.end for way in found.ways}) == (found.destination, "Allow", {"sql1"})
+    assert becomes(network, "web", "40.1.1.4", Service("tcp", 81)) == ("NoWay", None)
+    pairs = {(f.sender, f.to) for f in matrix.predictions(network, (Service("tcp", 1433),), frozenset())}
+    assert {sender for sender, to in pairs if to == "40.1.1.4"} == {"web", "client"}
+    assert {sender for sender, to in pairs if to == "40.1.1.5"} == {"sql1", "sql2", "web", "client"}
+
+
+def test_a_guest_takes_nothing_from_an_address_that_it_has_itself() -> None:
+    network = worlds.network(FLOATING)
+    floats = forecast.forecast(network, "sql1", "40.1.1.5", Service("tcp", 1433))
+    assert floats.access == "NoWay"
+    assert {(way.end, way.obstacle) for way in floats.ways} == {
+        (None, f"{vm} is to have {address} itself, so nothing from there is led to it")
+        for vm in ("sql1", "sql2")
+        for address in ("40.1.1.4", "40.1.1.5")
+    }
+    assert becomes(network, "web", "40.1.1.5", Service("tcp", 1433)) == ("Allow", None)
+    # Without floating IP it comes to the guest, which drops it if the frontend that the flow takes is its own.
+    translates = forecast.forecast(network, "sql1", "40.1.1.6", Service("tcp", 1433))
+    said = "sql2 has 40.1.1.4 on a loopback interface and drops what comes from there"
+    assert (translates.access, [way.obstacle for way in translates.ways]) == ("Allow", [said, ""])
+
+
+@pytest.mark.parametrize(
+    ("sender", "to", "service", "kinds"),
+    [
+        ("far", "40.1.1.1", Service("tcp", 80), {"http"}),  # a rule, to 8080
+        ("far", "40.1.1.1", Service("tcp", 8080), set()),
+        ("far", "104.43.142.9", Service("tcp", 9000), {"tcp"}),  # a public IP
+        ("far", "own", Service("tcp", 9000), {"tcp"}),
+        ("web", "own", Service("tcp", 9000), {"tcp"}),
+        ("web", "own", Service("udp", 9000), set()),
+        ("web", "far", Service("tcp", 443), {"https"}),
+    ],
+)
+def test_the_server_of_a_flow_is_told_by_the_port_that_a_rule_leads_it_to(
+    sender: str, to: str, service: Service, kinds: set[str]
+) -> None:
+    network = worlds.network(
+        "internet: {far: {address: 198.51.100.20, services: [https:443]}}\n"
+        "virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}\n"
+        "virtual_machines:\n  web: {subnet: v/s, services: [http:8080, tcp:80]}\n"
+        "  own: {subnet: v/s, services: [tcp:9000], instance_public_ip: {name: o, address: 104.43.142.9}}\n"
+        "cloud_services: {shop: {virtual_machines: [web], virtual_ips: {V: {address: 40.1.1.1}}, endpoints: "
+        "[{name: e, virtual_machine: web, local_port: 8080, public_port: 80}]}}\n"
+    )
+    assert forecast.kinds(network, forecast.forecast(network, sender, to, service), frozenset()) == kinds
+
+
 def test_a_guest_without_the_address_of_floating_ip_is_named_and_what_groups_say_is_still_said() -> None:
     """N-MV-4: the destination is the frontend's up to the guest, which must have that address itself."""
     text = """

@@ -248,6 +248,38 @@ def test_a_flow_that_the_server_has_ended_refuses(played: Played) -> None:
     assert outcomes(played.client.talk(timeout_s=_PATIENCE_S)) == ["refused"]
 
 
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_flow_is_used_again_so_long_after_it_was_opened_while_others_are_awaited(played: Played, kind: Kind) -> None:
+    server = played.server(kind, mute=1)
+    results = played.client.open([server.target], 3, timeout_s=0.5, hold_s=0.05)
+    opened = {r.began + r.seconds for r in results if r.outcome == "answered" and not r.again}
+    (silent,) = (r for r in results if r.outcome == "timeout")
+    again = [r for r in results if r.again]
+    assert (len(opened), outcomes(again)) == (2, ["answered"] * 2)
+    assert all(min(opened) + 0.05 <= r.began < silent.began + silent.seconds for r in again)
+    assert len(played.client.flows) == 2
+
+
+def test_a_flow_that_was_ended_while_it_was_held_is_refused(played: Played) -> None:
+    server = played.server("tcp")
+    serve = server.serve
+
+    def then_leave() -> None:
+        serve()
+        for opened in server.accepted if server.heard else ():
+            opened.close()
+
+    server.serve = then_leave
+    results = played.client.open([server.target], 1, timeout_s=_PATIENCE_S, hold_s=0.01)
+    assert [(r.outcome, r.again) for r in results] == [("answered", False), ("refused", True)]
+
+
+def test_what_says_nothing_is_only_held(played: Played) -> None:
+    began = time.monotonic()
+    results = played.client.open([played.server("connect").target], 1, timeout_s=_PATIENCE_S, hold_s=0.05)
+    assert (outcomes(results), time.monotonic() - began >= 0.05) == (["answered"], True)
+
+
 def test_flows_end_in_the_order_in_which_they_were_opened_as_a_program_closes_them_or_with_a_reset(
     played: Played,
 ) -> None:
@@ -329,8 +361,7 @@ def test_a_load_is_told_in_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         return made[0].client
 
     monkeypatch.setattr(load, "Client", client)
-    monkeypatch.setattr(load.time, "sleep", lambda _seconds: None)
-    report = load.run("web", server.target, "far:80/tcp", 4, hold_s=1.0, rate=0.0, timeout_s=0.1, ending="rst")
+    report = load.run("web", server.target, "far:80/tcp", 4, hold_s=0.02, rate=0.0, timeout_s=0.1, ending="rst")
     server.close()
     made[0].client.close()
     assert (report.flows, report.opened, report.refused, report.timed_out, report.alive) == (4, 3, 0, 1, 3)

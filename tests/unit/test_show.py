@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from lab import logs, plan, show
+from lab import logs, plan, show, topology
 from lab.cli import cli
 from lab.compile import compile as compile_network
 from lab.errors import UsageError
@@ -14,7 +14,7 @@ from lab.kernel import record
 from lab.kernel.record import Folder, MemberHealth, Record
 from lab.model import Network
 from lab.show import Outbound
-from tests import worlds
+from tests import rootlab, worlds
 
 
 def seen(network: Network, vm: str) -> list[tuple[str, str, str]]:
@@ -34,6 +34,22 @@ def test_a_vm_is_seen_with_its_own_address_or_with_ports_of_a_shared_one() -> No
 
 def test_a_vm_linked_to_several_frontends_is_seen_with_any_of_them() -> None:
     assert seen(worlds.several_frontends(), "many") == [(f"40.1.1.{n}", "1025-2048", "SNAT") for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "protocol", "seconds"),
+    [
+        ("65.52.0.1", 8080, "tcp", 5.0),  # of its rule, 10 minutes
+        ("65.52.0.1", 80, "tcp", 2.0),
+        ("65.52.0.1", 8080, "udp", 2.0),
+        ("198.51.100.10", 8080, "tcp", 2.0),
+    ],
+)
+def test_a_flow_may_be_idle_as_long_as_its_rule_says_or_any_other(
+    address: str, port: int, protocol: str, seconds: float
+) -> None:
+    made = compile_network(topology.load(rootlab.TOPOLOGIES / "load-balancer.lab.yaml"))
+    assert show.idle_limit(made, address, port, protocol) == seconds
 
 
 def test_each_vm_of_a_large_pool_has_its_own_ports() -> None:

@@ -165,6 +165,19 @@ def test_an_override_that_is_too_large_for_all_is_shared_out() -> None:
     assert found == {"web1": ["40.1.1.1:1025-33279"], "web2": ["40.1.1.1:33280-65534"]}
 
 
+@pytest.mark.parametrize(
+    ("network", "fewest"),
+    [
+        (worlds.load_balanced(2), None),
+        (worlds.load_balanced(2, snat_ports=32255), None),
+        (worlds.load_balanced(2, snat_ports=32256), 32255),
+        (worlds.balanced(2, profile="2026-07", frontends=2, snat_ports=2000), 512),
+    ],
+)
+def test_an_override_that_is_not_played_as_it_is_written_is_told(network: Network, fewest: int | None) -> None:
+    assert outbound_snat.fewer(network) == fewest
+
+
 @pytest.mark.parametrize(("profile", "span"), [("2018-07-classic", "1025-2048"), ("2018-12", "1024-2047")])
 def test_from_2018_09_on_the_first_port_is_1024(profile: str, span: str) -> None:
     """64,000 ports for each frontend: 1024 to 65023 (load-balancer-outbound-rules-overview.md, 2018-09-24)."""

@@ -736,7 +736,7 @@ def test_each_address_has_its_own_episodes() -> None:
 def usage(**values: Any) -> Usage:
     nothing: dict[str, Any] = {
         "node": "vm1", "address": FRONTEND, "protocol": "tcp", "allocated": K, "ports": 0, "flows": 0, "cooling": 0,
-        "fullest": 0, "peak": 0, "refused": 0, "destinations": (),
+        "given": 0, "fullest": 0, "peak": 0, "refused": 0, "destinations": (),
     }  # fmt: skip
     return Usage(**{**nothing, **values})
 
@@ -757,9 +757,27 @@ def test_usage_counts_both_readings_of_a_port_in_use() -> None:
     fill(ports, 2, to=OTHER)
     given(ports, udp(1))
     assert ports.usage() == [
-        usage(ports=3, flows=5, fullest=3, peak=3, destinations=(Towards(FAR, 80, 3, 0), Towards(OTHER, 80, 2, 0))),
-        usage(protocol="udp", ports=1, flows=1, fullest=1, peak=1, destinations=(Towards(FAR, 80, 1, 0),)),
-    ]
+        usage(
+            ports=3, flows=5, given=5, fullest=3, peak=3,
+            destinations=(Towards(FAR, 80, 3, 0), Towards(OTHER, 80, 2, 0)),
+        ),
+        usage(protocol="udp", ports=1, flows=1, given=1, fullest=1, peak=1, destinations=(Towards(FAR, 80, 1, 0),)),
+    ]  # fmt: skip
+
+
+def test_the_peak_is_the_most_that_the_fullest_ever_was_for_all_who_share_the_ports() -> None:
+    shared = policy(tcp_reuse="destination address", per_protocol=False)
+    ports = Ports(shared, [pool(vm, share(1024, 1031)) for vm in (1, 2)])
+    fill(ports, 3)
+    three = [("vm1", "tcp", 3), ("vm1", "udp", 0), ("vm2", "tcp", 0), ("vm2", "udp", 0)]
+    assert [(u.node, u.protocol, u.given) for u in ports.usage()] == three
+    assert [(u.fullest, u.peak) for u in ports.usage()] == [(3, 3)] * 4
+    for number in range(3):
+        ports.ended(flow(number), 1024 + number)
+    after, _ = ports.changed(shared, [pool(vm, share(1024, 1027)) for vm in (1, 2)])
+    for found in (ports, after):
+        assert [(u.node, u.protocol, u.given) for u in found.usage()] == three
+        assert [(u.fullest, u.peak) for u in found.usage()] == [(0, 3)] * 4
 
 
 def test_a_port_that_cools_down_is_in_use() -> None:
@@ -770,6 +788,7 @@ def test_a_port_that_cools_down_is_in_use() -> None:
     ports.ended(flow(1), 1025)
     found = used(ports)
     assert (found.ports, found.flows, found.cooling, found.fullest) == (3, 3, 2, 3)
+    assert found.destinations == (Towards(FAR, 80, 2, 0, cooling=1),)  # conntrack has forgotten one
     ports.due(240.0)
     found = used(ports)
     assert (found.ports, found.flows, found.cooling, found.fullest, found.peak) == (1, 1, 0, 1, 3)
