@@ -158,34 +158,33 @@ def says(process: "subprocess.Popen[str]", word: str) -> str:
 
 
 def test_without_the_agent_new_flows_are_silent_live_ones_go_on_and_up_heals(tmp_path: Path):
-    with (
-        rootlab.running(tmp_path, text("ports-dead")) as lab,
-        program(lab, "api", _ECHO) as server,
-        program(lab, "web1", _TALK) as client,
-        loading(lab, "web1", "api:53/udp", "--flows", "9", "--hold", "600"),
-    ):
+    with rootlab.running(tmp_path, text("ports-dead")) as lab, program(lab, "api", _ECHO) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
-        first = says(client, "before")
-        assert first.startswith("40.1.2.3:")
-        rootlab.wait_until(lambda: used(lab)["web1", "udp"]["flows"] == 9, "flows open", lambda: used(lab))
-        agent = agent_of(lab)
-        os.kill(agent.pid, signal.SIGKILL)
-        assert daemons.wait_ended(agent, deadline_s=5)
-        assert says(client, "meanwhile") == first.replace("before", "meanwhile")
-        silent = load(lab, "web1", "other:443", "--flows", "4", "--timeout", "1")
-        assert (silent["opened"], silent["timed_out"]) == (0, 4)
-        assert "SNAT ports for new flows are missing" in rootlab.ok("show", lab)
-        refusal = rootlab.run("ports", lab)
-        assert (refusal.returncode, refusal.stdout) == (3, "")
-        assert "the agent does not run" in refusal.stderr
-        rootlab.ok("up", tmp_path / f"{lab}.lab.yaml")
-        # The flows were taken over with their ports, so none of these is given out again.
-        shown = used(lab)
-        assert (shown["web1", "tcp"]["flows"], shown["web1", "udp"]["flows"]) == (1, 9)
-        again = load(lab, "web1", "api:8080", "--flows", "30", "--timeout", "3")
-        assert (again["opened"], again["timed_out"]) == (22, 8)
-        assert says(client, "after") == first.replace("before", "after")
+        with (
+            program(lab, "web1", _TALK) as client,
+            loading(lab, "web1", "api:53/udp", "--flows", "9", "--hold", "600"),
+        ):
+            first = says(client, "before")
+            assert first.startswith("40.1.2.3:")
+            rootlab.wait_until(lambda: used(lab)["web1", "udp"]["flows"] == 9, "flows open", lambda: used(lab))
+            agent = agent_of(lab)
+            os.kill(agent.pid, signal.SIGKILL)
+            assert daemons.wait_ended(agent, deadline_s=5)
+            assert says(client, "meanwhile") == first.replace("before", "meanwhile")
+            silent = load(lab, "web1", "other:443", "--flows", "4", "--timeout", "1")
+            assert (silent["opened"], silent["timed_out"]) == (0, 4)
+            assert "SNAT ports for new flows are missing" in rootlab.ok("show", lab)
+            refusal = rootlab.run("ports", lab)
+            assert (refusal.returncode, refusal.stdout) == (3, "")
+            assert "the agent does not run" in refusal.stderr
+            rootlab.ok("up", tmp_path / f"{lab}.lab.yaml")
+            # The flows were taken over with their ports, so none of these is given out again.
+            shown = used(lab)
+            assert (shown["web1", "tcp"]["flows"], shown["web1", "udp"]["flows"]) == (1, 9)
+            again = load(lab, "web1", "api:8080", "--flows", "30", "--timeout", "3")
+            assert (again["opened"], again["timed_out"]) == (22, 8)
+            assert says(client, "after") == first.replace("before", "after")
 
 
 def test_a_flow_that_is_open_goes_on_through_another_revision(tmp_path: Path):
