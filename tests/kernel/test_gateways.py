@@ -153,6 +153,27 @@ def test_a_silent_peer_is_noticed_and_found_again(lab: tuple[str, Path]) -> None
     assert reach(name)["node"] == "b"
 
 
+def test_a_gateway_whose_own_wire_goes_down_loses_its_tunnel_and_finds_it_again_without_help(
+    lab: tuple[str, Path],
+) -> None:
+    name = lab[0]
+    time.sleep(1.0)  # counters are read twice a second: what was sent before is counted now
+    before = Folder(name).tunnels()["gw.v1"].tunnels["s2"].egress
+    rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "down")
+    try:
+        rootlab.wait_until(lambda: "Connected" not in states(name).values(), "noticed", lambda: states(name))
+        assert reason(name, "v1") == "no answer from 203.0.113.2"
+        # Counters are those of users' packets: not of the daemon's own, which have nowhere to go.
+        assert Folder(name).tunnels()["gw.v1"].tunnels["s2"].egress == before
+        assert rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status != 0
+        assert rootlab.must(name, "gw.v1", "ip", "route", "show", "default") == ""
+    finally:
+        rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "up")
+    rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
+    rootlab.wait_until(lambda: rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status == 0, "b answers a")
+    assert rootlab.must(name, "gw.v1", "ip", "route", "show", "default").startswith("default via 169.254.2.1 ")
+
+
 @contextmanager
 def peer_gone(name: str) -> Iterator[None]:
     """Have nothing of one gateway come through the internet; no wire and no route is touched."""
