@@ -386,6 +386,7 @@ def _renew_agent(folder: Folder, record: Record, progress: Progress) -> None:
         os.kill(record.agent.pid, AGENT_RELOAD)
         return
     progress("starting the agent again")
+    folder.gateways_file.unlink(missing_ok=True)  # the tunnels it speaks of ended with the agent that wrote it
     agent = _AgentStart(folder)
     folder.write(msgspec.structs.replace(record, agent=agent.process))
     agent.go()

@@ -112,6 +112,7 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     starts: int
     started: float  # when the daemon was started last
     tunnels: dict[str, TunnelState]
+    unknown: str = ""  # why nobody knows how it is now; the agent, which knows, never says so
 
 
 class Folder:

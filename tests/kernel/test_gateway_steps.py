@@ -1,6 +1,8 @@
 """Seed 003 in its own order of steps, on a running lab, with the commands that stand for them."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,33 @@ def test_a_network_that_is_added_while_a_lab_runs(tmp_path: Path) -> None:
         assert json.loads(rootlab.ok("show", "steps", "-o", "json"))["virtual_networks"]["VNet3"] == "Created"
         assert "is there already" in refused(*words)
         assert "overlap" in refused("network", "subnet", "VNet3", "more", "10.3.9.0/28")
+
+
+def test_a_gateway_that_a_file_does_not_have_is_gone_after_up_even_if_its_agent_died(tmp_path: Path) -> None:
+    with rootlab.running(tmp_path, BEGINNING):
+        rootlab.ok("network", "subnet", "VNet1", "GatewaySubnet", "10.1.255.0/27")
+        rootlab.ok("gateway", "create", "VNet1", "--routing", "dynamic")
+        rootlab.wait_until(lambda: gateway("VNet1")["Status"] == "Connecting", "built", lambda: gateway("VNet1"))
+        record = Folder("steps").read()
+        assert record is not None
+        assert record.agent is not None
+        os.kill(record.agent.pid, signal.SIGKILL)
+        rootlab.wait_until(lambda: gateway("VNet1")["Status"] == "Unknown", "no agent", lambda: gateway("VNet1"))
+        rootlab.ok("up", tmp_path / "steps.lab.yaml")
+        assert "gw.VNet1" not in rootlab.ok("show", "steps")
+        assert rootlab.ok("gateway", "show") == "no gateway (NotProvisioned)\n"
+
+
+def test_a_command_that_finds_its_agent_dead_starts_it_again(tmp_path: Path) -> None:
+    with rootlab.running(tmp_path, BEGINNING):
+        record = Folder("steps").read()
+        assert record is not None
+        assert record.agent is not None
+        os.kill(record.agent.pid, signal.SIGKILL)
+        rootlab.wait_until(lambda: "the agent does not run" in rootlab.ok("show", "steps"), "no agent")
+        rootlab.ok("network", "subnet", "VNet1", "GatewaySubnet", "10.1.255.0/27")
+        assert rootlab.ok("show", "steps").startswith("steps: running; ")
+        assert rootlab.ask("steps", "vm1", "http://10.1.0.4/")["node"] == "vm1"
 
 
 def test_what_is_refused_names_the_reason_and_changes_nothing(tmp_path: Path) -> None:

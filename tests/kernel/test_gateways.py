@@ -21,6 +21,7 @@ from tests import rootlab
 pytestmark = pytest.mark.root
 
 KEY = "A1b2C3D4"
+NO_AGENT = "the agent does not run, nor does any IKE daemon; `lab up` starts them again"
 SLOW = "LAB_SLOW_TESTS"
 PAIR = f"""\
 name: NAME
@@ -264,7 +265,14 @@ def test_without_its_agent_a_lab_has_no_daemons_and_up_heals_it(lab: tuple[str, 
     before = [daemon(name, place) for place in ("gw.v1", "gw.v2")]
     os.kill(record.agent.pid, signal.SIGKILL)
     rootlab.wait_until(lambda: not any(map(daemons.alive, before)), "daemons end with their agent")
+    assert states(name) == {"v1": "Unknown", "v2": "Unknown"}
+    assert reason(name, "v1") == NO_AGENT
+    for words in (("gateway", "show", "--lab", name), ("show", name)):
+        said = rootlab.ok(*words)
+        assert said.count(NO_AGENT) == 2
+        assert "Connected" not in said
     rootlab.ok("up", lab[1])
+    assert NO_AGENT not in rootlab.ok("show", name)
     rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
     assert reach(name)["node"] == "b"
 
