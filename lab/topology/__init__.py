@@ -91,12 +91,13 @@ def parse(
         shape.Topology.model_validate({"name": "unnamed", **data}), frozenset(cut), time_scale, kept or {}
     )
     network = builder.network()
-    violations = () if builder.exhausted else invariants.file_violations(network)
+    violations = () if builder.exhausted else map(builder.in_file, invariants.file_violations(network))
     problems += [(positions.line(p.path), p) for p in (*builder.problems, *violations)]
     if problems:
         ordered = sorted(problems, key=lambda item: item[0])
         raise TopologyError(f"{file}:{line}: {problem}" for line, problem in ordered)
-    return network
+    # Which of two connections is one too many is the file's to say; to the network their order does not matter.
+    return msgspec.structs.replace(network, connections=model.ordered(network.connections))
 
 
 def parse_rule(values: Mapping[str, object]) -> model.SecurityRule:
