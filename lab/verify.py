@@ -44,8 +44,9 @@ def load(file: Path, *, time_scale: int | None = None, profile: str | None = Non
     kept = folder.addresses()
     if kept:
         network = topology.load(file, time_scale=time_scale, profile=profile, kept=kept)
-    if problems := [f"{file}: {problem}" for problem in _forbidden_changes(folder, network)]:
-        raise TopologyError(problems)
+    if problems := list(_forbidden_changes(folder, network)):
+        text = topology.read(file)
+        raise TopologyError(f"{file}:{topology.line(text, problem.path)}: {problem}" for problem in problems)
     return network
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "DISTRIBUTIONS",
     "SUFFIX",
     "configured",
+    "line",
     "load",
     "parse",
     "parse_acl",
@@ -98,6 +99,15 @@ def parse(
         raise TopologyError(f"{file}:{line}: {problem}" for line, problem in ordered)
     # Which of two connections is one too many is the file's to say; to the network their order does not matter.
     return msgspec.structs.replace(network, connections=model.ordered(network.connections))
+
+
+def line(text: str, path: Sequence[str]) -> int:
+    """Return the line of a path, or of the nearest part of it that a text has, which is a topology."""
+    positions = Positions()
+    node = yaml.compose(text, Loader=LOADER)
+    if node is not None:
+        data_of(node, (), positions)
+    return positions.line(tuple(path))
 
 
 def parse_rule(values: Mapping[str, object]) -> model.SecurityRule:
