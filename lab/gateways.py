@@ -195,6 +195,7 @@ class Gateway:
         while True:
             try:
                 async with self.turn:
+                    self._restore()
                     await self._look()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._pause()):
@@ -280,16 +281,16 @@ class Gateway:
             elif not self.known[name].rests:
                 self._block(name)
             if self.known[name].next_attempt <= time.time() and (ike is None or ike.get("state") == "ESTABLISHED"):
-                await self._attempt(name)
+                self.known[name] = self.known[name].attempted(time.time())
+                for child in charon.children(tunnel):
+                    await self.vici.ask("initiate", {"child": child, "ike": name, "timeout": "-1", "loglevel": "-1"})
         self._listen({name for name, known in self.known.items() if known.rests})
 
-    async def _attempt(self, name: str) -> None:
-        """Begin a tunnel; the way to the internet may have gone with its wire."""
-        self.known[name] = self.known[name].attempted(time.time())
+    def _restore(self) -> None:
+        """Make the way to the internet again, if it went with its wire and that is back."""
         for route in self.outward:
-            ways.restore(namespace(self.folder.lab, route.place), route.interface or "", route.via or "")
-        for child in charon.children(self.tunnels[name]):
-            await self.vici.ask("initiate", {"child": child, "ike": name, "timeout": "-1", "loglevel": "-1"})
+            with contextlib.suppress(KernelError):  # the place is going, too
+                ways.restore(namespace(self.folder.lab, route.place), route.interface or "", route.via or "")
 
     def _silence(self, name: str) -> float:
         """Return for how many seconds a tunnel has carried nothing."""

@@ -154,6 +154,10 @@ def test_a_silent_peer_is_noticed_and_found_again(lab: tuple[str, Path]) -> None
     assert reach(name)["node"] == "b"
 
 
+def way_out(name: str) -> str:
+    return rootlab.must(name, "gw.v1", "ip", "route", "show", "default")
+
+
 def test_a_gateway_whose_own_wire_goes_down_loses_its_tunnel_and_finds_it_again_without_help(
     lab: tuple[str, Path],
 ) -> None:
@@ -167,12 +171,22 @@ def test_a_gateway_whose_own_wire_goes_down_loses_its_tunnel_and_finds_it_again_
         # Counters are those of users' packets: not of the daemon's own, which have nowhere to go.
         assert Folder(name).tunnels()["gw.v1"].tunnels["s2"].egress == before
         assert rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status != 0
-        assert rootlab.must(name, "gw.v1", "ip", "route", "show", "default") == ""
+        assert way_out(name) == ""
     finally:
         rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "up")
     rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
     rootlab.wait_until(lambda: rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status == 0, "b answers a")
-    assert rootlab.must(name, "gw.v1", "ip", "route", "show", "default").startswith("default via 169.254.2.1 ")
+    assert way_out(name).startswith("default via 169.254.2.1 ")
+
+
+def test_a_gateway_whose_own_wire_comes_back_before_anybody_notices_keeps_its_tunnel(lab: tuple[str, Path]) -> None:
+    name = lab[0]
+    before = Folder(name).tunnels()["gw.v1"].tunnels["s2"].established
+    rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "down")
+    rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "up")
+    rootlab.wait_until(lambda: way_out(name) != "", "the default route")
+    assert reach(name)["node"] == "b"
+    assert Folder(name).tunnels()["gw.v1"].tunnels["s2"].established == before
 
 
 @contextmanager
