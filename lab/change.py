@@ -4,12 +4,14 @@ An operation is a frozen value with one function, ``after``; one file for each n
 it makes is held against the same rules as a file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
+
+import msgspec
 
 from lab import cloud_services, invariants
 from lab.errors import Problem, UsageError
-from lab.model import Network
+from lab.model import Connection, Endpoint, Network, VpnGateway
 
 
 class Refused(UsageError):  # noqa: N818 - it is what the documents do
@@ -44,3 +46,34 @@ def changed(network: Network, operation: Operation) -> Network:
     if problems:
         raise Refused(operation, problems)
     return made
+
+
+def parts(network: Network) -> frozenset[str]:
+    """Return the names of all that has one in a network, each behind the names of what holds it."""
+    return frozenset(_parts(network, ""))
+
+
+def _parts(holder: msgspec.Struct, path: str) -> Iterator[str]:
+    for field in holder.__struct_fields__:
+        value = getattr(holder, field)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, msgspec.Struct) and (name := _name(part)):
+                yield f"{path}{field}.{name}"
+                yield from _parts(part, f"{path}{field}.{name}.")
+
+
+def _name(part: msgspec.Struct) -> str:
+    match part:
+        case VpnGateway():
+            return part.virtual_network
+        case Connection():
+            return f"{part.virtual_network} to {part.local_network}"
+        case Endpoint():
+            return f"{part.name} of {part.virtual_machine}"
+    return getattr(part, "name", "")
+
+
+def outermost(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of parts without those that are parts of another one, in order."""
+    found = set(names)
+    return tuple(sorted(name for name in found if not any(name.startswith(f"{other}.") for other in found)))

@@ -21,7 +21,7 @@ from lab.kernel import charon, daemons, netns, ways
 from lab.kernel.charon import Esp, Vici
 from lab.kernel.record import Folder, GatewayState, TunnelState, replace
 from lab.path.vpn_gateway import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
-from lab.plan import Charon, Plan, Tunnel, Why, namespace
+from lab.plan import ANYWHERE, Charon, Plan, Route, Tunnel, Why, namespace
 
 Keys = Mapping[tuple[str, str], str | None]
 
@@ -67,6 +67,7 @@ class Gateway:
         self.carried: dict[str, dict[str, Any]] = {}  # those it listed last
         self.counters: dict[str, Counters] = {}
         self.keys: dict[str, str | None] = {}
+        self.outward: tuple[Route, ...] = ()  # the way to the internet
         self.facing: dict[str, Tunnel] = {}  # the other ends of our tunnels, where they are the lab's too
         self.numbers: dict[str, int] = {}  # of our tunnels, kept as long as they are loaded
         self.led: dict[str, Tunnel] = {}  # those that packets are led into
@@ -194,6 +195,7 @@ class Gateway:
         while True:
             try:
                 async with self.turn:
+                    self._restore()
                     await self._look()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._pause()):
@@ -283,6 +285,12 @@ class Gateway:
                 for child in charon.children(tunnel):
                     await self.vici.ask("initiate", {"child": child, "ike": name, "timeout": "-1", "loglevel": "-1"})
         self._listen({name for name, known in self.known.items() if known.rests})
+
+    def _restore(self) -> None:
+        """Make the way to the internet again, if it went with its wire and that is back."""
+        for route in self.outward:
+            with contextlib.suppress(KernelError):  # the place is going, too
+                ways.restore(namespace(self.folder.lab, route.place), route.interface or "", route.via or "")
 
     def _silence(self, name: str) -> float:
         """Return for how many seconds a tunnel has carried nothing."""
@@ -434,6 +442,9 @@ class Gateways:
         for place, one in self.open.items():
             tunnels = (t for t in plan.of(Tunnel) if t.place == place)
             one.tunnels = {t.name: msgspec.structs.replace(t, why=nobody) for t in tunnels}
+            one.outward = tuple(
+                r for r in plan.of(Route) if r.place == place and r.destination == ANYWHERE and r.interface
+            )
             one.keys = {name: keys.get((place, name)) for name in one.tunnels}
         for one in self.open.values():
             one.facing = self._facing(one)

@@ -44,8 +44,11 @@ def perform(lab: str, operation: change.Operation, progress: verify.Progress) ->
             raise LabError(
                 f"{lab}: it does not run as a whole; it must, to be changed; run `lab up` or `lab down` first"
             )
-        network = change.changed(network_of(lab), operation)
-        return verify.plan_now(network), verify.source(network, Path(record.file))
+        before = network_of(lab)
+        network = change.changed(before, operation)
+        there = change.parts(network)
+        made = (there - change.parts(before)) | there.intersection(record.made)
+        return verify.plan_now(network), verify.source(network, Path(record.file), made)
 
     outcome = apply.change(lab, remake, progress)
     verify.settle(folder)

@@ -5,7 +5,7 @@ what must hold between them is in ``invariants``. Nothing here knows how a packe
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
@@ -724,6 +724,11 @@ def platform_network(default_outbound_address: IPv4Address) -> VirtualNetwork:
 def natural(name: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key that puts ``web2`` before ``web10``."""
     return tuple((int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name) if p)
+
+
+def ordered(connections: Iterable[Connection]) -> tuple[Connection, ...]:
+    """Return connections in the one order that they have in every network."""
+    return tuple(sorted(connections, key=lambda c: (natural(c.virtual_network), natural(c.local_network))))
 
 
 def documentation_addresses(*, descending: bool = False) -> Iterator[IPv4Address]:

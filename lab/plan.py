@@ -108,9 +108,9 @@ class Route(_Item, frozen=True, kw_only=True, tag="route"):
     table: int | None = None  # None: the main one; another is asked where a ``RoutingRule`` says so
 
     def __str__(self) -> str:
-        if self.interface is None:
-            return f"route {self.destination} blackhole"
-        text = f"route {self.destination}" + (f" via {self.via}" if self.via else "") + f" dev {self.interface}"
+        text = f"route {self.destination} blackhole"
+        if self.interface is not None:
+            text = f"route {self.destination}" + (f" via {self.via}" if self.via else "") + f" dev {self.interface}"
         return text + ("" if self.table is None else f" table {self.table}")
 
 

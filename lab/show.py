@@ -85,6 +85,8 @@ def describe(name: str) -> Lab:
     folder, record = existing(name)
     plan = folder.plan() if folder.plan_file.exists() else Plan(name, ())
     health = folder.health()
+    agent = apply.agent_alive(record)
+    gateways = folder.tunnels()
     return Lab(
         name=name,
         state=_state(record),
@@ -94,8 +96,8 @@ def describe(name: str) -> Lab:
         created=record.created,
         nodes=_nodes(plan, health, record.absent),
         public_addresses=_public_addresses(plan),
-        agent=apply.agent_alive(record),
-        gateways=folder.tunnels(),
+        agent=agent,
+        gateways=gateways if agent else {place: _unknown(state) for place, state in gateways.items()},
         virtual_networks={
             item.place.removeprefix("router."): "Created" if netns.exists(namespace(name, item.place)) else "missing"
             for item in plan.of(Place)
@@ -142,7 +144,8 @@ def _state(record: Record) -> str:
     if not apply.is_whole(record):
         return "damaged: a namespace is missing; `lab up` heals it"
     if not apply.agent_alive(record):
-        return "servers, probes and SNAT ports for new flows are missing: the agent does not run; `lab up` heals it"
+        missing = "servers, probes, tunnels and SNAT ports for new flows"
+        return f"{missing} are missing: the agent does not run; `lab up` heals it"
     return "running"
 
 
@@ -231,6 +234,32 @@ def _public_addresses(plan: Plan) -> dict[str, str]:
 
 # --- gateways in the documents' words -----------------------------------------------------------
 
+#: Daemons are children of the agent, and end with it.
+_NO_AGENT = "the agent does not run, nor does any IKE daemon; `lab up` starts them again"
+
+
+def _unknown(state: GatewayState) -> GatewayState:
+    """Return what is left of what an agent knew that has ended: addresses, counters, and when a tunnel came up last."""
+    tunnels = {
+        site: msgspec.structs.replace(
+            tunnel,
+            state="Unknown",
+            reason=_NO_AGENT,
+            event=0,
+            message="",
+            changed=0.0,
+            version=0,
+            local=(),
+            remote=(),
+            ike="",
+            esp="",
+            ike_rekey_s=0,
+            esp_life_s=0,
+        )
+        for site, tunnel in state.tunnels.items()
+    }
+    return msgspec.structs.replace(state, pid=0, tunnels=tunnels, unknown=_NO_AGENT)
+
 
 def gateway(name: str, state: GatewayState, now: float) -> dict[str, Any]:
     """Return a gateway as Get-AzureVNetGateway and Get-AzureVnetConnection show it; ``now`` in seconds (epoch).
@@ -255,7 +284,9 @@ def gateway(name: str, state: GatewayState, now: float) -> dict[str, Any]:
 
 
 def status(state: GatewayState, now: float) -> str:
-    """Return what the portal shows of a gateway: Creating, Connecting, Connected or NotConnected."""
+    """Return what the portal shows of a gateway: Creating, Connecting, Connected or NotConnected; or Unknown."""
+    if state.unknown:
+        return "Unknown"
     if state.ready_at > now:
         return "Creating"
     found = {tunnel.state for tunnel in state.tunnels.values()}

@@ -6,11 +6,11 @@ difference applied to the running lab, and the lab is changed back after it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import claims, model, topology, verdict, vpn_limits
+from lab import change, claims, model, topology, verdict, vpn_limits
 from lab.claims import Trial
 from lab.compile import compile as compile_network
 from lab.errors import Busy, LabError, NotJudgedError, Problem, TopologyError
@@ -44,8 +44,9 @@ def load(file: Path, *, time_scale: int | None = None, profile: str | None = Non
     kept = folder.addresses()
     if kept:
         network = topology.load(file, time_scale=time_scale, profile=profile, kept=kept)
-    if problems := [f"{file}: {problem}" for problem in _forbidden_changes(folder, network)]:
-        raise TopologyError(problems)
+    if problems := list(_forbidden_changes(folder, network)):
+        text = topology.read(file)
+        raise TopologyError(f"{file}:{topology.line(text, problem.path)}: {problem}" for problem in problems)
     return network
 
 
@@ -108,8 +109,14 @@ def settle(folder: Folder) -> None:
     folder.wait_tunnels(deadline_s=_TUNNELS_S)
 
 
-def source(network: Network, file: Path) -> apply.Source:
-    """Return what the record keeps of a network."""
+def taken_back(network: Network) -> tuple[str, ...]:
+    """Return what commands made in a lab that runs and `up` removes: the network of its file does not have it."""
+    record = Folder(network.name).read()
+    return change.outermost(set(record.made) - change.parts(network)) if record else ()
+
+
+def source(network: Network, file: Path, made: Iterable[str] = ()) -> apply.Source:
+    """Return what the record keeps of a network, and of what commands ``made`` in it."""
     return apply.Source(
         file=str(file.resolve()),
         addresses={path: str(address) for path, address in network.addresses().items()},
@@ -121,6 +128,7 @@ def source(network: Network, file: Path) -> apply.Source:
             for vm in network.virtual_machines
             if vm.power_state != "Started"
         ),
+        made=tuple(sorted(made)),
     )
 
 

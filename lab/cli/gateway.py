@@ -32,8 +32,8 @@ def gateway_group() -> None:
 def gateway_show(network: str | None, name: str | None, output: str) -> None:
     """Show gateways: state, address, and each connection with its bytes, its last event and why it is down.
 
-    The state of a gateway is Creating, then Connecting with its address visible, then Connected. JSON has the
-    fields of Get-AzureVNetGateway and Get-AzureVnetConnection.
+    The state of a gateway is Creating, then Connecting with its address visible, then Connected; Unknown if
+    the lab's agent does not run. JSON has the fields of Get-AzureVNetGateway and Get-AzureVnetConnection.
 
     \b
     Example:

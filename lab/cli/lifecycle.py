@@ -19,8 +19,10 @@ from lab.errors import UsageError
 def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
     """Make a topology run; on a running lab, apply only the difference.
 
-    Live flows are kept. What `lab nsg` changed since is as the file says again. If it fails, everything
-    it made is removed, or changed back. A lab that a killed command left half made is made anew. Needs root.
+    Live flows are kept. What other commands (`lab gateway`, `nsg`, `service`, `vm`, …) changed since is as the
+    file says again: what they made and the file does not have is removed, with its addresses, and named. If it
+    fails, everything it made is removed, or changed back. A lab that a killed command left half made is made
+    anew. Needs root.
 
     \b
     Example:
@@ -35,8 +37,12 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
     need_root()
     began = time.monotonic()
     with interruptible(), progress() as say:
+        taken = verify.taken_back(network)
         outcome = verify.bring_up(network, chosen, say)
     seconds = time.monotonic() - began
+    if taken:
+        what = f"commands made this, and {chosen} does not have it; what shall stay must be in the file"
+        click.echo(f"{network.name}: taken back: {', '.join(taken)}; {what}", err=True)
     if not outcome.built and not outcome.changed:
         click.echo(f"{network.name}: runs already, nothing to change; its rules were written again")
         return

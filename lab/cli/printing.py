@@ -107,7 +107,7 @@ def print_gateways(lab: "Lab", only: str | None = None) -> None:
         state = status(gateway, time.time())
         address = gateway.address or "-"
         if not gateway.tunnels:
-            rows.append((place, address, gateway.kind, state, "-", "-", "-", "-"))
+            rows.append((place, address, gateway.kind, state, "-", "-", "-", gateway.unknown or "-"))
         for site, tunnel in gateway.tunnels.items():
             shown = state if state == "Creating" else tunnel.state
             traffic = (f"{tunnel.ingress:,}", f"{tunnel.egress:,}")

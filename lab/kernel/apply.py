@@ -63,6 +63,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     time_scale: int
     absent: tuple[Absent, ...] = ()  # VMs that are stopped, which no plan holds
+    made: tuple[str, ...] = ()  # what commands made and no file has
 
 
 def up(made: Plan, source: Source, progress: Progress) -> Outcome:
@@ -348,7 +349,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         changed = folder.network_file.read_bytes() != source.network
         _write_sources(folder, made, source)
         _restore(made)
-        _renew_agent(folder, msgspec.structs.replace(record, absent=source.absent), progress)
+        _renew_agent(folder, msgspec.structs.replace(record, absent=source.absent, made=source.made), progress)
         return Outcome(built=False, changed=int(changed))
     progress(f"applying {len(change.gone) + len(change.new)} differences")
     names = tuple(namespace(made.lab, place) for place in made.places())
@@ -369,6 +370,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         time_scale=source.time_scale,
         namespaces=names,
         absent=source.absent,
+        made=source.made,
     )
     folder.write(record)
     _renew_agent(folder, record, progress)
@@ -386,6 +388,7 @@ def _renew_agent(folder: Folder, record: Record, progress: Progress) -> None:
         os.kill(record.agent.pid, AGENT_RELOAD)
         return
     progress("starting the agent again")
+    folder.gateways_file.unlink(missing_ok=True)  # the tunnels it speaks of ended with the agent that wrote it
     agent = _AgentStart(folder)
     folder.write(msgspec.structs.replace(record, agent=agent.process))
     agent.go()

@@ -59,6 +59,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created: float  # seconds since the epoch
     namespaces: tuple[str, ...]  # every namespace that may be there
     absent: tuple[Absent, ...] = ()
+    made: tuple[str, ...] = ()  # by commands, since the file was applied last
     generation: int = 0  # counts the plans that the agent was told to read
     agent: Process | None = None
 
@@ -112,6 +113,7 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     starts: int
     started: float  # when the daemon was started last
     tunnels: dict[str, TunnelState]
+    unknown: str = ""  # why nobody knows how it is now; the agent, which knows, never says so
 
 
 class Folder:

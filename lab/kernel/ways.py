@@ -1,7 +1,8 @@
 """Routes into tunnels, written while tunnels come and go: in a table of their own, which is asked before the main one.
 
-In the main table what is for a tunnel is blackholed, so that it is lost while its tunnel is down. Messages are encoded
-by hand here: there are three of them, and the agent, which writes them, would load pyroute2 for nothing else.
+In the main table what is for a tunnel is blackholed, so that it is lost while its tunnel is down. The way to the
+internet is there too, which the kernel takes away with the wire and does not bring back. Messages are encoded by hand
+here: there are three of them, and the agent, which writes them, would load pyroute2 for nothing else.
 """
 
 import contextlib
@@ -20,9 +21,10 @@ _PRIORITY = 220
 
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 1, 4, 0x100, 0x200, 0x400
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_NEWRULE = 24, 25, 32
-_RTA_DST, _RTA_OIF, _RTA_PREFSRC = 1, 4, 7
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _FRA_PRIORITY, _FR_ACT_TO_TBL = 6, 1
-_RTPROT_STATIC, _RT_SCOPE_LINK, _RTN_UNICAST = 4, 253, 1
+_RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RTN_UNICAST = 4, 0, 253, 1
+_RT_TABLE_MAIN, _RTNH_F_ONLINK = 254, 4
 
 
 def lead(namespace: str, prefixes: Iterable[str], interface: str, source: str = "") -> None:
@@ -45,26 +47,55 @@ def block(namespace: str, prefixes: Iterable[str], interface: str) -> None:
     _write(namespace, _RTM_DELROUTE, prefixes, interface, "")
 
 
-def _write(namespace: str, kind: int, prefixes: Iterable[str], interface: str, source: str) -> None:
+def restore(namespace: str, interface: str, via: str) -> None:
+    """Make the way to the internet again if it went with its wire; while that is down or gone there is none.
+
+    Raises:
+        KernelError: the kernel refuses it.
+
+    """
+    index, opened = _open(namespace, interface)
+    with opened:
+        if index is not None:
+            fine = (errno.EEXIST, errno.ENETDOWN, errno.ENODEV)
+            body = _default(index, via)
+            _ask(opened, namespace, f"route default dev {interface}", _RTM_NEWROUTE, body, fine, _NLM_F_EXCL)
+
+
+def _open(namespace: str, interface: str) -> tuple[int | None, socket.socket]:
+    """Return the number of an interface, if it is there, and a socket that speaks to its kernel."""
     with netns.visit(namespace):
         index = {name: number for number, name in socket.if_nameindex()}.get(interface)
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        return index, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+
+
+def _write(namespace: str, kind: int, prefixes: Iterable[str], interface: str, source: str) -> None:
+    index, opened = _open(namespace, interface)
     with opened:
         if index is None:
             if kind == _RTM_DELROUTE:
                 return
             raise KernelError(f"{namespace}: no interface {interface}; it must be there while a tunnel is up")
         if kind == _RTM_NEWROUTE:
-            _ask(opened, namespace, f"rule for table {TABLE}", _RTM_NEWRULE, _rule(), (errno.EEXIST,))
+            _ask(opened, namespace, f"rule for table {TABLE}", _RTM_NEWRULE, _rule(), (errno.EEXIST,), _NLM_F_EXCL)
         for prefix in prefixes:
             gone = (errno.ESRCH,) if kind == _RTM_DELROUTE else ()
             _ask(opened, namespace, f"route {prefix} dev {interface}", kind, _route(prefix, index, source), gone)
 
 
-def _ask(opened: socket.socket, namespace: str, what: str, kind: int, body: bytes, tolerated: tuple[int, ...]) -> None:
+def _ask(
+    opened: socket.socket,
+    namespace: str,
+    what: str,
+    kind: int,
+    body: bytes,
+    tolerated: tuple[int, ...],
+    there: int = _NLM_F_REPLACE,
+) -> None:
+    """Have one step done; ``there`` says what becomes of what is there already."""
     flags = _NLM_F_REQUEST | _NLM_F_ACK
     if kind != _RTM_DELROUTE:
-        flags |= _NLM_F_CREATE | (_NLM_F_EXCL if kind == _RTM_NEWRULE else _NLM_F_REPLACE)
+        flags |= _NLM_F_CREATE | there
     opened.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
     code = -struct.unpack_from("=i", opened.recv(4096), 16)[0]
     if code and code not in tolerated:
@@ -79,6 +110,16 @@ def _route(prefix: str, index: int, source: str) -> bytes:
     )
     attributes = _attribute(_RTA_DST, socket.inet_aton(address)) + _attribute(_RTA_OIF, struct.pack("=I", index))
     return head + attributes + (_attribute(_RTA_PREFSRC, socket.inet_aton(source)) if source else b"")
+
+
+def _default(index: int, via: str) -> bytes:
+    """Return struct rtmsg of the default route."""
+    head = struct.pack(
+        "=8BI",
+        *(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RTN_UNICAST),
+        _RTNH_F_ONLINK,
+    )
+    return head + _attribute(_RTA_GATEWAY, socket.inet_aton(via)) + _attribute(_RTA_OIF, struct.pack("=I", index))
 
 
 def _rule() -> bytes:

@@ -17,6 +17,7 @@ from lab.model import (
     VirtualNetwork,
     documentation_addresses,
     natural,
+    ordered,
 )
 from lab.netcfg import Configuration, Site, Vnet
 
@@ -67,9 +68,7 @@ class ImportConfiguration(msgspec.Struct, frozen=True):
             network,
             virtual_networks=tuple(sorted(vnets, key=lambda v: natural(v.name))),
             local_networks=tuple(sorted(sites, key=lambda s: natural(s.name))),
-            connections=tuple(
-                sorted(connections, key=lambda c: (natural(c.virtual_network), natural(c.local_network)))
-            ),
+            connections=ordered(connections),
             dns_servers=self.configuration.dns,
         )
         if problems := self._lost(network, made_network):

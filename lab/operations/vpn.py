@@ -22,6 +22,7 @@ from lab.model import (
     VpnGateway,
     documentation_addresses,
     natural,
+    ordered,
 )
 
 #: How long a gateway is usually built; seconds (seed 003, creating a gateway: about 15 minutes).
@@ -233,10 +234,7 @@ class Connect(msgspec.Struct, frozen=True):
         if self.connect and _connection(network, self.network, self.site) is None:
             # Azure generates a key at first, which the other side does not know.
             made = Connection(virtual_network=self.network, local_network=self.site)
-            found = sorted(
-                (*network.connections, made), key=lambda c: (natural(c.virtual_network), natural(c.local_network))
-            )
-            return msgspec.structs.replace(network, connections=tuple(found))
+            return msgspec.structs.replace(network, connections=ordered((*network.connections, made)))
         return _with_connection(self, network, self.network, self.site, connect=self.connect)
 
 

@@ -56,6 +56,8 @@ INNER = "ipsec+"
 _SEED = "seed 003"
 _SEGMENTS = "vpn-gateway-about-vpn-devices.md (2016-12-12): clamp MSS"
 _SILENT = "Azure is silent where no rule listens"
+#: The table that the kernel asks after the main one; its name is "default".
+_LAST_TABLE = 253
 #: A policy-based tunnel that is silent for so long is dropped; seconds (vpn-gateway-vpn-faq.md, 2016-03-10).
 _IDLE_S = 300
 #: Mbit/s of a gateway, shared by its tunnels (vpn-gateway-table-gwtype-legacy-aggtput-include.md).
@@ -140,6 +142,10 @@ def _public(here: str, address: IPv4Address, why: Why, interface: str) -> Iterat
     yield Wire(place=wiring.INTERNET, interface=to(here), peer_place=here, peer_interface=end, why=why)
     yield Address(place=here, interface=end, address=str(address), why=why)
     yield Route(place=here, destination=wiring.EVERYWHERE, interface=end, via=wiring.INTERNET_SIDE, why=why)
+    # The daemon's own table (``charon``) is asked after this one. Without the wire it would lead what the daemon itself
+    # sends into its tunnels, where that is encrypted and sent again, and so on.
+    lost = Why("vpn_gateway", f"{here} without its public wire", "what a gateway sends takes no tunnel")
+    yield Route(place=here, destination=wiring.EVERYWHERE, table=_LAST_TABLE, why=lost)
     yield Route(place=wiring.INTERNET, destination=f"{address}/32", interface=to(here), why=why)
 
 

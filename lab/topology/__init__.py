@@ -29,6 +29,7 @@ __all__ = [
     "DISTRIBUTIONS",
     "SUFFIX",
     "configured",
+    "line",
     "load",
     "parse",
     "parse_acl_rule",
@@ -111,10 +112,21 @@ def _read(
         shape.Topology.model_validate({"name": "unnamed", **data}), frozenset(cut), time_scale, kept or {}
     )
     network = builder.network()
-    violations = () if builder.exhausted else invariants.file_violations(network)
+    violations = () if builder.exhausted else map(builder.in_file, invariants.file_violations(network))
     rest = cloud_services.at_roles(network, (*builder.problems, *violations))
     problems += [(positions.line(p.path), p) for p in rest]
-    return network, sorted(problems, key=lambda item: item[0])
+    # Which of two connections is one too many is the file's to say; to the network their order does not matter.
+    ordered = msgspec.structs.replace(network, connections=model.ordered(network.connections))
+    return ordered, sorted(problems, key=lambda item: item[0])
+
+
+def line(text: str, path: Sequence[str]) -> int:
+    """Return the line of a path, or of the nearest part of it that a text has, which is a topology."""
+    positions = Positions()
+    node = yaml.compose(text, Loader=LOADER)
+    if node is not None:
+        data_of(node, (), positions)
+    return positions.line(tuple(path))
 
 
 def parse_rule(values: Mapping[str, object], command: str, typed: Mapping[str, str]) -> model.SecurityRule:

@@ -39,6 +39,7 @@ class Builder:
         self, raw: Topology, cut: frozenset[str], time_scale: int | None, kept: Mapping[str, IPv4Address]
     ) -> None:
         self.problems: list[Problem] = []
+        self.connected: list[int] = []  # where the file has each connection of the network
         self.raw = raw.model_copy(update={"virtual_machines": self._machines(raw)})
         self.kept = kept
         self.exhausted = False  # more public addresses are wanted than there are
@@ -81,6 +82,15 @@ class Builder:
                         subnet=role.subnet, services=role.services, instance_public_ip=role.instance_public_ip
                     )
         return found
+
+    def in_file(self, problem: Problem) -> Problem:
+        """Return what is wrong with the network that was made at its place in the file."""
+        match problem.path:
+            case ("connections", index, *rest):
+                return msgspec.structs.replace(
+                    problem, path=("connections", str(self.connected[int(index)]), *map(str, rest))
+                )
+        return problem
 
     def network(self) -> model.Network:
         """Return the network; what leads nowhere is left out of it, and in ``problems``."""
@@ -641,6 +651,7 @@ class Builder:
                 self._dangling((*path, "local_network"), "local network", raw.local_network, names),
             ]
             if not any(lost) and raw.local_network in known:
+                self.connected.append(index)
                 found.append(
                     model.Connection(
                         virtual_network=raw.virtual_network,
@@ -648,8 +659,7 @@ class Builder:
                         shared_key=raw.shared_key,
                     )
                 )
-        # The order of a file never matters, but a second connection of a pair is still a second one.
-        return tuple(sorted(found, key=lambda c: (model.natural(c.virtual_network), model.natural(c.local_network))))
+        return tuple(found)
 
 
 #: Distributions as the classic cmdlets spell them (load-balancer-distribution-mode.md, 2016-10-24).

@@ -1,6 +1,8 @@
 """Seed 003 in its own order of steps, on a running lab, with the commands that stand for them."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,30 @@ def test_the_document_from_the_first_step_to_the_last(tmp_path: Path) -> None:
     assert rootlab.leftovers("steps") == []
 
 
+def test_up_says_what_of_the_commands_it_takes_back(tmp_path: Path) -> None:
+    with rootlab.running(tmp_path, BEGINNING):
+        file = tmp_path / "steps.lab.yaml"
+        assert rootlab.run("up", file).stderr == ""
+        rootlab.ok("network", "subnet", "VNet1", "GatewaySubnet", "10.1.255.0/27")
+        rootlab.ok("network", "subnet", "VNet2", "GatewaySubnet", "10.2.255.0/27")
+        rootlab.ok("gateway", "create", "VNet1", "--routing", "dynamic")
+        rootlab.ok("local-network", "add", "far", "--address-space", "10.9.0.0/16", "--address", "5.4.3.2")
+        rootlab.ok("local-network", "add", "lost", "--address-space", "10.8.0.0/16", "--address", "5.4.3.3")
+        rootlab.ok("gateway", "connect", "VNet1", "far")
+        rootlab.ok("gateway", "key", "set", "VNet1", "far", "--key", "A1b2C3D4")
+        rootlab.ok("gateway", "delete", "VNet1")
+        # What the file has by now is not taken back, nor what is gone already.
+        file.write_text(BEGINNING.replace("front: 10.2.0.0/24", "front: 10.2.0.0/24, GatewaySubnet: 10.2.255.0/27"))
+        done = rootlab.run("up", file)
+        assert done.returncode == 0
+        assert done.stderr == (
+            "steps: taken back: connections.VNet1 to far, local_networks.far, local_networks.lost, "
+            f"virtual_networks.VNet1.subnets.GatewaySubnet; commands made this, and {file} does not have it; "
+            "what shall stay must be in the file\n"
+        )
+        assert rootlab.run("up", file).stderr == ""
+
+
 def test_a_network_that_is_added_while_a_lab_runs(tmp_path: Path) -> None:
     with rootlab.running(tmp_path, BEGINNING):
         words = ["network", "add", "VNet3", "--address-space", "10.3.0.0/16", "--subnet", "GatewaySubnet=10.3.9.0/27"]
@@ -97,6 +123,33 @@ def test_a_network_that_is_added_while_a_lab_runs(tmp_path: Path) -> None:
         assert json.loads(rootlab.ok("show", "steps", "-o", "json"))["virtual_networks"]["VNet3"] == "Created"
         assert "is there already" in refused(*words)
         assert "overlap" in refused("network", "subnet", "VNet3", "more", "10.3.9.0/28")
+
+
+def test_a_gateway_that_a_file_does_not_have_is_gone_after_up_even_if_its_agent_died(tmp_path: Path) -> None:
+    with rootlab.running(tmp_path, BEGINNING):
+        rootlab.ok("network", "subnet", "VNet1", "GatewaySubnet", "10.1.255.0/27")
+        rootlab.ok("gateway", "create", "VNet1", "--routing", "dynamic")
+        rootlab.wait_until(lambda: gateway("VNet1")["Status"] == "Connecting", "built", lambda: gateway("VNet1"))
+        record = Folder("steps").read()
+        assert record is not None
+        assert record.agent is not None
+        os.kill(record.agent.pid, signal.SIGKILL)
+        rootlab.wait_until(lambda: gateway("VNet1")["Status"] == "Unknown", "no agent", lambda: gateway("VNet1"))
+        rootlab.ok("up", tmp_path / "steps.lab.yaml")
+        assert "gw.VNet1" not in rootlab.ok("show", "steps")
+        assert rootlab.ok("gateway", "show") == "no gateway (NotProvisioned)\n"
+
+
+def test_a_command_that_finds_its_agent_dead_starts_it_again(tmp_path: Path) -> None:
+    with rootlab.running(tmp_path, BEGINNING):
+        record = Folder("steps").read()
+        assert record is not None
+        assert record.agent is not None
+        os.kill(record.agent.pid, signal.SIGKILL)
+        rootlab.wait_until(lambda: "the agent does not run" in rootlab.ok("show", "steps"), "no agent")
+        rootlab.ok("network", "subnet", "VNet1", "GatewaySubnet", "10.1.255.0/27")
+        assert rootlab.ok("show", "steps").startswith("steps: running; ")
+        assert rootlab.ask("steps", "vm1", "http://10.1.0.4/")["node"] == "vm1"
 
 
 def test_what_is_refused_names_the_reason_and_changes_nothing(tmp_path: Path) -> None:

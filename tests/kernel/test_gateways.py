@@ -21,6 +21,7 @@ from tests import rootlab
 pytestmark = pytest.mark.root
 
 KEY = "A1b2C3D4"
+NO_AGENT = "the agent does not run, nor does any IKE daemon; `lab up` starts them again"
 SLOW = "LAB_SLOW_TESTS"
 PAIR = f"""\
 name: NAME
@@ -153,6 +154,41 @@ def test_a_silent_peer_is_noticed_and_found_again(lab: tuple[str, Path]) -> None
     assert reach(name)["node"] == "b"
 
 
+def way_out(name: str) -> str:
+    return rootlab.must(name, "gw.v1", "ip", "route", "show", "default")
+
+
+def test_a_gateway_whose_own_wire_goes_down_loses_its_tunnel_and_finds_it_again_without_help(
+    lab: tuple[str, Path],
+) -> None:
+    name = lab[0]
+    time.sleep(1.0)  # counters are read twice a second: what was sent before is counted now
+    before = Folder(name).tunnels()["gw.v1"].tunnels["s2"].egress
+    rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "down")
+    try:
+        rootlab.wait_until(lambda: "Connected" not in states(name).values(), "noticed", lambda: states(name))
+        assert reason(name, "v1") == "no answer from 203.0.113.2"
+        # Counters are those of users' packets: not of the daemon's own, which have nowhere to go.
+        assert Folder(name).tunnels()["gw.v1"].tunnels["s2"].egress == before
+        assert rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status != 0
+        assert way_out(name) == ""
+    finally:
+        rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "up")
+    rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
+    rootlab.wait_until(lambda: rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status == 0, "b answers a")
+    assert way_out(name).startswith("default via 169.254.2.1 ")
+
+
+def test_a_gateway_whose_own_wire_comes_back_before_anybody_notices_keeps_its_tunnel(lab: tuple[str, Path]) -> None:
+    name = lab[0]
+    before = Folder(name).tunnels()["gw.v1"].tunnels["s2"].established
+    rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "down")
+    rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "up")
+    rootlab.wait_until(lambda: way_out(name) != "", "the default route")
+    assert reach(name)["node"] == "b"
+    assert Folder(name).tunnels()["gw.v1"].tunnels["s2"].established == before
+
+
 @contextmanager
 def peer_gone(name: str) -> Iterator[None]:
     """Have nothing of one gateway come through the internet; no wire and no route is touched."""
@@ -243,7 +279,14 @@ def test_without_its_agent_a_lab_has_no_daemons_and_up_heals_it(lab: tuple[str, 
     before = [daemon(name, place) for place in ("gw.v1", "gw.v2")]
     os.kill(record.agent.pid, signal.SIGKILL)
     rootlab.wait_until(lambda: not any(map(daemons.alive, before)), "daemons end with their agent")
+    assert states(name) == {"v1": "Unknown", "v2": "Unknown"}
+    assert reason(name, "v1") == NO_AGENT
+    for words in (("gateway", "show", "--lab", name), ("show", name)):
+        said = rootlab.ok(*words)
+        assert said.count(NO_AGENT) == 2
+        assert "Connected" not in said
     rootlab.ok("up", lab[1])
+    assert NO_AGENT not in rootlab.ok("show", name)
     rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
     assert reach(name)["node"] == "b"
 

@@ -1,5 +1,7 @@
 """lab/change.py and lab/operations/: an operation makes another network, or is refused and changes nothing."""
 
+from ipaddress import IPv4Address, IPv4Network
+
 import msgspec
 import pytest
 
@@ -7,7 +9,10 @@ from lab import change
 from lab.change import Operation, Refused
 from lab.model import Network, SecurityRule
 from lab.operations.security_rule import AddRule, RemoveRule
+from lab.operations.vpn import AddLocalNetwork, Connect, SetLocalNetwork
 from tests import worlds
+
+FAR = AddLocalNetwork("far", (IPv4Network("10.9.0.0/16"),), IPv4Address("5.4.3.2"))
 
 
 def rule(name: str = "new", priority: int = 110, **more: object) -> SecurityRule:
@@ -86,3 +91,25 @@ def test_all_that_an_operation_breaks_is_said_at_once() -> None:
     with pytest.raises(Refused) as caught:
         change.changed(worlds.guarded(), AddRule("front", rule(name="Allow-HTTP", priority=99)))
     assert [problem.path[-1] for problem in caught.value.problems] == ["name", "priority"]
+
+
+def test_what_an_operation_made_is_named_as_a_file_would_have_it() -> None:
+    before = worlds.guarded()
+    after = change.changed(before, AddRule("front", rule()))
+    assert change.parts(after) - change.parts(before) == {"network_security_groups.front.rules.new"}
+    assert change.parts(before) < change.parts(after)
+    after = change.changed(before, FAR)
+    (vnet,) = before.virtual_networks
+    connected = change.changed(after, Connect(vnet.name, "far"))
+    assert change.parts(connected) - change.parts(before) == {"local_networks.far", f"connections.{vnet.name} to far"}
+
+
+def test_what_is_changed_is_not_made() -> None:
+    before = change.changed(worlds.guarded(), FAR)
+    after = change.changed(before, SetLocalNetwork("far", None, IPv4Address("5.4.3.3")))
+    assert after != before
+    assert change.parts(after) == change.parts(before)
+
+
+def test_of_what_is_gone_with_what_holds_it_only_that_is_named() -> None:
+    assert change.outermost(["a.b", "a.b.c", "a.bc", "a.b.d.e", "f.g"]) == ("a.b", "a.bc", "f.g")

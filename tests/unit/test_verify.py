@@ -1,13 +1,16 @@
 """lab/verify.py: whether a lab that runs is the one of the file, also while its members come and go."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab import verify
+from lab import model, topology, verify
 from lab.compile import compile as compile_network
-from lab.kernel.record import MemberHealth
+from lab.errors import TopologyError
+from lab.kernel import record
+from lab.kernel.record import Folder, MemberHealth
 from tests import worlds
 
 NETWORK = worlds.load_balanced(2)
@@ -69,3 +72,26 @@ def test_another_plan_is_told_at_once_where_the_rules_follow() -> None:
 def test_rules_that_never_follow_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "_AGENT_S", 0.05)
     assert not agrees(Played(([], KEYS[:1])))
+
+
+def test_what_the_lab_that_runs_may_not_become_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "RUN", tmp_path)
+    file = tmp_path / "moved.lab.yaml"
+    file.write_text(
+        "name: moved\nvirtual_networks:\n  v:\n    address_space: [10.1.0.0/16]\n    location: China North\n"
+        "    subnets: {s: 10.1.0.0/24}\n  w: {location: China East, address_space: [10.2.0.0/16]}\n"
+    )
+    folder = Folder("moved")
+    folder.make()
+    folder.network_file.write_bytes(model.encode(topology.load(file)))
+    assert verify.load(file).name == "moved"
+    file.write_text(file.read_text().replace("China North", "Earth").replace("location: China East, ", ""))
+    with pytest.raises(TopologyError) as caught:
+        verify.load(file)
+    where = [line.split(": ")[:2] for line in caught.value.lines]
+    assert where == [
+        [f"{file}:5", "virtual_networks.v.location"],
+        [f"{file}:7", "virtual_networks.w.location"],
+    ]

@@ -101,6 +101,52 @@ def test_a_second_connection_of_a_pair_is_refused() -> None:
     ]
 
 
+SITES = """\
+name: a
+virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {GatewaySubnet: 10.1.255.0/27}}}
+vpn_gateways: {v: {routing: dynamic}}
+local_networks:
+"""
+
+
+def sites(names: list[str], *, address: str = "131.0.0.%d") -> str:
+    """Return a network with a connection to each site, in that order; the first connection is on the last lines."""
+    text = SITES + "".join(
+        f"  {name}: {{address_space: [10.{n}.0.0/16], vpn_gateway_address: {address % n}}}\n"
+        for n, name in enumerate(names, 2)
+    )
+    return text + "connections:\n" + "".join(f"  - {{virtual_network: v, local_network: {n}}}\n" for n in names)
+
+
+def test_the_tunnel_too_many_is_the_last_of_the_file_whatever_it_is_called() -> None:
+    names = [f"z{number}" for number in range(10)] + ["a"]
+    (line,) = said(sites(names))
+    assert line.startswith('f:27: connections.10: tunnel 11 of "v" (Standard), to "a"; ')
+
+
+def test_of_two_tunnels_to_one_device_the_second_of_the_file_is_refused() -> None:
+    text = sites(["z", "a"]).replace("131.0.0.3", "131.0.0.2")
+    (line,) = said(text)
+    assert line.startswith('f:9: connections.1: "v" has a tunnel to 131.0.0.2 already, to "z"; ')
+
+
+def test_a_connection_that_is_wrong_is_found_at_its_line_behind_one_to_nowhere() -> None:
+    text = sites(["nowhere", "z", "a"]).replace("  nowhere: ", "  n: ").replace("10.4.0.0/16", "10.1.0.0/24")
+    lines = said(text)
+    assert [line.split(" ")[:2] for line in lines] == [
+        ["f:9:", "connections.0.local_network:"],
+        ["f:11:", "connections.2:"],
+    ]
+    assert '10.1.0.0/24 of "a" overlaps 10.1.0.0/16 of "v"' in lines[1]
+
+
+def test_the_order_of_connections_in_a_file_makes_no_other_network() -> None:
+    one, other = sites(["z", "a"]), sites(["z", "a"]).split("connections:\n")
+    turned = other[0] + "connections:\n" + "".join(reversed(other[1].splitlines(keepends=True)))
+    assert turned != one
+    assert parse(turned, "f") == parse(one, "f")
+
+
 def test_a_gateway_needs_its_subnet_and_the_advice_is_one_that_fits() -> None:
     text = pair().replace("GatewaySubnet: 10.1.255.0/27", "Gateway: 10.1.255.0/27")
     assert said(text) == [
