@@ -15,8 +15,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long examples take says how busy the machine is.
-settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long examples take says how busy the machine is. They are the same in every run, so that what a run says is said of
+# the change; LAB_RANDOM_EXAMPLES=1 looks for new ones.
+settings.register_profile(
+    "patient",
+    settings.default,
+    deadline=None,
+    derandomize="LAB_RANDOM_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("patient")
 
 

@@ -214,8 +214,8 @@ def _security_rules(draw: st.DrawFn) -> list[dict[str, Any]]:
             "access": draw(st.sampled_from(["Allow", "Deny"])),
             "protocol": draw(st.sampled_from(["*", "Tcp", "UDP"])),
             "source_address_prefix": draw(address),
-            "destination_address_prefixes": draw(st.lists(address, max_size=2)),
-            "destination_port_ranges": draw(st.lists(ports, max_size=2)),
+            "destination_address_prefixes": draw(st.lists(address, min_size=1, max_size=2)),
+            "destination_port_ranges": draw(st.lists(ports, min_size=1, max_size=2)),
         }
         for i in range(draw(st.integers(0, 3)))
     ]

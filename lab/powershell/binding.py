@@ -206,10 +206,13 @@ class _Binder:
             raise self.wrong(self.command.at, f"no {said}", f"{self.cmdlet.name} must have {said}", advice)
 
     def _lacking(self, name: str, *, is_first: bool) -> list[Parameter]:
+        def is_required(p: Parameter) -> bool:
+            return name in p.required_in or (p.required and (not p.sets or name in p.sets))
+
         return [
             p
             for p in self.cmdlet.parameters
-            if p.required and p.name not in self.found and (not p.sets or name in p.sets) and (is_first or not p.piped)
+            if is_required(p) and p.name not in self.found and (is_first or not p.piped)
         ]
 
 

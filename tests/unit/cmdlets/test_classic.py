@@ -8,6 +8,7 @@ import pytest
 from lab.cmdlets import playing
 from lab.cmdlets.playing import TABLE
 from lab.model import EndpointProbe
+from lab.powershell.syntax import ScriptError
 from tests.unit.cmdlets.pure import PureLab
 
 _TEXT = """\
@@ -143,6 +144,8 @@ def test_access_lists(lab: PureLab) -> None:
     lab.play("$none = New-AzureAclConfig; Get-AzureVM svc one | Set-AzureEndpoint web -ACL $none | Update-AzureVM")
     (endpoint,) = next(s for s in lab.made.cloud_services if s.name == "svc").endpoints
     assert endpoint.acl == ()
+    with pytest.raises(ScriptError, match="no -Action; Set-AzureAclConfig must have -Action; add it"):
+        lab.play("$a = New-AzureAclConfig; Set-AzureAclConfig -AddRule -Order 80 -RemoteSubnet 65.0.0.0/8 -ACL $a")
     with pytest.raises(playing.Stopped, match="no rule 7; RuleId must be one of the list's; known: none"):
         lab.play("$a = New-AzureAclConfig; Set-AzureAclConfig -RemoveRule -RuleId 7 -ACL $a")
 
