@@ -497,6 +497,7 @@ class Knock(msgspec.Struct, frozen=True, kw_only=True):
     ended: float | None = None  # when the one who began it closed it, or reset it
     how: Literal["", "fin", "reset"] = ""
     closed: bool = False  # both sides have sent their FIN, and both were acknowledged
+    cut: bool = False  # the node reset it after it had been open
 
 
 class Heard(_Observation, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ The folder of this file is on the path of modules, so that every test imports `w
 """
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long examples take says how busy the machine is. They are the same in every run, so that what a run says is said of
-# the change; LAB_RANDOM_EXAMPLES=1 looks for new ones.
+# How long examples take says how busy the machine is. They are the same in every run, so that no change is blamed for
+# what it did not change; LAB_RANDOM_EXAMPLES=1 looks for new ones.
 settings.register_profile(
     "patient",
     settings.default,
@@ -32,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's job in the background has interrupts ignored, and so would all that is interrupted here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_RootTests())
     elif os.geteuid() == 0:

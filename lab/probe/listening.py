@@ -68,6 +68,7 @@ class _Connection:
             ended=self.ended,
             how=self.how,  # type: ignore[arg-type]
             closed=self.closed,
+            cut=self._cut,
         )
 
 

@@ -286,14 +286,7 @@ def test_an_interrupted_verify_cleans_up_and_exits_130(tmp_path: Path, delay_s: 
     file = tmp_path / "stopped.lab.yaml"
     file.write_text(rootlab.small("stopped"))
     command = [sys.executable, "-P", "-m", "lab", "verify", str(file)]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's job in the background has its interrupts ignored, and so would this one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - one thread
-    )
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     record = Path("/run/lab/stopped/record.json")
     rootlab.wait_until(record.exists, "the lab comes up")
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
 
 from lab import experiment as ex
+from lab.claims.health_probes import _run_before
 from lab.model import Network, VirtualMachine
 from lab.topology import load
 from lab.verdict import Judgement
@@ -514,3 +515,16 @@ def test_a_blocked_member_contradicts_if_anything_is_otherwise(lie: Lie, reason:
 )
 def test_a_blocked_member_proves_nothing_without_its_controls(lie: Lie) -> None:
     assert _blocked(lie).verdict == "INCONCLUSIVE"
+
+
+def test_a_probe_that_is_opened_and_then_reset_may_have_been_the_first_failure() -> None:
+    """Whoever asks sees the one or the other, by who is quicker."""
+
+    def knock(began: float, answer: Literal["open", "reset"], *, cut: bool = False) -> ex.Knock:
+        return ex.Knock(source="", destination="", began=began, answer=answer, cut=cut)
+
+    well, refused = knock(0.0, "open"), (knock(2.0, "reset"), knock(3.0, "reset"))
+    assert _run_before((well, knock(1.0, "open", cut=True), *refused), 3.5, well=False) == range(2, 4)
+    assert _run_before((well, well, *refused), 3.5, well=False) == range(2, 3)
+    assert _run_before((well, *refused, knock(4.0, "reset")), 3.5, well=False) == range(2, 3)
+    assert _run_before((*refused, well, well), 3.5, well=True) == range(2, 3)
