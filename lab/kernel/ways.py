@@ -26,6 +26,8 @@ _FRA_PRIORITY, _FR_ACT_TO_TBL = 6, 1
 _RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RTN_UNICAST = 4, 0, 253, 1
 _RT_TABLE_MAIN, _RTNH_F_ONLINK = 254, 4
 
+_ALL, _IPV4 = 0x0003, 0x0800  # ETH_P_ALL and ETH_P_IP of linux/if_ether.h
+
 
 def lead(namespace: str, prefixes: Iterable[str], interface: str, source: str = "") -> None:
     """Lead what is for prefixes to an interface; programs of the place speak from ``source``.
@@ -137,8 +139,9 @@ class Listener:
 
     def __init__(self, namespace: str) -> None:
         with netns.visit(namespace):
+            # Whoever asks for IPv4 alone is shown what comes, and nothing that programs of the place send.
             self._socket = socket.socket(
-                socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.htons(0x0800)
+                socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.htons(_ALL)
             )
 
     def fileno(self) -> int:
@@ -150,8 +153,8 @@ class Listener:
         found = set()
         with contextlib.suppress(BlockingIOError):
             while True:
-                packet = self._socket.recv(20)
-                if len(packet) == 20:
+                packet, address = self._socket.recvfrom(20)
+                if len(packet) == 20 and address[1] == _IPV4:
                     found.add(socket.inet_ntoa(packet[16:20]))
         return found
 

@@ -262,6 +262,23 @@ def test_an_outage_that_is_shorter_than_it_takes_to_notice_costs_no_tunnel_and_n
     rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
 
 
+def test_a_policy_based_tunnel_that_rests_is_woken_by_its_device_too(tmp_path: Path) -> None:
+    text = (rootlab.TOPOLOGIES / "policy-based.lab.yaml").read_text()
+    with rootlab.running(tmp_path, text.replace("\nname: policy-based", "\nname: rests", 1)) as name:
+
+        def resting() -> list[str]:
+            known = [Folder(name).tunnels()[place].tunnels[site] for place, site in ends]
+            return [tunnel.reason for tunnel in known if tunnel.state == "NotConnected"]
+
+        ends = (("depot", "Static"), ("gw.Static", "depot"))
+        rootlab.wait_until(lambda: len(resting()) == 2, "both ends rest", resting)
+        assert all("the next one rebuilds it" in reason for reason in resting())
+        rootlab.wait_until(
+            lambda: rootlab.inside(name, "depot", "curl", "-m3", "http://10.2.0.4/").status == 0, "vm2 answers depot"
+        )
+        assert resting() == []
+
+
 def test_a_way_that_was_taken_away_by_hand_is_back_after_up(lab: tuple[str, Path]) -> None:
     name = lab[0]
     rootlab.must(name, "gw.v1", "ip", "route", "flush", "table", "220")
