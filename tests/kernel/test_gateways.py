@@ -276,7 +276,7 @@ def test_a_policy_based_tunnel_that_rests_is_woken_by_its_device_too(tmp_path: P
         rootlab.wait_until(
             lambda: rootlab.inside(name, "depot", "curl", "-m3", "http://10.2.0.4/").status == 0, "vm2 answers depot"
         )
-        assert resting() == []
+        rootlab.wait_until(lambda: resting() == [], "both ends are connected", resting)
 
 
 def test_a_way_that_was_taken_away_by_hand_is_back_after_up(lab: tuple[str, Path]) -> None:
