@@ -155,10 +155,9 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
             _load_netfilter(made)
         progress("writing packet-filter tables")
         _write_timeouts(made.lab, made.of(Timeout))
-        _write_tables(made, made.tables())
+        _write_tables(made, made.tables(), made.of(Sysctl))
         _write_shapes(made.lab, made.of(Shape))
         _write_fragments(made.lab, made.of(DropFragments))
-        _write_late_sysctls(made.lab, made.of(Sysctl))
         progress("starting servers and probes")
         agent.go()
         folder.write(msgspec.structs.replace(record, state="running"))
@@ -221,16 +220,22 @@ def _load_netfilter(made: Plan) -> None:
         from lab.kernel import netfilter  # noqa: F401, PLC0415
 
 
-def _write_tables(made: Plan, tables: Tables) -> None:
-    if not tables:
-        return
-    from lab.kernel import netfilter  # noqa: PLC0415 - a change without rules need not load it
+def _write_tables(made: Plan, tables: Tables, sysctls: Iterable[Sysctl] = ()) -> None:
+    """Write tables, and the sysctls that come with them.
 
-    by_place: dict[str, dict[plan.Table, tuple[plan.Policy | plan.Rule, ...]]] = {}
+    The target CT of the raw table asks the sysctls, when its rules are written, whether anybody is told of flows; they
+    are there when the other tables have been written.
+    """
+    by_place: dict[bool, dict[str, dict[plan.Table, tuple[plan.Policy | plan.Rule, ...]]]] = {False: {}, True: {}}
     for (place, table), items in tables.items():
-        by_place.setdefault(place, {})[table] = items
-    for place, contents in by_place.items():
-        netfilter.write(namespace(made.lab, place), contents)
+        by_place[table == "raw"].setdefault(place, {})[table] = items
+    for is_raw, contents in by_place.items():
+        if is_raw:
+            _write_late_sysctls(made.lab, sysctls)
+        for place, own in contents.items():
+            from lab.kernel import netfilter  # noqa: PLC0415 - a change without rules need not load it
+
+            netfilter.write(namespace(made.lab, place), own)
 
 
 def _write_timeouts(lab: str, wanted: Iterable[Timeout], gone: Iterable[Timeout] = ()) -> None:
@@ -421,7 +426,7 @@ def _apply_difference(old: Plan, new: Plan) -> None:
     named = {(item.place, item.name) for item in new.of(Timeout)}
     # A rule names a timeout that is there: they are made before, and removed after.
     _write_timeouts(new.lab, (item for item in added if isinstance(item, Timeout)))
-    _write_tables(new, {**changed, **emptied})
+    _write_tables(new, {**changed, **emptied}, [item for item in added if isinstance(item, Sysctl)])
     _write_timeouts(
         new.lab, (), [i for i in gone if isinstance(i, Timeout) and i.place in kept and (i.place, i.name) not in named]
     )
@@ -429,7 +434,6 @@ def _apply_difference(old: Plan, new: Plan) -> None:
     lost = [item for item in gone if isinstance(item, DropFragments)]
     if lost or any(isinstance(item, DropFragments) for item in added):
         _write_fragments(new.lab, new.of(DropFragments), lost)
-    _write_late_sysctls(new.lab, [item for item in added if isinstance(item, Sysctl)])
 
 
 def _on_new_wires(new: Plan, added: list[Item]) -> list[Item]:
@@ -449,6 +453,7 @@ def _restore(made: Plan) -> None:
     placed: list[Item] = [item for item in made.items if isinstance(item, Address | Route | RoutingRule | Sysctl)]
     netns.in_child(_alter, made.lab, [], placed)
     _write_timeouts(made.lab, made.of(Timeout))
+    _write_late_sysctls(made.lab, made.of(Sysctl))
     tables = made.tables()
     for place in made.of(Place):
         if place.role not in ("vm", "host"):
@@ -458,7 +463,6 @@ def _restore(made: Plan) -> None:
             netfilter.write(namespace(made.lab, place.place), own, only=True)
     _write_shapes(made.lab, made.of(Shape))
     _write_fragments(made.lab, made.of(DropFragments))
-    _write_late_sysctls(made.lab, made.of(Sysctl))
 
 
 def _alter(lab: str, gone: list[Item], added: list[Item]) -> None:

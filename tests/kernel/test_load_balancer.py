@@ -175,3 +175,30 @@ def test_an_agent_that_was_started_again_resets_the_flows_that_it_hears_of(file:
             assert anew()
             assert anew("listen") == "ConnectionResetError"
         assert said("hello") != first  # its server went with the agent
+
+
+_EVENTS = """
+import socket, sys
+events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+events.bind((0, 1 | 2 | 4))
+events.settimeout(0.5)
+print("ready", flush=True)
+for line in sys.stdin:
+    found = 0
+    try:
+        while True:
+            found += socket.inet_aton("198.51.100.10") in events.recv(65536)
+    except TimeoutError:
+        print(found, flush=True)
+"""
+
+
+def test_events_are_written_of_flows_that_leave_and_of_none_that_come_in(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("events")) as name:
+        Folder(name).wait_health(deadline_s=rootlab.DEADLINE_S)
+        with rootlab.talking(name, "lb.vnet1", _EVENTS) as said:
+            assert said() == "ready"
+            assert rootlab.ask(name, "far", "http://40.1.2.3/")["node"] == "web"
+            assert said("count") == "0"
+            assert rootlab.ask(name, "web", "http://198.51.100.10/")["node"] == "far"
+            assert int(said("count")) > 0
