@@ -64,8 +64,8 @@ class _LongerOption(ctypes.Structure):
 def _fit_options() -> None:
     """Have python-iptables find the options of extensions in libraries of iptables 1.8.11 and later (Debian 13).
 
-    python-iptables 1.2.0 knows the shorter structure only (its issue 353). Of a list of longer ones it finds the first,
-    and then what it takes for the end: the first option's ``base``, which is 0, in place of the next one's name.
+    python-iptables 1.2.0 knows the shorter structure only. Of a list of longer ones it finds the first, and then what
+    it takes for the end: the first option's ``base``, which is 0, in place of the next one's name.
     """
     extensions = iptc.xtables.xtables(iptc.xtables.NFPROTO_IPV4)
     udp = extensions.find_match("udp")[0]
