@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import common
 from benchmarks.common import OUTSIDE, PORT
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 
 SNAT, BARE = "bench-snat", "bench-bare"
 SECONDS = 2.0

@@ -27,7 +27,7 @@ from benchmarks import common
 from benchmarks.common import PORT
 from lab.compile import compile as compile_network
 from lab.kernel import netfilter
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 from lab.topology import load
 
 VIP = "40.1.2.3"

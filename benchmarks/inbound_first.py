@@ -7,8 +7,8 @@ import socket
 import sys
 import time
 
-from lab import experiment as ex
-from lab.probe.packets import Template
+from lab.verify import experiment as ex
+from lab.verify.probe.packets import Template
 
 SOURCE = "198.51.100.20"
 COUNT = 20_000

@@ -2,7 +2,7 @@
 
     sudo .venv/bin/python -P benchmarks/probe.py [--flows 50000] [-o json]
 
-``lab.probe.packets.send`` from a VM with an instance-level public IP to a host outside, through a running lab:
+``lab.verify.probe.packets.send`` from a VM with an instance-level public IP to a host outside, through a running lab:
 every flow counts that the capture at the host has seen and matched. The clock is that of the whole call.
 scapy sends from the same VM to a closed TCP port of the same host, over one socket that stays open, and
 gets its answers; its start is not counted.
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import common
-from lab import experiment as ex
-from lab.probe import packets
+from lab.verify import experiment as ex
+from lab.verify.probe import packets
 
 LAB = "bench-probe"
 OUTSIDE, PRIVATE = "198.51.100.20", "10.0.0.4"

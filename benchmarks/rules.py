@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import common
 from lab import plan
 from lab.kernel import netfilter
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 
 EDGE = "lb.vnet1"
 HEALTHY_S = 60.0

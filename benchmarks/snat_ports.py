@@ -10,7 +10,7 @@ ports; ``2019-05`` here has 64,000, timers 10 times faster and each port held fo
 ``dataplane.py``.
 ``first``: what a flow waits for its first packet and the answer, one flow at a time, from the last VM of a pool of
 1,000 and from a pool of one. ``held``: 64,000 UDP flows of one VM at once, and ``lab ports`` meanwhile. ``decider``:
-``lab.path.snat_ports`` alone; needs no root.
+``lab.deciders.snat_ports`` alone; needs no root.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from typing import Any
 
 from benchmarks import common
 from lab.compile import compile as compile_network
+from lab.deciders.snat_ports import Ports
 from lab.flow import TCP, UDP, Flow
-from lab.kernel.record import Folder, existing
-from lab.path.snat_ports import Ports
+from lab.kernel.state import Folder, existing
 from lab.plan import SnatPolicy, SnatPool
 from lab.topology import load
 

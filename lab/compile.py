@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from lab import plan
+from lab.azure.model import Network
 from lab.errors import LabError
-from lab.model import Network
 from lab.path import (
     cloud_service,
     floating_ip,

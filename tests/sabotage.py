@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from lab import verify
-from lab.kernel.record import Folder
-from lab.probe import Prober
-from lab.verdict import Result
+from lab.kernel.state import Folder
+from lab.verify import runner
+from lab.verify.probe import Prober
+from lab.verify.verdict import Result
 from tests import rootlab
 
 Command = tuple[str, ...]
@@ -138,7 +138,7 @@ class Labs:
 
     def judge_all(self, *claims: str, prober: Prober | None = None) -> dict[str, Result]:
         """Judge several claims on the lab as it stands; those that change it come last, and give it its rules."""
-        results = verify.verify(self.file, prober or self._prober, _quiet, only=frozenset(claims))
+        results = runner.verify(self.file, prober or self._prober, _quiet, only=frozenset(claims))
         assert {result.id for result in results} == set(claims), f"{self.file}: not all of {claims} were judged"
         return {result.id: result for result in results}
 
@@ -160,9 +160,9 @@ class Labs:
 
     def heal(self) -> None:
         """Have everything written again, as `lab up` does, and wait until the members are up that were at first."""
-        network = verify.load(self.file)
+        network = runner.load(self.file)
         # Where a member has just come or gone only what differs is written: all of it in the next turn.
-        rootlab.wait_until(lambda: not verify.bring_up(network, self.file, _quiet).changed, "all is written again")
+        rootlab.wait_until(lambda: not runner.bring_up(network, self.file, _quiet).changed, "all is written again")
         self._wait_members(f"just {', '.join(sorted(self._up))} are up", lambda up, _down: up == self._up)
 
     def wait_down(self, wanted: set[str]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lab import profile
-from lab.model import Network
+from lab.azure import profile
+from lab.azure.model import Network
 from lab.topology import parse
 
 _KINDS = ("http", "https", "tcp", "udp", "dns", "ssh")

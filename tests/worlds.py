@@ -1,6 +1,6 @@
 """Small named networks. Each is a function; what its docstring does not say is not in it."""
 
-from lab.model import Network
+from lab.azure.model import Network
 from lab.topology import parse
 
 _OUTSIDE = """

@@ -17,19 +17,19 @@ import click
 
 from lab import __version__
 from lab.cli import (
-    configuration,
+    check_plan,
     endpoint,
-    files,
     gateway,
-    inside,
-    judging,
+    import_export,
     lifecycle,
-    looking,
+    node,
     nsg,
     ports,
     public_ip,
     replay,
     service,
+    show,
+    verify,
     vm,
 )
 from lab.errors import Interrupted, LabError, MachineError, did_you_mean
@@ -80,19 +80,19 @@ def cli() -> None:
 
 # In the order of their use, which is the order of `lab --help`.
 _MODULES = (
-    files,
+    check_plan,
     lifecycle,
-    looking,
+    show,
     ports,
     service,
     endpoint,
     vm,
     public_ip,
     gateway,
-    configuration,
+    import_export,
     replay,
-    inside,
-    judging,
+    node,
+    verify,
     nsg,
 )
 for _module in _MODULES:

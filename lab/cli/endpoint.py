@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lab.cli.manners import perform_as
+from lab.cli.arguments import only_lab, services_named
+from lab.cli.execution import perform_as
 from lab.cli.options import lab_option, lab_or_file_option, output_option
-from lab.cli.printing import print_json, print_table
-from lab.cli.reading import only_lab, services_named
+from lab.cli.output import print_json, print_table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
+    from lab.azure.model import AclRule, Distribution, Endpoint
     from lab.flow import Transport
-    from lab.model import AclRule, Distribution, Endpoint
     from lab.operations.endpoint import Probe
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -350,7 +350,7 @@ def _probe(given: dict[str, Any]) -> "Probe | None":
         UsageError: more than one way was, or a path that nobody would ask for.
 
     """
-    from lab.model import EndpointProbe
+    from lab.azure.model import EndpointProbe
 
     own = {option: given[option.removeprefix("--").replace("-", "_")] for option in _PROBE}
     ways = [

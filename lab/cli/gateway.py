@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.manners import need_root, perform
+from lab.cli.arguments import only_lab, read_address, read_name, read_prefixes, read_subnet
+from lab.cli.execution import need_root, perform
 from lab.cli.options import lab_option, output_option
-from lab.cli.printing import print_gateways, print_json
-from lab.cli.reading import only_lab, read_address, read_name, read_prefixes, read_subnet
+from lab.cli.output import print_gateways, print_json
 from lab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from lab.model import GatewaySku, Routing
+    from lab.azure.model import GatewaySku, Routing
 
 
 @click.group("gateway")
@@ -40,7 +40,7 @@ def gateway_show(network: str | None, name: str | None, output: str) -> None:
       lab gateway show
       lab gateway show VNet1 --lab vnet-to-vnet -o json
     """
-    from lab import show
+    from lab.runtime import show
 
     lab = show.describe(name or only_lab())
     chosen = {place: g for place, g in lab.gateways.items() if place.startswith("gw.")}
@@ -81,12 +81,12 @@ def gateway_create(network: str, routing: "Routing", sku: "GatewaySku | None", n
     Example:
       sudo lab gateway create vnet1 --routing dynamic
     """
-    from lab import manage
     from lab.operations.vpn import BUILD_S, CreateGateway
+    from lab.runtime import operate
 
     lab = name or only_lab()
     need_root()
-    ready = time.time() + BUILD_S / manage.network_of(lab).overrides.time_scale
+    ready = time.time() + BUILD_S / operate.network_of(lab).overrides.time_scale
     size: GatewaySku = sku or ("Basic" if routing == "static" else "Standard")
     perform(lab, CreateGateway(network, routing, size, ready))
     click.echo(f"{network}: Creating, until {time.strftime('%H:%M:%S', time.localtime(ready))}")
@@ -167,8 +167,8 @@ def gateway_key_set(network: str, site: str, key: str, name: str | None, output:
     """
     from uuid import uuid4
 
-    from lab import show
     from lab.operations.vpn import SetKey
+    from lab.runtime import show
 
     perform(name or only_lab(), SetKey(network, site, key), said=False)
     result = show.operation(str(uuid4()), uuid4().hex)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from lab.cli.manners import interruptible, need_root
+from lab.cli.arguments import SUFFIX, only_file
+from lab.cli.execution import interruptible, need_root
 from lab.cli.options import profile_option, time_scale_option
-from lab.cli.printing import count, progress, say_timers
-from lab.cli.reading import SUFFIX, only_file
+from lab.cli.output import count, progress, say_timers
 from lab.errors import UsageError
 
 
@@ -29,16 +29,16 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
       sudo lab up source-ip.lab.yaml
       sudo lab up source-ip.lab.yaml --time-scale 60
     """
-    from lab import verify
     from lab.path import outbound_snat
+    from lab.verify import runner
 
     chosen = file or only_file()
-    network = verify.load(chosen, time_scale=time_scale, profile=profile)
+    network = runner.load(chosen, time_scale=time_scale, profile=profile)
     need_root()
     began = time.monotonic()
     with interruptible(), progress() as say:
-        taken = verify.taken_back(network)
-        outcome = verify.bring_up(network, chosen, say)
+        taken = runner.taken_back(network)
+        outcome = runner.bring_up(network, chosen, say)
     seconds = time.monotonic() - began
     if taken:
         what = f"commands made this, and {chosen} does not have it; what shall stay must be in the file"
@@ -69,7 +69,7 @@ def down(names: tuple[str, ...], everything: bool) -> None:
       sudo lab down --all
     """
     from lab.kernel import apply
-    from lab.kernel.record import names as all_names
+    from lab.kernel.state import names as all_names
 
     if bool(names) == everything:
         raise UsageError("lab down: needs names of labs, or --all and none; see `lab list`")

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lab.cli.manners import need_root, perform
+from lab.cli.arguments import SUFFIX, network_named
+from lab.cli.execution import need_root, perform
 from lab.cli.options import output_option
-from lab.cli.printing import count, print_json, print_table
-from lab.cli.reading import SUFFIX, network_named
+from lab.cli.output import count, print_json, print_table
 from lab.errors import LabError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from lab.forecast import Forecast, Service
-    from lab.matrix import Outcome
-    from lab.model import Network, SecurityRule
+    from lab.azure.model import Network, SecurityRule
+    from lab.predict.forecast import Forecast, Service
+    from lab.predict.matrix import Outcome
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -117,7 +117,7 @@ def list_rules(name: str, group: str | None, output: str) -> None:
       sudo lab nsg rule list nsg
       sudo lab nsg rule list nsg NSG-FrontEnd -o json
     """
-    from lab import security_groups
+    from lab.azure import security_groups
 
     network = network_named(name)
     groups = [g for g in network.network_security_groups if group in (None, g.name)]
@@ -158,8 +158,8 @@ def effective_rules(name: str, vm: str, output: str) -> None:
       sudo lab nsg effective nsg web1
       lab nsg effective nsg.lab.yaml web1 -o json
     """
-    from lab import security_groups
-    from lab.model import PLATFORM_ADDRESS
+    from lab.azure import security_groups
+    from lab.azure.model import PLATFORM_ADDRESS
 
     network = network_named(name)
     machine = network.vm(vm)
@@ -216,7 +216,7 @@ def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send
       sudo lab nsg matrix nsg web1 sql1 --service 80/tcp --service icmp
       lab nsg matrix nsg.lab.yaml --no-send
     """
-    from lab import matrix
+    from lab.predict import matrix
 
     network = network_named(name)
     services = tuple(_service(text) for text in wanted) or matrix.services(network)
@@ -260,7 +260,7 @@ def check_flow(name: str, sender: str, to: str, source_port: int | None, send: b
       sudo lab check-flow nsg web1 client:443 --send
       lab check-flow nsg.lab.yaml web1 sql1:1433
     """
-    from lab import forecast
+    from lab.predict import forecast
 
     network = network_named(name)
     host, _, service = (to.removesuffix("/icmp"), "", "icmp") if to.endswith("/icmp") else to.partition(":")
@@ -313,7 +313,7 @@ def _service(text: str) -> "Service":
         UsageError: it is none of them.
 
     """
-    from lab.forecast import Service
+    from lab.predict.forecast import Service
 
     port, _, protocol = text.partition("/")
     if text == "icmp":
@@ -337,19 +337,20 @@ def _outcomes(
         UsageError: flows of a file are to be sent.
 
     """
-    from lab import matrix, verify
+    from lab.predict import matrix
+    from lab.verify import runner
 
     is_file = name.endswith(SUFFIX)
     if is_file and send:
         raise UsageError(f"{name}: a file; flows are sent in a running lab; run `lab up` and name the lab")
     if is_file or send is False:
-        down = frozenset() if is_file else verify.down_now(network)
+        down = frozenset() if is_file else runner.down_now(network)
         return tuple(matrix.Outcome(predicted=predicted) for predicted in predict(down))
     need_root()
-    from lab.probe import Prober
+    from lab.verify.probe import Prober
 
     with Prober() as prober:
-        return matrix.seen(network, predict(verify.down_now(network)), prober)
+        return matrix.seen(network, predict(runner.down_now(network)), prober)
 
 
 def _cell(outcome: "Outcome") -> str:

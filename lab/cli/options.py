@@ -23,7 +23,7 @@ time_scale_option = click.option(
 
 
 def _revision(_ctx: click.Context, _option: click.Parameter, name: str | None) -> str | None:
-    from lab import profile
+    from lab.azure import profile
 
     if name is not None and name not in profile.NAMES:
         raise click.BadParameter(f'no revision "{name}"; {did_you_mean(name, profile.NAMES)}')

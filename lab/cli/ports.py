@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.manners import need_root
+from lab.cli.execution import need_root
 from lab.cli.options import output_option
-from lab.cli.printing import count, print_json, print_table
+from lab.cli.output import count, print_json, print_table
 from lab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from lab.load import Ending
-    from lab.path.snat_ports import Usage
+    from lab.deciders.snat_ports import Usage
+    from lab.runtime.load import Ending
 
 
 @click.command("ports")
@@ -41,12 +41,12 @@ def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: 
       sudo lab ports snat-exhaustion web1 --by destination
       sudo lab ports snat-exhaustion --watch
     """
-    from lab import ports
+    from lab.runtime import snat_usage
 
     need_root()
 
     def look() -> list[Any]:
-        used = ports.usage(name)
+        used = snat_usage.usage(name)
         known = sorted({u.node for u in used})
         for vm in vms:
             if vm not in known:
@@ -121,22 +121,22 @@ def show_events(name: str, probes: bool, follow: bool, output: str) -> None:
       lab events snat-exhaustion --follow -o json
       lab events health-probes --probes
     """
-    from lab import ports
+    from lab.runtime import snat_usage
 
-    if probes and not ports.keeps_probes(name):
+    if probes and not snat_usage.keeps_probes(name):
         click.echo(
             f"{name}: no log of probes: it is kept of rules with a probe at Basic load balancers only "
             f"(load-balancer-monitor-log.md, 2015-12-11); `lab show {name}` says how members are",
             err=True,
         )
     if output == "json" and not follow:
-        print_json({"records": list(ports.events(name, probes=probes))})
+        print_json({"records": list(snat_usage.events(name, probes=probes))})
         return
     import msgspec
 
     say = _probe_line if probes else _event_line
     with contextlib.suppress(KeyboardInterrupt):
-        for record in ports.events(name, probes=probes, follow=follow):
+        for record in snat_usage.events(name, probes=probes, follow=follow):
             click.echo(msgspec.json.encode(record).decode() if output == "json" else say(record))
 
 
@@ -196,11 +196,13 @@ def load_flows(
       sudo lab load snat-exhaustion web1 api:80 --flows 2000 --hold 5
       sudo lab load snat-exhaustion web1 api:9000/udp --flows 100 --rate 50
     """
-    from lab import forecast, load, manage, show, verify
     from lab.flow import Destination, is_address
     from lab.kernel import netns
-    from lab.kernel.record import existing, started
+    from lab.kernel.state import existing, started
     from lab.plan import namespace
+    from lab.predict import forecast
+    from lab.runtime import load, operate, show
+    from lab.verify import runner
 
     folder, record = existing(name)
     made = folder.plan()
@@ -216,8 +218,8 @@ def load_flows(
     if goal.host not in nodes and not is_address(goal.host):
         raise UsageError(f'{name}: no node "{goal.host}", nor is it an address; {did_you_mean(goal.host, nodes)}')
     need_root()
-    network = manage.network_of(name)
-    down = verify.down_now(network)
+    network = operate.network_of(name)
+    down = runner.down_now(network)
     service = forecast.Service(goal.protocol, goal.port)
     predicted = forecast.forecast(network, sender, goal.host, service, down=down)
     if predicted.destination is None:

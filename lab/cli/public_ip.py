@@ -2,10 +2,10 @@
 
 import click
 
-from lab.cli.manners import perform
+from lab.cli.arguments import lab_named, network_named, only_lab, read_name
+from lab.cli.execution import perform
 from lab.cli.options import lab_option, lab_or_file_option, output_option
-from lab.cli.printing import print_json, print_table
-from lab.cli.reading import lab_named, network_named, only_lab, read_name
+from lab.cli.output import print_json, print_table
 from lab.errors import UsageError, did_you_mean
 
 
@@ -78,7 +78,7 @@ def show_public_ips(vm: str | None, name: str | None, output: str) -> None:
       sudo lab public-ip show FTPInstance -o json
       lab public-ip show --lab instance-public-ip.lab.yaml
     """
-    from lab import public_ips
+    from lab.azure import public_ips
 
     network = network_named(lab_named(name, vm))
     vms = [v for v in network.virtual_machines if v.name == vm] if vm else public_ips.holders(network)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from lab.cli.manners import interruptible, need_root
-from lab.cli.printing import progress
+from lab.cli.execution import interruptible, need_root
+from lab.cli.output import progress
 
 
 @click.command("replay")
@@ -31,18 +31,18 @@ def replay_script(name: str, script: Path) -> None:
     import random
     import sys
 
-    from lab import replay
-    from lab.cmdlets import playing
+    from lab.cmdlets import runner
+    from lab.runtime import replay
 
     is_input = str(script) == "-"
     text = replay.decoded(sys.stdin.buffer.read(replay.MAX_BYTES + 1), "-") if is_input else replay.read(script)
-    read, notes = playing.read(text, str(script))
+    read, notes = runner.read(text, str(script))
     need_root()
     lab = replay.RunningLab(name, _undoing)
     for note in notes:
         click.echo(note, err=True)
     printed = False
-    for output in playing.play(read, lab, random.SystemRandom()):
+    for output in runner.play(read, lab, random.SystemRandom()):
         click.echo(f"\n{output}" if printed else output)
         printed = True
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.manners import for_a_while, perform_as
+from lab.cli.arguments import lab_named, network_named, only_lab, service_named, services_named
+from lab.cli.execution import for_a_while, perform_as
 from lab.cli.options import lab_option, lab_or_file_option, output_option
-from lab.cli.printing import count, print_json, print_operation, print_table
-from lab.cli.reading import lab_named, network_named, only_lab, service_named, services_named
+from lab.cli.output import count, print_json, print_operation, print_table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from lab.model import CloudService, Network, VirtualIp
+    from lab.azure.model import CloudService, Network, VirtualIp
 
 
 # --- services ---------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def service_show(service: str, name: str | None, output: str) -> None:
       sudo lab service show myService
       lab service show myService --lab multivip.lab.yaml -o json
     """
-    from lab import cloud_services
+    from lab.azure import cloud_services
 
     network = network_named(lab_named(name, service))
     chosen = service_named(network, service)
@@ -128,12 +128,12 @@ def service_redeploy(service: str, hold: float, name: str | None, output: str) -
       sudo lab service redeploy myService
       sudo lab service redeploy myService --hold 600
     """
-    from lab import manage
     from lab.operations.cloud_service import BeginRedeployment, EndRedeployment
+    from lab.runtime import operate
 
     lab = name or only_lab()
     with for_a_while(lab, BeginRedeployment(service), EndRedeployment(service)):
-        network = manage.network_of(lab)
+        network = operate.network_of(lab)
         lasts = hold / network.overrides.time_scale
         click.echo(f"{lab}: {service}: {hold:g} s is {lasts:g} s; {_counted(network, service)}", err=True)
         time.sleep(lasts)
@@ -170,7 +170,7 @@ def _service_json(network: "Network", service: "CloudService") -> dict[str, Any]
 
 
 def _vip_json(service: "CloudService", virtual_ip: "VirtualIp") -> dict[str, Any]:
-    from lab import cloud_services
+    from lab.azure import cloud_services
 
     return {
         **cloud_services.shown_virtual_ip(service, virtual_ip),
@@ -240,7 +240,7 @@ def vip_list(service: str | None, name: str | None, output: str) -> None:
       sudo lab vip list
       lab vip list myService --lab multivip.lab.yaml
     """
-    from lab import cloud_services
+    from lab.azure import cloud_services
 
     found = [(s, v) for s in services_named(name, service) for v in s.virtual_ips]
     if output == "json":
@@ -387,7 +387,7 @@ def reserved_ip_list(name: str | None, output: str) -> None:
       sudo lab reserved-ip list
       lab reserved-ip list --lab multivip.lab.yaml -o json
     """
-    from lab import cloud_services
+    from lab.azure import cloud_services
 
     network = network_named(name or only_lab())
     shown = [cloud_services.shown_reserved_ip(network, reserved) for reserved in network.reserved_ips]

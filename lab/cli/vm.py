@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.manners import perform_as
+from lab.cli.arguments import network_named, only_lab
+from lab.cli.execution import perform_as
 from lab.cli.options import lab_option, lab_or_file_option, output_option
-from lab.cli.printing import print_json, print_table
-from lab.cli.reading import network_named, only_lab
+from lab.cli.output import print_json, print_table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lab.model import Network, PowerState, Service, VirtualMachine
+    from lab.azure.model import Network, PowerState, Service, VirtualMachine
 
 
 @click.group("vm")
@@ -48,7 +48,7 @@ def vm_list(name: str | None, output: str) -> None:
 
 
 def _shown(network: "Network", vm: "VirtualMachine") -> dict[str, str]:
-    from lab.model import PLATFORM_NETWORK
+    from lab.azure.model import PLATFORM_NETWORK
 
     service = network.service_of(vm.name)
     return {

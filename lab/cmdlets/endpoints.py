@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from lab.cmdlets.desk import MODEL, Desk, meant
-from lab.cmdlets.draft import VM, Draft, draft_of, must_exist, passed_on, service_named
+from lab.azure.model import AclAction, AclRule, CloudService, Distribution, Endpoint, EndpointProbe
+from lab.cmdlets.pending_vm import VM, Draft, draft_of, must_exist, passed_on, service_named
+from lab.cmdlets.session import MODEL, Desk, meant
 from lab.errors import UsageError
-from lab.model import AclAction, AclRule, CloudService, Distribution, Endpoint, EndpointProbe
 from lab.operations.endpoint import AddEndpoint, Probe, RemoveEndpoint, SetEndpoint, SetLoadBalancedSet
 from lab.powershell.binding import Cmdlet, Given, Parameter
 from lab.powershell.values import Thing, Value

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from lab import cloud_services
-from lab.cmdlets.desk import MODEL, Desk, meant, named
-from lab.cmdlets.draft import (
+from lab.azure import cloud_services
+from lab.azure.model import GATEWAY_SUBNET, CloudService, Network, PowerState, VirtualMachine
+from lab.cmdlets.pending_vm import (
     PERSISTENT_VM,
     ROLE_CONTEXT,
     VM,
@@ -20,12 +20,12 @@ from lab.cmdlets.draft import (
     service_named,
     vm_named,
 )
+from lab.cmdlets.session import MODEL, Desk, meant, named
 from lab.errors import UsageError
-from lab.model import GATEWAY_SUBNET, CloudService, Network, PowerState, VirtualMachine
+from lab.operations.batch import Together
 from lab.operations.cloud_service import AddService, AddVirtualMachine
 from lab.operations.power import SetPower
 from lab.operations.public_ip import RemovePublicIp, SetPublicIp
-from lab.operations.together import Together
 from lab.powershell.binding import Cmdlet, Given, Parameter
 from lab.powershell.values import Thing, Value
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lab import cloud_services
-from lab.cmdlets.desk import MODEL, Desk, meant, named
-from lab.cmdlets.draft import service_named
+from lab.azure import cloud_services
+from lab.azure.model import PLATFORM_NETWORK, CloudService, Network, ReservedIp, VirtualIp
+from lab.cmdlets.pending_vm import service_named
+from lab.cmdlets.session import MODEL, Desk, meant, named
 from lab.errors import UsageError
-from lab.model import PLATFORM_NETWORK, CloudService, Network, ReservedIp, VirtualIp
 from lab.operations.cloud_service import AddService
 from lab.operations.reserved_ip import AssociateIp, DisassociateIp, ReleaseIp, ReserveIp
 from lab.operations.virtual_ip import AddVirtualIp, RemoveVirtualIp

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lab import netcfg
-from lab.cmdlets.desk import MODEL, Desk, meant, named
-from lab.model import GatewaySku, Routing
+from lab.azure.model import GatewaySku, Routing
+from lab.cmdlets.session import MODEL, Desk, meant, named
+from lab.formats import netcfg
 from lab.operations.netcfg import ImportConfiguration
 from lab.operations.vpn import BUILD_S, Connect, CreateGateway, DeleteGateway, SetKey
 from lab.powershell.binding import Cmdlet, Given, Parameter

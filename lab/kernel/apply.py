@@ -18,7 +18,7 @@ import msgspec
 from lab import plan
 from lab.errors import KernelError, LabError
 from lab.kernel import daemons, netns, timeouts
-from lab.kernel.record import Absent, Folder, Record, existing, locked, replace
+from lab.kernel.state import Absent, Folder, Record, existing, locked, replace
 from lab.plan import (
     Address,
     DropFragments,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from lab.model import (
+from lab.azure.model import (
     PLATFORM_NETWORK,
     CloudService,
     InstancePublicIp,
@@ -15,9 +15,9 @@ from lab.model import (
     natural,
     platform_network,
 )
-from lab.operations import finding
+from lab.azure.public_ips import free_address
+from lab.operations import lookup
 from lab.operations.reserved_ip import SOURCE as _RESERVED
-from lab.public_ips import free_address
 
 
 class AddService(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,10 +38,10 @@ class AddService(msgspec.Struct, frozen=True, kw_only=True):
 
         """
         path = ("cloud_services", self.name)
-        finding.name(self, path)
+        lookup.name(self, path)
         if any(s.name.lower() == self.name.lower() for s in network.cloud_services):
             must = "the name of a service is a name in DNS, and given once"
-            finding.refuse(self, path, "is there already", must, "choose another")
+            lookup.refuse(self, path, "is there already", must, "choose another")
         made = CloudService(
             name=self.name,
             location=self.location,
@@ -69,16 +69,16 @@ class BeginRedeployment(msgspec.Struct, frozen=True):
             Refused: there is no such service, or it is being redeployed already.
 
         """
-        service = finding.service(self, network, self.service)
+        service = lookup.service(self, network, self.service)
         if service.redeploying:
-            finding.refuse(
+            lookup.refuse(
                 self,
                 ("cloud_services", service.name),
                 "is being redeployed already",
                 "its deployment is changed once at a time",
                 "wait until that is over; if whoever began it is gone, run `lab up FILE`",
             )
-        return finding.with_service(network, msgspec.structs.replace(service, redeploying=True))
+        return lookup.with_service(network, msgspec.structs.replace(service, redeploying=True))
 
 
 class EndRedeployment(msgspec.Struct, frozen=True):
@@ -96,8 +96,8 @@ class EndRedeployment(msgspec.Struct, frozen=True):
             Refused: there is no such service.
 
         """
-        service = finding.service(self, network, self.service)
-        return finding.with_service(network, msgspec.structs.replace(service, redeploying=False))
+        service = lookup.service(self, network, self.service)
+        return lookup.with_service(network, msgspec.structs.replace(service, redeploying=False))
 
 
 class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,18 +129,18 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: there is no public address left.
 
         """
-        owner = finding.service(self, network, self.service)
+        owner = lookup.service(self, network, self.service)
         path = ("virtual_machines", self.name)
-        finding.name(self, path)
+        lookup.name(self, path)
         if self.public_ip is not None:
-            finding.name(self, (*path, "instance_public_ip", self.public_ip))
+            lookup.name(self, (*path, "instance_public_ip", self.public_ip))
         if network.vm(self.name) is not None:
-            finding.refuse(self, path, "is there already", "names of VMs are unique in the lab", "choose another")
+            lookup.refuse(self, path, "is there already", "names of VMs are unique in the lab", "choose another")
         network, vnet, subnet = self._home(network)
         taken = {i.private_ip_address for vm in network.vms_of(vnet) for i in vm.network_interfaces}
         address = next((a for a in subnet.usable() if a not in taken), None)
         if address is None:
-            finding.refuse(
+            lookup.refuse(
                 self,
                 ("virtual_networks", vnet.name, "subnets", subnet.name),
                 f"{subnet.address_prefix} has no address left",
@@ -169,7 +169,7 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
             virtual_machines=(*owner.virtual_machines, self.name),
             virtual_ips=self._virtual_ips(network, owner),
         )
-        return finding.with_service(network, changed)
+        return lookup.with_service(network, changed)
 
     def _home(self, network: Network) -> tuple[Network, VirtualNetwork, Subnet]:
         """Return where the VM will be; the platform's own network is made for the first VM in it."""
@@ -179,15 +179,15 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
                 vnet = platform_network(free_address(network, descending=True))
                 network = msgspec.structs.replace(network, virtual_networks=(*network.virtual_networks, vnet))
             return network, vnet, vnet.subnets[0]
-        vnet, subnet = finding.subnet(self, network, self.subnet)
+        vnet, subnet = lookup.subnet(self, network, self.subnet)
         return network, vnet, subnet
 
     def _virtual_ips(self, network: Network, owner: CloudService) -> tuple[VirtualIp, ...]:
         if self.reserved_ip is None:
             return owner.virtual_ips
-        finding.reserved_ip(self, network, self.reserved_ip)
+        lookup.reserved_ip(self, network, self.reserved_ip)
         if owner.virtual_machines:
-            finding.refuse(
+            lookup.refuse(
                 self,
                 ("cloud_services", owner.name),
                 f"VMs already ({', '.join(owner.virtual_machines)})",

@@ -2,12 +2,12 @@
 
 import msgspec
 
-from lab import cscfg
-from lab.change import Refused
-from lab.cscfg import Configuration, PublicIp
+from lab.azure.model import CloudService, InstancePublicIp, Network, VirtualMachine
+from lab.azure.public_ips import free_address
 from lab.errors import Problem
-from lab.model import CloudService, InstancePublicIp, Network, VirtualMachine
-from lab.public_ips import free_address
+from lab.formats import cscfg
+from lab.formats.cscfg import Configuration, PublicIp
+from lab.operations.base import Refused
 
 
 class ImportServiceConfiguration(msgspec.Struct, frozen=True):

@@ -7,10 +7,10 @@ from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from lab.cloud_services import KEYS, free_port
+from lab.azure.cloud_services import KEYS, free_port
+from lab.azure.model import AclRule, CloudService, Distribution, Endpoint, EndpointProbe, Network
 from lab.flow import Transport
-from lab.model import AclRule, CloudService, Distribution, Endpoint, EndpointProbe, Network
-from lab.operations import finding
+from lab.operations import lookup
 
 #: How a set's members are probed: in a way of its own, as by default, or not at all; the three exclude each other
 #: (load-balancer-custom-probe-overview.md, 2016-10-24). Port 0 of a probe is the local port.
@@ -49,19 +49,19 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
             Refused: there is no such VM or VIP, or one member of a set is told what the set as a whole must be.
 
         """
-        service = finding.service_of(self, network, self.virtual_machine)
-        finding.endpoints(self, service)
+        service = lookup.service_of(self, network, self.virtual_machine)
+        lookup.endpoints(self, service)
         if self.virtual_ip is not None:
-            finding.virtual_ip(self, service, self.virtual_ip)
+            lookup.virtual_ip(self, service, self.virtual_ip)
         path = ("cloud_services", service.name, "endpoints", self.name)
-        finding.name(self, path)
+        lookup.name(self, path)
         if self.load_balanced_set is not None:
-            finding.name(self, (*path, "load_balanced_set", self.load_balanced_set))
+            lookup.name(self, (*path, "load_balanced_set", self.load_balanced_set))
         if self.load_balanced_set is None and self.probe not in (None, "none"):
             must = "only members of a load-balanced set are probed (seed 000, load-balanced sets)"
-            finding.refuse(self, path, "a probe of an endpoint that is in no set", must, "name the set, or no probe")
+            lookup.refuse(self, path, "a probe of an endpoint that is in no set", must, "name the set, or no probe")
         if self.load_balanced_set is not None and self.idle_timeout_min is not None:
-            finding.refuse(
+            lookup.refuse(
                 self,
                 path,
                 f"an idle timeout of one member of a set ({self.idle_timeout_min})",
@@ -69,7 +69,7 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
                 f"leave it out, then: lab endpoint set-lb {service.name} {self.load_balanced_set}",
             )
         made = (*service.endpoints, self._made(service))
-        return finding.with_service(network, msgspec.structs.replace(service, endpoints=made))
+        return lookup.with_service(network, msgspec.structs.replace(service, endpoints=made))
 
     def _made(self, service: CloudService) -> Endpoint:
         mates = service.load_balanced_sets().get(self.load_balanced_set or "", ())
@@ -127,16 +127,16 @@ class SetEndpoint(msgspec.Struct, frozen=True, kw_only=True):
             Refused: there is no such VM, endpoint or VIP, or it is the set that must be changed.
 
         """
-        service = finding.service_of(self, network, self.virtual_machine)
-        finding.endpoints(self, service)
-        old = finding.endpoint(self, service, self.virtual_machine, self.name)
+        service = lookup.service_of(self, network, self.virtual_machine)
+        lookup.endpoints(self, service)
+        old = lookup.endpoint(self, service, self.virtual_machine, self.name)
         if self.virtual_ip is not None:
-            finding.virtual_ip(self, service, self.virtual_ip)
+            lookup.virtual_ip(self, service, self.virtual_ip)
         given = _given(self, "protocol", "local_port", "public_port", "virtual_ip", "idle_timeout_min")
         given |= _given(self, "load_distribution", "direct_server_return")
         if old.load_balanced_set is not None and given:
             keys = ", ".join(KEYS.get(field, field) for field in given)
-            finding.refuse(
+            lookup.refuse(
                 self,
                 ("cloud_services", service.name, "endpoints", old.name),
                 f'{keys} of one member of the set "{old.load_balanced_set}"',
@@ -151,7 +151,7 @@ class SetEndpoint(msgspec.Struct, frozen=True, kw_only=True):
             made = tuple(
                 msgspec.structs.replace(e, acl=self.acl) if (e.virtual_machine, e.name) in names else e for e in made
             )
-        return finding.with_service(network, msgspec.structs.replace(service, endpoints=made))
+        return lookup.with_service(network, msgspec.structs.replace(service, endpoints=made))
 
 
 class RemoveEndpoint(msgspec.Struct, frozen=True):
@@ -170,11 +170,11 @@ class RemoveEndpoint(msgspec.Struct, frozen=True):
             Refused: there is no such VM or endpoint.
 
         """
-        service = finding.service_of(self, network, self.virtual_machine)
-        finding.endpoints(self, service)
-        old = finding.endpoint(self, service, self.virtual_machine, self.name)
+        service = lookup.service_of(self, network, self.virtual_machine)
+        lookup.endpoints(self, service)
+        old = lookup.endpoint(self, service, self.virtual_machine, self.name)
         kept = tuple(e for e in service.endpoints if e is not old)
-        return finding.with_service(network, msgspec.structs.replace(service, endpoints=kept))
+        return lookup.with_service(network, msgspec.structs.replace(service, endpoints=kept))
 
 
 class SetLoadBalancedSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,11 +208,11 @@ class SetLoadBalancedSet(msgspec.Struct, frozen=True, kw_only=True):
             Refused: there is no such service, set or VIP.
 
         """
-        service = finding.service(self, network, self.service)
-        finding.endpoints(self, service)
-        members = finding.load_balanced_set(self, service, self.load_balanced_set)
+        service = lookup.service(self, network, self.service)
+        lookup.endpoints(self, service)
+        members = lookup.load_balanced_set(self, service, self.load_balanced_set)
         if self.virtual_ip is not None:
-            finding.virtual_ip(self, service, self.virtual_ip)
+            lookup.virtual_ip(self, service, self.virtual_ip)
         given = _given(self, "virtual_ip", "protocol", "local_port", "public_port", "idle_timeout_min")
         given |= _given(self, "load_distribution", "direct_server_return", "acl")
         first = members[0]
@@ -226,7 +226,7 @@ class SetLoadBalancedSet(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.replace(e, **given) if e.load_balanced_set == self.load_balanced_set else e
             for e in service.endpoints
         )
-        return finding.with_service(network, msgspec.structs.replace(service, endpoints=made))
+        return lookup.with_service(network, msgspec.structs.replace(service, endpoints=made))
 
 
 def _probe(probe: Probe, local_port: int) -> EndpointProbe | None:

@@ -6,9 +6,7 @@ the keys of connections that stay.
 
 import msgspec
 
-from lab.change import Refused
-from lab.errors import Problem
-from lab.model import (
+from lab.azure.model import (
     PLATFORM_NETWORK,
     Connection,
     LocalNetwork,
@@ -19,7 +17,9 @@ from lab.model import (
     natural,
     ordered,
 )
-from lab.netcfg import Configuration, Site, Vnet
+from lab.errors import Problem
+from lab.formats.netcfg import Configuration, Site, Vnet
+from lab.operations.base import Refused
 
 
 class ImportConfiguration(msgspec.Struct, frozen=True):

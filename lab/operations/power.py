@@ -2,9 +2,9 @@
 
 import msgspec
 
-from lab.model import Network, PowerState
-from lab.operations import finding
-from lab.public_ips import with_vm
+from lab.azure.model import Network, PowerState
+from lab.azure.public_ips import with_vm
+from lab.operations import lookup
 
 _VERBS: dict[PowerState, str] = {"Started": "start", "Stopped": "stop", "Deallocated": "deallocate"}
 
@@ -30,9 +30,9 @@ class SetPower(msgspec.Struct, frozen=True):
             UsageError: there is no public address left.
 
         """
-        vm = finding.virtual_machine(self, network, self.virtual_machine)
+        vm = lookup.virtual_machine(self, network, self.virtual_machine)
         if self.state == "Stopped" and vm.power_state == "Deallocated":
             path = ("virtual_machines", vm.name)
             must = "a VM that is stopped keeps what it was given, and this one has given it back"
-            finding.refuse(self, path, "is deallocated", must, f"start it first: lab vm start {vm.name}")
-        return finding.settled(with_vm(network, msgspec.structs.replace(vm, power_state=self.state)))
+            lookup.refuse(self, path, "is deallocated", must, f"start it first: lab vm start {vm.name}")
+        return lookup.settled(with_vm(network, msgspec.structs.replace(vm, power_state=self.state)))

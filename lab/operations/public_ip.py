@@ -2,10 +2,10 @@
 
 import msgspec
 
-from lab.change import Refused
+from lab.azure.model import InstancePublicIp, Network, VirtualMachine
+from lab.azure.public_ips import free_address, settled, with_vm
 from lab.errors import Problem, did_you_mean
-from lab.model import InstancePublicIp, Network, VirtualMachine
-from lab.public_ips import free_address, settled, with_vm
+from lab.operations.base import Refused
 
 
 class SetPublicIp(msgspec.Struct, frozen=True):

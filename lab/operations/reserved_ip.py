@@ -7,10 +7,10 @@ one. It is that of a service's VIP, never a VM's: there is no parameter for a VM
 
 import msgspec
 
-from lab.change import Operation
-from lab.model import CloudService, Network, ReservedIp, VirtualIp, natural
-from lab.operations import finding
-from lab.public_ips import free_address
+from lab.azure.model import CloudService, Network, ReservedIp, VirtualIp, natural
+from lab.azure.public_ips import free_address
+from lab.operations import lookup
+from lab.operations.base import Operation
 
 SOURCE = "virtual-networks-reserved-public-ip.md, 2016-02-10"
 
@@ -39,9 +39,9 @@ class ReserveIp(msgspec.Struct, frozen=True, kw_only=True):
 
         """
         path = ("reserved_ips", self.name)
-        finding.name(self, path)
+        lookup.name(self, path)
         if network.reserved_ip(self.name):
-            finding.refuse(self, path, "is there already", "a name is given once", "choose another")
+            lookup.refuse(self, path, "is there already", "a name is given once", "choose another")
         if self.service is None:
             address, services = free_address(network), network.cloud_services
         else:
@@ -49,7 +49,7 @@ class ReserveIp(msgspec.Struct, frozen=True, kw_only=True):
             virtual_ip = _virtual_ip(self, service, self.virtual_ip)
             _not_reserved(self, service, virtual_ip)
             if virtual_ip.address is None:
-                finding.refuse(
+                lookup.refuse(
                     self,
                     ("cloud_services", service.name, "virtual_ips", virtual_ip.name),
                     "no address",
@@ -79,10 +79,10 @@ class ReleaseIp(msgspec.Struct, frozen=True):
             Refused: there is none of that name, or it is in use.
 
         """
-        reserved = finding.reserved_ip(self, network, self.name)
+        reserved = lookup.reserved_ip(self, network, self.name)
         if user := network.user_of(self.name):
             service, virtual_ip = user
-            finding.refuse(
+            lookup.refuse(
                 self,
                 ("reserved_ips", self.name),
                 f'in use by {virtual_ip.name} of "{service.name}"',
@@ -110,14 +110,14 @@ class AssociateIp(msgspec.Struct, frozen=True):
             Refused: there is no such address, service or VIP; it names a VM; or the VIP has a reserved one.
 
         """
-        finding.reserved_ip(self, network, self.name)
+        lookup.reserved_ip(self, network, self.name)
         service = _service(self, network, self.service)
         virtual_ip = _virtual_ip(self, service, self.virtual_ip)
         _not_reserved(self, service, virtual_ip)
         given = msgspec.structs.replace(
             virtual_ip, reserved_ip=self.name, released=virtual_ip.address or virtual_ip.released
         )
-        return finding.with_service(network, _with_vip(service, given))
+        return lookup.with_service(network, _with_vip(service, given))
 
 
 class DisassociateIp(msgspec.Struct, frozen=True):
@@ -137,15 +137,15 @@ class DisassociateIp(msgspec.Struct, frozen=True):
             UsageError: there is no address left.
 
         """
-        finding.reserved_ip(self, network, self.name)
+        lookup.reserved_ip(self, network, self.name)
         service = _service(self, network, self.service)
         virtual_ip = next((v for v in service.virtual_ips if v.reserved_ip == self.name), None)
         if virtual_ip is None:
             user = network.user_of(self.name)
             advice = f'it is in use by "{user[0].name}"' if user else "it is in use by no service"
             path = ("cloud_services", service.name, "virtual_ips")
-            finding.refuse(self, path, f'none has "{self.name}"', f"one must have it ({SOURCE})", advice)
-        return finding.with_service(
+            lookup.refuse(self, path, f'none has "{self.name}"', f"one must have it ({SOURCE})", advice)
+        return lookup.with_service(
             network, _with_vip(service, msgspec.structs.replace(virtual_ip, reserved_ip=None, address=None))
         )
 
@@ -153,23 +153,23 @@ class DisassociateIp(msgspec.Struct, frozen=True):
 def _service(operation: Operation, network: Network, name: str) -> CloudService:
     if network.cloud_service(name) is None and network.vm(name) is not None:
         owner = network.service_of(name)
-        finding.refuse(
+        lookup.refuse(
             operation,
             ("virtual_machines", name),
             "a virtual machine",
             f"a reserved address is a VIP's of a cloud service, never a VM's own ({SOURCE})",
             f"name its service: {owner.name}" if owner else "name a cloud service",
         )
-    return finding.service(operation, network, name)
+    return lookup.service(operation, network, name)
 
 
 def _virtual_ip(operation: Operation, service: CloudService, name: str | None) -> VirtualIp:
-    return finding.virtual_ip(operation, service, name or service.default_virtual_ip)
+    return lookup.virtual_ip(operation, service, name or service.default_virtual_ip)
 
 
 def _not_reserved(operation: Operation, service: CloudService, virtual_ip: VirtualIp) -> None:
     if virtual_ip.reserved_ip is not None:
-        finding.refuse(
+        lookup.refuse(
             operation,
             ("cloud_services", service.name, "virtual_ips", virtual_ip.name),
             f'it has "{virtual_ip.reserved_ip}"',

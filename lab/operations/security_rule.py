@@ -2,10 +2,10 @@
 
 import msgspec
 
-from lab.change import Refused
+from lab.azure.model import Network, SecurityGroup, SecurityRule
+from lab.azure.security_groups import defaults
 from lab.errors import Problem, did_you_mean
-from lab.model import Network, SecurityGroup, SecurityRule
-from lab.security_groups import defaults
+from lab.operations.base import Refused
 
 
 class AddRule(msgspec.Struct, frozen=True):

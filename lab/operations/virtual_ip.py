@@ -2,8 +2,8 @@
 
 import msgspec
 
-from lab.model import Network, VirtualIp, natural
-from lab.operations import finding
+from lab.azure.model import Network, VirtualIp, natural
+from lab.operations import lookup
 
 
 class AddVirtualIp(msgspec.Struct, frozen=True):
@@ -22,13 +22,13 @@ class AddVirtualIp(msgspec.Struct, frozen=True):
             Refused: there is no such service, or it has a VIP of that name.
 
         """
-        service = finding.service(self, network, self.service)
+        service = lookup.service(self, network, self.service)
         path = ("cloud_services", service.name, "virtual_ips", self.name)
-        finding.name(self, path)
+        lookup.name(self, path)
         if service.virtual_ip(self.name):
-            finding.refuse(self, path, "is there already", "a VIP's name is unique in its service", "choose another")
+            lookup.refuse(self, path, "is there already", "a VIP's name is unique in its service", "choose another")
         found = sorted((*service.virtual_ips, VirtualIp(name=self.name)), key=lambda v: natural(v.name))
-        return finding.with_service(network, msgspec.structs.replace(service, virtual_ips=tuple(found)))
+        return lookup.with_service(network, msgspec.structs.replace(service, virtual_ips=tuple(found)))
 
 
 class RemoveVirtualIp(msgspec.Struct, frozen=True):
@@ -47,12 +47,12 @@ class RemoveVirtualIp(msgspec.Struct, frozen=True):
             Refused: there is no such service or VIP, an endpoint uses it, or it is the default one.
 
         """
-        service = finding.service(self, network, self.service)
-        virtual_ip = finding.virtual_ip(self, service, self.name)
+        service = lookup.service(self, network, self.service)
+        virtual_ip = lookup.virtual_ip(self, service, self.name)
         path = ("cloud_services", service.name, "virtual_ips", virtual_ip.name)
         if endpoints := service.endpoints_of(virtual_ip.name):
             names = ", ".join(f'"{e.name}" of {e.virtual_machine}' for e in endpoints)
-            finding.refuse(
+            lookup.refuse(
                 self,
                 path,
                 f"{len(endpoints)} endpoint{'s' if len(endpoints) > 1 else ''} ({names})",
@@ -60,7 +60,7 @@ class RemoveVirtualIp(msgspec.Struct, frozen=True):
                 "remove them, or move their sets to another VIP",
             )
         if virtual_ip.name == service.default_virtual_ip:
-            finding.refuse(
+            lookup.refuse(
                 self,
                 path,
                 "the default VIP",
@@ -68,4 +68,4 @@ class RemoveVirtualIp(msgspec.Struct, frozen=True):
                 "remove another",
             )
         kept = tuple(v for v in service.virtual_ips if v is not virtual_ip)
-        return finding.with_service(network, msgspec.structs.replace(service, virtual_ips=kept))
+        return lookup.with_service(network, msgspec.structs.replace(service, virtual_ips=kept))

@@ -9,9 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
-from lab.change import Operation, Refused
-from lab.errors import Problem, did_you_mean
-from lab.model import (
+from lab.azure.model import (
     Connection,
     GatewaySku,
     LocalNetwork,
@@ -24,6 +22,8 @@ from lab.model import (
     natural,
     ordered,
 )
+from lab.errors import Problem, did_you_mean
+from lab.operations.base import Operation, Refused
 
 #: How long a gateway is usually built; seconds (seed 003, creating a gateway: about 15 minutes).
 BUILD_S = 15 * 60

@@ -10,9 +10,9 @@ The endpoints themselves are rules of the load balancer that the service is (``C
 
 from collections.abc import Iterator
 
-from lab import cloud_services
+from lab.azure import cloud_services
+from lab.azure.model import AclRule, CloudService, Endpoint, Network, VirtualNetwork
 from lab.flow import PortRange
-from lab.model import AclRule, CloudService, Endpoint, Network, VirtualNetwork
 from lab.path import wiring
 from lab.plan import CHAIN_MAX, Item, Jump, Rule, Verdict, Why, short
 

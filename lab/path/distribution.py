@@ -6,7 +6,7 @@ Members are picked by a hash of the flow with a fixed seed, never at random
 
 from collections.abc import Mapping
 
-from lab.model import Distribution, InboundNatRule, LoadBalancer, LoadBalancingRule, VirtualMachine
+from lab.azure.model import Distribution, InboundNatRule, LoadBalancer, LoadBalancingRule, VirtualMachine
 from lab.plan import HashMark
 
 _HASHED: dict[Distribution, str] = {

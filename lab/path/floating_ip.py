@@ -12,8 +12,7 @@ that is not the sender's own, and no load balancer translates it.
 from collections.abc import Iterator, Mapping
 from itertools import chain as chained
 
-from lab.flow import PortRange
-from lab.model import (
+from lab.azure.model import (
     InboundNatRule,
     LoadBalancer,
     LoadBalancingRule,
@@ -22,6 +21,7 @@ from lab.model import (
     VirtualNetwork,
     natural,
 )
+from lab.flow import PortRange
 from lab.path import distribution, marks, wiring
 from lab.plan import CHAIN_MAX, FlowMark, Item, Jump, Route, RoutingRule, Rule, SetMark, Sysctl, Verdict, Why, short
 from lab.plan import interface_to as to

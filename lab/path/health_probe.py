@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from lab.model import (
+from lab.azure.model import (
     PLATFORM_ADDRESS,
     HealthProbe,
     LoadBalancer,

@@ -9,8 +9,8 @@ for that long, as ``outbound_snat`` has it for all other flows.
 from collections.abc import Iterator
 from math import ceil
 
+from lab.azure.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualNetwork
 from lab.flow import PortRange
-from lab.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualNetwork
 from lab.path import wiring
 from lab.plan import IdleReset, Item, Rule, Timeout, Tracking, Why
 from lab.plan import interface_to as to

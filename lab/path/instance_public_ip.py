@@ -8,8 +8,8 @@ nothing is shared, so no SNAT port is used (seed 002, "VM with an instance-level
 from collections.abc import Iterator
 from math import ceil
 
-from lab import public_ips
-from lab.model import Network, VirtualNetwork
+from lab.azure import public_ips
+from lab.azure.model import Network, VirtualNetwork
 from lab.path import wiring
 from lab.plan import DestinationNat, Item, Rule, SourceNat, Timeout, Tracking, Verdict, Why
 

@@ -10,14 +10,8 @@ Members are picked by a hash of the flow with a fixed seed, never at random
 
 from collections.abc import Iterator
 
+from lab.azure.model import LoadBalancer, LoadBalancingRule, Network, VirtualMachine, VirtualNetwork
 from lab.flow import PortRange
-from lab.model import (
-    LoadBalancer,
-    LoadBalancingRule,
-    Network,
-    VirtualMachine,
-    VirtualNetwork,
-)
 from lab.path import distribution, wiring
 from lab.plan import CHAIN_MAX, DestinationNat, Item, Jump, Rule, Why, short
 

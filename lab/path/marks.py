@@ -6,7 +6,7 @@
 ``HashMark`` writes the whole mark, with a small number; it is used before anything else is known of a packet.
 """
 
-from lab.model import VirtualMachine
+from lab.azure.model import VirtualMachine
 
 #: What the addresses of a packet are: the source is of the virtual network, is not of the internet (of the virtual
 #: network or the platform's own), the destination is of the virtual network.

@@ -23,7 +23,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import groupby
 from math import ceil
 
-from lab.model import (
+from lab.azure.model import (
     PLATFORM_ADDRESS,
     Frontend,
     InboundNatRule,
@@ -34,6 +34,7 @@ from lab.model import (
     VirtualNetwork,
     natural,
 )
+from lab.azure.profile import Tier
 from lab.path import wiring
 from lab.plan import (
     CHAIN_MAX,
@@ -53,7 +54,6 @@ from lab.plan import (
     short,
 )
 from lab.plan import interface_to as to
-from lab.profile import Tier
 
 _DEFAULT = "seed 002: standalone VM"
 _LINKED = "seed 001; seed 002: load-balanced VM"

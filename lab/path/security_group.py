@@ -18,14 +18,14 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Literal
 
-from lab import security_groups
+from lab.azure import security_groups
+from lab.azure.model import PLATFORM_ADDRESS, Direction, Network, SecurityRule, Subnet, VirtualNetwork
+from lab.azure.security_groups import Filter, Groups
 from lab.errors import LabError
-from lab.model import PLATFORM_ADDRESS, Direction, Network, SecurityRule, Subnet, VirtualNetwork
 from lab.path import wiring
 from lab.path.marks import FROM_VNET, NOT_FROM_INTERNET, TO_VNET
 from lab.plan import CHAIN_MAX, Item, Jump, Rule, SetMark, Sysctl, Target, Verdict, Why, short
 from lab.plan import interface_to as to
-from lab.security_groups import Filter, Groups
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
 _HOST = "168.63.129.16 answers names; virtual-networks-nsg.md (2016-02-11)"

@@ -18,9 +18,8 @@ from typing import Literal
 
 import msgspec
 
-from lab import ike
-from lab.flow import PortRange
-from lab.model import (
+from lab.azure import ike
+from lab.azure.model import (
     GATEWAY_SUBNET,
     PUBLIC_RESOLVER,
     Connection,
@@ -30,6 +29,7 @@ from lab.model import (
     VirtualNetwork,
     VpnGateway,
 )
+from lab.flow import PortRange
 from lab.path import wiring
 from lab.plan import (
     NODE_INTERFACE,

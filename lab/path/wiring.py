@@ -11,8 +11,7 @@ the addresses are link-local (RFC 3927), the same on every wire.
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from lab.flow import Transport
-from lab.model import (
+from lab.azure.model import (
     PLATFORM_ADDRESS,
     PUBLIC_RESOLVER,
     Network,
@@ -21,6 +20,7 @@ from lab.model import (
     VirtualMachine,
     VirtualNetwork,
 )
+from lab.flow import Transport
 from lab.plan import (
     NODE_INTERFACE,
     Address,

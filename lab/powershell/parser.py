@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lab.powershell.reading import DASHES, DOUBLE, SINGLE, Reader, is_blank, unwrapped
+from lab.powershell.lexer import DASHES, DOUBLE, SINGLE, Reader, is_blank, unwrapped
 from lab.powershell.syntax import (
     Argument,
     Assignment,

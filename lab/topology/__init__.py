@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import yaml
 
-from lab import cloud_services, invariants, model
+from lab.azure import cloud_services, invariants, model
 from lab.errors import Problem, TopologyError, UsageError, did_you_mean
 from lab.topology import shape
 from lab.topology.build import DISTRIBUTIONS, Builder, access_rule, security_rule
@@ -23,7 +23,7 @@ from lab.topology.shape import schema
 from lab.topology.text import LOADER, Positions, check_depth, data_of
 
 if TYPE_CHECKING:
-    from lab.cscfg import Configuration
+    from lab.formats.cscfg import Configuration
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -182,7 +182,7 @@ def configured(text: str, file: str, configuration: "Configuration") -> str:
         UsageError: the text does not let a role be changed alone.
 
     """
-    from lab import cscfg  # noqa: PLC0415 - reading a topology needs no XML
+    from lab.formats import cscfg  # noqa: PLC0415 - reading a topology needs no XML
     from lab.topology import edit  # noqa: PLC0415
 
     # What marks the order of bytes is no character to YAML, which counts from behind it.

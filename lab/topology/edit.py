@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from lab.cscfg import PublicIp, Role
 from lab.errors import UsageError
+from lab.formats.cscfg import PublicIp, Role
 from lab.topology.text import LOADER, Position, Positions, data_of
 
 #: Blanks and comments of a flow mapping up to the comma behind a value.

@@ -20,7 +20,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from lab import model, profile
+from lab.azure import model, profile
 from lab.errors import Problem, did_you_mean
 from lab.flow import Destination, PortRange
 from lab.topology.text import Position

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.probe import Prober
+from lab.verify.probe import Prober
 from tests.sabotage import Labs
 
 

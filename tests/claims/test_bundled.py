@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from lab import claims, profile, topology
+from lab import topology
+from lab.azure import profile
+from lab.verify import claims
 from tests import rootlab
 
 pytestmark = pytest.mark.root

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lab import claims
+from lab.verify import claims
 from tests.sabotage import Command, Labs, acts, altered_programs, assert_noticed, first, of
 
 pytestmark = pytest.mark.root

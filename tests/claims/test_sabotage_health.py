@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 from tests.sabotage import Act, Labs, altered_programs, assert_noticed, first, of
 
 pytestmark = pytest.mark.root
@@ -144,7 +144,7 @@ _SICK = {
 #: What does not come for a few seconds longer than it may take does not come: half a minute more is for busy machines.
 _IMPATIENT = """\
 import sys
-if "lab.probe" in sys.orig_argv:
+if "lab.verify.probe" in sys.orig_argv:
     import lab.probe.conversations as c
     c._LATE_S = 5.0
 """

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lab.claims import endpoint_acls, endpoints, reserved_ips, seed_000
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
+from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips
 from tests import rootlab
 from tests.sabotage import Command, Labs, acts, altered_programs, assert_noticed, first
 
@@ -117,7 +117,7 @@ SABOTAGES = {claim: what for what, sabotage in TOGETHER.items() for claim in sab
 
 
 def test_every_claim_about_cloud_services_has_a_sabotage():
-    own = {claim.id for module in (seed_000, endpoints, endpoint_acls, reserved_ips) for claim in module.CLAIMS}
+    own = {claim.id for module in (multiple_vips, endpoints, endpoint_acls, reserved_ips) for claim in module.CLAIMS}
     assert set(SABOTAGES) == own
 
 

@@ -12,9 +12,9 @@ import click
 import pytest
 import yaml
 
-from lab import claims
 from lab.cli import _ALIASES, cli
 from lab.topology import load, schema
+from lab.verify import claims
 
 CHECKOUT = Path(__file__).parents[2]
 

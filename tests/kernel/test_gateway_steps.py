@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 from tests import rootlab
 
 pytestmark = pytest.mark.root

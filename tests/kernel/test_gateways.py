@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lab.kernel import charon, daemons, netns
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 from lab.plan import namespace
 from tests import rootlab
 

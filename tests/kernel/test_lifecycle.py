@@ -13,11 +13,12 @@ import msgspec
 import pytest
 
 from lab import compile as compiling
-from lab import topology, verify
+from lab import topology
 from lab.errors import KernelError
 from lab.kernel import apply, netfilter, netns
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 from lab.plan import namespace
+from lab.verify import runner
 from tests import rootlab
 
 pytestmark = pytest.mark.root
@@ -220,7 +221,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     file = tmp_path / "fails.lab.yaml"
     file.write_text(rootlab.small("fails"))
     with pytest.raises(KernelError, match="refused for a test"):
-        verify.bring_up(topology.load(file), file, lambda _: None)
+        runner.bring_up(topology.load(file), file, lambda _: None)
     assert rootlab.leftovers("fails") == []
 
 
@@ -241,7 +242,7 @@ def test_a_change_that_fails_is_changed_back(tmp_path: Path, monkeypatch: pytest
 
         monkeypatch.setattr(netfilter, "write", refuse_once)
         with pytest.raises(KernelError, match="refused for a test"):
-            verify.bring_up(topology.load(file), file, lambda _: None)
+            runner.bring_up(topology.load(file), file, lambda _: None)
         rootlab.assert_same(before, rootlab.world(name))
         assert "added" not in {p.name.rsplit(".", 1)[-1] for p in netns.RUN.glob(f"lab.{name}.*")}
         assert rootlab.ask(name, "web", "http://198.51.100.10/")["client_address"] == "40.1.2.3"
@@ -342,7 +343,7 @@ def test_another_users_namespace_of_our_name_is_left_alone(tmp_path: Path):
 
 def test_compiling_the_record_again_gives_the_applied_plan(tmp_path: Path):
     """What the agent compiles from is the whole network."""
-    from lab import model
+    from lab.azure import model
 
     with rootlab.running(tmp_path, rootlab.small("whole")) as name:
         folder = Folder(name)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import manage
 from lab.errors import KernelError
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
+from lab.runtime import operate
 from tests import rootlab
 
 pytestmark = pytest.mark.root
@@ -69,7 +69,7 @@ def test_the_network_is_for_root_alone_and_a_lab_that_is_not_there_is_named(tmp_
     with rootlab.running(tmp_path, GUARDED.replace("NAME", "secret")) as name:
         rootlab.ok("nsg", "rule", "add", name, "front", "more", "--priority", "200")
         assert Folder(name).network_file.stat().st_mode & 0o777 == 0o600
-        assert manage.network_of(name).name == name
+        assert operate.network_of(name).name == name
     done = rootlab.run("nsg", "rule", "add", "nobody", "front", "more", "--priority", "200")
     assert (done.returncode, 'no lab "nobody"' in done.stderr) == (2, True)
 
@@ -109,5 +109,5 @@ def test_a_change_that_the_kernel_refuses_is_undone(tmp_path: Path, monkeypatch:
 
         monkeypatch.setattr(netfilter, "write", fail_once)
         with pytest.raises(KernelError):
-            manage.perform(name, RemoveRule("front", "allow-http"), lambda _text: None)
+            operate.perform(name, RemoveRule("front", "allow-http"), lambda _text: None)
         assert (rootlab.world(name), Folder(name).network_file.read_bytes(), Folder(name).plan()) == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 from tests import nobody, rootlab
 
 pytestmark = pytest.mark.root

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 from lab.plan import SnatPool
 from tests import rootlab
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.kernel.record import Folder
+from lab.kernel.state import Folder
 from tests import rootlab
-from tests.unit.cmdlets import test_seed_000 as seed_000
-from tests.unit.cmdlets import test_seed_004 as seed_004
+from tests.unit.cmdlets import test_instance_level_public_ip as seed_004
+from tests.unit.cmdlets import test_multiple_vips as seed_000
 
 pytestmark = pytest.mark.root
 

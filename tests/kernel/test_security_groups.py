@@ -9,13 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from lab import experiment as ex
-from lab import forecast, invariants, manage, matrix, verify
+from lab.azure import invariants
+from lab.azure.model import Network, SecurityGroup, SecurityRule
 from lab.flow import PortRange
-from lab.forecast import Service
 from lab.kernel import apply
-from lab.model import Network, SecurityGroup, SecurityRule
-from lab.probe import Prober
+from lab.predict import forecast, matrix
+from lab.predict.forecast import Service
+from lab.runtime import operate
+from lab.verify import experiment as ex
+from lab.verify import runner
+from lab.verify.probe import Prober
 from tests import rootlab
 
 pytestmark = pytest.mark.root
@@ -119,7 +122,7 @@ def _flows(network: Network) -> list[forecast.Forecast]:
 
 
 def test_whatever_the_rules_the_wire_does_as_the_pure_answer_says(lab: str, tmp_path: Path):
-    network = manage.network_of(lab)
+    network = operate.network_of(lab)
     file = next(tmp_path.glob("*.lab.yaml"))
     decided = 0
 
@@ -132,7 +135,7 @@ def test_whatever_the_rules_the_wire_does_as_the_pure_answer_says(lab: str, tmp_
             groups = (SecurityGroup(name="on-subnet", rules=on_subnet), SecurityGroup(name="on-vm", rules=on_vm))
             drawn = msgspec.structs.replace(network, network_security_groups=groups)
             assert list(invariants.violations(drawn)) == []
-            apply.up(verify.plan_now(drawn), verify.source(drawn, file), lambda _text: None)
+            apply.up(runner.plan_now(drawn), runner.source(drawn, file), lambda _text: None)
             # A flow that is tracked is asked about no more, and here the same flows come again.
             rootlab.must(lab, "router.v", "conntrack", "-F")
             outcomes = matrix.seen(drawn, _flows(drawn), prober)
@@ -279,7 +282,7 @@ def test_a_vm_gets_around_its_group_neither_by_its_own_rules_nor_by_anothers_add
 
 
 def test_a_segment_of_a_flow_that_nobody_saw_begin_is_asked_about_and_makes_no_flow_known(lab: str):
-    network = manage.network_of(lab)
+    network = operate.network_of(lab)
     a, c = network.vm("a"), network.vm("c")
     assert a is not None
     assert c is not None

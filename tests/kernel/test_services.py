@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from lab import manage
-from lab.change import Operation
-from lab.kernel.record import Folder, MemberHealth
+from lab.kernel.state import Folder, MemberHealth
+from lab.operations.base import Operation
 from lab.operations.cloud_service import AddService
 from lab.operations.endpoint import AddEndpoint
 from lab.operations.power import SetPower
 from lab.operations.reserved_ip import DisassociateIp
 from lab.operations.virtual_ip import RemoveVirtualIp
 from lab.plan import HealthCheck
+from lab.runtime import operate
 from tests import rootlab
 
 pytestmark = pytest.mark.root
@@ -128,7 +128,7 @@ def refused(lab: str, *arguments: str) -> str:
 def do(lab: str, *operations: Operation) -> None:
     """Do operations as the commands do."""
     for operation in operations:
-        manage.perform(lab, operation, lambda _text: None)
+        operate.perform(lab, operation, lambda _text: None)
 
 
 def balanced(lab: str, address: str, wanted: set[str]) -> Counter[object]:

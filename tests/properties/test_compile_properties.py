@@ -8,12 +8,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import model, plan, show
+from lab import plan
+from lab.azure import model
+from lab.azure.model import Network
 from lab.compile import compile as compile_network
 from lab.errors import TopologyError
-from lab.model import Network
 from lab.path import outbound_snat
 from lab.plan import BUILTIN_CHAINS, Backends, HealthCheck, Jump, Rule, SourceNat, difference, encode
+from lab.runtime import show
 from lab.topology import parse
 from tests import strategies
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lab import invariants
-from lab.cmdlets import playing
+from lab.azure import invariants
+from lab.cmdlets import runner
 from lab.errors import LabError
-from lab.operations.finding import settled
+from lab.operations.lookup import settled
 from lab.powershell.evaluate import check, mended
+from lab.powershell.lexer import SINGLE
 from lab.powershell.parser import parse
-from lab.powershell.reading import SINGLE
 from lab.powershell.syntax import Command, Pipeline, Position, ScriptError
 from tests.unit.cmdlets.pure import PureLab
 
@@ -42,8 +42,8 @@ def inside(text: str, at: Position) -> bool:
 def test_a_text_is_a_script_or_is_refused_at_a_place_in_it(text: str) -> None:
     refused = None
     try:
-        script, notes = mended(parse(text, "s"), playing.TABLE)
-        check(script, playing.TABLE)
+        script, notes = mended(parse(text, "s"), runner.TABLE)
+        check(script, runner.TABLE)
     except ScriptError as error:
         refused = error
     places = [refused] if refused else [*script.statements, *notes]
@@ -93,14 +93,14 @@ _LIKELY = {
     "VNetName": ("v",),
     "LocalNetworkSiteName": ("site",),
 }
-_OF_VMS = sorted(c.name for c in playing.TABLE.cmdlets.values() if any(p.name == "VM" for p in c.parameters))
-_OTHERS = sorted(playing.TABLE.cmdlets.keys() - {*_OF_VMS})
+_OF_VMS = sorted(c.name for c in runner.TABLE.cmdlets.values() if any(p.name == "VM" for p in c.parameters))
+_OTHERS = sorted(runner.TABLE.cmdlets.keys() - {*_OF_VMS})
 
 
 @st.composite
 def commands(draw: st.DrawFn, names: list[str]) -> str:
     """Draw a command of the table: one parameter set with what it requires, more of it, and mostly likely values."""
-    cmdlet = playing.TABLE.cmdlets[draw(st.sampled_from(names))]
+    cmdlet = runner.TABLE.cmdlets[draw(st.sampled_from(names))]
     words, one = [cmdlet.name], draw(st.sampled_from(cmdlet.sets()))
     for p in cmdlet.parameters:
         is_required = (p.required or one in p.required_in) and not (p.name == "VM" and names == _OF_VMS)

@@ -7,10 +7,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import security_groups as groups
-from lab.claims import filtering
+from lab.azure import security_groups as groups
+from lab.azure.model import Network, SecurityGroup, SecurityRule
 from lab.flow import PortRange
-from lab.model import Network, SecurityGroup, SecurityRule
+from lab.verify.claims.kit import nsg_oracle
 from tests import worlds
 
 _SOURCES = (
@@ -77,7 +77,7 @@ def test_the_claims_and_the_forecast_say_the_same_of_a_flow_without_knowing_each
             destination_port=0 if protocol == "icmp" else port,
         )
         (forecast,) = groups.Groups(network).decisions(web, "Inbound", asked)
-        (restated,) = filtering.answers(network, web, "Inbound", protocol, source, port)
+        (restated,) = nsg_oracle.answers(network, web, "Inbound", protocol, source, port)
         assert (forecast.priority, forecast.access == "Allow") == (restated.priority, restated.allows), asked
 
 

@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from lab.deciders.snat_ports import Grant, Ports
 from lab.flow import TCP, UDP, Flow
-from lab.path.snat_ports import Grant, Ports
 from lab.plan import SnatPolicy, SnatPool, SnatRange, Why
 
 _WHY = Why("test", "test")

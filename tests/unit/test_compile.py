@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import pytest
 
 from lab import compile as compiling
+from lab.azure.model import Network
 from lab.errors import LabError
-from lab.model import Network
 from lab.path import (
     cloud_service,
     floating_ip,

@@ -4,10 +4,10 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lab.change import Operation, changed
-from lab.cmdlets import playing
+from lab.azure.model import Network
+from lab.cmdlets import runner
 from lab.errors import UsageError
-from lab.model import Network
+from lab.operations.base import Operation, changed
 from lab.topology import parse
 
 
@@ -46,5 +46,5 @@ class PureLab:
         return "\n\n".join(self.outputs(script))
 
     def outputs(self, script: str) -> Iterator[str]:
-        read, self.notes = playing.read(script, "s.ps1")
-        return playing.play(read, self, random.Random(1))
+        read, self.notes = runner.read(script, "s.ps1")
+        return runner.play(read, self, random.Random(1))

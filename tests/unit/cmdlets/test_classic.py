@@ -5,9 +5,9 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from lab.cmdlets import playing
-from lab.cmdlets.playing import TABLE
-from lab.model import EndpointProbe
+from lab.azure.model import EndpointProbe
+from lab.cmdlets import runner
+from lab.cmdlets.runner import TABLE
 from lab.powershell.syntax import ScriptError
 from tests.unit.cmdlets.pure import PureLab
 
@@ -55,13 +55,13 @@ OperationStatus      : Succeeded""",
     assert address(lab) == str(reserved.address)
     assert lab.play("$r = Get-AzureReservedIP\n$r.InUse, $r.ServiceName, $r.DeploymentName") == "True\nsvc\nsvc"
     assert identity in lab.play("Get-AzureReservedIP")
-    with pytest.raises(playing.Stopped, match="cannot be deleted"):
+    with pytest.raises(runner.Stopped, match="cannot be deleted"):
         lab.play("Remove-AzureReservedIP -ReservedIPName MyReservedIP -Force")
     lab.play("Remove-AzureReservedIPAssociation -ReservedIPName MyReservedIP -ServiceName svc -Force")
     assert address(lab) not in (before, str(reserved.address), "")
     lab.play("Get-AzureReservedIP | Remove-AzureReservedIP")
     assert lab.made.reserved_ips == ()
-    with pytest.raises(playing.Stopped, match='no reserved IP "MyReservedIP"'):
+    with pytest.raises(runner.Stopped, match='no reserved IP "MyReservedIP"'):
         lab.play("Get-AzureReservedIP MyReservedIP")
 
 
@@ -146,7 +146,7 @@ def test_access_lists(lab: PureLab) -> None:
     assert endpoint.acl == ()
     with pytest.raises(ScriptError, match="no -Action; Set-AzureAclConfig must have -Action; add it"):
         lab.play("$a = New-AzureAclConfig; Set-AzureAclConfig -AddRule -Order 80 -RemoteSubnet 65.0.0.0/8 -ACL $a")
-    with pytest.raises(playing.Stopped, match="no rule 7; RuleId must be one of the list's; known: none"):
+    with pytest.raises(runner.Stopped, match="no rule 7; RuleId must be one of the list's; known: none"):
         lab.play("$a = New-AzureAclConfig; Set-AzureAclConfig -RemoveRule -RuleId 7 -ACL $a")
 
 
@@ -172,7 +172,7 @@ def test_power(lab: PureLab) -> None:
 
 def test_a_service_without_a_vm_has_no_deployment(lab: PureLab) -> None:
     lab.play("New-AzureService -ServiceName empty -Location 'Central US' -Label x")
-    with pytest.raises(playing.Stopped, match='"empty": no deployment'):
+    with pytest.raises(runner.Stopped, match='"empty": no deployment'):
         lab.play("Get-AzureDeployment -ServiceName empty -Slot Production")
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lab.cmdlets import playing
+from lab.cmdlets import runner
 from lab.errors import LabError
 from tests.unit.cmdlets.pure import PureLab
 
@@ -54,7 +54,7 @@ def test_the_keys_of_seed_003(lab: PureLab, before: str) -> None:
 
 
 def test_a_key_that_is_refused_is_not_shown(lab: PureLab) -> None:
-    with pytest.raises(playing.Stopped) as stopped:
+    with pytest.raises(runner.Stopped) as stopped:
         lab.play("Set-AzureVNetGatewayKey VNet1 VNet2 -SharedKey not-a-key")
     assert "not-a-key" not in str(stopped.value)
     assert "a key of 9 characters, not shown here" in str(stopped.value)
@@ -78,7 +78,7 @@ def test_a_gateway_is_made_disconnected_connected_and_removed(lab: PureLab) -> N
 
 
 def test_an_error_says_what_was_done_before_it_and_is_kept(lab: PureLab) -> None:
-    with pytest.raises(playing.Stopped) as stopped:
+    with pytest.raises(runner.Stopped) as stopped:
         lab.play("Set-AzureVNetGateway -Disconnect VNet1 VNet2\nNew-AzureVNetGateway -VNetName VNet1\n")
     assert str(stopped.value) == (
         "s.ps1:2:1: New-AzureVNetGateway: gateway create VNet1: vpn_gateways.VNet1: is there already; a network has "
@@ -86,7 +86,7 @@ def test_an_error_says_what_was_done_before_it_and_is_kept(lab: PureLab) -> None
         "its routing cannot be changed; delete it first, and lose its address: lab gateway delete VNet1\n"
         "done before it, and kept: gateway disconnect VNet1 VNet2"
     )
-    with pytest.raises(playing.Stopped, match=r"\nnothing was changed$"):
+    with pytest.raises(runner.Stopped, match=r"\nnothing was changed$"):
         lab.play("New-AzureVNetGateway -VNetName VNet1\n")
 
 
@@ -141,5 +141,5 @@ def test_a_configuration_goes_out_and_comes_back(lab: PureLab) -> None:
         second,
     )
     lab.files["bad.xml"] = "<a/>"
-    with pytest.raises(playing.Stopped, match=r"bad\.xml: a; the root is NetworkConfiguration"):
+    with pytest.raises(runner.Stopped, match=r"bad\.xml: a; the root is NetworkConfiguration"):
         lab.play("Set-AzureVNetConfig bad.xml")

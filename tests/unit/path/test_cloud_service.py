@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from lab import compile as compiling
+from lab.azure.model import Network
 from lab.errors import LabError
-from lab.model import Network
 from lab.path import cloud_service
 from lab.plan import Record, Rule
 from tests import worlds

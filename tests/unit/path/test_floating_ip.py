@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from lab.model import Network
+from lab.azure.model import Network
 from lab.path import floating_ip, load_balancer, marks
 from lab.plan import Item, Route, RoutingRule, Rule, Sysctl
 from tests import worlds

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from lab.model import Network
+from lab.azure.model import Network
 from lab.path import health_probe
 from lab.path.health_probe import Ending, Health, Result, endings
 from lab.plan import Backend, Backends, HealthCheck, Why

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.model import Network
+from lab.azure.model import Network
 from lab.path import idle_timeout
 from lab.plan import IdleReset, Item, Rule, Timeout
 from tests import worlds

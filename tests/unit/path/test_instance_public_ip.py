@@ -1,6 +1,6 @@
 """lab/path/instance_public_ip.py: 1:1, both ways, all ports, all protocols."""
 
-from lab.model import Network
+from lab.azure.model import Network
 from lab.path import instance_public_ip, outbound_snat
 from lab.plan import Record, Route, Rule, Timeout
 from tests import worlds

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from lab.model import Network
+from lab.azure.model import Network
 from lab.path import load_balancer
 from lab.plan import Route, Rule
 from tests import worlds

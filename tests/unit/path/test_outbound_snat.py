@@ -6,12 +6,12 @@ from math import ceil
 import msgspec
 import pytest
 
+from lab.azure.model import Network
+from lab.azure.profile import NAMES, Tier
 from lab.compile import compile as compile_network
-from lab.model import Network
 from lab.path import outbound_snat
 from lab.path.outbound_snat import links, ranges
 from lab.plan import Queue, Route, Rule, SnatPolicy, SnatPool, SnatRange, Sysctl
-from lab.profile import NAMES, Tier
 from tests import worlds
 
 

@@ -2,8 +2,8 @@
 
 import msgspec
 
+from lab.azure.model import Network
 from lab.compile import compile as compile_network
-from lab.model import Network
 from lab.plan import Rule, Sysctl
 from lab.topology import load
 from tests import worlds

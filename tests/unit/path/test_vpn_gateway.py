@@ -7,9 +7,9 @@ from typing import Literal
 import msgspec
 import pytest
 
+from lab.azure.model import Network
 from lab.compile import compile as compile_network
 from lab.flow import PortRange
-from lab.model import Network
 from lab.path import vpn_gateway
 from lab.path.vpn_gateway import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
 from lab.plan import Address, Charon, Place, Plan, Route, Rule, Shape, Tunnel, Why

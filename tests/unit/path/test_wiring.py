@@ -1,6 +1,6 @@
 """lab/path/wiring.py: who is connected to whom."""
 
-from lab.model import Network
+from lab.azure.model import Network
 from lab.path import wiring
 from lab.plan import Address, Item, Place, Policy, Record, Resolver, Route, Rule, Server, Sysctl, Wire
 from tests import worlds

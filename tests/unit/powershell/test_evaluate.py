@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lab.errors import LabError, UsageError
-from lab.powershell import core
+from lab.powershell import builtins
 from lab.powershell.binding import Cmdlet, Given, Parameter, Table
 from lab.powershell.evaluate import Failed, Session, check, mended
 from lab.powershell.parser import parse
@@ -49,7 +49,7 @@ def _lock(basket: Basket, given: Given) -> Iterable[Value]:
 
 TABLE: Table[Basket] = Table(
     (
-        *core.CMDLETS,
+        *builtins.CMDLETS,
         Cmdlet(name="Get-Fruit", parameters=(Parameter(name="Name", position=0, aliases=("Label",)),), run=_get),
         Cmdlet(
             name="Eat-Fruit",

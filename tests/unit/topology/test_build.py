@@ -2,9 +2,9 @@
 
 import pytest
 
-from lab import change
-from lab.change import Operation
-from lab.model import PLATFORM_NETWORK, CloudService, Network
+from lab.azure.model import PLATFORM_NETWORK, CloudService, Network
+from lab.operations import base
+from lab.operations.base import Operation
 from lab.operations.reserved_ip import AssociateIp, DisassociateIp, ReleaseIp, ReserveIp
 from lab.topology import parse
 from tests import worlds
@@ -289,7 +289,7 @@ def operated(*operations: Operation, text: str = _SHOP) -> tuple[dict[str, str],
     """Return the public addresses of a lab on which operations were done, and what its file then makes of it."""
     before = parse(_SHOP, "f")
     for operation in operations:
-        before = change.changed(before, operation)
+        before = base.changed(before, operation)
     public = {".".join(path): str(address) for address, path in before.public_addresses()}
     return public, parse(text, "f", kept=before.addresses())
 

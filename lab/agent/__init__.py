@@ -1,0 +1,1 @@
+"""The process beside a running lab: it carries packets, probes and clock ticks to the deciders."""

@@ -1,0 +1,342 @@
+"""The process beside a running lab: it holds the servers' sockets and asks pool members for their health.
+
+    python -m lab.agent LAB READY-DESCRIPTOR
+
+One process for all namespaces of a lab. It is started by ``up`` and waits for ``go`` on its standard
+input, so that it loads while the namespaces are made; when its servers listen it writes ``ready``.
+SIGHUP makes it read the plan again and keep every connection it has.
+
+It decides nothing itself: what follows from probe results (``members.py``) is the plan of the same network
+with other members down, compiled and applied like any other.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lab.agent import logs, servers
+from lab.agent.health import Members
+from lab.agent.idle_reset import Resetter
+from lab.agent.snat import Allocator
+from lab.azure.model import decode
+from lab.deciders.snat_ports import Alert
+from lab.errors import Busy, LabError
+from lab.kernel import apply, netns
+from lab.kernel.sockets import enlarge
+from lab.kernel.state import AgentState, Folder, MemberHealth, locked, replace
+from lab.path import vpn_gateway
+from lab.plan import (
+    Backends,
+    Charon,
+    HealthCheck,
+    IdleReset,
+    Plan,
+    Record,
+    Server,
+    SnatPolicy,
+    SnatPool,
+    Why,
+    namespace,
+)
+
+if TYPE_CHECKING:
+    from lab.agent.gateways import Gateways
+
+_BACKLOG = 4096
+_DATAGRAMS_BYTES = 16 * 1024 * 1024
+_LOCK_S = 0.05  # how long to wait before asking again for a lab that is being changed
+_AGAIN_S = 1.0  # how long to wait before writing rules again that the kernel did not take
+
+
+class Agent:
+    """The servers and probes of one lab."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.plan: Plan = folder.plan()
+        self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.names: dict[str, dict[str, str]] = {}
+        self.open: dict[Server, contextlib.AsyncExitStack] = {}
+        self.changed = asyncio.Event()
+        self.members = Members(self.plan.lab, folder.probes_file, self.inside, self._tell_health, self.changed.set)
+        self.telling = False  # what is known of members will be written in a moment
+        self.applied: dict[str, bool] = {}  # what the rules say of each member: whether it is up
+        self.certificates = servers.Certificates(folder.certificate_file)
+        self.sshd: servers.Sshd | None = None
+        self.allocators: dict[str, Allocator] = {}
+        self.resetters: dict[str, Resetter] = {}
+        self.gateways: Gateways | None = None  # labs without tunnels do not load what it takes
+        self.reading = asyncio.Lock()  # one reading of the plan at a time
+
+    @contextlib.contextmanager
+    def inside(self, place: str) -> Iterator[None]:
+        """Be in a place for as long as it takes to open a socket."""
+        netns.enter(namespace(self.plan.lab, place))
+        try:
+            yield
+        finally:
+            netns.enter_descriptor(self.home)
+
+    async def read_plan(self) -> tuple[str, ...]:
+        """Open what the plan has and we have not; close what it no longer has. Return what could not be opened."""
+        async with self.reading:
+            record = self.folder.read()
+            problems = await self._read_plan()
+            state = AgentState(0 if record is None else record.generation, problems)
+            replace(self.folder.agent_file, msgspec.json.encode(state))
+            return problems
+
+    async def _read_plan(self) -> tuple[str, ...]:
+        self.plan = self.folder.plan()
+        problems: list[str] = []
+        names: dict[str, dict[str, str]] = {}
+        for record in self.plan.of(Record):
+            names.setdefault(record.place, {})[record.name.lower()] = record.address
+        self.names = names
+        nobody = Why("", "")
+        wanted = {msgspec.structs.replace(server, why=nobody) for server in self.plan.of(Server)}
+        for server in self.open.keys() - wanted:
+            await self.open.pop(server).aclose()
+        for server in sorted(wanted - self.open.keys(), key=lambda s: (s.place, s.port, s.protocol)):
+            try:
+                self.open[server] = await self._serve(server)
+            except LabError as error:
+                problems.append(str(error))
+        self.members.change(self.plan.of(HealthCheck), self.plan.of(Backends))
+        self._read_ports()
+        self._read_resets()
+        problems += await self._follow_gateways()
+        # Whoever changed the plan may have known less of the members than we do.
+        self.applied = {}
+        self._write_health()
+        if self.members.health:
+            self.changed.set()
+        return tuple(problems)
+
+    def _read_ports(self) -> None:
+        """Give out the SNAT ports that the plan has, and keep those that are given out already."""
+        pools: dict[str, list[SnatPool]] = {}
+        for pool in self.plan.of(SnatPool):
+            pools.setdefault(pool.place, []).append(pool)
+        policies = {policy.place: policy for policy in self.plan.of(SnatPolicy)}
+        for place in self.allocators.keys() - policies.keys():
+            self.allocators.pop(place).close()
+        for place, policy in policies.items():
+            if place in self.allocators:
+                self.allocators[place].change(policy, pools.get(place, ()))
+            else:
+                self.allocators[place] = Allocator(
+                    policy, pools.get(place, ()), self.inside, partial(self._alert, place)
+                )
+
+    def _read_resets(self) -> None:
+        """Have the ends of flows told of their timeout where the plan says so."""
+        wanted: dict[str, list[IdleReset]] = {}
+        for item in self.plan.of(IdleReset):
+            wanted.setdefault(item.place, []).append(item)
+        for place in self.resetters.keys() - wanted.keys():
+            self.resetters.pop(place).close()
+        for place, items in wanted.items():
+            if place in self.resetters:
+                self.resetters[place].change(items, self.inside)
+            else:
+                self.resetters[place] = Resetter(items, self.inside)
+
+    def _alert(self, place: str, alerts: list[Alert]) -> None:
+        """Write what the documents' logs would tell."""
+        policy = next(policy for policy in self.plan.of(SnatPolicy) if policy.place == place)
+        resources, now = dict(policy.resources), time.time()
+        with self.folder.events_file.open("ab") as log:
+            for alert in alerts:
+                for record in logs.records(self.plan.lab, alert, resources[alert.address], now):
+                    log.write(msgspec.json.encode(record) + b"\n")
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one question of a command: ``ports``."""
+        with contextlib.suppress(ConnectionError):
+            question = await reader.readline()
+            if question == b"ports\n":
+                usage = [used for allocator in self.allocators.values() for used in allocator.usage()]
+                writer.write(msgspec.json.encode(usage))
+            await writer.drain()
+        writer.close()
+
+    async def _follow_gateways(self) -> tuple[str, ...]:
+        """Make the gateways follow the plan; their keys are in no plan, but in what it was compiled from."""
+        if self.gateways is None:
+            if not any(self.plan.of(Charon)):
+                return ()
+            from lab.agent.gateways import Gateways  # noqa: PLC0415 - as said above
+
+            self.gateways = Gateways(self.folder)
+        return await self.gateways.read(self.plan, vpn_gateway.keys(decode(self.folder.network_file.read_bytes())))
+
+    # --- servers ------------------------------------------------------------------------------
+
+    def _socket(self, server: Server) -> socket.socket:
+        kind = socket.SOCK_DGRAM if server.protocol == "udp" else socket.SOCK_STREAM
+        with self.inside(server.place):
+            opened = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if server.protocol == "udp":
+            # Room for the first datagrams of many flows at once, which nobody sends again.
+            enlarge(opened, _DATAGRAMS_BYTES)
+        try:
+            opened.bind((server.address, server.port))
+        except OSError as error:
+            raise LabError(f"{server.place}: {server}: {error.strerror}; the port must be free") from None
+        if server.protocol == "tcp":
+            opened.listen(_BACKLOG)
+        return opened
+
+    async def _serve(self, server: Server) -> contextlib.AsyncExitStack:
+        opened = self._socket(server)
+        stack = contextlib.AsyncExitStack()
+        loop = asyncio.get_running_loop()
+
+        def names() -> servers.Names:
+            # A name server of a VM's knows names of its own; those outside know the public ones.
+            place = server.place if server.kind == "resolver" or server.place in self.names else "internet"
+            return self.names.get(place, {})
+
+        if server.kind == "ssh":
+            self.sshd = self.sshd or servers.Sshd(servers.make_host_key(self.folder.path))
+            log = self.folder.log / f"{server.node}.auth.log"
+            self.sshd.serve(opened, namespace(self.plan.lab, server.place), server.node, log)
+            stack.callback(loop.remove_reader, opened)
+            stack.callback(opened.close)
+        elif server.kind == "ftp":
+            shared = self.folder.ftp / server.node
+            log = self.folder.log / f"{server.node}.ftp.log"
+            served = servers.ftp(opened, namespace(self.plan.lab, server.place), server.node, shared, log)
+            stack.callback(served.end)
+        elif server.protocol == "udp":
+            tells = server.kind == "dns"
+            protocol = servers.Udp(server.node) if server.kind == "udp" else servers.DnsUdp(names, tells_source=tells)
+            transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=opened)
+            stack.callback(transport.close)
+        else:
+            handlers = {"http": servers.http, "https": servers.http, "tcp": servers.tcp}
+            handler = (
+                handlers[server.kind](server.node)
+                if server.kind in handlers
+                else servers.dns_tcp(names, tells_source=server.kind == "dns")
+            )
+            certify = self.certificates.context
+            tls = certify(server.node, server.address, server.port) if server.kind == "https" else None
+            listening = await asyncio.start_server(handler, sock=opened, ssl=tls, backlog=_BACKLOG)
+            stack.callback(listening.close)
+        return stack
+
+    # --- health -------------------------------------------------------------------------------
+
+    def _tell_health(self) -> None:
+        """Write what is known of members, once for all that changes at a time."""
+        if not self.telling:
+            self.telling = True
+            asyncio.get_running_loop().call_soon(self._write_health)
+
+    def _write_health(self) -> None:
+        self.telling = False
+        shown = {
+            key: MemberHealth(state.up, state.judged, self.applied.get(key) == state.up, state.since_s, state.reason)
+            for key, state in sorted(self.members.health.items())
+        }
+        replace(self.folder.health_file, msgspec.json.encode(shown))
+
+    async def keep_rules(self) -> None:
+        """Apply the plan with the members that are down, each time they change; what fails is tried again."""
+        while True:
+            await self.changed.wait()
+            self.changed.clear()
+            try:
+                while not self._try_rewrite():  # noqa: ASYNC110 - another process tells of its end by a file lock only
+                    await asyncio.sleep(_LOCK_S)
+            except LabError as error:
+                print(f"agent: {error}; trying again", file=sys.stderr, flush=True)
+                self.changed.set()
+                await asyncio.sleep(_AGAIN_S)
+
+    def _try_rewrite(self) -> bool:
+        """Rewrite the rules; return False if another command is changing the lab."""
+        from lab.compile import compile as compile_network  # noqa: PLC0415 - a lab without pools does not need it
+
+        try:
+            with locked(self.plan.lab, deadline_s=0):
+                record = self.folder.read()
+                if record is None:
+                    return True  # `down` is waiting for us to end
+                if record.state != "running":
+                    return False
+                network = decode(self.folder.network_file.read_bytes())
+                known = self.members.known()
+                down = frozenset(key for key, up in known.items() if not up)
+                apply.rewrite(self.folder, compile_network(network, down))
+                # First the rules, then the flows: what begins anew must not come to where it was.
+                self.members.follow(known)
+                self.applied = known
+                self._write_health()
+                return True
+        except Busy:
+            return False
+
+
+async def run(lab: str, ready: int) -> None:
+    """Serve a lab until told to end."""
+    loop = asyncio.get_running_loop()
+    folder = Folder(lab)
+    agent = Agent(folder)
+    ended = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    problems = await agent.read_plan()
+    if problems:
+        raise LabError("; ".join(problems))
+    folder.agent_socket.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    await asyncio.start_unix_server(agent.answer, folder.agent_socket)
+    os.umask(before)
+    work: set[asyncio.Task[Any]] = {asyncio.create_task(agent.keep_rules())}
+
+    def reload() -> None:
+        task = asyncio.create_task(agent.read_plan())
+        work.add(task)
+        task.add_done_callback(_report)
+
+    loop.add_signal_handler(apply.AGENT_RELOAD, reload)
+    for task in work:
+        task.add_done_callback(_report)
+    os.write(ready, b"ready\n")
+    os.close(ready)
+    await ended.wait()
+    if agent.gateways is not None:
+        await agent.gateways.close()
+
+
+def _report(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        print(f"agent: {task.exception()!r}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Wait for ``go``, then serve; whoever should have said it is gone if there is nothing to read."""
+    lab, ready = sys.argv[1], int(sys.argv[2])
+    netns.prepare()
+    if sys.stdin.readline() != "go\n":
+        return
+    asyncio.run(run(lab, ready))
+    sys.stderr.flush()
+    # `down` waits for our end, and tidying up an interpreter that is about to vanish takes a while.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""SNAT ports for one virtual network: carries first packets and the ends of flows to the decider, and its answers back.
+
+What it decides by is ``path/snat_ports.Ports``; how a decision is carried out is ``kernel/flows``.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from lab.deciders.snat_ports import Alert, Grant, Ports, Usage
+from lab.kernel import flows
+from lab.plan import SnatPolicy, SnatPool
+
+Inside = Callable[[str], contextlib.AbstractContextManager[None]]
+
+#: How often, in seconds, the table is looked through for flows that have timed out, while flows are refused.
+_SWEEP_S = 0.25
+#: How many ports are tried for a flow if others have them.
+_TRIES = 4
+
+
+class Allocator:
+    """Gives SNAT ports to the flows of one virtual network."""
+
+    def __init__(
+        self, policy: SnatPolicy, pools: Iterable[SnatPool], inside: Inside, tell: Callable[[list[Alert]], None]
+    ) -> None:
+        """Open everything, and take over the flows that have their ports already."""
+        self._tell = tell
+        self._given = policy, tuple(pools)
+        self.ports = Ports(*self._given)
+        with inside(policy.place):
+            self._table = flows.Table(closing_from=_closing_from(policy))
+            self._queue = flows.Queue()
+        with inside(policy.router):
+            self._resend = flows.Resend()
+        self._adopt()
+        self._swept = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._table.socket, self._on_events)
+        self._loop.add_reader(self._queue.socket, self._on_packets)
+
+    def close(self) -> None:
+        """Give the queue up: from now on new flows get no port. Those that have one go on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._table.socket)
+        self._loop.remove_reader(self._queue.socket)
+        for opened in (self._queue, self._table, self._resend):
+            opened.close()
+
+    def change(self, policy: SnatPolicy, pools: Iterable[SnatPool]) -> None:
+        """Go on with another policy and other ranges; flows whose ports were taken away end in silence."""
+        pools = tuple(pools)
+        if (policy, pools) == self._given:
+            return
+        self._given = policy, pools
+        self._drain_events()
+        self._table.close_from(_closing_from(policy))
+        self.ports, lost = self.ports.changed(policy, pools)
+        self._table.forget(lost)
+        self._keep_time()
+
+    def usage(self) -> list[Usage]:
+        """Return what is in use now."""
+        self._drain_events()
+        self._sweep()
+        return self.ports.usage()
+
+    # --- what arrives ---------------------------------------------------------------------------
+
+    def _on_events(self) -> None:
+        self._drain_events()
+        self._keep_time()
+
+    def _on_packets(self) -> None:
+        packets = self._queue.packets()
+        # Afterwards: an end that was before one of these packets is told by now, and no end of a flow they begin.
+        self._drain_events()
+        now = time.monotonic()
+        granted: list[tuple[flows.Packet, Grant]] = []
+        for packet in packets:
+            if not self.ports.knows(packet.flow.source):
+                continue
+            grant = self.ports.decide(packet.flow, now)
+            if grant is None and now - self._swept >= _SWEEP_S:
+                # The kernel removes what has timed out when it finds time; being listed makes it do so.
+                self._send_on(granted)
+                granted = []
+                self._sweep()
+                grant = self.ports.decide(packet.flow, now)
+            if grant is not None:
+                granted.append((packet, grant))
+        self._send_on(granted)
+        alerts = self.ports.alerts()
+        if alerts:
+            self._tell(alerts)
+
+    def _send_on(self, granted: list[tuple[flows.Packet, Grant]]) -> None:
+        """Enter flows into the kernel's table, and send their first packets, which then take the translation."""
+        timeout_s = int(self.ports.policy.idle_s)
+        for _ in range(_TRIES):
+            taken = self._table.enter(
+                [(packet.flow, grant.address, grant.port) for packet, grant in granted], timeout_s
+            )
+            for packet, _ in granted:
+                if packet.flow not in taken:
+                    self._resend.send(packet)
+            if not taken:
+                return
+            # Rare: a flow that another revision gave the port to is still there.
+            now = time.monotonic()
+            for flow in taken:
+                self.ports.lose(flow, now)
+            again = [(packet, self.ports.decide(packet.flow, now)) for packet, _ in granted if packet.flow in taken]
+            granted = [(packet, grant) for packet, grant in again if grant is not None]
+
+    def _drain_events(self) -> None:
+        while True:
+            events, lost = self._table.events()
+            now = time.monotonic()  # not before them: no cool-down is shorter than it must be
+            over = self.ports.due(now)
+            for kind, entry in events:
+                if kind == "gone":
+                    self.ports.ended(entry.flow, entry.reply_port)
+                elif self.ports.closed(entry.flow, _how(entry.state), now):
+                    over.append(entry.flow)
+            self._table.forget(over)
+            if lost:
+                self._sweep()
+            elif not events:
+                return
+
+    def _sweep(self) -> None:
+        """Compare what is held with the kernel's table, and let go what is no longer there."""
+        self._swept = time.monotonic()
+        there = {(entry.flow, entry.reply_port) for entry in self._table.entries()}
+        for flow, grant in [held for held in self.ports.flows() if (held[0], held[1].port) not in there]:
+            self.ports.ended(flow, grant.port)
+
+    def _adopt(self) -> None:
+        """Take over the flows in the kernel's table. One that is closed begins its cool-down now."""
+        entries, now = self._table.entries(), time.monotonic()
+        closing_from = _closing_from(self.ports.policy)
+        over = []
+        for entry in entries:
+            self.ports.adopt(entry.flow, Grant(entry.reply_address, entry.reply_port))
+            if entry.state >= closing_from and self.ports.closed(entry.flow, _how(entry.state), now):
+                over.append(entry.flow)
+        self._table.forget(over)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def _keep_time(self) -> None:
+        """Have the next cool-down end when it is due."""
+        due = self.ports.next_due()
+        if due is None or (self._timer is not None and not self._timer.cancelled() and self._timer.when() <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._on_time)  # the loop's clock is time.monotonic
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._drain_events()
+        self._keep_time()
+
+
+def _closing_from(policy: SnatPolicy) -> int:
+    """Return the state of a TCP connection from which on it is closed: after FIN of one side, or of both."""
+    return flows.TCP_FIN_WAIT if policy.fin_close == "either" else flows.TCP_TIME_WAIT
+
+
+def _how(state: int) -> Literal["fin", "rst"]:
+    return "rst" if state == flows.TCP_CLOSE else "fin"

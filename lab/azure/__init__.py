@@ -1,0 +1,1 @@
+"""Azure's words and rules, without a machine: what the documents say."""

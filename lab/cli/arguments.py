@@ -1,0 +1,148 @@
+"""What a user typed, read: the lab or file that is meant, names, ranges, addresses."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network
+
+    from lab.azure.model import CloudService, Network, Subnet
+
+
+SUFFIX = ".lab.yaml"
+
+
+def only_file() -> Path:
+    """Return the only topology of the folder.
+
+    Raises:
+        UsageError: there is none, or more than one.
+
+    """
+    found = sorted(Path.cwd().glob(f"*{SUFFIX}"))
+    if len(found) != 1:
+        what = "no" if not found else f"{len(found)}"
+        raise UsageError(f"{Path.cwd()}: {what} *{SUFFIX} here; without FILE there must be exactly one; name a FILE")
+    return found[0].relative_to(Path.cwd())
+
+
+def only_lab() -> str:
+    """Return the only lab that is up.
+
+    Raises:
+        UsageError: there is none, or more than one.
+
+    """
+    from lab.kernel.state import names
+
+    found = names()
+    if len(found) != 1:
+        what = "no lab is" if not found else f"{len(found)} labs are"
+        raise UsageError(f"{what} up; without --lab there must be exactly one; bring one up, or name it: --lab NAME")
+    return found[0]
+
+
+def lab_named(name: str | None, other: str | None = None) -> str:
+    """Return the lab or file of --lab, left out: the only lab; ``other`` is what stands where no file does.
+
+    Raises:
+        UsageError: a file stands there; or there is no lab, or more than one.
+
+    """
+    if name is None and other is not None and other.endswith(SUFFIX):
+        raise UsageError(f"{other}: a file; here a file must be given with --lab; write: --lab {other}")
+    return name or only_lab()
+
+
+def network_named(name: str) -> "Network":
+    """Return the network of a topology file, or of a running lab as it is now."""
+    from lab import topology
+
+    if name.endswith(SUFFIX):
+        return topology.load(Path(name))
+    from lab.runtime import operate
+
+    return operate.network_of(name)
+
+
+def service_named(network: "Network", name: str) -> "CloudService":
+    """Return the cloud service of that name.
+
+    Raises:
+        UsageError: there is none.
+
+    """
+    found = network.cloud_service(name)
+    if found is None:
+        known = [service.name for service in network.cloud_services]
+        owner = network.service_of(name)
+        if owner is not None:
+            raise UsageError(
+                f'{network.name}: "{name}" is a VM; a cloud service must be named; name its service: {owner.name}'
+            )
+        raise UsageError(f'{network.name}: no cloud service "{name}"; {did_you_mean(name, known)}')
+    return found
+
+
+def services_named(lab_or_file: str | None, service: str | None) -> "Sequence[CloudService]":
+    """Return the cloud service of that name, or all, of a topology file or a running lab, left out: the only one."""
+    network = network_named(lab_named(lab_or_file, service))
+    return network.cloud_services if service is None else (service_named(network, service),)
+
+
+def read_name(text: str) -> str:
+    """Return the name of a network, site or subnet.
+
+    Raises:
+        UsageError: it is none.
+
+    """
+    import re
+
+    from lab.azure.model import NAME
+
+    if not re.fullmatch(NAME, text):
+        raise UsageError(f'"{text}": a name begins with a letter and has up to 63 letters, digits, ".", "-" and "_"')
+    return text
+
+
+def read_prefixes(texts: Sequence[str]) -> "tuple[IPv4Network, ...]":
+    """Read address ranges.
+
+    Raises:
+        UsageError: there is none, or one is no prefix.
+
+    """
+    from ipaddress import IPv4Network
+
+    if not texts:
+        raise UsageError("no address range; there must be at least one; give it: --address-space 10.3.0.0/16")
+    try:
+        return tuple(IPv4Network(text) for text in texts)
+    except ValueError as error:
+        raise UsageError(f"{error}; a range is an IPv4 prefix such as 10.3.0.0/16; correct it") from None
+
+
+def read_subnet(name: str, prefix: str) -> "Subnet":
+    """Read a subnet."""
+    from lab.azure.model import Subnet
+
+    return Subnet(name=read_name(name), address_prefix=read_prefixes([prefix])[0])
+
+
+def read_address(text: str) -> "IPv4Address":
+    """Read an address.
+
+    Raises:
+        UsageError: it is none.
+
+    """
+    from ipaddress import IPv4Address
+
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise UsageError(f'"{text}" is no IPv4 address, such as 203.0.113.2; correct it') from None

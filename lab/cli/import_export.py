@@ -1,0 +1,156 @@
+"""``lab import`` and ``export``: network configuration files, and service configuration files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lab.cli.arguments import SUFFIX, network_named, only_lab
+from lab.cli.execution import perform
+from lab.cli.options import lab_option
+from lab.cli.output import count, print_table
+from lab.errors import TopologyError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from lab.formats.cscfg import Configuration
+
+
+@click.group("import")
+def import_group() -> None:
+    """Take the configuration of networks, or of a cloud service, from a file of the documents' own form.
+
+    \b
+    Example:
+      sudo lab import netcfg NetworkConfig.xml
+      lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip.lab.yaml
+    """
+
+
+@import_group.command("netcfg")
+@click.argument("file", type=click.Path(path_type=Path))
+@lab_option
+def import_netcfg(file: Path, name: str | None) -> None:
+    """Replace networks, local networks, DNS servers and connections by those of a NetworkConfiguration file.
+
+    All of it or nothing. VMs, gateways and the keys of connections that stay are kept. Needs root.
+
+    \b
+    Example:
+      sudo lab import netcfg NetworkConfig.xml
+    """
+    from lab.formats import netcfg
+    from lab.operations.netcfg import ImportConfiguration
+
+    made = netcfg.read(_text(file, netcfg.MAX_BYTES, "network configuration"), str(file))
+    perform(name or only_lab(), ImportConfiguration(made, file.name))
+    print_table(("OperationDescription", "OperationId", "OperationStatus"), [("Set-AzureVNetConfig", "-", "Succeeded")])
+
+
+@import_group.command("cscfg")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--into", metavar="TOPOLOGY", required=True, help="A topology file, or the name of a running lab.")
+def import_cscfg(file: Path, into: str) -> None:
+    """Give the role instances of a cloud service the public IPs that a ServiceConfiguration file says.
+
+    A topology file is rewritten, and keeps all else as it is; it takes the number of instances of each role too. In
+    a running lab, which needs root, the change holds until the next `lab up FILE`.
+
+    \b
+    Example:
+      lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip.lab.yaml
+      sudo lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip
+    """
+    from lab.formats import cscfg
+    from lab.operations.base import Refused
+    from lab.operations.cscfg import ImportServiceConfiguration
+
+    made = cscfg.read(_text(file, cscfg.MAX_BYTES, "service configuration"), str(file))
+    if into.endswith(SUFFIX):
+        _into_file(Path(into), made)
+    else:
+        try:
+            perform(into, ImportServiceConfiguration(made, file.name))
+        except Refused as refused:
+            raise TopologyError(cscfg.located(made, problem) for problem in refused.problems) from None
+
+
+def _into_file(file: Path, configuration: "Configuration") -> None:
+    """Have the roles of a topology file be as a service configuration says."""
+    from lab import topology
+
+    text = topology.read(file)
+    made = topology.configured(text, str(file), configuration)
+    if made != text:
+        file.write_text(made, encoding="utf-8")
+    for role in configuration.roles:
+        own = f", public IP {role.public_ip.name}" if role.public_ip else ""
+        click.echo(f"{file}: {configuration.service}: {role.name}: {count(role.instances, 'instance')}{own}")
+
+
+def _text(file: Path, most: int, what: str) -> str:
+    """Read a file that a user named.
+
+    Raises:
+        UsageError: it cannot be read, or is too large.
+
+    """
+    try:
+        if file.stat().st_size > most:
+            raise UsageError(f"{file}: larger than {most:,} bytes; it must be a {what}; name one")
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}; a {what} is a text file; name one") from None
+
+
+@click.group("export")
+def export_group() -> None:
+    """Write the configuration of a lab's networks, or of its cloud service, in the documents' own form.
+
+    \b
+    Example:
+      sudo lab export netcfg > NetworkConfig.xml
+      lab export cscfg instance-public-ip.lab.yaml --service ILPIPSample > ServiceConfiguration.cscfg
+    """
+
+
+@export_group.command("netcfg")
+@click.argument("name", required=False)
+def export_netcfg(name: str | None) -> None:
+    """Print the NetworkConfiguration of a running lab, which needs root, or of a topology file.
+
+    \b
+    Example:
+      lab export netcfg vnet-to-vnet.lab.yaml
+      sudo lab export netcfg vnet-to-vnet
+    """
+    from lab.formats import netcfg
+
+    click.echo(netcfg.write(network_named(name or only_lab())), nl=False)
+
+
+@export_group.command("cscfg")
+@click.argument("name", required=False)
+@click.option("--service", metavar="SERVICE", help="The cloud service; left out, the only one with roles.")
+def export_cscfg(name: str | None, service: str | None) -> None:
+    """Print the ServiceConfiguration of a running lab's cloud service, which needs root, or of a topology file's.
+
+    \b
+    Example:
+      lab export cscfg instance-public-ip.lab.yaml --service ILPIPSample
+      sudo lab export cscfg instance-public-ip --service contosoadservice
+    """
+    from lab.formats import cscfg
+
+    network = network_named(name or only_lab())
+    known = [s for s in network.cloud_services if s.roles]
+    chosen = [s for s in known if service in (None, s.name)]
+    if len(chosen) != 1:
+        names = [s.name for s in known]
+        if service is not None:
+            raise UsageError(f'{network.name}: no cloud service "{service}" with roles; {did_you_mean(service, names)}')
+        found = ", ".join(names) or "none"
+        raise UsageError(f"{network.name}: cloud services with roles: {found}; name one of several: --service SERVICE")
+    click.echo(cscfg.write(network, chosen[0]), nl=False)
+
+
+COMMANDS: tuple[click.Command, ...] = (import_group, export_group)

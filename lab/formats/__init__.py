@@ -1,0 +1,1 @@
+"""Foreign file formats: network configuration and service configuration files."""

@@ -1,0 +1,393 @@
+"""Whether a flow arrives, and which rule of which security group decides: a prediction, made without any kernel.
+
+A flow is followed as the documents describe its way: out of its VM, translated at the edge, led to a VM by the rule
+that listens there, into that VM. What groups say on the way is ``security_groups.decisions``; nothing here knows how
+any of it is enforced, so what is predicted can be held against the wire.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from lab.azure.cloud_services import access_list, permits
+from lab.azure.model import (
+    PLATFORM_ADDRESS,
+    AclRule,
+    Direction,
+    InternetHost,
+    LoadBalancingRule,
+    Network,
+    ServiceKind,
+    VirtualMachine,
+)
+from lab.azure.security_groups import Decision, Groups, Packet, spaces
+from lab.flow import PortRange
+from lab.path import outbound_snat
+from lab.verify import experiment as ex
+
+Protocol = Literal["tcp", "udp", "icmp"]
+#: Allowed or denied by groups; ``NoWay``: no rule leads there, whatever groups say; ``Depends``: on the frontend,
+#: the port or the member of a pool that the flow is given.
+Access = Literal["Allow", "Deny", "NoWay", "Depends"]
+#: The source ports of a flow that takes any: above what servers listen on.
+EPHEMERAL = PortRange(1024, 65535)
+
+
+class Service(msgspec.Struct, frozen=True, order=True):
+    """A protocol and a port; ICMP has none."""
+
+    protocol: Protocol
+    port: int = 0
+
+    def __str__(self) -> str:
+        return "icmp" if self.protocol == "icmp" else f"{self.port}/{self.protocol}"
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """One way that a flow may take: what was asked, where it ends, and what stops it if no group does.
+
+    With both an end and an obstacle it arrives there, and nobody answers.
+    """
+
+    decisions: tuple[Decision, ...] = ()
+    end: str | None = None  # the node it arrives at, if it is let; the virtual network if its platform answers
+    obstacle: str = ""
+
+    @property
+    def access(self) -> Access:
+        """What becomes of the flow."""
+        if any(decision.access == "Deny" for decision in self.decisions):
+            return "Deny"
+        return "NoWay" if self.end is None else "Allow"
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What is predicted of a flow."""
+
+    sender: str
+    to: str
+    service: Service
+    source: IPv4Address  # as the sender sends it
+    source_port: int | None
+    destination: IPv4Address | None  # None: the sender has no address to send to
+    ways: tuple[Way, ...]
+
+    @property
+    def access(self) -> Access:
+        """What becomes of the flow, on whichever way."""
+        found = {way.access for way in self.ways}
+        return found.pop() if len(found) == 1 else "Depends"
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision that was the last word; None if nobody was asked, or it depends."""
+        last = {way.decisions[-1] if way.decisions else None for way in self.ways}
+        return last.pop() if len(last) == 1 else None
+
+
+def forecast(
+    network: Network,
+    sender: str,
+    to: str,
+    service: Service,
+    *,
+    source_port: int | None = None,
+    down: frozenset[str] = frozenset(),
+    groups: Groups | None = None,
+) -> Forecast:
+    """Predict what becomes of a flow from a node to a node or an address.
+
+    ``source_port`` None: any. ``down``: members of pools that receive no new flows (``HealthCheck.key``).
+    ``groups``: those of the network, for whoever asks more than once.
+
+    Raises:
+        KeyError: no such node.
+
+    """
+    destination = address_of(network, sender, to)
+    vm, host = network.vm(sender), network.host(sender)
+    trace = _Trace(network, service, down, groups or Groups(network))
+    ways: Iterable[Way]
+    if vm is not None:
+        source = network.way_out(vm, destination or PLATFORM_ADDRESS).private_ip_address
+        if destination in vm.loopback_addresses:
+            source = destination  # as a guest speaks with itself
+    elif host is not None:
+        source = host.address
+    else:
+        raise KeyError(sender)
+    if vm is not None and vm.power_state != "Started":
+        ways = [_off(vm)]
+    elif destination is None:
+        ways = [Way(obstacle=f"{to} has no address that {sender} can reach")]
+    elif source == destination:
+        ways = [Way(end=sender)]
+    elif vm is not None:
+        ways = trace.from_vm(vm, source_port, destination)
+    else:
+        ways = trace.over_the_internet([(source, source_port)], destination, ())
+    return Forecast(
+        sender=sender,
+        to=to,
+        service=service,
+        source=source,
+        source_port=source_port,
+        destination=destination,
+        ways=tuple(dict.fromkeys(ways)),
+    )
+
+
+def address_of(network: Network, sender: str, to: str) -> IPv4Address | None:
+    """Return the address that a node reaches another at, None if it has none for it.
+
+    Raises:
+        KeyError: it is neither a node nor an address.
+
+    """
+    host, vm, from_vm = network.host(to), network.vm(to), network.vm(sender)
+    if host is not None:
+        return host.address
+    if vm is None:
+        try:
+            return IPv4Address(to)
+        except ValueError:
+            raise KeyError(to) from None
+    if from_vm is not None and joined(network, from_vm, vm):
+        return vm.private_ip_address
+    return vm.instance_public_ip.address if vm.instance_public_ip else None
+
+
+def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozenset[ServiceKind]:
+    """Return the kinds of the servers that a flow may come to, at the ports that rules lead it to."""
+    if predicted.destination is None:
+        return frozenset()
+    service, ends = predicted.service, {way.end for way in predicted.ways}
+    behind = _Trace(network, service, down, Groups(network)).behind(predicted.destination)
+    ports = {vm.name: port for vm, _, port in behind}
+    nodes: list[VirtualMachine | InternetHost] = [*network.virtual_machines, *network.internet]
+    return frozenset(
+        server.kind
+        for node in nodes
+        if node.name in ends
+        for server in node.services
+        if (server.protocol, server.port) == (service.protocol, ports.get(node.name, service.port))
+    )
+
+
+def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool:
+    """Tell whether two VMs reach each other at their private addresses: in one network, or through a tunnel."""
+    if one.virtual_network == other.virtual_network:
+        return True
+    first, second = (network.virtual_network(vm.virtual_network) for vm in (one, other))
+    there = any(other.private_ip_address in prefix for prefix in spaces(network, first))
+    return there and any(one.private_ip_address in prefix for prefix in spaces(network, second))
+
+
+def _off(vm: VirtualMachine, before: tuple[Decision, ...] = ()) -> Way:
+    return Way(decisions=before, obstacle=f"{vm.name} is {vm.power_state.lower()}")
+
+
+def _has(vm: VirtualMachine, address: IPv4Address | None) -> bool:
+    return any(interface.private_ip_address == address for interface in vm.network_interfaces)
+
+
+def _number(vm: VirtualMachine, address: IPv4Address) -> int:
+    """Return the number of the interface with an address, 0 if none has it."""
+    return vm.network_interfaces.index(vm.interface_with(address))
+
+
+#: Where a flow comes from at some point of its way: the address, and the port if it is known.
+_Source: TypeAlias = tuple[IPv4Address, int | None]
+
+
+class _Trace:
+    """The ways of one kind of flow through a network."""
+
+    def __init__(self, network: Network, service: Service, down: frozenset[str], groups: Groups) -> None:
+        self.network = network
+        self.service = service
+        self.down = down
+        self.groups = groups
+
+    def from_vm(self, vm: VirtualMachine, source_port: int | None, destination: IPv4Address) -> Iterator[Way]:
+        """Yield the ways of a flow that a VM opens."""
+        vnet = self.network.virtual_network(vm.virtual_network)
+        own: _Source = (self.network.way_out(vm, destination).private_ip_address, source_port)
+        for out in self.asked(vm, "Outbound", own, destination, self.service.port):
+            if any(decision.access == "Deny" for decision in out):
+                yield Way(decisions=out)
+            elif destination == PLATFORM_ADDRESS:
+                yield Way(decisions=out, end=vnet.name)
+            elif any(destination in prefix for prefix in spaces(self.network, vnet)):
+                vms = self.network.virtual_machines
+                targets = [v for v in vms if _has(v, destination) and joined(self.network, vm, v)]
+                if not targets:
+                    yield Way(decisions=out, obstacle=f"no VM has {destination}")
+                for target in targets:
+                    yield from self.into(target, own, destination, self.service.port, out)
+            elif vm.instance_public_ip is not None:
+                seen: _Source = (vm.instance_public_ip.address, source_port)
+                yield from self.over_the_internet([seen], destination, out, vm)
+            elif self.service.protocol == "icmp":
+                yield Way(decisions=out, obstacle="what leaves by a shared address is TCP or UDP")
+            else:
+                linked = [frontend.address for _, frontend in outbound_snat.links(self.network, vm.name)]
+                shared = linked or [vnet.default_outbound_address]
+                yield from self.over_the_internet([(address, None) for address in shared], destination, out, vm)
+
+    def over_the_internet(
+        self,
+        sources: Sequence[_Source],
+        destination: IPv4Address,
+        before: tuple[Decision, ...],
+        opener: VirtualMachine | None = None,
+    ) -> Iterator[Way]:
+        """Yield the ways of a flow to a public address, from each of the sources it may be seen with.
+
+        ``opener``: the VM that opens it.
+        """
+        host = next((h for h in self.network.internet if h.address == destination), None)
+        if host is not None:
+            yield Way(decisions=before, end=host.name)
+            return
+        targets = list(self.behind(destination))
+        if not targets:
+            yield Way(decisions=before, obstacle=f"nobody listens at {destination}, {self.service}")
+        rules = self.access_list(destination)
+        for vm, at, port in targets:
+            near = opener is not None and opener.virtual_network == vm.virtual_network
+            for source in sources:
+                # An access list is asked before a VM of the same network is translated.
+                client = opener.private_ip_address if opener is not None and near else source[0]
+                if permits(rules, client):
+                    yield from self.into(vm, source, at, port, before)
+                else:
+                    yield Way(decisions=before, obstacle=f"the access list of {destination}, {self.service}, denies it")
+
+    def access_list(self, address: IPv4Address) -> tuple[AclRule, ...]:
+        """Return who may use the endpoint of a VIP's address; empty: everybody."""
+        listens = (self.service.protocol, self.service.port)
+        for service in self.network.cloud_services:
+            names = {vip.name for vip in service.virtual_ips if vip.address == address}
+            for endpoint in service.endpoints:
+                if endpoint.virtual_ip in names and (endpoint.protocol, endpoint.public_port) == listens:
+                    return access_list(service, endpoint)
+        return ()
+
+    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, IPv4Address, int]]:
+        """Yield the VMs that a public address leads to, and the address and port that a packet has there."""
+        vms = {vm.name: vm for vm in self.network.virtual_machines}
+        listens = (self.service.protocol, self.service.port)
+        for vm in vms.values():
+            if vm.instance_public_ip is not None and vm.instance_public_ip.address == address:
+                yield vm, vm.private_ip_address, self.service.port
+        for lb in self.network.balancers:
+            frontends = {frontend.name for frontend in lb.frontends if frontend.address == address}
+            for rule in lb.rules():
+                if rule.frontend in frontends and (rule.protocol, rule.frontend_port) == listens:
+                    probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
+                    balanced = isinstance(rule, LoadBalancingRule)
+                    there = (vms[m] for m in lb.targets(rule))
+                    there = (vm for vm in there if not balanced or vm.power_state != "Deallocated")
+                    up = [vm for vm in there if f"{lb.name}/{probe}/{vm.name}" not in self.down]
+                    for vm in up:
+                        yield vm, address if rule.floating_ip else vm.private_ip_address, rule.backend_port
+
+    def into(
+        self, vm: VirtualMachine, source: _Source, address: IPv4Address, port: int, before: tuple[Decision, ...]
+    ) -> Iterator[Way]:
+        """Yield the last part of a flow's way: to a VM, by an address and port of its own or of a frontend."""
+        if vm.power_state != "Started":
+            yield _off(vm, before)
+            return
+        translated = _has(vm, address)
+        end: str | None = vm.name
+        silent = ""
+        if not translated and source[0] in self.network.floating().get(vm.name, ()):
+            # The network knows the way to such an address, and takes nothing from it that comes another way.
+            silent, end = f"{vm.name} is to have {source[0]} itself, so nothing from there is led to it", None
+        elif not translated and address not in vm.loopback_addresses:
+            silent = f"{vm.name} does not have {address} on a loopback interface and does not answer"
+        elif source[0] in vm.loopback_addresses:
+            silent = f"{vm.name} has {source[0]} on a loopback interface and drops what comes from there"
+        for found in self.asked(vm, "Inbound", source, address, port):
+            is_let = all(decision.access == "Allow" for decision in found)
+            yield Way(decisions=(*before, *found), end=end, obstacle=silent if is_let else "")
+
+    def asked(
+        self, vm: VirtualMachine, direction: Direction, source: _Source, destination: IPv4Address, port: int
+    ) -> Iterator[tuple[Decision, ...]]:
+        """Yield what a VM's groups say of a flow: once, or once for each answer that its source port may make."""
+        address, known = source
+        has_ports = self.service.protocol != "icmp"
+        ports = {(known or EPHEMERAL.first) if has_ports else 0}
+        if known is None and has_ports:
+            ours = vm.interface_with(address if direction == "Outbound" else destination)
+            asked = self.groups.filters(vm, direction, ours)
+            ranges = [r for f in asked for rule in f.rules for r in rule.source_ports]
+            ports |= {p for r in ranges for p in (r.first, r.last + 1) if p in EPHEMERAL}
+        packets = (
+            Packet(
+                protocol=self.service.protocol,
+                source=address,
+                source_port=theirs,
+                destination=destination,
+                destination_port=port if has_ports else 0,
+            )
+            for theirs in sorted(ports)
+        )
+        yield from dict.fromkeys(self.groups.decisions(vm, direction, packet) for packet in packets)
+
+
+# --- the same flows, on the wire --------------------------------------------------------------
+
+
+def flow_of(network: Network, predicted: Forecast) -> ex.Flow:
+    """Return the experiment that shows whether a flow arrives; its destination must be known."""
+    vm = network.vm(predicted.sender)
+    if vm is not None:
+        start = ex.Watch("VM wire", vm.name, vm.virtual_network, _number(vm, predicted.source))
+    else:
+        start = ex.Watch("host wire", predicted.sender)
+    passes = [start]
+    targets = {d.vm for way in predicted.ways for d in way.decisions if d.direction == "Inbound"}
+    for name in targets:
+        target = network.vm(name)
+        inside = vm is not None and target is not None and _has(target, predicted.destination)
+        if target is not None and not inside:
+            passes.append(ex.Watch("router", target.virtual_network))
+    return ex.Flow(
+        sender=predicted.sender,
+        private=str(predicted.source),
+        source_port=predicted.source_port or 0,
+        destination=str(predicted.destination),
+        protocol=predicted.service.protocol,
+        port=predicted.service.port,
+        passes=tuple(dict.fromkeys(passes)),
+        ends=tuple(_ends(network, predicted)),
+        awaited=predicted.access == "Allow",
+    )
+
+
+def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
+    """Yield everywhere that a flow could arrive, let or not."""
+    sender = network.vm(predicted.sender)
+    if predicted.destination == PLATFORM_ADDRESS and sender is not None:
+        yield ex.Watch("edge inside", sender.virtual_network)
+    for host in network.internet:
+        if host.address == predicted.destination:
+            yield ex.Watch("node", host.name)
+    running = [vm for vm in network.virtual_machines if vm.power_state == "Started"]
+    for vm in running:
+        own = vm.instance_public_ip.address if vm.instance_public_ip else None
+        near = sender is not None and joined(network, sender, vm)
+        if predicted.destination is not None and (
+            predicted.destination == own or (near and _has(vm, predicted.destination))
+        ):
+            yield ex.Watch("node", vm.name, vm.virtual_network, _number(vm, predicted.destination))
+    for lb in network.balancers:
+        if any(frontend.address == predicted.destination for frontend in lb.frontends):
+            members = lb.virtual_machines()
+            yield from (ex.Watch("node", vm.name, vm.virtual_network) for vm in running if vm.name in members)

@@ -1,0 +1,1 @@
+"""How a statement is proved: claims, experiments, the prober, verdicts."""

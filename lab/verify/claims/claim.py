@@ -1,0 +1,52 @@
+"""The parts of a claim: what it states, and the trials that show whether it holds."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from lab.azure.model import Network
+from lab.verify.experiment import Experiment, Occupy, Open, Pause, Tunnels
+from lab.verify.verdict import Judgement
+
+Judge: TypeAlias = Callable[[Sequence[Any]], Judgement]
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """Experiments in one state of the network: as it is (None), or changed for the trial.
+
+    ``operates``: they run commands that change the lab, which is given back what it was afterwards.
+    """
+
+    experiments: tuple[Experiment, ...]
+    network: Network | None = None
+    operates: bool = False
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One way to see whether a claim holds here."""
+
+    claim: str
+    subject: str
+    expected: str
+    stages: tuple[Stage, ...]
+    judge: Judge
+
+    @property
+    def pauses_s(self) -> float:
+        """How long it lets time pass at most, in seconds."""
+        all_of_it = [e for stage in self.stages for e in stage.experiments]
+        steps = [step for e in all_of_it if isinstance(e, Occupy) for step in e.steps]
+        pauses = sum(step.seconds for step in steps if isinstance(step, Pause))
+        longest = sum(step.within_s for step in steps if isinstance(step, Open))
+        return pauses + longest + sum(e.silence_s for e in all_of_it if isinstance(e, Tunnels))
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A testable statement of a document. ``profiles`` empty: every revision states it."""
+
+    id: str
+    statement: str
+    source: str
+    trials: Callable[[Network], Iterable[Trial]]
+    profiles: tuple[str, ...] = ()

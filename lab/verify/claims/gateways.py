@@ -1,0 +1,652 @@
+"""Gateways, their tunnels and names across them, by the documents around seed 003 (2015 to 2024)."""
+
+import json
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
+from typing import Any
+
+import msgspec
+
+from lab.azure.model import PLATFORM_ADDRESS, InternetHost, Network, VirtualMachine, VirtualNetwork
+from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.kit.judges import arrived, judge_by, send, sources
+from lab.verify.claims.kit.oracle import WayOut, far_host, matches, way_out
+from lab.verify.claims.kit.tunnels import (
+    Pair,
+    alone,
+    between_networks,
+    changed,
+    connected,
+    fits,
+    never,
+    not_across,
+    pairs,
+    said,
+    states,
+    with_connection,
+    works,
+)
+from lab.verify.experiment import (
+    SILENCE_S,
+    Ask,
+    Connection,
+    Gateway,
+    Lookup,
+    Meter,
+    Metered,
+    Run,
+    Segments,
+    SegmentSize,
+    Send,
+    Tunnels,
+    Watch,
+)
+
+_FAQ = "vpn-gateway-vpn-faq.md (2016-03-10)"
+_DEVICES_2016 = "vpn-gateway-about-vpn-devices.md (2016-06-29)"
+_DEVICES_2016_12 = "vpn-gateway-about-vpn-devices.md (2016-12-12)"
+_DEVICES_2017 = "vpn-gateway-about-vpn-devices.md (2017-01)"
+_NAMES = "virtual-networks-name-resolution-for-vms-and-role-instances.md (2015-09-02)"
+
+#: Fields that Get-AzureVnetConnection prints of each tunnel (prev-versions mt167479).
+_FIELDS = {
+    "ConnectivityState",
+    "EgressBytesTransferred",
+    "IngressBytesTransferred",
+    "LastConnectionEstablished",
+    "LastEventID",
+    "LastEventMessage",
+    "LastEventTimeStamp",
+    "LocalNetworkSiteName",
+    "OperationDescription",
+    "OperationId",
+    "OperationStatus",
+}
+
+#: What Set-AzureVNetGatewayKey prints of a key that was set, beside an Id and a RequestId.
+_RESULT = {"Error": "", "HttpStatusCode": "OK", "Status": "Successful", "StatusCode": "OK"}
+#: Seconds without a packet after which a policy-based tunnel is dropped.
+_IDLE_S = 300
+_ANY = "0.0.0.0/0"
+#: An address that is in no range of any network or site.
+_STRANGER = "192.168.99.99"
+#: AES-256 and SHA-1, as the daemon calls them.
+_CBC = "AES_CBC 256 HMAC_SHA1"
+_SITES = """\
+name: sites
+virtual_networks: {{v: {{address_space: [10.20.0.0/16], subnets: {{{subnets}}}}}}}
+vpn_gateways: {{v: {{routing: {routing}, sku: {sku}}}}}
+local_networks: {{{sites}}}
+connections: [{connections}]
+{more}
+"""
+
+
+def _file(
+    count: int, *, sku: str = "Standard", routing: str = "dynamic", key: str = "", space: str = "", **more: str
+) -> str:
+    """Return a topology with one gateway and so many sites; ``space`` for all of them, or one for each."""
+    sites = (
+        f"s{i}: {{address_space: [{space or f'172.16.{i}.0/24'}], vpn_gateway_address: 131.2.3.{i + 1}}}"
+        for i in range(count)
+    )
+    keyed = f', shared_key: "{key}"' if key else ""
+    return _SITES.format(
+        subnets=more.get("subnets", "GatewaySubnet: 10.20.2.0/29"),
+        routing=routing,
+        sku=sku,
+        sites=", ".join(sites),
+        connections=", ".join(f"{{virtual_network: v, local_network: s{i}{keyed}}}" for i in range(count)),
+        more=more.get("more", ""),
+    )
+
+
+def _gw_1(network: Network) -> Iterator[Trial]:
+    if alone(network):
+        yield fits("N-GW-1", _file(30, sku="HighPerformance"), "30 tunnels of a HighPerformance gateway")
+        yield fits("N-GW-1", _file(31, sku="HighPerformance"), "a 31st tunnel", "at most 30")
+        yield fits("N-GW-1", _file(11), "an 11th tunnel of a Standard gateway", "at most 10")
+        yield fits("N-GW-1", _file(2, sku="Basic", routing="static"), "a second policy-based tunnel", "at most 1 ")
+        yield fits("N-GW-1", _file(1, routing="static"), "a Standard policy-based gateway", "only a Basic gateway")
+
+
+def _gw_2(network: Network) -> Iterator[Trial]:
+    for kind, version in (("dynamic", 2), ("static", 1)):
+        for pair in pairs(network):
+            gateway = network.gateway(pair.network)
+            if gateway is None or gateway.routing != kind:
+                continue
+
+            def more(shown: Gateway, pair: Pair = pair, version: int = version) -> str:
+                found = next(c for c in shown.connections if c.site == pair.site.name)
+                return "" if found.version == version else f"it speaks IKEv{found.version}"
+
+            yield works("N-GW-2", pair, f"{kind} routing speaks IKEv{version}", more)
+            break
+    if alone(network):
+        yield fits("N-GW-2", _file(1, key="k" * 128), "a key of 128 characters")
+        yield fits("N-GW-2", _file(1, key="k" * 129), "a key of 129 characters", "1 to 128 letters and digits")
+        empty = _file(1, key="k").replace('"k"', '""')
+        yield fits("N-GW-2", empty, "an empty key", "1 to 128 letters and digits")
+
+
+def _encrypted(claim: str, network: Network, *, ike: str, ike_s: int, esp: str, esp_s: int) -> Iterator[Trial]:
+    """Yield that a tunnel of a dynamic gateway is encrypted in one way, and renewed before its time; seconds."""
+    scale = network.overrides.time_scale
+    for pair in between_networks(network)[:1]:
+
+        def more(shown: Gateway, pair: Pair = pair) -> str:
+            found = next(c for c in shown.connections if c.site == pair.site.name)
+            if not found.ike.startswith(ike) or "MODP_1024" not in found.ike:
+                return f"IKE uses {found.ike}"
+            if not found.esp.startswith(esp):
+                return f"ESP uses {found.esp}"
+            if not 0.75 * ike_s / scale <= found.ike_rekey_s <= ike_s / scale:
+                return f"IKE is renewed after {found.ike_rekey_s} s"
+            if abs(found.esp_life_s - esp_s / scale) > 2:
+                return f"ESP ends after {found.esp_life_s} s"
+            return ""
+
+        yield works(claim, pair, f"IKE {ike}, group 2, within {ike_s} s; ESP {esp}, {esp_s} s", more)
+
+
+def _gw_3(network: Network) -> Iterator[Trial]:
+    if network.profile.name == "seeds" or network.profile.name < "2017":
+        yield from _encrypted("N-GW-3", network, ike=_CBC, ike_s=10800, esp=_CBC, esp_s=3600)
+
+
+def _gw_4(network: Network) -> Iterator[Trial]:
+    for pair in between_networks(network)[:2]:
+        # Whatever the two ends would agree on between themselves is larger.
+        connect = Segments(client=pair.near.node, address=str(pair.far.address), port=80)
+
+        def check(observations: Sequence[Any]) -> tuple[str, str]:
+            seen: SegmentSize = observations[0]
+            observed = f"segments of {seen.size} bytes" if seen.size else "no connection"
+            # The kernel counts 12 bytes of timestamps to the header, not to the segment.
+            return observed, "" if 1200 < seen.size <= 1350 else "they are not clamped to 1350 bytes"
+
+        yield Trial("N-GW-4", pair.near.node, "at most 1,350 bytes", (Stage((connect,)),), judge_by(check))
+
+
+def _gw_5(network: Network) -> Iterator[Trial]:
+    if network.profile.name != "seeds" and network.profile.name >= "2017":
+        yield from _encrypted("N-GW-5", network, ike=_CBC, ike_s=28800, esp="AES_GCM_16 256", esp_s=27000)
+
+
+def _gw_6(network: Network) -> Iterator[Trial]:
+    if alone(network):
+        named = _file(1, subnets="Gateway: 10.20.2.0/29")
+        yield fits("N-GW-6", named, "a gateway subnet of another name", 'has no subnet "GatewaySubnet"')
+        yield fits(
+            "N-GW-6", _file(1, subnets="GatewaySubnet: 10.20.2.0/30"), "a gateway subnet /30", "is /29 or larger"
+        )
+        inside = _file(1, more="virtual_machines: {vm: {subnet: v/GatewaySubnet}}")
+        yield fits("N-GW-6", inside, "a VM in the gateway subnet", "holds gateways only, no VM")
+
+
+def _gw_7(network: Network) -> Iterator[Trial]:
+    scaled = _IDLE_S / network.overrides.time_scale
+    for pair in pairs(network):
+        other = next((p for p in pairs(network) if not p.policy_based and p.network != pair.network), None)
+        if not pair.policy_based or other is None:
+            continue
+        there = Tunnels(network=other.network)
+        dropped = Tunnels(network=pair.network, wanted="NotConnected", silence_s=scaled)
+        rebuilt = Tunnels(network=pair.network, wanted="Connected")
+
+        def check(observations: Sequence[Any], pair: Pair = pair, other: Pair = other) -> tuple[str, str]:
+            crossed, before, answers, gone, after, again, back = observations
+            observed = (
+                f"{pair.network}: {states(gone, pair.site.name)} after {gone.waited_s:.1f} s, then "
+                f"{again.answers[0].outcome} and {states(back, pair.site.name)}; "
+                f"{other.network}: {states(after, other.site.name)}"
+            )
+            if contradiction := other.reached(crossed) or pair.reached(answers):
+                return observed, contradiction
+            found = _of(gone, pair)
+            if found.state != "NotConnected" or "without a packet" not in found.reason:
+                return observed, "a policy-based tunnel is not dropped"
+            if gone.waited_s < 0.3 * scaled:
+                return observed, f"a policy-based tunnel is dropped long before {scaled:g} s"
+            one, two = _of(before, other), _of(after, other)
+            if two.state != "Connected" or two.established != one.established:
+                return observed, "a route-based tunnel is dropped, too"
+            return observed, pair.reached(again) or connected(back, pair.site.name)
+
+        stage = Stage((other.there, there, pair.there, dropped, there, pair.there, rebuilt))
+        expected = f"dropped after {scaled:g} s of silence and rebuilt by the next packet; {other.network}: kept"
+        yield Trial("N-GW-7", pair.network, expected, (stage,), judge_by(check))
+
+
+def _of(shown: Gateway, pair: Pair) -> Connection:
+    return next(c for c in shown.connections if c.site == pair.site.name)
+
+
+def _gw_8(network: Network) -> Iterator[Trial]:
+    far = far_host(network)
+    for pair in alone(network):
+        vm = network.vm(pair.near.node)
+        if far is None or vm is None:
+            continue
+        yield _both_ways("N-GW-8", network, pair, vm, far)
+        down = changed(network, connections=tuple(_disconnected(network)))
+        yield _no_other_way("N-GW-8", pair, vm, far, down)
+
+
+def _both_ways(claim: str, network: Network, pair: Pair, vm: VirtualMachine, far: InternetHost) -> Trial:
+    way: WayOut = way_out(network, vm)
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        crossed, outside = observations
+        observed = f"across: {said(crossed)}; outside: {arrived(outside)}"
+        if contradiction := not_across(network, pair, crossed):
+            return observed, contradiction
+        wrong = [source for source in sources(outside) if not matches(network, way, source)]
+        if len(outside.seen[-1]) < outside.sent:
+            return observed, "flows to the outside did not arrive"
+        return observed, f"the outside sees {', '.join(wrong)}" if wrong else ""
+
+    expected = f"untranslated across the tunnel, from {way} outside"
+    return Trial(claim, vm.name, expected, (Stage((pair.crossing("tcp"), send(network, vm, far))),), judge_by(check))
+
+
+def _no_other_way(claim: str, pair: Pair, vm: VirtualMachine, far: InternetHost, down: Network) -> Trial:
+    """Return a trial that what is for a tunnel that is down leaves by no other way.
+
+    The capture of the public wire must see a flow to the outside, sent after them: that is the control.
+    """
+    public = Watch("public wire", vm.virtual_network)
+    lost = Send(
+        sender=vm.name,
+        private=str(pair.near.address),
+        destination=str(pair.far.address),
+        protocol="udp",
+        count=4,
+        watches=(public, Watch("gateway wire", vm.virtual_network)),
+        lost=4,
+        controlled=False,
+    )
+    control = Send(
+        sender=vm.name,
+        private=str(pair.near.address),
+        destination=str(far.address),
+        protocol="udp",
+        watches=(public, Watch("node", far.name)),
+    )
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        shown, gone, outside = observations
+        state = next(c.state for c in shown.connections if c.site == pair.site.name)
+        wires = zip(("public wire", "gateway's wire"), gone.seen, strict=True)
+        left = [f"{len(seen)} on the {wire}" for wire, seen in wires if seen]
+        observed = f"{state}; {', '.join(left) or 'nothing'} left; outside: {arrived(outside)}"
+        if not outside.seen[0]:
+            return observed, "flows to the outside did not arrive"
+        return observed, f"flows for the tunnel left: {', '.join(left)}" if left or state != "NotConnected" else ""
+
+    stage = Stage((Tunnels(network=pair.network, wanted="NotConnected"), lost, control), down)
+    return Trial(claim, f"{vm.name}, tunnel down", "nothing leaves in its stead", (stage,), judge_by(check))
+
+
+def _disconnected(network: Network) -> Iterator[Any]:
+    for pair in alone(network):
+        yield from (
+            c
+            for c in with_connection(network, pair, connect=False).connections
+            if (c.virtual_network, c.local_network) == (pair.network, pair.site.name)
+        )
+
+
+def _gw_9(network: Network) -> Iterator[Trial]:
+    tried = set()
+    for pair in pairs(network):
+        vnet = network.vnet(pair.network)
+        if pair.site.vpn_device is None or pair.policy_based in tried or vnet is None:
+            continue
+        tried.add(pair.policy_based)
+
+        def check(observations: Sequence[Any], pair: Pair = pair, vnet: VirtualNetwork = vnet) -> tuple[str, str]:
+            _, shown, strange, known = observations
+            found = _of(shown, pair)
+            sides = (", ".join(found.local), ", ".join(found.remote))
+            observed = (
+                f"{sides[0]} to {sides[1]}; from {_STRANGER}: {len(strange.seen[0])} of {strange.sent}, "
+                f"from {pair.far.address}: {len(known.seen[0])} of {known.sent}"
+            )
+            wanted = {_ANY}, {_ANY}
+            if pair.policy_based:
+                wanted = set(map(str, vnet.address_space)), set(map(str, pair.site.address_space))
+            if (set(found.local), set(found.remote)) != wanted:
+                return observed, f"the gateway and {pair.site.name} agreed on {sides[0]} to {sides[1]}"
+            if len(known.seen[0]) < known.sent:
+                return observed, f"what {pair.site.name} sends is not carried"
+            if pair.policy_based:
+                return observed, "a source outside the ranges is carried" if strange.seen[0] else ""
+            return observed, "" if len(strange.seen[0]) == strange.sent else "a source outside the ranges is lost"
+
+        kind = "each pair of ranges" if pair.policy_based else f"{_ANY} to {_ANY}"
+        carried = "nothing but these is carried" if pair.policy_based else "whatever the source is carried"
+        # What the site sends first wakes a tunnel that rests.
+        wake = Ask(client=pair.far.node, address=str(pair.near.address), port=80, kind="http")
+        stage = Stage((
+            wake,
+            Tunnels(network=pair.network, wanted="Connected"),
+            _sent_by_site(pair, _STRANGER, arrives=not pair.policy_based),
+            _sent_by_site(pair, str(pair.far.address), arrives=True),
+        ))  # fmt: skip
+        yield Trial("N-GW-9", f"{pair.network} to {pair.site.name}", f"{kind}; {carried}", (stage,), judge_by(check))
+
+
+def _sent_by_site(pair: Pair, source: str, *, arrives: bool) -> Send:
+    """Return datagrams from a site's device, watched where the gateway sends on what came out of the tunnel."""
+    return Send(
+        sender=pair.far.node,
+        private=source,
+        destination=str(pair.near.address),
+        protocol="udp",
+        count=4,
+        watches=(Watch("gateway inside", pair.network),),
+        lost=0 if arrives else 4,
+        controlled=False,
+        untranslated=True,
+    )
+
+
+def _gw_10(network: Network) -> Iterator[Trial]:
+    for first in between_networks(network):
+        for second in between_networks(network):
+            hub = first.far_network
+            listed = set(first.site.address_space) & _space(network, second.network)
+            if second.far_network != hub or first.network >= second.network or hub == first.network:
+                continue
+            across = Pair(first.network, first.near, first.site, second.near, second.network)
+            back = set(second.site.address_space) & _space(network, first.network)
+            yield _transit(across, listed=bool(listed and back))
+
+
+def _space(network: Network, name: str) -> set[Any]:
+    vnet = network.vnet(name)
+    return set(vnet.address_space) if vnet else set()
+
+
+def _transit(across: Pair, *, listed: bool) -> Trial:
+    ask = across.there if listed else _briefly(across)
+    hub = Ask(client=across.near.node, address=str(PLATFORM_ADDRESS), port=53, kind="connect")
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        answers, control = observations
+        outcome = answers.answers[0].outcome
+        if control.answers[0].outcome != "answered":
+            return outcome, f"{across.near.node} is not heard by its resolver either"
+        if listed:
+            return outcome, across.reached(answers)
+        return outcome, f"{across.far.node} is reached, though its range is not listed" if outcome == "answered" else ""
+
+    what = "which lists its range" if listed else "which does not list its range"
+    expected = "answered" if listed else "silence"
+    subject = f"{across.near.node} to {across.far.node}, {what}"
+    return Trial("N-GW-10", subject, expected, (Stage((ask, hub)),), judge_by(check))
+
+
+def _briefly(pair: Pair) -> Ask:
+    return Ask(client=pair.near.node, address=str(pair.far.address), port=80, kind="http", timeout_s=SILENCE_S)
+
+
+def _gw_11(network: Network) -> Iterator[Trial]:
+    if alone(network):
+        yield fits("N-GW-11", _file(2, space="10.2.3.0/24"), "two sites with one range", "must not overlap")
+
+
+def _gw_12(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        words = ("gateway", "key", "set", pair.network, pair.site.name, "--key", "AnotherKey2", "--lab", "{lab}")
+        as_json, as_text = Run(words=(*words, "-o", "json")), Run(words=words)
+
+        def check(observations: Sequence[Any]) -> tuple[str, str]:
+            done, text = observations
+            observed = f"exit {done.status}: {' '.join(done.said.split())}"
+            try:
+                said = json.loads(done.said)
+            except ValueError:
+                return observed, "it is no JSON"
+            if not isinstance(said, dict):
+                return observed, "it is no object"
+            wrong = {field: said.get(field) for field, value in _RESULT.items() if said.get(field) != value}
+            missing = {"Id", "RequestId"} - {field for field, value in said.items() if value}
+            if wrong or missing:
+                return observed, f"not as it must be: {', '.join(sorted({*wrong, *missing}))}"
+            fields = [line.split(":")[0].strip() for line in text.said.splitlines()]
+            return observed, "" if fields == list(said) else f"as text it has the fields {', '.join(fields)}"
+
+        expected = "Error, HttpStatusCode OK, Id, Status Successful, RequestId, StatusCode OK"
+        # A network of its own makes the lab, and the key, be changed back after the trial.
+        stage = Stage((as_json, as_text), changed(network))
+        yield Trial("N-GW-12", "a key that is set", expected, (stage,), judge_by(check))
+        empty = _file(1).replace(", vpn_gateway_address: 131.2.3.1", "")
+        yield fits("N-GW-12", empty, "a local network without a placeholder", "which may be a placeholder")
+    for pair in pairs(network):
+        if pair.policy_based:
+            yield _recreated(pair, network)
+
+
+def _recreated(pair: Pair, network: Network) -> Trial:
+    """Return a trial that a static gateway becomes a dynamic one only by being deleted, and loses its address."""
+    shown = Tunnels(network=pair.network)
+    create = Run(words=("gateway", "create", pair.network, "--routing", "dynamic", "--lab", "{lab}"))
+    delete = Run(words=("gateway", "delete", pair.network, "--lab", "{lab}"))
+    built = Tunnels(network=pair.network, wanted="Connected")
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        before, refused, deleted, created, after = observations
+        observed = (
+            f"{before.kind} {before.address}; create: exit {refused.status}; delete: exit {deleted.status}; "
+            f"create: exit {created.status}; {after.kind} {after.address}"
+        )
+        if refused.status != 2 or "HTTP 409" not in refused.said:
+            return observed, "a gateway that is there may be created again"
+        if deleted.status or created.status or after.kind != "DynamicRouting":
+            return observed, f"it is not recreated: {deleted.said} {created.said}".strip()
+        if after.address == before.address:
+            return observed, "it has kept its address"
+        return observed, "" if after.address else "it is not built"
+
+    # At the fastest pace that a lab has, a gateway is built in 4 s.
+    quick = changed(network, overrides=msgspec.structs.replace(network.overrides, time_scale=240))
+    stage = Stage((shown, create, delete, create, built), quick)
+    expected = "refused while it is there; then DynamicRouting, with another address"
+    return Trial("N-GW-12", f"{pair.network}, from static to dynamic", expected, (stage,), judge_by(check))
+
+
+def _gw_13(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        back = next(p for p in alone(network) if p.network == pair.far_network)
+        flows = pair.crossing("udp", 50).send
+        meter = Meter(
+            send=flows,
+            network=pair.network,
+            site=pair.site.name,
+            far_network=back.network,
+            far_site=back.site.name,
+        )
+
+        def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str]:
+            shown, counted = observations
+            rose: Metered = counted
+            observed = f"{rose.sent} inner bytes; egress rose by {rose.egress}, ingress of the peer by {rose.ingress}"
+            found = next(c for c in shown.connections if c.site == pair.site.name)
+            if missing := _FIELDS - set(shown.fields):
+                return observed, f"not shown: {', '.join(sorted(missing))}"
+            wanted = f"for the local network site '{pair.site.name}' changed from "
+            if found.event != 23401 or wanted not in found.message or not found.message.endswith("to Connected."):
+                return observed, f"event {found.event}: {found.message}"
+            wrong = (rose.egress, rose.ingress) != (rose.sent, rose.sent)
+            return observed, "the counters do not count inner bytes" if wrong else ""
+
+        stage = Stage((Tunnels(network=pair.network, wanted="Connected"), meter))
+        yield Trial("N-GW-13", pair.network, "the documents' fields, and bytes counted", (stage,), judge_by(check))
+
+
+def _gw_14(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        gateway = network.gateway(pair.network)
+        assert gateway is not None
+
+        def more(shown: Gateway, address: IPv4Address = gateway.address) -> str:
+            seen = (shown.kind, shown.state, shown.address)
+            return "" if seen == ("DynamicRouting", "Provisioned", str(address)) else f"it shows {', '.join(seen)}"
+
+        yield works("N-GW-14", pair, f"DynamicRouting, Provisioned, {gateway.address}", more)
+        after = with_connection(network, pair, connect=False)
+        yield never("N-GW-14", pair, "disconnected", after, "disconnected by its owner")
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def _dn_1(network: Network) -> Iterator[Trial]:
+    for pair in alone(network):
+        here = pair.near.node
+        lookups = (
+            Lookup(client=here, name=here, server=str(PLATFORM_ADDRESS)),
+            Lookup(client=here, name=pair.far.node, server=str(PLATFORM_ADDRESS)),
+            Lookup(client=here, name=str(pair.near.address), server=str(PLATFORM_ADDRESS)),
+        )
+
+        def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str]:
+            own, far, reverse = observations
+            names = [", ".join(found.addresses) or "no answer" for found in (own, far)]
+            back = "a name" if "name =" in reverse.said else "none"
+            observed = f"own: {names[0]}; other network's: {names[1]}; reverse: {back}"
+            if own.addresses != (str(pair.near.address),):
+                return observed, "it does not know a name of its own network"
+            if far.addresses:
+                return observed, "it knows a name of another network"
+            return observed, "it looks up addresses" if back == "a name" else ""
+
+        expected = "names of its own network, none of the other's, no reverse lookup"
+        yield Trial("N-DN-1", here, expected, (Stage(lookups),), judge_by(check))
+
+
+def _dn_2(network: Network) -> Iterator[Trial]:
+    serving = {v.private_ip_address for v in network.virtual_machines if any(s.kind == "dns" for s in v.services)}
+    for vm in network.virtual_machines:
+        vnet = network.vnet(vm.virtual_network)
+        if vnet is None or len(vnet.dns_servers) < 2 or vnet.dns_servers[0] in serving:
+            continue
+        second = next((a for a in vnet.dns_servers[1:] if a in serving), None)
+        if second is None:
+            continue
+        by_tcp = Ask(client=vm.name, address=str(second), port=53, kind="connect")
+        first = vnet.dns_servers[0]
+
+        def check(
+            observations: Sequence[Any], vm: VirtualMachine = vm, second: IPv4Address = second
+        ) -> tuple[str, str]:
+            names, connection = observations
+            tcp = connection.answers[0].outcome
+            observed = f"{', '.join(names.addresses) or 'no answer'} for {vm.name}; TCP 53: {tcp}"
+            if names.addresses != (str(vm.private_ip_address),) or f"Server:\t\t{second}" not in names.said:
+                return observed, "the second server did not answer in the first one's place"
+            return observed, "" if tcp == "answered" else "TCP 53 is not answered"
+
+        stage = Stage((Lookup(client=vm.name, name=vm.name), by_tcp))
+        expected = f"{first} is silent, so {second} answers"
+        yield Trial("N-DN-2", vm.name, expected, (stage,), judge_by(check))
+        return
+
+
+def _dn_3(network: Network) -> Iterator[Trial]:
+    for pair in alone(network):
+        vnet = network.vnet(pair.network)
+        if vnet is None or vnet.dns_servers:
+            continue
+        lookup = Lookup(client=pair.near.node, name=pair.near.node)
+
+        def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str]:
+            names = observations[0]
+            observed = " ".join(names.said.split()[:4])
+            right = names.addresses == (str(pair.near.address),) and "168.63.129.16" in names.said
+            return observed, "" if right else "168.63.129.16 does not answer"
+
+        yield Trial("N-DN-3", pair.near.node, "168.63.129.16 answers", (Stage((lookup,)),), judge_by(check))
+        servers = ", ".join(f"10.20.0.{i}" for i in range(10, 31))
+        many = _file(1).replace("10.20.0.0/16]", f"10.20.0.0/16], dns_servers: [{servers}]")
+        yield fits("N-DN-3", many, "21 DNS servers", "at most 20")
+
+
+_SKU_TABLE = "vpn-gateway-table-gwtype-legacy-aggtput-include.md (2016-03)"
+_CONNECTION = "Get-AzureVNetConnection, mt167479 (2015-07)"
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "N-GW-1",
+        "A gateway has 10 tunnels, HighPerformance 30, and 1 if it is policy-based, which Basic alone is.",
+        _SKU_TABLE,
+        _gw_1,
+    ),
+    Claim(
+        "N-GW-2", "Static routing is IKEv1, dynamic routing IKEv2; keys are 1 to 128 letters and digits.", _FAQ, _gw_2
+    ),
+    Claim(
+        "N-GW-3",
+        "Dynamic gateways encrypt with AES-256 and SHA-1, group 2; 10,800 s and 3,600 s.",
+        _DEVICES_2016,
+        _gw_3,
+    ),
+    Claim("N-GW-4", "TCP segments through a tunnel are clamped to 1,350 bytes.", _DEVICES_2016_12, _gw_4),
+    Claim("N-GW-5", "From 2017 on dynamic gateways prefer AES-256-GCM; 28,800 s and 27,000 s.", _DEVICES_2017, _gw_5),
+    Claim("N-GW-6", "A gateway subnet is called GatewaySubnet, is /29 or larger, and has no VM in it.", _FAQ, _gw_6),
+    Claim(
+        "N-GW-7",
+        "A policy-based tunnel is dropped after 5 minutes of silence and rebuilt by traffic; a route-based one stays.",
+        _FAQ,
+        _gw_7,
+    ),
+    Claim(
+        "N-GW-8",
+        "Only what is for a local network's ranges takes the tunnel, untranslated; all else leaves as before.",
+        _FAQ,
+        _gw_8,
+    ),
+    Claim(
+        "N-GW-9",
+        "Selectors of route-based tunnels are any to any; policy-based ones have each pair of ranges.",
+        _FAQ,
+        _gw_9,
+    ),
+    Claim(
+        "N-GW-10",
+        "Networks meet across a third one's gateway if, and only if, their ranges are listed there.",
+        _FAQ,
+        _gw_10,
+    ),
+    Claim(
+        "N-GW-11", "Ranges of the sites of one network must be apart.", "vpn-gateway-multi-site.md (2020-09-03)", _gw_11
+    ),
+    Claim(
+        "N-GW-12",
+        "A site needs a placeholder; a static gateway is recreated, without its address; what setting a key answers.",
+        "virtual-networks-configure-vnet-to-vnet-connection.md (2016-08-22), "
+        "vpn-gateway-howto-vnet-vnet-portal-classic.md (2023-10-06)",
+        _gw_12,
+    ),
+    Claim(
+        "N-GW-13",
+        "A connection shows its state, last event and bytes, which count what is inside the tunnel.",
+        _CONNECTION,
+        _gw_13,
+    ),
+    Claim(
+        "N-GW-14",
+        "A gateway shows its type, state and address; its connections can be disconnected.",
+        "Get-AzureVNetGateway, jj154109 (2015-07)",
+        _gw_14,
+    ),
+    Claim(
+        "N-DN-1", "The provided resolver knows names of its own network only, and looks up no addresses.", _NAMES, _dn_1
+    ),
+    Claim("N-DN-2", "DNS servers of one's own are tried in their order, over TCP and UDP 53.", _NAMES, _dn_2),
+    Claim(
+        "N-DN-3", "The provided resolver is 168.63.129.16; a network has at most 20 servers of its own.", _NAMES, _dn_3
+    ),
+)

@@ -1,0 +1,182 @@
+"""What the documents say of one VM, restated by hand: its way out, and what it may be seen with."""
+
+from ipaddress import IPv4Address
+
+import msgspec
+
+from lab.azure.model import Endpoint, InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
+from lab.flow import NOT_PUBLIC
+from lab.verify.experiment import Goal
+
+
+class WayOut(msgspec.Struct, frozen=True):
+    """A VM's way out by the decision table of seed 002, and the addresses it may be seen with.
+
+    A default address is the platform's choice: it is none of the addresses of the file.
+    """
+
+    kind: str  # own, frontend, default
+    addresses: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        if self.kind == "default":
+            return "an address of the platform's choice, none of the topology's"
+        return " or ".join(sorted(self.addresses))
+
+
+def way_out(network: Network, vm: VirtualMachine) -> WayOut:
+    """Return the way out of a VM (seed 002, table; seed 001 for what links a VM to a frontend)."""
+    if vm.instance_public_ip:
+        return WayOut("own", frozenset({str(vm.instance_public_ip.address)}))
+    revision = network.profile.name
+    linked = {str(lb.frontend(n).address) for lb in network.balancers for n in linking(lb, vm.name, revision)}
+    return WayOut("frontend", frozenset(linked)) if linked else WayOut("default")
+
+
+def linking(lb: LoadBalancer, vm: str, revision: str) -> set[str]:
+    """Return the names of the frontends that a rule links a VM to."""
+    names = {rule.frontend for rule in lb.load_balancing_rules if vm in lb.pool(rule.backend_pool).members}
+    if revision == "2016-10" and any(vm in pool.members for pool in lb.pools):
+        return {frontend.name for frontend in lb.frontends}  # it asks for no rule
+    if lb.sku == "Basic":  # Standard: inbound NAT rules alone give no way out (outbound-rules, 2018-09-24)
+        names |= {rule.frontend for rule in lb.inbound_nat_rules if rule.virtual_machine == vm}
+    return names
+
+
+def open_to_all(network: Network) -> frozenset[str]:
+    """Return the names of the VMs that no security group, access list, or load balancer's SKU closes to anybody."""
+    grouped = {(n.name, s.name) for n in network.virtual_networks for s in n.subnets if s.network_security_group}
+    closed = {name for lb in network.balancers if lb.sku == "Standard" for name in lb.virtual_machines()}
+    lists = [(s, e) for s in network.cloud_services for e in s.endpoints if e.acl]
+    closed |= {m.virtual_machine for s, e in lists for m in s.endpoints if m == e or _in_one_set(m, e)}
+    return frozenset(
+        vm.name
+        for vm in network.virtual_machines
+        if not vm.network_security_group and (vm.virtual_network, vm.subnet) not in grouped and vm.name not in closed
+    )
+
+
+def _in_one_set(one: Endpoint, other: Endpoint) -> bool:
+    return one.load_balanced_set is not None and one.load_balanced_set == other.load_balanced_set
+
+
+def declared(network: Network) -> frozenset[str]:
+    """Return every public address of the file."""
+    return frozenset(str(address) for address, _ in network.public_addresses())
+
+
+def matches(network: Network, way: WayOut, address: str) -> bool:
+    """Tell whether an address may be the source of flows that take a way out."""
+    if way.kind != "default":
+        return address in way.addresses
+    inside = any(IPv4Address(address) in prefix for prefix in NOT_PUBLIC)
+    return address not in declared(network) and not inside
+
+
+def drops_fragments(network: Network) -> bool:
+    """Tell whether the revision says that fragments leave by a VM's own address only (outbound, 2022-03-01)."""
+    return network.profile.name >= "2022" and network.profile.name != "seeds"
+
+
+def pooled(network: Network, vm: str) -> list[LoadBalancer]:
+    """Return the load balancers that have a VM in a pool."""
+    return [lb for lb in network.balancers if any(vm in pool.members for pool in lb.pools)]
+
+
+def of_kind(network: Network, kind: str) -> list[VirtualMachine]:
+    """Return the VMs with one kind of way out, which no security group narrows."""
+    return [vm for vm in speaking_freely(network) if way_out(network, vm).kind == kind]
+
+
+def speaking_freely(network: Network) -> list[VirtualMachine]:
+    """Return the VMs that no rule of a security group keeps from speaking to the outside; default rules do not."""
+    narrowed = {g.name for g in network.network_security_groups if any(r.direction == "Outbound" for r in g.rules)}
+    subnets = {(n.name, s.name): s.network_security_group for n in network.virtual_networks for s in n.subnets}
+    return [
+        vm
+        for vm in network.virtual_machines
+        if not {vm.network_security_group, subnets[vm.virtual_network, vm.subnet]} & narrowed
+    ]
+
+
+#: How many of the VMs that no document tells apart are judged: the first ones and the last.
+_ALIKE = 3
+
+
+def some(network: Network, vms: list[VirtualMachine]) -> list[VirtualMachine]:
+    """Return a few of each group of VMs with the same way out and the same load balancers, in their order."""
+    groups: dict[tuple[object, ...], list[VirtualMachine]] = {}
+    for vm in vms:
+        names = tuple(lb.name for lb in pooled(network, vm.name))
+        groups.setdefault((way_out(network, vm), vm.virtual_network, names), []).append(vm)
+    chosen = {vm.name for group in groups.values() for vm in (*group[: _ALIKE - 1], group[-1])}
+    return [vm for vm in vms if vm.name in chosen]
+
+
+def far_host(network: Network) -> InternetHost | None:
+    """Return the outside host that flows are sent to: the first that is no name server."""
+    hosts = [h for h in network.internet if not any(s.kind == "dns" for s in h.services)]
+    return hosts[0] if hosts else None
+
+
+def far_client(network: Network) -> InternetHost | None:
+    """Return the outside host that plays the client: the last that is no name server."""
+    hosts = [h for h in network.internet if not any(s.kind == "dns" for s in h.services)]
+    return hosts[-1] if hosts else None
+
+
+def one_of_each(network: Network) -> list[VirtualMachine]:
+    """Return one VM for each way out that the network has."""
+    return [group[0] for kind in ("own", "frontend", "default") if (group := of_kind(network, kind))]
+
+
+def rules_to(network: Network, vm: VirtualMachine) -> list[tuple[LoadBalancer, LoadBalancingRule]]:
+    """Return the load-balancing rules whose pool a VM is in."""
+    return [
+        (lb, rule)
+        for lb in network.balancers
+        for rule in lb.load_balancing_rules
+        if vm.name in lb.pool(rule.backend_pool).members
+    ]
+
+
+#: load-balancer-outbound-connections.md (2018-02-05): SNAT ports of each VM, by the size of its pool.
+_TABLE = ((50, 1024), (100, 512), (200, 256), (400, 128), (800, 64), (1000, 32))
+
+
+def ports_by_table(vms: int) -> int:
+    """Return the SNAT ports of each VM of a pool of so many."""
+    return next(ports for size, ports in _TABLE if vms <= size)
+
+
+def ports_each(network: Network, vm: VirtualMachine) -> int | None:
+    """Return the SNAT ports of a load-balanced VM on each of its frontends; None: as many as the address has."""
+    if network.overrides.snat_ports_per_vm:
+        return network.overrides.snat_ports_per_vm
+    way = way_out(network, vm)
+    skus = {lb.sku for lb in network.balancers if any(str(f.address) in way.addresses for f in lb.frontends)}
+    revision = network.profile.name
+    if revision in ("2016-10", "2017-05a") or (revision == "2017-09" and skus == {"Basic"}):
+        return None
+    sharing = [other for other in of_kind(network, "frontend") if way_out(network, other).addresses & way.addresses]
+    pool = len(sharing)
+    if revision == "2018-07-classic":
+        # A cloud service that is being redeployed is reported twice; the table of that page ends at 400.
+        twice = {name for service in network.cloud_services if service.redeploying for name in service.virtual_machines}
+        pool = max(pool, min(400, pool + sum(other.name in twice for other in sharing)))
+    return ports_by_table(pool)
+
+
+def sole_frontend(network: Network) -> list[VirtualMachine]:
+    """Return the VMs whose flows have one frontend to leave by."""
+    return [vm for vm in of_kind(network, "frontend") if len(way_out(network, vm).addresses) == 1]
+
+
+def scaled(network: Network, seconds: float) -> float:
+    """Return a length of time of the documents as the network plays it."""
+    return seconds / network.overrides.time_scale
+
+
+def goals(host: InternetHost) -> tuple[Goal, ...]:
+    """Return the services of an outside host that name the source of a flow."""
+    return tuple(Goal(str(host.address), s.port, s.kind) for s in host.services if s.kind in ("tcp", "udp"))

@@ -1,0 +1,181 @@
+"""What Azure's logs hold of a load balancer: load-balancer-monitor-log.md (2015-12-11)."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from lab.azure.model import LoadBalancer, LoadBalancingRule, Network
+from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.kit.oracle import scaled
+from lab.verify.claims.snat_ports import ADDRESS_ONLY, exhausted
+from lab.verify.experiment import Health, Logged, ProbeLog, Run
+
+_LOG = "load-balancer-monitor-log.md (2015-12-11)"
+_EVERY_S = 60  # the log of probes
+_RECORDS = 3
+_PATIENCE_S = 10.0  # for a busy machine, beyond the documents' times
+
+_KEYS = ["time", "systemId", "category", "resourceId", "operationName", "properties"]
+_PROBE_KEYS = ["publicIpAddress", "port", "totalDipCount", "dipDownCount", "healthPercentage"]
+_FORMS = {
+    "time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z",
+    "systemId": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "resourceId": r"/SUBSCRIPTIONS/[^a-z/]+/RESOURCEGROUPS/[^a-z/]+"
+    r"/PROVIDERS/MICROSOFT\.NETWORK/LOADBALANCERS/[^a-z/]+",
+    "operationName": "LoadBalancerProbeHealthStatus",
+}
+
+
+def malformed(record: dict[str, Any], category: str) -> str:
+    """Return how a record differs from the documents' form, "" if it does not. The lab's own is under ``lab``."""
+    if [key for key in record if key != "lab"] != _KEYS:
+        return f"the record has the keys {', '.join(record)}"
+    forms = {**_FORMS, "category": category}
+    wrong = [key for key, form in forms.items() if not re.fullmatch(form, str(record[key]))]
+    return f"its {wrong[0]} is {record[wrong[0]]}" if wrong else ""
+
+
+def probe_records(text: str) -> list[dict[str, Any]]:
+    """Return the records of a log of probes; percentages are text, as they are printed."""
+    found: list[dict[str, Any]] = json.loads(text, parse_float=str)["records"]
+    return found
+
+
+def _rules(network: Network, sku: str) -> list[tuple[LoadBalancer, LoadBalancingRule]]:
+    return [
+        (lb, rule)
+        for lb in network.load_balancers
+        for rule in lb.load_balancing_rules
+        if lb.sku == sku and rule.probe is not None
+    ]
+
+
+def _at(lb: LoadBalancer, rule: LoadBalancingRule) -> tuple[str, str]:
+    return str(lb.frontend(rule.frontend).address), str(rule.frontend_port)
+
+
+def _log(network: Network, records: int) -> ProbeLog:
+    return ProbeLog(records=records, deadline_s=2 * (records + 1) * scaled(network, _EVERY_S) + _PATIENCE_S)
+
+
+def _new(logged: Logged) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return the records that came while they were waited for, by address and port."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in probe_records(logged.text)[logged.before :]:
+        properties = record["properties"]
+        found.setdefault((properties["publicIpAddress"], properties["port"]), []).append(record)
+    return found
+
+
+def _ml_1(network: Network) -> Iterator[Trial]:
+    logged = {_at(*found) for found in _rules(network, "Basic")}
+    unlogged = {_at(*found) for found in _rules(network, "Standard")} - logged
+    sharing = {at: sum(_at(*found) == at for found in _rules(network, "Basic")) for at in logged}
+    alone = sorted(at for at in logged if sharing[at] == 1)
+    if not alone or scaled(network, _EVERY_S) * _RECORDS > _EVERY_S:
+        return
+    every_s = scaled(network, _EVERY_S)
+    events = Run(words=("events", "{lab}", "-o", "json"))
+
+    def alerts(said: str) -> int:
+        return sum(r.get("category") == "LoadBalancerAlertEvent" for r in json.loads(said)["records"])
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        before, logs, after = observations
+        found = _new(logs)
+        gaps = {at: _mean_gap_s(found.get(at, ())) for at in alone}
+        shown = ", ".join(f"{at[0]}:{at[1]} every {gap:.2f} s" for at, gap in gaps.items() if gap)
+        raised = alerts(after.said) - alerts(before.said)
+        observed = f"{shown or 'no record'}; {raised} alerts meanwhile"
+        silent = [f"{address}:{port}" for (address, port), gap in gaps.items() if gap is None]
+        if silent:
+            return observed, f"no records of {', '.join(silent)} came"
+        wrong = [f"{at[0]}:{at[1]}" for at, gap in gaps.items() if gap and not every_s / 1.5 < gap < every_s * 1.5]
+        if wrong:
+            return observed, f"{', '.join(wrong)} is not logged every {every_s:g} s"
+        if others := sorted(set(found) & unlogged):
+            return observed, f"{others[0][0]} is logged, which is of a Standard load balancer"
+        return observed, f"{raised} alerts were written that nothing raised" if raised else ""
+
+    expected = f"a record every {every_s:g} s, a minute of the document, of Basic load balancers alone; no alert"
+    stage = Stage((events, _log(network, _RECORDS), events))
+    yield Trial("N-ML-1", ", ".join(f"{a}:{p}" for a, p in alone), expected, (stage,), judge_by(check))
+
+
+def _mean_gap_s(records: Sequence[dict[str, Any]]) -> float | None:
+    """Return the seconds between two records; None if there are not two."""
+    times = [datetime.fromisoformat(record["time"][:26] + "+00:00").timestamp() for record in records]
+    return (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
+
+
+def _ml_2(network: Network) -> Iterator[Trial]:
+    yield from exhausted("N-ML-2", network, lambda record: malformed(record, "LoadBalancerAlertEvent"))
+
+
+def _ml_3(network: Network) -> Iterator[Trial]:
+    vms = {vm.name: vm for vm in network.virtual_machines}
+    for lb, rule in _rules(network, "Basic"):
+        probe = lb.probe(rule.probe or "")
+        members = lb.pool(rule.backend_pool).members
+        unanswered = [
+            m for m in members if not any((s.port, s.protocol) == (probe.port, "tcp") for s in vms[m].services)
+        ]
+        if probe.protocol != "Tcp" or not 0 < len(unanswered) < len(members):
+            continue
+        total, down, at = len(members), len(unanswered), _at(lb, rule)
+        wanted = {
+            "publicIpAddress": at[0],
+            "port": at[1],
+            "totalDipCount": total,
+            "dipDownCount": down,
+            "healthPercentage": f"{100 * (total - down) / total:.6f}",
+        }
+
+        def check(
+            observations: Sequence[Any], wanted: dict[str, Any] = wanted, at: tuple[str, str] = at
+        ) -> tuple[str, str]:
+            _, logs = observations
+            wrapper = list(json.loads(logs.text))
+            if wrapper != ["records"]:
+                return "no record", f"the records are in {', '.join(wrapper)}"
+            found = _new(logs).get(at, ())
+            if not found:
+                return "no record", f"no record of {at[0]}:{at[1]} came"
+            properties = found[-1]["properties"]
+            observed = json.dumps(properties)
+            if wrong := malformed(found[-1], "LoadBalancerProbeHealthStatus"):
+                return observed, wrong
+            if list(properties) != _PROBE_KEYS:
+                return observed, f"its properties are {', '.join(properties)}"
+            differing = [key for key in _PROBE_KEYS if properties[key] != wanted[key]]
+            return observed, f"its {differing[0]} is {properties[differing[0]]}" if differing else ""
+
+        stage = Stage((Health(), _log(network, 1)))
+        yield Trial("N-ML-3", f"{lb.name}/{rule.name}", json.dumps(wanted), (stage,), judge_by(check))
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "N-ML-1",
+        "Probes are logged every minute, for public load balancers of the Basic SKU; an alert only when it is raised.",
+        _LOG,
+        _ml_1,
+    ),
+    Claim(
+        "N-ML-2",
+        "An alert of exhausted ports has its keys in the document's order, and the name of another operation.",
+        _LOG,
+        _ml_2,
+        ADDRESS_ONLY,
+    ),
+    Claim(
+        "N-ML-3",
+        "A record of probes names the public address and port, how many instances there are, how many receive no "
+        "traffic, and the healthy share in per cent with six decimals.",
+        _LOG,
+        _ml_3,
+    ),
+)

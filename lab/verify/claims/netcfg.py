@@ -1,0 +1,145 @@
+"""The network configuration file of classic networks, by its schema (2015)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lab.azure.model import Network
+from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.kit.tunnels import Pair, alone, changed, connected, states
+from lab.verify.experiment import Checked, Gateway, Run, Tunnels
+
+_SCHEMA = "Azure Virtual Network configuration schema, jj157100 (2015-07)"
+_XMLNS = "http://schemas.microsoft.com/ServiceHosting/2011/07/NetworkConfiguration"
+_IMPORT = Run(words=("import", "netcfg", "{file}", "--lab", "{lab}"), suffix=".xml")
+
+
+def _file(network: Network, without: str = "", place: str = 'Location="{}"') -> str:
+    """Return the file of a network, written by hand; the virtual network ``without`` is connected to nothing."""
+    sites = "".join(
+        f'<LocalNetworkSite name="{site.name}"><AddressSpace>'
+        + "".join(f"<AddressPrefix>{prefix}</AddressPrefix>" for prefix in site.address_space)
+        + f"</AddressSpace><VPNGatewayAddress>{site.vpn_gateway_address}</VPNGatewayAddress></LocalNetworkSite>"
+        for site in network.local_networks
+    )
+    servers = {address: f"d{address}" for vnet in network.virtual_networks for address in vnet.dns_servers}
+    defined = "".join(f'<DnsServer name="{name}" IPAddress="{address}"/>' for address, name in servers.items())
+    vnets = ""
+    for vnet in network.virtual_networks:
+        references = "".join(
+            f'<LocalNetworkSiteRef name="{site.name}"><Connection type="IPsec"/></LocalNetworkSiteRef>'
+            for site in network.sites_of(vnet.name)
+            if vnet.name != without
+        )
+        subnets = "".join(
+            f'<Subnet name="{s.name}"><AddressPrefix>{s.address_prefix}</AddressPrefix></Subnet>' for s in vnet.subnets
+        )
+        vnets += (
+            f'<VirtualNetworkSite name="{vnet.name}" {place.format(vnet.location)}><AddressSpace>'
+            + "".join(f"<AddressPrefix>{prefix}</AddressPrefix>" for prefix in vnet.address_space)
+            + f"</AddressSpace><Subnets>{subnets}</Subnets><DnsServersRef>"
+            + "".join(f'<DnsServerRef name="{servers[address]}"/>' for address in vnet.dns_servers)
+            + f"</DnsServersRef><Gateway><ConnectionsToLocalNetwork>{references}</ConnectionsToLocalNetwork></Gateway>"
+            "</VirtualNetworkSite>"
+        )
+    return (
+        f'<NetworkConfiguration xmlns="{_XMLNS}"><VirtualNetworkConfiguration>'
+        f"<Dns><DnsServers>{defined}</DnsServers></Dns><LocalNetworkSites>{sites}</LocalNetworkSites><VirtualNetworkSites>{vnets}</VirtualNetworkSites>"
+        "</VirtualNetworkConfiguration></NetworkConfiguration>"
+    )
+
+
+def _import(text: str) -> Run:
+    return Run(words=_IMPORT.words, text=text, suffix=_IMPORT.suffix)
+
+
+def _nc_1(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        parts = [
+            f'xmlns="{_XMLNS}"',
+            f'<LocalNetworkSite name="{pair.site.name}">',
+            f"<VPNGatewayAddress>{pair.site.vpn_gateway_address}</VPNGatewayAddress>",
+            f'<VirtualNetworkSite name="{pair.network}" Location=',
+            '<Subnet name="GatewaySubnet">',
+            f'<LocalNetworkSiteRef name="{pair.site.name}">',
+            '<Connection type="IPsec" />',
+        ]
+
+        def check(observations: Sequence[Any], parts: list[str] = parts) -> tuple[str, str]:
+            done: Checked = observations[0]
+            missing = [part for part in parts if part not in done.said]
+            return f"exit {done.status}, {len(done.said)} characters", f"no {missing[0]}" if missing else ""
+
+        stage = Stage((Run(words=("export", "netcfg", "{lab}")),))
+        yield Trial("N-NC-1", "export", "the elements of the schema", (stage,), judge_by(check))
+
+
+def _nc_2(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        shown = Tunnels(network=pair.network)
+
+        def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str]:
+            before, removed, without, added, again = observations
+            observed = f"{_end(removed)}: {_sites(without)}; {_end(added)}: {_sites(again)}"
+            if contradiction := pair.reached(before):
+                return observed, contradiction
+            if removed.status or without.connections:
+                return observed, "the tunnel is there without its reference"
+            missing = added.status or pair.site.name not in _sites(again)
+            return observed, "the tunnel is not there with its reference" if missing else ""
+
+        # A network of its own makes the lab be changed back after the trial.
+        change = (_import(_file(network, without=pair.network)), shown, _import(_file(network)), shown)
+        stages = (Stage((pair.there,)), Stage(change, changed(network)))
+        expected = "no tunnel without its LocalNetworkSiteRef, and one with it"
+        yield Trial("N-NC-2", pair.network, expected, stages, judge_by(check))
+
+
+def _end(done: Checked) -> str:
+    return "imported" if done.status == 0 else f"exit {done.status}: {done.said}"
+
+
+def _sites(gateway: Gateway) -> str:
+    return ", ".join(c.site for c in gateway.connections) or "no connection"
+
+
+def _nc_3(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        right = _file(network)
+        own, site = f"<AddressPrefix>{pair.site.address_space[0]}</AddressPrefix></AddressSpace><VPN", pair.site.name
+        vnet = network.vnet(pair.network)
+        assert vnet is not None
+        overlapping = f"<AddressPrefix>{vnet.address_space[0]}</AddressPrefix></AddressSpace><VPN"
+        wrong = {
+            "Location and AffinityGroup": _file(network, place='Location="{}" AffinityGroup="a"'),
+            f'no LocalNetworkSite "{site}x"': right.replace(f'SiteRef name="{site}"', f'SiteRef name="{site}x"'),
+            "a second one of that name": right.replace("<LocalNetworkSites>", f"<LocalNetworkSites>{_twice(right)}"),
+            "must not overlap": right.replace(own, overlapping),
+        }
+
+        def check(observations: Sequence[Any], pair: Pair = pair, wrong: dict[str, str] = wrong) -> tuple[str, str]:
+            *done, shown, answers = observations
+            observed = "; ".join(f"exit {d.status}: {d.said[:160]}" for d in done) + f"; then {states(shown)}"
+            for words, one in zip(wrong, done, strict=True):
+                if one.status != 2 or words not in one.said:
+                    return observed, f"a file with this was not refused: {words}"
+            return observed, connected(shown, pair.site.name) or pair.reached(answers)
+
+        after = (Tunnels(network=pair.network, wanted="Connected"), pair.there)
+        stage = Stage((*(_import(text) for text in wrong.values()), *after))
+        yield Trial("N-NC-3", "files that are wrong", "refused, and the tunnel as before", (stage,), judge_by(check))
+
+
+def _twice(text: str) -> str:
+    """Return the first local network site of a file."""
+    start, end = text.index("<LocalNetworkSite "), text.index("</LocalNetworkSite>")
+    return text[start:end] + "</LocalNetworkSite>"
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim("N-NC-1", "A network configuration file has the elements of its schema.", _SCHEMA, _nc_1),
+    Claim(
+        "N-NC-2", "Adding a LocalNetworkSiteRef creates a tunnel, and removing it removes the tunnel.", _SCHEMA, _nc_2
+    ),
+    Claim("N-NC-3", "A file that is wrong is rejected as a whole, and what runs stays.", _SCHEMA, _nc_3),
+)

@@ -1,0 +1,578 @@
+"""Network security groups: virtual-networks-nsg.md (2016-02-11) and its successors, and what seed 002 says of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from lab.azure.model import InternetHost, Network, SecurityGroup, SecurityRule, VirtualMachine
+from lab.verify.claims import health_probes
+from lab.verify.claims.claim import Claim, Judge, Stage, Trial
+from lab.verify.claims.kit.judges import judge_by, outcomes, refused
+from lab.verify.claims.kit.nsg_oracle import (
+    PROBES,
+    Answer,
+    Case,
+    answers,
+    before,
+    between,
+    first_of_each,
+    groups,
+    guarded,
+    inward,
+    outward,
+    some,
+    trial,
+    two_of_each,
+)
+from lab.verify.claims.kit.oracle import far_client
+from lab.verify.experiment import Answers, Ask, Health, Lookup, Members, Protocol, Run, Watch
+from lab.verify.verdict import Judgement
+
+_GROUPS = "virtual-networks-nsg.md (2016-02-11)"
+_SEED_002 = "seed 002 (2017-05-31)"
+#: Ports that no rule of a group names and nobody listens on, and one that web servers have.
+_NOBODYS: tuple[tuple[Protocol, int], ...] = (("tcp", 47), ("udp", 47))
+_WEB: tuple[tuple[Protocol, int], ...] = (("tcp", 80), *_NOBODYS)
+#: So many conversations find each of two members but for one run in a billion: 2 * (1/2) ** 31.
+_CONVERSATIONS = 31
+
+
+# --- seed 002 ---------------------------------------------------------------------------------
+
+
+def _s2_15(network: Network) -> Iterator[Trial]:
+    """One VM that a rule forbids everything, and one that it forbids some destinations."""
+    found: dict[bool, Trial] = {}
+    for vm in two_of_each(guarded(network)):
+        cases = [outward(network, vm, host, "tcp", 443) for host in network.internet]
+        denied = [case for case in cases if not case.allowed and not case.answers[-1].default]
+        others = [v for v in two_of_each(network.virtual_machines) if v.virtual_network == vm.virtual_network]
+        controls = [outward(network, other, host, "tcp", 443) for other in others for host in network.internet]
+        allowed = [case for case in (*cases, *controls) if case.allowed][:1]
+        if denied and allowed:
+            # Seen anywhere outside, it has left; the control shows that the capture of the public wire sees.
+            wire = Watch("public wire", vm.virtual_network)
+            watched = [
+                msgspec.structs.replace(
+                    case, target=wire.name, flow=msgspec.structs.replace(case.flow, ends=(wire, *case.flow.ends))
+                )
+                for case in (*denied, *allowed)
+            ]
+            found.setdefault(len(denied) == len(cases), trial("S2-15", vm.name, watched))
+    yield from found.values()
+
+
+def _s2_16(network: Network) -> Iterator[Trial]:
+    client = far_client(network)
+    vms = {vm.name: vm for vm in guarded(network)}
+    for lb in network.balancers:
+        for rule in lb.load_balancing_rules:
+            probe = next((p for p in lb.probes if p.name == rule.probe), None)
+            members = lb.pool(rule.backend_pool).members
+            blocked = {
+                name
+                for name in members
+                if probe is not None
+                and name in vms
+                and not all(a.allows for a in answers(network, vms[name], "Inbound", "tcp", PROBES, probe.port))
+            }
+            if not blocked or blocked == {*members} or client is None or rule.protocol != "tcp" or probe is None:
+                continue
+            keys = {f"{lb.name}/{probe.name}/{name}": name for name in blocked}
+            ask = Ask(
+                client=client.name,
+                address=str(lb.frontend(rule.frontend).address),
+                port=rule.frontend_port,
+                kind="http",
+                count=_CONVERSATIONS,
+            )
+
+            def check(observations: Sequence[Any], keys: dict[str, str] = keys) -> tuple[str, str] | Judgement:
+                known, answered = observations
+                return _without_blocked(known, answered, keys)
+
+            expected = f"{', '.join(sorted(blocked))} down, and sent no new flow"
+            yield Trial("S2-16", f"{lb.name}/{rule.name}", expected, (Stage((Health(), ask)),), judge_by(check))
+    yield from health_probes.blocked(network)
+
+
+def _without_blocked(known: Members, answered: Answers, keys: dict[str, str]) -> tuple[str, str] | Judgement:
+    nodes = sorted({a.node for a in answered.answers if a.node})
+    observed = f"down: {', '.join(known.down) or 'nobody'}; {outcomes(answered)}, by {', '.join(nodes) or 'nobody'}"
+    probed = [key for key in keys if key not in known.down]
+    if probed:
+        return observed, f"the probe of {', '.join(probed)} succeeds"
+    if not nodes:
+        return Judgement("INCONCLUSIVE", observed, "no other member of the pool answers either")
+    wrong = sorted(set(nodes) & set(keys.values()))
+    return observed, f"new flows went to {', '.join(wrong)}" if wrong else ""
+
+
+# --- what a group is --------------------------------------------------------------------------
+
+
+def _ns_1(network: Network) -> Iterator[Trial]:
+    def by_defaults(case: Case) -> object:
+        if not case.answers or not all(answer.default for answer in case.answers):
+            return None
+        return case.answers[-1].rule, case.answers[-1].direction
+
+    cases = first_of_each(some(network, _NOBODYS), by_defaults)
+    if cases:
+        yield trial("N-NS-1", "flows that no rule of a user's concerns", cases)
+    names = (
+        ("ALLOW VNET INBOUND", "ALLOW AZURE LOAD BALANCER INBOUND", "DENY ALL INBOUND")
+        if before(network, "2018-07")
+        else ("AllowVnetInBound", "AllowAzureLoadBalancerInBound", "DenyAllInbound")
+    )
+    for vm in guarded(network)[:1]:
+        group = next(iter(groups(network, vm).values()))
+        listed = Run(words=("nsg", "rule", "list", "{lab}", group))
+        removal = Run(words=("nsg", "rule", "remove", "{lab}", group, names[-1]))
+
+        def check(observations: Sequence[Any], names: tuple[str, ...] = names) -> tuple[str, str]:
+            shown, removed = observations
+            places = [shown.said.find(name) for name in names]
+            observed = f"listed: {', '.join(name for name, at in zip(names, places, strict=True) if at >= 0)}"
+            if -1 in places or places != sorted(places):
+                return observed, f"{', '.join(names)} are not all listed, in this order"
+            return observed, "" if removed.status == 2 else f"{names[-1]} could be removed"
+
+        yield Trial(
+            "N-NS-1",
+            group,
+            f"{', '.join(names)}: listed, and not removed",
+            (Stage((listed, removal)),),
+            judge_by(check),
+        )
+
+
+def _ns_2(network: Network) -> Iterator[Trial]:
+    def by_side(case: Case) -> object:
+        """Return where the other end of a flow is, which way it goes, and whether it must arrive."""
+        inside = case.flow.passes[0].kind == "VM wire" and bool(case.flow.ends[0].network)
+        return (inside, case.allowed, case.answers[-1].direction) if case.answers else None
+
+    cases = first_of_each(some(network, _WEB), by_side)
+    probed = list(_probes_that_pass(network))
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        known: Members = observations[0]
+        lost = [key for key in probed if key not in known.up]
+        return f"up: {', '.join(known.up) or 'nobody'}", f"the probe of {', '.join(lost)} fails" if lost else ""
+
+    if cases:
+        yield trial("N-NS-2", "flows inside and outside", cases, Health(), judge=judge_by(check))
+
+
+def _probes_that_pass(network: Network) -> Iterator[str]:
+    """Yield the members of pools that have a group, a server for their probe, and no rule against it."""
+    vms = {vm.name: vm for vm in guarded(network)}
+    for lb in network.balancers:
+        for rule in lb.load_balancing_rules:
+            probe = next((p for p in lb.probes if p.name == rule.probe), None)
+            for name in lb.pool(rule.backend_pool).members:
+                if probe is None or name not in vms:
+                    continue
+                serves = any(s.port == probe.port and s.kind == "http" for s in vms[name].services)
+                asked = answers(network, vms[name], "Inbound", "tcp", PROBES, probe.port)
+                if serves and all(answer.allows for answer in asked):
+                    yield f"{lb.name}/{probe.name}/{name}"
+
+
+def _ns_3(network: Network) -> Iterator[Trial]:
+    def contested(case: Case) -> object:
+        for answer in case.answers:
+            if len({rule.access for rule in answer.matching}) > 1:
+                return "several match", answer.group, answer.rule
+        return None
+
+    cases = first_of_each(some(network, _WEB), contested)
+    losers = {rule.name for case in cases for answer in case.answers for rule in answer.matching[1:]}
+
+    def alone(case: Case) -> object:
+        last = case.answers[-1] if case.answers else None
+        return last.rule if last and last.rule in losers and len(last.matching) == 1 else None
+
+    if cases:
+        yield trial("N-NS-3", "flows that several rules match", [*cases, *first_of_each(some(network, _WEB), alone)])
+        yield refused("N-NS-3", _TWO_OF_ONE_PRIORITY, "two rules of one priority", "is also the priority of")
+
+
+_TWO_OF_ONE_PRIORITY = """\
+name: twice
+network_security_groups:
+  g:
+    - {name: a, priority: 100, direction: Inbound, access: Allow}
+    - {name: b, priority: 100, direction: Inbound, access: Deny}
+"""
+
+
+def _ns_4(network: Network) -> Iterator[Trial]:
+    def of_both(case: Case) -> object:
+        for direction in ("Inbound", "Outbound"):
+            mine = [answer for answer in case.answers if answer.direction == direction]
+            rest = [answer for answer in case.answers if answer.direction != direction]
+            if len(mine) == 2 and all(answer.allows for answer in rest):
+                return direction, tuple(answer.allows for answer in mine)
+        return None
+
+    services: tuple[tuple[Protocol, int], ...] = (("tcp", 80), ("tcp", 1433), *_NOBODYS)
+    cases = first_of_each(some(network, services), of_both)
+    if cases:
+        yield trial("N-NS-4", "VMs with a group of their own in a subnet with one", cases)
+
+
+# --- what a flow is ---------------------------------------------------------------------------
+
+
+def _ns_5(network: Network) -> Iterator[Trial]:
+    yield from _answers_need_no_rule(network)
+    yield from _flows_outlive_rules(network)
+
+
+def _answers_need_no_rule(network: Network) -> Iterator[Trial]:
+    for vm in guarded(network):
+        served = [s for s in vm.services if s.kind == "http"]
+        for host in network.internet:
+            if not vm.instance_public_ip or not served:
+                continue
+            into = inward(network, host, vm, "tcp", served[0].port)
+            back = outward(network, vm, host, "tcp", 40000)
+            if not into.allowed or back.allowed:
+                continue
+            ask = Ask(client=host.name, address=into.flow.destination, port=served[0].port, kind="http", count=3)
+
+            def check(observations: Sequence[Any]) -> tuple[str, str]:
+                silent = any(a.outcome != "answered" for a in observations[0].answers)
+                return outcomes(observations[0]), "the answers were lost" if silent else ""
+
+            yield trial("N-NS-5", f"{host.name} and {vm.name}", [into, back], ask, judge=judge_by(check))
+            return
+
+
+def _flows_outlive_rules(network: Network) -> Iterator[Trial]:
+    """Yield a flow that goes on after a rule was added that denies it, and every new one."""
+    for vm in guarded(network):
+        served = [s for s in vm.services if s.kind == "udp"]
+        peers = [v for v in network.virtual_machines if v.virtual_network == vm.virtual_network and v != vm]
+        known = [peer for peer in peers if served and between(network, peer, vm, "udp", served[0].port).allowed]
+        if not known:
+            continue
+        name = next(iter(groups(network, vm).values()))
+        address, port = str(vm.private_ip_address), served[0].port
+        goes_on = Ask(client=known[0].name, address=address, port=port, kind="udp", source_port=_KEPT_PORT)
+        begins = Ask(client=known[0].name, address=address, port=port, kind="udp", timeout_s=0.5)
+
+        def check(observations: Sequence[Any]) -> tuple[str, str]:
+            before, kept, new = (found.answers[0].outcome for found in observations)
+            observed = f"before: {before}; after, the same flow: {kept}, a new one: {new}"
+            if before != "answered":
+                return observed, "the flow was not let begin"
+            if kept != "answered":
+                return observed, "the flow was cut by a rule that came after it"
+            return observed, "" if new == "timeout" else "the new rule does not hold for a new flow"
+
+        stages = (Stage((goes_on,)), Stage((goes_on, begins), _denying(network, name, "Udp")))
+        yield Trial(
+            "N-NS-5", f"{known[0].name} to {vm.name}", "goes on when a rule denies it; new ones do not begin", stages,
+            judge_by(check),
+        )  # fmt: skip
+        return
+
+
+#: The source port of the flow that is kept; within the range that no program is given by the system.
+_KEPT_PORT = 20047
+
+
+def _denying(network: Network, name: str, protocol: str) -> Network:
+    """Return the network with a rule in a group, before all others, that denies a protocol inbound."""
+    changed = []
+    for group in network.network_security_groups:
+        taken = {rule.priority for rule in group.rules if rule.direction == "Inbound"}
+        moved = [
+            msgspec.structs.replace(rule, priority=rule.priority + 1) if rule.direction == "Inbound" else rule
+            for rule in group.rules
+        ]
+        rules: list[SecurityRule] = moved if 100 in taken else list(group.rules)
+        first = SecurityRule(
+            name="deny-from-now-on",
+            priority=100,
+            direction="Inbound",
+            access="Deny",
+            protocol=protocol,  # type: ignore[arg-type]
+        )
+        changed.append(SecurityGroup(name=name, rules=(*rules, first)) if group.name == name else group)
+    return msgspec.structs.replace(network, network_security_groups=tuple(changed))
+
+
+def _ns_6(network: Network) -> Iterator[Trial]:
+    vms = {vm.name: vm for vm in guarded(network)}
+    cases = []
+    for lb in network.balancers:
+        for rule in lb.inbound_nat_rules:
+            if rule.virtual_machine not in vms or rule.frontend_port == rule.backend_port:
+                continue
+            at = (str(lb.frontend(rule.frontend).address), rule.frontend_port)
+            of_rule = [
+                inward(network, host, vms[rule.virtual_machine], rule.protocol, rule.backend_port, at=at)
+                for host in network.internet
+            ]
+            by_frontend = [
+                all(
+                    a.allows
+                    for a in answers(
+                        network, vms[rule.virtual_machine], "Inbound", rule.protocol, str(host.address), at[1]
+                    )
+                )
+                for host in network.internet
+            ]
+            if [case.allowed for case in of_rule] != by_frontend:
+                cases += first_of_each(iter(of_rule), lambda case: case.allowed)
+    if cases:
+        yield trial("N-NS-6", "ports that a load balancer translates", cases)
+
+
+def _ns_7(network: Network) -> Iterator[Trial]:
+    if not guarded(network):
+        return
+    limit = 200 if before(network, "2018-07") else 1000
+    rules = "".join(
+        f"    - {{name: r{n}, priority: {100 + n}, direction: Inbound, access: Allow}}\n" for n in range(limit + 1)
+    )
+    profile = f"profile: {network.profile.name}\n"
+    too_many = f"name: many\n{profile}network_security_groups:\n  g:\n{rules}"
+    yield refused("N-NS-7", too_many, f"{limit + 1} rules in a group", f"a group has at most {limit}")
+    yield refused("N-NS-7", _TWO_GROUPS, "two groups on a VM", "a subnet or VM has at most one")
+    yield refused("N-NS-7", _ON_GATEWAY, "a group on the gateway subnet", "the gateway subnet has no")
+
+
+_TWO_GROUPS = """\
+name: two
+virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
+virtual_machines: {vm: {subnet: v/s, network_security_group: [g, h]}}
+network_security_groups: {g: [], h: []}
+"""
+_ON_GATEWAY = """\
+name: gateway
+virtual_networks:
+  v:
+    address_space: [10.0.0.0/16]
+    subnets: {GatewaySubnet: {address_prefix: 10.0.255.0/27, network_security_group: g}}
+network_security_groups: {g: []}
+"""
+
+
+def _ns_8(network: Network) -> Iterator[Trial]:
+    def told_apart(case: Case) -> object:
+        """Return how a flow inside the virtual network is treated: by the kind of rule that decides."""
+        if not case.answers or case.flow.passes[0].kind != "VM wire" or not case.flow.ends[0].network:
+            return None
+        into = [answer for answer in case.answers if answer.direction == "Inbound"]
+        if len(into) != 1 or not all(answer.allows for answer in case.answers if answer.direction == "Outbound"):
+            return None
+        protocol = into[0].matching[0].protocol if into[0].matching else "default"
+        return case.flow.protocol, protocol, case.allowed
+
+    cases = first_of_each(some(network, (("icmp", 0), ("tcp", 47))), told_apart)
+    if cases:
+        yield trial("N-NS-8", "ICMP and TCP inside a virtual network", cases)
+        yield refused("N-NS-8", _NAMES_ICMP, "a rule for ICMP in 2018", "a protocol is *, Tcp, Udp")
+
+
+_NAMES_ICMP = """\
+name: icmp
+profile: 2018-12
+network_security_groups: {g: [{name: r, priority: 100, direction: Inbound, access: Allow, protocol: Icmp}]}
+"""
+
+
+def _ns_9(network: Network) -> Iterator[Trial]:
+    for vm in guarded(network):
+        for host in network.internet:
+            if outward(network, vm, host, "udp", 53).allowed:
+                continue
+            lookup = Lookup(client=vm.name, name=host.name, server=PROBES)
+
+            def check(observations: Sequence[Any], host: InternetHost = host) -> tuple[str, str]:
+                found = ", ".join(observations[0].addresses)
+                return f"{host.name} is {found or 'unknown'}", "" if found == str(host.address) else "no answer"
+
+            case = outward(network, vm, host, "udp", 53)
+            yield trial("N-NS-9", f"{vm.name} asks for {host.name}", [case], lookup, judge=judge_by(check))
+            return
+
+
+def _ns_10(network: Network) -> Iterator[Trial]:
+    for vnet in network.virtual_networks:
+        for subnet in vnet.subnets:
+            group = next((g for g in network.network_security_groups if g.name == subnet.network_security_group), None)
+            if group is None or not _is_the_example(group, str(subnet.address_prefix)):
+                continue
+            vms = [v for v in network.vms_of(vnet) if v.subnet == subnet.name and not v.network_security_group]
+            reached = [v for v in vms if v.instance_public_ip]
+            if not reached or len(vms) < 2 or not network.internet:
+                continue
+            host, vm = network.internet[0], reached[0]
+            peer = next(v for v in vms if v != vm)
+            yield trial("N-NS-10", f"subnet {subnet.name}", list(_example(network, host, vm, peer)))
+
+
+def _is_the_example(group: SecurityGroup, prefix: str) -> bool:
+    wanted = {
+        (100, "Inbound", "Allow", "Tcp", ("Internet",), "80", ()),
+        (200, "Inbound", "Allow", "Tcp", (prefix,), "3389", ()),
+        (300, "Inbound", "Deny", "Tcp", ("Internet",), "", ()),
+        (100, "Outbound", "Deny", "*", (), "", ("Internet",)),
+    }
+    found = {
+        (
+            r.priority,
+            r.direction,
+            r.access,
+            r.protocol,
+            r.sources,
+            ",".join(map(str, r.destination_ports)),
+            r.destinations,
+        )
+        for r in group.rules
+    }
+    return found == wanted
+
+
+def _example(network: Network, host: InternetHost, vm: VirtualMachine, peer: VirtualMachine) -> Iterable[Case]:
+    """Yield what the example is there for, as it is written beside it, whatever is computed of its rules."""
+    written = (
+        (inward(network, host, vm, "tcp", 80), True),
+        (inward(network, host, vm, "tcp", 81), False),
+        (inward(network, host, vm, "tcp", 3389), False),
+        (inward(network, host, vm, "udp", 80), False),
+        (between(network, peer, vm, "tcp", 3389), True),
+        (outward(network, vm, host, "tcp", 80), False),
+        (outward(network, peer, host, "udp", 53), False),
+    )
+    for case, arrives in written:
+        said = Answer("", "", "", "as it is written", 0, arrives, ())
+        flow = msgspec.structs.replace(case.flow, awaited=arrives)
+        yield msgspec.structs.replace(case, flow=flow, answers=(said,))
+
+
+def _ns_11(network: Network) -> Iterator[Trial]:
+    if before(network, "2017-09"):
+        return
+    cases = []
+    for lb in network.balancers:
+        for rule in lb.load_balancing_rules:
+            members = [vm for vm in network.virtual_machines if vm.name in lb.pool(rule.backend_pool).members]
+            served = [
+                vm
+                for vm in members
+                if any((s.port, s.protocol) == (rule.backend_port, rule.protocol) for s in vm.services)
+            ]
+            if lb.sku != "Standard" or len(members) != 1 or not served or not network.internet:
+                continue
+            vm, host = members[0], network.internet[0]
+            at = (str(lb.frontend(rule.frontend).address), rule.frontend_port)
+            case = inward(network, host, vm, rule.protocol, rule.backend_port, at=at)
+            if not groups(network, vm):
+                closed = Answer("", "", "Inbound", "no group lets it in", 0, False, ())
+                flow = msgspec.structs.replace(case.flow, awaited=False)
+                cases.append(msgspec.structs.replace(case, flow=flow, answers=(closed,)))
+            elif vm in guarded(network) and case.allowed:
+                cases.append(case)
+    if any(not case.allowed for case in cases):
+        known = trial("N-NS-11", "pools of Standard load balancers", cases)
+        # Members are sent flows once their probes have succeeded.
+        yield msgspec.structs.replace(known, stages=(Stage((Health(),)), *known.stages), judge=_after_health(known))
+
+
+def _after_health(known: Trial) -> Judge:
+    def judge(observations: Sequence[Any]) -> Judgement:
+        return known.judge(observations[1:])
+
+    return judge
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "S2-15",
+        "A network security group can forbid outbound flows, or restrict where they may go.",
+        f"{_SEED_002}, SNAT and security groups",
+        _s2_15,
+    ),
+    Claim(
+        "S2-16",
+        "A group that blocks AZURE_LOADBALANCER blocks the VM's probes: it is marked down and sent no new flows.",
+        f"{_SEED_002}, SNAT and security groups",
+        _s2_16,
+    ),
+    Claim(
+        "N-NS-1",
+        "Every group ends with default rules: the virtual network and probes in, the virtual network and the internet "
+        "out, nothing else. They cannot be removed.",
+        f"{_GROUPS}, default rules",
+        _ns_1,
+    ),
+    Claim(
+        "N-NS-2",
+        "Tags stand for the virtual network's space, for where probes come from, and for all that is outside.",
+        f"{_GROUPS}, default tags",
+        _ns_2,
+    ),
+    Claim(
+        "N-NS-3",
+        "Of the rules that match a flow the one with the lowest priority number decides; a number is used once in a "
+        "direction.",
+        f"{_GROUPS}, rules",
+        _ns_3,
+    ),
+    Claim(
+        "N-NS-4",
+        "A flow passes the groups of the subnet and of the VM; both must allow it.",
+        f"{_GROUPS}, associating groups",
+        _ns_4,
+    ),
+    Claim(
+        "N-NS-5",
+        "Groups are stateful: answers need no rule, and a rule that comes later does not cut a flow.",
+        f"{_GROUPS}; security-overview.md (2018-07-20)",
+        _ns_5,
+    ),
+    Claim(
+        "N-NS-6",
+        "A rule is matched on the client's own address and the port at the VM, not on the load balancer's.",
+        f"{_GROUPS}, planning: load balancers",
+        _ns_6,
+    ),
+    Claim(
+        "N-NS-7",
+        "A subnet or VM has one group at most, a group so many rules, and the gateway subnet no group.",
+        f"{_GROUPS}, limits",
+        _ns_7,
+    ),
+    Claim(
+        "N-NS-8",
+        "Rules for TCP or UDP do not touch ICMP, a rule for * does; inside a virtual network it is allowed by default.",
+        f"{_GROUPS}, planning: ICMP",
+        _ns_8,
+    ),
+    Claim(
+        "N-NS-9",
+        "168.63.129.16 answers names to VMs whatever their groups deny.",
+        f"{_GROUPS}, special rules: the host node's address",
+        _ns_9,
+    ),
+    Claim(
+        "N-NS-10",
+        "The example: a front subnet takes HTTP from the internet and RDP from itself, and sends the internet nothing.",
+        f"{_GROUPS}, sample deployment",
+        _ns_10,
+    ),
+    Claim(
+        "N-NS-11",
+        "A Standard load balancer's VM is closed to the internet unless a group lets it in.",
+        "load-balancer-standard-overview.md (2017-09-28)",
+        _ns_11,
+    ),
+)

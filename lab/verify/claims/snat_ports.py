@@ -1,0 +1,310 @@
+"""Seed 002 (2017-05-31): SNAT ports, what they are unique for, what happens when there are none left."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from lab.azure.model import Network, VirtualMachine
+from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.kit.held_flows import (
+    MORE,
+    again_after,
+    held_trial,
+    kept,
+    occupy,
+    of_protocol,
+    opened,
+    several_goals,
+    shared,
+    too_early,
+    wrong_number,
+)
+from lab.verify.claims.kit.judges import arrived, judge_by, refused, send
+from lab.verify.claims.kit.oracle import far_host, ports_each, scaled, sole_frontend, way_out
+from lab.verify.experiment import End, Happened, Occupied, Open, Pause, ShowEvents, ShowPorts, Talk
+
+_SEED_002 = "seed 002 (2017-05-31)"
+#: Revisions that make a port unique for the destination's address alone.
+ADDRESS_ONLY = ("seeds", "2016-10", "2017-05a", "2017-05b", "2017-09")
+_IDLE_S = 240  # seed 002: 4-minute idle timeout
+_ALERTS_S = 300  # load-balancer-monitor-log.md (2015-12-11): alerts are collected every five minutes
+_FEW = 4
+
+
+def _limited(network: Network) -> tuple[VirtualMachine, int] | None:
+    """Return a VM that has one frontend and a number of SNAT ports, and the number."""
+    found = ((vm, ports_each(network, vm)) for vm in sole_frontend(network))
+    return next(((vm, ports) for vm, ports in found if ports is not None), None)
+
+
+def _s2_5(network: Network) -> Iterator[Trial]:
+    limited, hosts = _limited(network), several_goals(network)
+    if limited is None or not hosts:
+        return
+    (vm, ports), (host, goals) = limited, hosts[0]
+
+    def check(steps: Sequence[Happened]) -> tuple[str, str]:
+        return opened(steps[0]), wrong_number(steps[0], ports, MORE) or shared(steps[0])
+
+    kinds = ", ".join(f"{goal.port}/{goal.kind}" for goal in goals)
+    expected = f"{ports} flows to {host.name} at {kinds} together, a port for each; more meet silence"
+    flows = occupy(network, vm, kept(network, goals, ports + MORE, lost=MORE))
+    yield held_trial("S2-5", vm.name, expected, flows, check)
+
+
+def _s2_6(network: Network) -> Iterator[Trial]:
+    limited, hosts = _limited(network), several_goals(network)
+    if limited is None or len(hosts) < 2:
+        return
+    vm, ports = limited
+    steps = [kept(network, goals, ports) for _, goals in hosts[:2]]
+
+    def check(steps: Sequence[Happened]) -> tuple[str, str]:
+        first, second = steps
+        both = len({s.port for s in first.seen} & {s.port for s in second.seen})
+        observed = f"{opened(first)}; then {opened(second)}; {both} ports at both"
+        wrong = wrong_number(first, ports) or wrong_number(second, ports) or shared(first) or shared(second)
+        return observed, wrong or ("" if both == ports else f"{both} ports serve both destinations")
+
+    names = " and ".join(host.name for host, _ in hosts[:2])
+    yield held_trial(
+        "S2-6",
+        vm.name,
+        f"{ports} flows each to {names}, from the same {ports} ports",
+        occupy(network, vm, *steps),
+        check,
+    )
+
+
+def _s2_7(network: Network) -> Iterator[Trial]:
+    limited, hosts = _limited(network), several_goals(network)
+    if limited is None or not hosts:
+        return
+    (vm, ports), (host, goals) = limited, hosts[0]
+    more = kept(network, goals[:1], _FEW)
+    beyond = msgspec.structs.replace(more, lost=_FEW)
+    steps = (kept(network, goals[:1], ports), beyond, Talk(), End(count=_FEW, how="rst"), more, Talk())
+
+    def check(steps: Sequence[Happened]) -> tuple[str, str]:
+        full, beyond, alive, _, again, all_alive = steps
+        observed = f"{opened(full)}; {opened(beyond)}; live flows: {opened(alive)}; after a release: {opened(again)}"
+        wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
+        if not wrong and alive.answered != ports:
+            wrong = f"of {ports} live flows {alive.answered} were left"
+        wrong = wrong or wrong_number(again, _FEW)
+        if not wrong and all_alive.answered != ports:
+            wrong = f"of {ports} live flows {all_alive.answered} were left after a release"
+        return observed, wrong
+
+    expected = f"with {ports} flows to {host.name} open, more meet silence; live ones go on; a release makes room"
+    yield held_trial("S2-7", vm.name, expected, occupy(network, vm, *steps), check)
+
+
+#: Keys of an alert, in order (load-balancer-monitor-log.md, later revisions).
+_ALERT_KEYS = ["time", "systemId", "category", "resourceId", "operationName", "properties"]
+_ALERT = {
+    "eventName": "Resource Limits Hit",
+    "eventDescription": "Ports exhausted",
+}
+
+
+def _unlike(alert: dict[str, Any], address: str) -> str:
+    """Return how a record differs from the documents' form, "" if it does not."""
+    if [key for key in alert if key != "lab"] != _ALERT_KEYS:
+        return f"the record has the keys {', '.join(alert)}"
+    if alert["operationName"] != "LoadBalancerProbeHealthStatus":
+        return f"its operationName is {alert['operationName']}"
+    wanted = {**_ALERT, "eventProperties": {"public ip address": address}}
+    return "" if alert["properties"] == wanted else "its properties are others"
+
+
+def _s2_8(network: Network) -> Iterator[Trial]:
+    yield from exhausted("S2-8", network, lambda _record: "")
+
+
+def exhausted(claim: str, network: Network, malformed: Callable[[dict[str, Any]], str]) -> Iterator[Trial]:
+    """Yield a trial of the alert when ports are exhausted; ``malformed`` says what else is wrong with its record."""
+    limited, hosts = _limited(network), several_goals(network)
+    if limited is None or not hosts:
+        return
+    (vm, ports), (_, goals) = limited, hosts[0]
+    (address,) = way_out(network, vm).addresses
+    steps = (
+        Pause(seconds=scaled(network, _ALERTS_S) + 0.1),  # whatever was told before is over
+        ShowEvents(),
+        kept(network, goals[:1], ports),
+        ShowEvents(),
+        kept(network, goals[:1], _FEW, lost=_FEW),
+        ShowEvents(),
+    )
+
+    def alerts(happened: Happened) -> list[dict[str, Any]]:
+        return [r for r in happened.records if r.get("category") == "LoadBalancerAlertEvent"]
+
+    def check(steps: Sequence[Happened]) -> tuple[str, str]:
+        _, before, full, still, beyond, after = steps
+        raised, new = alerts(still)[len(alerts(before)) :], alerts(after)[len(alerts(still)) :]
+        observed = f"{opened(full)}: {len(raised)} alerts; {opened(beyond)}: {len(new)}"
+        wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
+        if not wrong and raised:
+            wrong = "an alert was raised while there were ports left"
+        if not wrong and len(new) != 1:
+            wrong = f"{len(new)} alerts were raised instead of one"
+        if wrong:
+            return observed, wrong
+        return f"{observed}; {new[0]['properties']}", _unlike(new[0], address) or malformed(new[0])
+
+    expected = f"one alert for {address}, when flow {ports + 1} meets silence"
+    yield held_trial(claim, vm.name, expected, occupy(network, vm, *steps), check)
+
+
+def _s2_9(network: Network) -> Iterator[Trial]:
+    limited, hosts = _limited(network), several_goals(network)
+    if limited is None or not hosts:
+        return
+    (vm, ports), (host, offered) = limited, hosts[0]
+    goals = of_protocol(offered, "tcp")  # a datagram of a dead flow would begin a new one
+    idle = scaled(network, _IDLE_S)
+    if idle < 2:
+        return
+    used = ports // 2
+    steps = (
+        kept(network, goals, used),
+        Open(goals=goals, count=ports - used),
+        # UDP, since the far side holds on to the TCP connections whose end it did not hear of.
+        Open(goals=of_protocol(offered, "udp"), count=ports - used, within_s=1.5 * idle),
+        Talk(first=used),
+        Talk(lost=ports - used),
+    )
+
+    def check(steps: Sequence[Happened]) -> tuple[str, str]:
+        using, idling, again, alive, all_alive = steps
+        others = all_alive.answered - alive.answered
+        observed = (
+            f"{opened(using)}, {opened(idling)}; ports of idle flows {again_after(again, idling)}; then "
+            f"{alive.answered} and {others} are alive"
+        )
+        wrong = wrong_number(using, used) or wrong_number(idling, ports - used)
+        wrong = wrong or too_early(again, idling, idle) or wrong_number(again, ports - used)
+        if not wrong and alive.answered != used:
+            wrong = f"{used - alive.answered} flows were gone that had been used"
+        if not wrong and others != again.answered:
+            wrong = f"{others - again.answered} idle flows are alive"
+        return observed, wrong
+
+    expected = (
+        f"ports of flows to {host.name} that are idle serve new flows after {idle:g} s ({_IDLE_S} s of the document), "
+        "and not before; flows that are used live on"
+    )
+    yield held_trial("S2-9", vm.name, expected, occupy(network, vm, *steps), check)
+
+
+_PORTS_CHOSEN = """\
+name: chosen
+virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
+virtual_machines: {vm: {subnet: v/s}}
+load_balancers:
+  lb1:
+    frontend_ip_configurations: {f: 40.1.1.1}
+    backend_address_pools: {p: [vm]}
+    probes: {alive: {port: 80}}
+    load_balancing_rules:
+      r: {frontend: f, backend_pool: p, probe: alive, frontend_port: 80, backend_port: 80, allocated_outbound_ports: 64}
+"""
+
+
+def _s2_18(network: Network) -> Iterator[Trial]:
+    limited, far = _limited(network), far_host(network)
+    if limited is None or far is None:
+        return
+    vm, ports = limited
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        shown: Occupied = observations[0]
+        allocated = sorted({used.allocated for used in shown.steps[0].used})
+        flows = observations[1]
+        observed = f"`lab ports`: {', '.join(map(str, allocated))} allocated; {arrived(flows)}"
+        if allocated != [ports]:
+            return observed, f"`lab ports` says {allocated}"
+        different = len({seen.source_port for seen in flows.seen[-1]})
+        return observed, "" if different == ports else f"{different} ports were seen"
+
+    flows = send(network, vm, far, "udp", ports + MORE, beyond_ports=True, lost=MORE)
+    stage = Stage((occupy(network, vm, ShowPorts()), flows))
+    yield Trial("S2-18", vm.name, f"{ports} ports allocated, and no more in use", (stage,), judge_by(check))
+    yield refused("S2-18", _PORTS_CHOSEN, "choosing the number of ports", "allocated_outbound_ports")
+
+
+def _s2_19(network: Network) -> Iterator[Trial]:
+    limited, hosts = _limited(network), several_goals(network)
+    if limited is None or len(hosts) < 2:
+        return
+    vm, ports = limited
+    first_host, second_host = (kept(network, goals[:1], ports) for _, goals in hosts[:2])
+    steps = (first_host, second_host, ShowPorts())
+
+    def check(steps: Sequence[Happened]) -> tuple[str, str]:
+        first, second, shown = steps
+        different = len({source.port for source in (*first.seen, *second.seen)})
+        flows = sum(used.flows for used in shown.used)
+        most = max((used.ports for used in shown.used), default=0)
+        observed = (
+            f"{first.answered + second.answered} flows from {different} ports; `lab ports`: {flows} flows, {most} ports"
+        )
+        wrong = wrong_number(first, ports) or wrong_number(second, ports)
+        if not wrong and different != ports:
+            wrong = f"{different} ports were seen for {2 * ports} flows"
+        if not wrong and (flows, most) != (2 * ports, ports):
+            wrong = f"`lab ports` says {flows} flows and {most} ports"
+        return observed, wrong
+
+    expected = f"{2 * ports} flows to two hosts from {ports} ports"
+    yield held_trial("S2-19", vm.name, expected, occupy(network, vm, *steps), check)
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "S2-5",
+        "Each flow to one destination address takes one SNAT port, whatever its destination port and protocol.",
+        f"{_SEED_002}, SNAT ports",
+        _s2_5,
+        ADDRESS_ONLY,
+    ),
+    Claim(
+        "S2-6",
+        "Flows to different destination addresses take one port for each: the same ports serve every destination.",
+        f"{_SEED_002}, SNAT ports",
+        _s2_6,
+        ADDRESS_ONLY,
+    ),
+    Claim(
+        "S2-7",
+        "When the ports are exhausted, new flows fail until existing ones release theirs; live flows are undisturbed.",
+        f"{_SEED_002}, SNAT ports",
+        _s2_7,
+        ADDRESS_ONLY,
+    ),
+    Claim(
+        "S2-8",
+        "Exhausted ports are told of by an alert in the load balancer's log.",
+        f"{_SEED_002}, SNAT ports; load-balancer-monitor-log.md (2015-12-11)",
+        _s2_8,
+        ADDRESS_ONLY,
+    ),
+    Claim("S2-9", "A 4-minute idle timeout gives SNAT ports back.", f"{_SEED_002}, SNAT ports", _s2_9, ADDRESS_ONLY),
+    Claim(
+        "S2-18",
+        "How many SNAT ports there are depends on the size of the pool, and cannot be configured.",
+        f"{_SEED_002}, SNAT ports",
+        _s2_18,
+        ("seeds", "2017-05b"),
+    ),
+    Claim(
+        "S2-19",
+        "The number of SNAT ports is not the number of connections.",
+        f"{_SEED_002}, SNAT ports",
+        _s2_19,
+        ADDRESS_ONLY,
+    ),
+)

@@ -1,0 +1,287 @@
+"""Seed 001 (2018-12-11): which source address the far side sees, and what binds a pool to a frontend."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from lab.azure.model import InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
+from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.kit.judges import (
+    arrived,
+    judge_by,
+    outcomes,
+    pool_only,
+    refused,
+    send,
+    source_trial,
+    sources,
+    wrong_source,
+)
+from lab.verify.claims.kit.oracle import (
+    WayOut,
+    far_client,
+    far_host,
+    matches,
+    of_kind,
+    open_to_all,
+    rules_to,
+    some,
+    way_out,
+)
+from lab.verify.experiment import ANSWER_S, SILENCE_S, Ask, AuthLog, Health, Login, Members
+
+_SEED_001 = "seed 001 (2018-12-11)"
+
+
+def _s1_1(network: Network) -> Iterator[Trial]:
+    far = far_host(network)
+    groups = [of_kind(network, kind) for kind in ("own", "frontend", "default")]
+    if far is None or not all(groups):
+        return
+    vms = [group[0] for group in groups]
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        observed = "; ".join(f"{vm.name}: {arrived(a)}" for vm, a in zip(vms, observations, strict=True))
+        wrong = [
+            f"{vm.name}: {text}"
+            for vm, a in zip(vms, observations, strict=True)
+            if (text := wrong_source(network, way_out(network, vm), a))
+        ]
+        distinct = {tuple(sources(a)) for a in observations}
+        if not wrong and len(distinct) < len(vms):
+            wrong = ["two of the three are seen alike"]
+        return observed, "; ".join(wrong)
+
+    expected = "three VMs, three sources: its own address, the frontend, the platform's choice"
+    names = ", ".join(vm.name for vm in vms)
+    yield Trial("S1-1", names, expected, (Stage(tuple(send(network, vm, far) for vm in vms)),), judge_by(check))
+
+
+def _by_ssh(claim: str, network: Network, vm: VirtualMachine, way: WayOut) -> Iterator[Trial]:
+    """Yield the seed's own observation, where an outside host runs sshd: the peer in its auth.log."""
+    for host in network.internet:
+        for service in host.services:
+            if service.kind != "ssh":
+                continue
+            login = Login(client=vm.name, host=host.name, address=str(host.address), port=service.port)
+
+            def check(observations: Sequence[Any]) -> tuple[str, str]:
+                log: AuthLog = observations[0]
+                if not log.peers:
+                    return "no connection in auth.log", "sshd saw nobody"
+                wrong = [peer for peer in log.peers if not matches(network, way, peer)]
+                observed = f"auth.log of the far side: {log.lines[0]}"
+                return observed, f"sshd saw {', '.join(wrong)}" if wrong else ""
+
+            yield Trial(claim, f"{vm.name} by ssh", f"auth.log names {way}", (Stage((login,)),), judge_by(check))
+            return
+
+
+def _bound_by(claim: str, network: Network, *, nat_rule: bool) -> Iterator[Trial]:
+    """Yield, for each VM bound by one kind of rule alone, that it is seen from the frontend."""
+    far = far_host(network)
+    for vm in some(network, of_kind(network, "frontend")):
+        has_nat = any(r.virtual_machine == vm.name for lb in network.balancers for r in lb.inbound_nat_rules)
+        has_rule = bool(rules_to(network, vm))
+        if far is None or has_nat != nat_rule or has_rule == nat_rule:
+            continue
+        way = way_out(network, vm)
+        yield source_trial(claim, network, vm, far, way)
+        yield from _by_ssh(claim, network, vm, way)
+
+
+_WITHOUT_PROBE = """\
+name: no-probe
+virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
+virtual_machines: {vm: {subnet: v/s}}
+load_balancers:
+  lb:
+    frontend_ip_configurations: {public: 192.0.2.1}
+    backend_address_pools: {pool: [vm]}
+    load_balancing_rules:
+      web: {frontend: public, backend_pool: pool, protocol: Tcp, frontend_port: 80, backend_port: 80}
+"""
+
+
+def _s1_5(network: Network) -> Iterator[Trial]:
+    if any(lb.load_balancing_rules for lb in network.balancers):
+        yield refused("S1-5", _WITHOUT_PROBE, "a load-balancing rule without a probe", "no probe")
+
+
+def _unanswered_probes(network: Network) -> list[tuple[LoadBalancer, LoadBalancingRule, VirtualMachine]]:
+    """Return the rules whose every member has nothing that listens on the probe's port, with a member of each."""
+    found = []
+    vms = {vm.name: vm for vm in network.virtual_machines}
+    for lb in network.balancers:
+        for rule in lb.load_balancing_rules:
+            if rule.probe is None:
+                continue  # nothing says that its members are down
+            members = [vms[m] for m in lb.pool(rule.backend_pool).members]
+            port = lb.probe(rule.probe).port
+            if members and not any(s.port == port and s.protocol == "tcp" for m in members for s in m.services):
+                found.append((lb, rule, members[0]))
+    return found
+
+
+def _down(members: Members, lb: LoadBalancer, rule: LoadBalancingRule, vm: VirtualMachine) -> str:
+    """Return what contradicts that a member is down, "" if nothing does."""
+    key = f"{lb.name}/{rule.probe}/{vm.name}"
+    return "" if key in members.down else f"the probe of {vm.name} succeeds"
+
+
+def _s1_6(network: Network) -> Iterator[Trial]:
+    far = far_host(network)
+    for lb, rule, vm in _unanswered_probes(network):
+        way = way_out(network, vm)
+        if far is None or way.kind != "frontend":
+            continue
+
+        def check(
+            observations: Sequence[Any],
+            lb: LoadBalancer = lb,
+            rule: LoadBalancingRule = rule,
+            vm: VirtualMachine = vm,
+            way: WayOut = way,
+        ) -> tuple[str, str]:
+            members, arrivals = observations
+            reason = members.down.get(f"{lb.name}/{rule.probe}/{vm.name}", "up")
+            observed = f"probe: {reason}; {arrived(arrivals)}"
+            return observed, _down(members, lb, rule, vm) or wrong_source(network, way, arrivals)
+
+        expected = f"probe down, and source {way}"
+        yield Trial("S1-6", vm.name, expected, (Stage((Health(), send(network, vm, far))),), judge_by(check))
+
+
+def _s1_7(network: Network) -> Iterator[Trial]:
+    client, opened = far_client(network), open_to_all(network)
+    healthy = [
+        (lb, rule)
+        for lb in network.balancers
+        for rule in lb.load_balancing_rules
+        if (lb.name, rule.name) not in {(b.name, r.name) for b, r, _ in _unanswered_probes(network)}
+        and rule.protocol == "tcp"
+        and any(_listens(network, m, rule.backend_port) for m in lb.pool(rule.backend_pool).members)
+        and opened.issuperset(lb.pool(rule.backend_pool).members)
+    ]
+    for lb, rule, vm in _unanswered_probes(network):
+        if vm.name not in opened:
+            continue  # its silence would have two reasons
+        if client is None or not healthy or rule.protocol != "tcp" or not _listens(network, vm.name, rule.backend_port):
+            continue
+        ask = _ask_frontend(client, lb, rule, timeout_s=SILENCE_S)
+        control = _ask_frontend(client, *healthy[0])
+
+        def check(
+            observations: Sequence[Any],
+            lb: LoadBalancer = lb,
+            rule: LoadBalancingRule = rule,
+            vm: VirtualMachine = vm,
+        ) -> tuple[str, str]:
+            members, answers, healthy_answers = observations
+            observed = (
+                f"unhealthy {rule.frontend_port}: {outcomes(answers)}; healthy frontend: {outcomes(healthy_answers)}"
+            )
+            contradiction = _down(members, lb, rule, vm)
+            if any(a.outcome != "timeout" for a in answers.answers):
+                contradiction = "the unhealthy pool answers"
+            if any(a.outcome != "answered" for a in healthy_answers.answers):
+                contradiction = "the healthy pool does not answer"
+            return observed, contradiction
+
+        expected = "no answer through the unhealthy pool's frontend, an answer through a healthy one's"
+        yield Trial("S1-7", f"{lb.name}/{rule.name}", expected, (Stage((Health(), ask, control)),), judge_by(check))
+
+
+def _listens(network: Network, vm: str, port: int) -> bool:
+    found = network.vm(vm)
+    return found is not None and any(s.port == port and s.protocol == "tcp" for s in found.services)
+
+
+def _ask_frontend(client: InternetHost, lb: LoadBalancer, rule: LoadBalancingRule, timeout_s: float = ANSWER_S) -> Ask:
+    address, port = str(lb.frontend(rule.frontend).address), rule.frontend_port
+    return Ask(client=client.name, address=address, port=port, kind="connect", count=3, timeout_s=timeout_s)
+
+
+def _s1_8(network: Network) -> Iterator[Trial]:
+    far = far_host(network)
+    linked = [vm for vm in of_kind(network, "frontend") if network.service_of(vm.name) is None]
+    # One VM of each kind of binding is enough: the lab is changed twice for each.
+    chosen: dict[tuple[bool, bool], VirtualMachine] = {}
+    for vm in linked:
+        nat = any(r.virtual_machine == vm.name for lb in network.balancers for r in lb.inbound_nat_rules)
+        chosen.setdefault((nat, bool(rules_to(network, vm))), vm)
+    for vm in chosen.values():
+        if far is None:
+            continue
+        without = _without_rules(network, vm.name)
+        bound, free = way_out(network, vm), way_out(without, vm)
+        stages = tuple(Stage((send(network, vm, far),), state) for state in (None, without, None))
+
+        def check(
+            observations: Sequence[Any], bound: WayOut = bound, free: WayOut = free, without: Network = without
+        ) -> tuple[str, str]:
+            before, between, after = observations
+            observed = " / ".join(", ".join(sources(a)) or "nothing" for a in observations)
+            contradiction = (
+                wrong_source(network, bound, before)
+                or wrong_source(without, free, between)
+                or wrong_source(network, bound, after)
+            )
+            return f"with rule / without / with: {observed}", contradiction
+
+        yield Trial("S1-8", vm.name, f"{bound} with the rule, {free} without it", stages, judge_by(check))
+
+
+def _without_rules(network: Network, vm: str) -> Network:
+    """Return the network without the rules that link a VM to a frontend."""
+    balancers = tuple(
+        msgspec.structs.replace(
+            lb,
+            load_balancing_rules=tuple(r for r in lb.load_balancing_rules if vm not in lb.pool(r.backend_pool).members),
+            inbound_nat_rules=tuple(r for r in lb.inbound_nat_rules if r.virtual_machine != vm),
+        )
+        for lb in network.load_balancers
+    )
+    return msgspec.structs.replace(network, load_balancers=balancers)
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "S1-1",
+        "A VM's outbound flows behave in one of three ways: with an instance-level public IP, behind a load balancer "
+        "without one, or standing alone without one.",
+        f"{_SEED_001}, introduction; seed 002 (2017-05-31), table",
+        _s1_1,
+    ),
+    Claim(
+        "S1-2",
+        "Membership of a backend pool alone, without any rule, does not give a VM the frontend as its source; "
+        "it is seen as a standalone VM is.",
+        f"{_SEED_001}, scenario and conclusion",
+        lambda network: pool_only("S1-2", network),
+    ),
+    Claim(
+        "S1-3",
+        "An inbound NAT rule alone, without probe or load-balancing rule, makes the frontend the VM's source.",
+        f"{_SEED_001}, test 1",
+        lambda network: _bound_by("S1-3", network, nat_rule=True),
+    ),
+    Claim(
+        "S1-4",
+        "A load-balancing rule with its probe, without an inbound NAT rule, makes the frontend the VM's source.",
+        f"{_SEED_001}, test 2",
+        lambda network: _bound_by("S1-4", network, nat_rule=False),
+    ),
+    Claim("S1-5", "A load-balancing rule needs a probe that was defined first.", f"{_SEED_001}, test 2", _s1_5),
+    Claim("S1-6", "For outbound flows alone, the probe need not be healthy.", f"{_SEED_001}, test 2", _s1_6),
+    Claim(
+        "S1-7", "For inbound flows, the probe must be healthy for them to be forwarded.", f"{_SEED_001}, test 2", _s1_7
+    ),
+    Claim(
+        "S1-8",
+        "Either kind of rule binds a backend pool to a frontend; with neither, the platform's default applies.",
+        f"{_SEED_001}, conclusion",
+        _s1_8,
+    ),
+)

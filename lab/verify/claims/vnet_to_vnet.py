@@ -1,0 +1,480 @@
+"""Seed 003 (2015-05-15): virtual networks joined by their gateways."""
+
+import json
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
+from typing import Any
+
+import msgspec
+
+from lab.azure.model import PLATFORM_ADDRESS, Network
+from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.kit.tunnels import (
+    Pair,
+    alone,
+    between_networks,
+    changed,
+    connected,
+    fits,
+    never,
+    not_across,
+    pairs,
+    said,
+    states,
+    with_connection,
+    with_site,
+    works,
+)
+from lab.verify.experiment import Ask, Checked, Crossed, Flood, Flooded, Lookup, Names, Run, Send, Tunnels, Watch
+
+_SEED_003 = "seed 003 (2015-05-15)"
+#: An address that nobody has; TestVNet's placeholder of a later revision.
+_PLACEHOLDER = IPv4Address("5.4.3.2")
+#: Mbit/s of a gateway, by SKU (vpn-gateway-table-gwtype-legacy-aggtput-include.md).
+_CAP = {"Basic": 100, "Standard": 100, "HighPerformance": 200}
+_YEAR_2100 = 4102444800.0  # seconds since the epoch
+
+
+def _vnet(octet: int, more: str = "") -> str:
+    subnets = f"{{s: 10.{octet}.0.0/24, GatewaySubnet: 10.{octet}.255.0/29}}"
+    return f"{{address_space: [10.{octet}.0.0/16], subnets: {subnets}{more}}}"
+
+
+def _two(sites: str, connections: str, *, first: str = "dynamic", head: str = "") -> str:
+    return f"""\
+name: refused
+virtual_networks: {{v1: {_vnet(1, head)}, v2: {_vnet(2)}}}
+vpn_gateways: {{v1: {{routing: {first}, sku: Basic}}, v2: {{routing: dynamic}}}}
+local_networks: {{{sites}}}
+connections: [{connections}]
+"""
+
+
+_TO_2 = "s2: {address_space: [10.2.0.0/16], vpn_gateway: v2}"
+_C2 = "{virtual_network: v1, local_network: s2, shared_key: A1b2C3D4}"
+
+
+def _s3_1(network: Network) -> Iterator[Trial]:
+    for pair in between_networks(network)[:2]:
+
+        def check(observations: Sequence[Any], pair: Any = pair) -> tuple[str, str]:
+            contradictions = [not_across(network, pair, crossed) for crossed in observations]
+            return "; ".join(said(crossed) for crossed in observations), next(filter(None, contradictions), "")
+
+        expected = "arrive with the VM's own address; between the gateways IKE and ESP only"
+        stage = Stage((pair.crossing("tcp"), pair.crossing("udp")))
+        yield Trial("S3-1", f"{pair.near.node} to {pair.far.node}", expected, (stage,), judge_by(check))
+
+
+def _s3_2(network: Network) -> Iterator[Trial]:
+    found = alone(network)
+    if not found:
+        return
+    combinations = [("A", "x"), ("A", "y"), ("B", "x"), ("B", "y")]  # of the peer; the first is A, x
+    vnets = ", ".join(
+        f"v{i}: {_vnet(i, f', location: {where}, subscription: {whose}')}"
+        for i, (where, whose) in enumerate([("A", "x"), *combinations])
+    )
+    names = range(1, 5)
+    sites = ", ".join(f"s{i}: {{address_space: [10.{i}.0.0/16], vpn_gateway: v{i}}}" for i in names)
+    text = f"""\
+name: anywhere
+virtual_networks: {{{vnets}}}
+vpn_gateways: {{{", ".join(f"v{i}: {{routing: dynamic}}" for i in range(5))}}}
+local_networks: {{{sites}}}
+connections: [{", ".join(f"{{virtual_network: v0, local_network: s{i}}}" for i in names)}]
+"""
+    yield fits("S3-2", text, "peers of the same and of other regions and subscriptions")
+    pair = found[0]
+    near, far = network.vnet(pair.network), network.vnet(pair.far_network)
+    assert near is not None
+    assert far is not None
+    where = f"connected, {near.location} to {far.location}"
+    yield works("S3-2", pair, where, lambda _: "")
+
+
+def _s3_3(network: Network) -> Iterator[Trial]:
+    vnets, sites = between_networks(network), [p for p in pairs(network) if p.site.vpn_device]
+    for vnet in vnets:
+        site = next((p for p in sites if p.network == vnet.network), None)
+        if site is not None:
+
+            def check(observations: Sequence[Any], vnet: Any = vnet, site: Any = site) -> tuple[str, str]:
+                shown, first, second = observations
+                both = [connected(shown, vnet.site.name), connected(shown, site.site.name)]
+                contradiction = next(filter(None, [*both, vnet.reached(first), site.reached(second)]), "")
+                return states(shown), contradiction
+
+            expected = f"{vnet.site.name} and {site.site.name} connected, and both reached"
+            stage = Stage((Tunnels(network=vnet.network, wanted="Connected"), vnet.there, site.there))
+            yield Trial("S3-3", vnet.network, expected, (stage,), judge_by(check))
+            return
+
+
+def _s3_4(network: Network) -> Iterator[Trial]:
+    if alone(network):
+        site = "s2: {address_space: [100.64.0.0/16], vpn_gateway: v2}"
+        text = _two(site, _C2) + "virtual_machines: {outside: {}}\n"
+        yield fits("S3-4", text, "a tunnel to a VM without a virtual network", "not VMs or services outside them")
+
+
+def _s3_5(network: Network) -> Iterator[Trial]:
+    if alone(network):
+        text = _two(_TO_2, _C2, first="static")
+        yield fits("S3-5", text, "a static gateway of a pair", "need dynamic routing on both sides")
+
+
+def _s3_6(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        yield works("S3-6", pair, "connected, and no device in the file", lambda _: "")
+
+
+def _eleven() -> str:
+    sites = ", ".join(
+        f"s{i}: {{address_space: [172.16.{i}.0/24], vpn_gateway_address: 131.2.3.{i}}}" for i in range(11)
+    )
+    return _two(sites, ", ".join(f"{{virtual_network: v1, local_network: s{i}}}" for i in range(11)))
+
+
+def _s3_7(network: Network) -> Iterator[Trial]:
+    by_network: dict[str, list[Any]] = {}
+    for pair in pairs(network):
+        by_network.setdefault(pair.network, []).append(pair)
+    for name, found in by_network.items():
+        if len(found) != 10:
+            continue
+
+        def check(observations: Sequence[Any], found: list[Any] = found) -> tuple[str, str]:
+            shown, *answers = observations
+            contradictions = [connected(shown, pair.site.name) for pair in found]
+            contradictions += [pair.reached(answer) for pair, answer in zip(found, answers, strict=True)]
+            return states(shown), next(filter(None, contradictions), "")
+
+        stage = Stage((Tunnels(network=name, wanted="Connected"), *(pair.there for pair in found)))
+        yield Trial("S3-7", name, "ten tunnels connected, all far ends reached", (stage,), judge_by(check))
+        yield fits("S3-7", _eleven(), "an eleventh tunnel", "at most 10 (seed 003")
+
+
+def _s3_8(network: Network) -> Iterator[Trial]:
+    if not alone(network):
+        return
+    # One file with every shape: all problems of a file are reported at once.
+    shapes = {"equal": "10.1.0.0/16", "containing": "10.0.0.0/8", "contained": "10.1.2.0/24", "partial": "10.0.0.0/15"}
+    vnets = ", ".join(f"{shape}: {{address_space: [10.1.0.0/16]}}" for shape in shapes)
+    sites = ", ".join(
+        f's-{shape}: {{address_space: ["{prefix}"], vpn_gateway_address: 131.2.3.4}}'
+        for shape, prefix in shapes.items()
+    )
+    connections = ", ".join(f"{{virtual_network: {shape}, local_network: s-{shape}}}" for shape in shapes)
+    text = f"name: refused\nvirtual_networks: {{{vnets}}}\nlocal_networks: {{{sites}}}\nconnections: [{connections}]\n"
+    words = [f'{prefix} of "s-{shape}" overlaps 10.1.0.0/16 of "{shape}"' for shape, prefix in shapes.items()]
+    must = "address spaces of a virtual network and its local networks must not overlap"
+    yield fits("S3-8", text, f"sites with an overlap ({', '.join(shapes)})", *words, must)
+    both = "{address_space: [10.9.0.0/16], vpn_gateway_address: 131.2.3.4}"
+    other = "{address_space: [10.9.3.0/24], vpn_gateway_address: 131.4.5.6}"
+    text = _two(f"s2: {both}, s3: {other}", f"{_C2}, {{virtual_network: v1, local_network: s3}}")
+    yield fits("S3-8", text, "two sites of one network with an overlap", '10.9.3.0/24 of "s3" overlaps 10.9.0.0/16')
+
+
+def _s3_9(network: Network) -> Iterator[Trial]:
+    if alone(network):
+        text = _two(_TO_2, f"{_C2}, {_C2}")
+        yield fits("S3-9", text, "a second tunnel of a pair", "redundant tunnels between a pair")
+
+
+def _s3_10(network: Network) -> Iterator[Trial]:
+    if alone(network):
+        balancer = "{lb: {frontend_ip_configurations: {f: 40.1.1.1}, backend_address_pools: {p: [a, b]}}}"
+        text = (
+            _two(_TO_2, _C2)
+            + f"virtual_machines: {{a: {{subnet: v1/s}}, b: {{subnet: v2/s}}}}\nload_balancers: {balancer}\n"
+        )
+        yield fits("S3-10", text, "a pool across two networks", "must be in one virtual network (seed 003")
+
+
+def _s3_11(network: Network) -> Iterator[Trial]:
+    for gateway in network.vpn_gateways:
+        found = [p for p in pairs(network) if p.network == gateway.virtual_network][-2:]
+        if not gateway.shaped or len(found) < 2:
+            continue
+        cap = _CAP[gateway.sku] * 1e6
+        peers = [str(pair.site.vpn_gateway_address) for pair in found]
+
+        def check(observations: Sequence[Any], cap: float = cap, peers: list[str] = peers) -> tuple[str, str]:
+            seen: Flooded = observations[0]
+            rates = [seen.rates.get(peer, 0.0) for peer in peers]
+            observed = (
+                f"{seen.offered / 1e6:.0f} Mbit/s offered; {' + '.join(f'{r / 1e6:.0f}' for r in rates)} Mbit/s sent"
+            )
+            if not all(rates):
+                return observed, "a tunnel carried nothing"
+            # A bucket's worth may go out at once at the beginning: 5 ms of it, and what was queued.
+            return observed, "more than the gateway's bandwidth" if sum(rates) > 1.1 * cap else ""
+
+        flood = Flood(
+            client=found[0].near.node,
+            addresses=tuple(str(pair.far.address) for pair in found),
+            network=gateway.virtual_network,
+            seconds=1.0,
+        )
+        expected = f"two tunnels together at most {_CAP[gateway.sku]} Mbit/s"
+        yield Trial("S3-11", gateway.virtual_network, expected, (Stage((flood,)),), judge_by(check))
+
+
+def _s3_12(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:2]:
+        far = network.vnet(pair.far_network)
+        assert far is not None
+        space = far.address_space[0]
+        ends = (space.network_address + 1, space.broadcast_address - 1)
+        around = (space.network_address - 1, space.broadcast_address + 1)
+        # What is around it goes first: what is inside then shows that the capture would have seen it.
+        flows = [_into(pair, address, arrives=False) for address in around]
+        flows += [_into(pair, address, arrives=True) for address in ends]
+
+        def check(
+            observations: Sequence[Any], space: Any = space, around: Any = around, ends: Any = ends
+        ) -> tuple[str, str]:
+            outside, inside = observations[:2], observations[2:]
+            came = [a for a, seen in zip((*around, *ends), observations, strict=True) if seen.seen[0]]
+            observed = f"through the tunnel came what is for {', '.join(map(str, came)) or 'nobody'}"
+            if not all(seen.seen[0] for seen in inside):
+                return observed, f"not all of {space} is led through the tunnel"
+            wrong = any(seen.seen[0] for seen in outside)
+            return observed, f"more than {space} is led through the tunnel" if wrong else ""
+
+        expected = f"{space} is led through the tunnel, the addresses around it are not"
+        yield Trial("S3-12", f"{pair.network} to {pair.site.name}", expected, (Stage(tuple(flows)),), judge_by(check))
+
+
+def _into(pair: Pair, address: IPv4Address, *, arrives: bool) -> Send:
+    """Return a datagram to an address, watched where the gateway at the other end sends it on."""
+    return Send(
+        sender=pair.near.node,
+        private=str(pair.near.address),
+        destination=str(address),
+        protocol="udp",
+        watches=(Watch("gateway inside", pair.far_network),),
+        lost=0 if arrives else 1,
+        controlled=False,
+        untranslated=True,
+    )
+
+
+def _s3_13(network: Network) -> Iterator[Trial]:
+    found = alone(network)
+    for pair in found[:1]:
+        back = next(p for p in found if (p.network, p.far_network) == (pair.far_network, pair.network))
+        yield works("S3-13", pair, f"{pair.network} lists {pair.site.name}", lambda _: "")
+        yield works("S3-13", back, f"{back.network} lists {back.site.name}", lambda _: "")
+
+
+def _s3_14(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        vnet = network.vnet(pair.network)
+        assert vnet is not None
+        space = [str(prefix) for prefix in vnet.address_space]
+        moved = {vnet.name: {"location": f"not {vnet.location}", "address_space": space}}
+        text = json.dumps({"name": network.name, "virtual_networks": moved})
+
+        def check(observations: Sequence[Any]) -> tuple[str, str]:
+            done: Checked = observations[0]
+            refused = done.status == 2 and "location of a virtual network cannot be changed" in done.said
+            return f"exit {done.status}: {done.said[:300]}", "" if refused else "a change of location was not refused"
+
+        stage = Stage((Run(words=("plan", "{file}", "--diff"), text=text),))
+        yield Trial("S3-14", f"{vnet.name} moved", "refused, exit 2", (stage,), judge_by(check))
+
+
+def _s3_15(network: Network) -> Iterator[Trial]:
+    servers = {v.private_ip_address: v for v in network.virtual_machines if any(s.kind == "dns" for s in v.services)}
+    for pair in between_networks(network):
+        vnet = network.vnet(pair.network)
+        own = servers.get(vnet.dns_servers[0]) if vnet and vnet.dns_servers else None
+        if own is None or own.virtual_network != pair.far_network:
+            continue
+        provided = Lookup(client=pair.near.node, name=pair.far.node, server=str(PLATFORM_ADDRESS))
+        known = Lookup(client=pair.near.node, name=pair.near.node, server=str(PLATFORM_ADDRESS))
+        across = Lookup(client=pair.near.node, name=pair.far.node)
+
+        def check(observations: Sequence[Any], pair: Any = pair) -> tuple[str, str]:
+            no, control, yes = observations
+            observed = (
+                f"provided: {_answer(no)} for {pair.far.node}, {_answer(control)} for {pair.near.node}; "
+                f"own server: {_answer(yes)}"
+            )
+            if no.addresses:
+                return observed, "the provided resolver knows a name of another network"
+            if control.addresses != (str(pair.near.address),):
+                return observed, "the provided resolver does not know a name of its own network"
+            return observed, "" if yes.addresses == (str(pair.far.address),) else "the own server does not answer"
+
+        expected = f"the provided resolver does not know {pair.far.node}, {own.name} does, through the tunnel"
+        yield Trial("S3-15", pair.near.node, expected, (Stage((provided, known, across)),), judge_by(check))
+        return
+
+
+def _answer(names: Names) -> str:
+    return ", ".join(names.addresses) or "no answer"
+
+
+def _s3_16(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:2]:
+        vnet = network.vnet(pair.network)
+        assert vnet is not None
+
+        def check(observations: Sequence[Any], vnet: Any = vnet) -> tuple[str, str]:
+            crossed: Crossed = observations[0]
+            sources = {s.source for s in crossed.arrivals.seen[-1]}
+            outside = [s for s in sources if not any(IPv4Address(s) in prefix for prefix in vnet.address_space)]
+            contradiction = f"seen from {', '.join(outside)}" if outside else "" if sources else "nothing arrived"
+            return said(crossed), contradiction
+
+        space = ", ".join(map(str, vnet.address_space))
+        stage = Stage((pair.crossing("tcp"),))
+        yield Trial("S3-16", pair.near.node, f"an address of {space}", (stage,), judge_by(check))
+
+
+def _s3_17(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        inside = [v for v in network.virtual_machines if v.virtual_network == pair.far_network]
+        resolver = Ask(client=inside[0].name, address=str(PLATFORM_ADDRESS), port=53, kind="connect")
+
+        def check(observations: Sequence[Any], name: str = pair.far_network) -> tuple[str, str]:
+            done, answers = observations
+            shown = json.loads(done.said)["virtual_networks"] if done.status == 0 else {}
+            observed = f"{name}: {shown.get(name)}; a VM of it: {answers.answers[0].outcome}"
+            if shown.get(name) != "Created":
+                return observed, "the status is not Created"
+            return observed, "" if answers.answers[0].outcome == "answered" else "its VMs reach nothing"
+
+        stage = Stage((Run(words=("show", "{lab}", "-o", "json")), resolver))
+        yield Trial("S3-17", pair.far_network, "Created", (stage,), judge_by(check))
+
+
+def _s3_18(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        after = with_site(network, pair.site.name, vpn_gateway=None, vpn_gateway_address=_PLACEHOLDER)
+        yield never("S3-18", pair, f"placeholder {_PLACEHOLDER}", after, "no answer")
+        text = _two("s2: {address_space: [10.2.0.0/16]}", _C2)
+        yield fits("S3-18", text, "a local network without a VPN device address", "which may be a placeholder")
+
+
+def _s3_19(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        (prefix, *_) = pair.site.address_space
+        narrower, other = next(prefix.subnets()), prefix.supernet(8).broadcast_address
+        apart = type(prefix)((int(other) - 0xFFFF, 16))
+        for what, space in (("narrower", narrower), ("another range", apart)):
+            after = with_site(network, pair.site.name, address_space=(space,))
+            yield never("S3-19", pair, f"{what}, {space}", after, "TS_UNACCEPTABLE")
+
+
+def _s3_20(network: Network) -> Iterator[Trial]:
+    if alone(network):
+        text = _two(_TO_2, _C2).replace("GatewaySubnet: 10.1.255.0/29", "gateways: 10.1.255.0/29")
+        yield fits("S3-20", text, "a gateway without a gateway subnet", "a gateway needs a subnet of that very name")
+
+
+def _s3_21(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        waiting = tuple(
+            msgspec.structs.replace(g, ready_at=_YEAR_2100) if g.virtual_network == pair.network else g
+            for g in network.vpn_gateways
+        )
+
+        def check(observations: Sequence[Any], pair: Any = pair) -> tuple[str, str]:
+            building, built, answers = observations
+            first = f"{building.status}, address {building.address or 'blank'}"
+            observed = f"{first}; then {built.status}, address {built.address}"
+            if (building.status, building.address, building.state) != ("Creating", "", "Provisioning"):
+                return observed, "a gateway that is being built shows otherwise"
+            wrong = "" if (built.status, built.state) == ("Connected", "Provisioned") else "it is not connected then"
+            return observed, wrong or ("" if built.address else "no address is shown") or pair.reached(answers)
+
+        shown = Tunnels(network=pair.network)
+        stages = (
+            Stage((shown,), changed(network, vpn_gateways=waiting)),
+            Stage((msgspec.structs.replace(shown, wanted="Connected"), pair.there)),
+        )
+        expected = "Creating without an address, then Connected with it"
+        yield Trial("S3-21", pair.network, expected, stages, judge_by(check))
+
+
+def _s3_22(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        here, there = network.gateway(pair.network), network.gateway(pair.far_network)
+        own = next((s for s in network.local_networks if s.vpn_gateway == pair.network), None)
+        if here is None or there is None or own is None:
+            continue
+        swapped = with_site(network, pair.site.name, vpn_gateway=here.virtual_network, vpn_gateway_address=here.address)
+        swapped = with_site(swapped, own.name, vpn_gateway=there.virtual_network, vpn_gateway_address=there.address)
+        yield never("S3-22", pair, "addresses swapped", swapped, "addresses are mixed up")
+
+
+def _s3_23(network: Network) -> Iterator[Trial]:
+    for pair in alone(network)[:1]:
+        after = with_connection(network, pair, shared_key="AnotherKey")
+        yield never("S3-23", pair, "another key on one side", after, "AUTHENTICATION_FAILED")
+
+
+def _s3_24(network: Network) -> Iterator[Trial]:
+    for pair in between_networks(network):
+        yield works("S3-24", pair, f"Connected, and {pair.far.node} answers {pair.near.node}", lambda _: "")
+
+
+_REQUIREMENTS, _STEPS = f"{_SEED_003}, requirements", f"{_SEED_003}, steps"
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "S3-1",
+        "Virtual networks are connected through their gateways over IPsec/IKE.",
+        f"{_SEED_003}, introduction",
+        _s3_1,
+    ),
+    Claim("S3-2", "Peers may be in the same or in other subscriptions and regions.", _REQUIREMENTS, _s3_2),
+    Claim("S3-3", "Tunnels to networks and to local sites may share one gateway.", f"{_SEED_003}, introduction", _s3_3),
+    Claim("S3-4", "Tunnels connect virtual networks only: no VM or cloud service outside one.", _REQUIREMENTS, _s3_4),
+    Claim("S3-5", "It takes gateways with dynamic routing; static routing is not supported.", _REQUIREMENTS, _s3_5),
+    Claim("S3-6", "No VPN device is needed unless local sites are connected too.", _REQUIREMENTS, _s3_6),
+    Claim("S3-7", "A gateway has at most 10 tunnels, other networks and local sites together.", _REQUIREMENTS, _s3_7),
+    Claim("S3-8", "Address spaces of networks and local sites must not overlap.", _REQUIREMENTS, _s3_8),
+    Claim("S3-9", "Redundant tunnels between a pair of virtual networks are not supported.", _REQUIREMENTS, _s3_9),
+    Claim(
+        "S3-10",
+        "A cloud service or load balancer cannot span virtual networks, connected or not.",
+        _REQUIREMENTS,
+        _s3_10,
+    ),
+    Claim("S3-11", "All tunnels of a virtual network share the bandwidth of its gateway.", _REQUIREMENTS, _s3_11),
+    Claim(
+        "S3-12",
+        "Each network defines the other as a local network with exactly its range.",
+        f"{_SEED_003}, plan",
+        _s3_12,
+    ),
+    Claim("S3-13", "To each network, the other is just another VPN connection.", f"{_SEED_003}, plan", _s3_13),
+    Claim(
+        "S3-14",
+        "The location of a virtual network cannot be changed after it was created.",
+        f"{_SEED_003}, create",
+        _s3_14,
+    ),
+    Claim("S3-15", "Names across virtual networks need a DNS server of one's own.", f"{_SEED_003}, create", _s3_15),
+    Claim("S3-16", "VMs get their addresses from the address space of their network.", f"{_SEED_003}, create", _s3_16),
+    Claim("S3-17", "After its creation, the status of a virtual network is Created.", f"{_SEED_003}, create", _s3_17),
+    Claim("S3-18", "A local network needs a VPN device address, and a placeholder will do at first.", _STEPS, _s3_18),
+    Claim("S3-19", "The range of a local network must be exactly that of the peer.", _STEPS, _s3_19),
+    Claim("S3-20", "A gateway needs a gateway subnet in its virtual network.", _STEPS, _s3_20),
+    Claim(
+        "S3-21", "A gateway is Creating, without an address, then Connecting with it, then Connected.", _STEPS, _s3_21
+    ),
+    Claim("S3-22", "The gateways' real addresses replace the placeholders, and must not be mixed up.", _STEPS, _s3_22),
+    Claim("S3-23", "Both sides must hold the same shared key.", f"{_SEED_003}, connect", _s3_23),
+    Claim(
+        "S3-24",
+        "Once the keys are set, the connection initialises and shows Connected.",
+        f"{_SEED_003}, connect",
+        _s3_24,
+    ),
+)
