@@ -4,7 +4,7 @@ A flow is described from its initiator's side: *source* is who opened it.
 """
 
 import re
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Literal, NamedTuple, Self
 
 import msgspec
@@ -84,7 +84,7 @@ class PortRange(msgspec.Struct, frozen=True, order=True):
             ValueError: not ports from 1 to 65535, or the wrong way round.
 
         """
-        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text.strip())
+        match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", text.strip())
         if not match:
             raise ValueError(f'"{text}" is not a port or a range of ports')
         first = int(match[1])
@@ -118,7 +118,7 @@ class Destination(msgspec.Struct, frozen=True):
             ValueError: the text has another form or the port is out of range.
 
         """
-        match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]*):(\d{1,5})(?:/(tcp|udp))?", text.strip())
+        match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]*):([0-9]{1,5})(?:/(tcp|udp))?", text.strip())
         if not match:
             raise ValueError(f'"{text}" is not HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp')
         port = int(match[2])
@@ -128,12 +128,3 @@ class Destination(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.protocol}"
-
-
-def is_address(text: str) -> bool:
-    """Tell whether a text is an IPv4 address."""
-    try:
-        IPv4Address(text)
-    except ValueError:
-        return False
-    return True

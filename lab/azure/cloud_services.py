@@ -12,6 +12,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
+from lab.allocation import free_address
 from lab.azure.model import (
     AclRule,
     CloudService,
@@ -21,9 +22,8 @@ from lab.azure.model import (
     ReservedIp,
     VirtualIp,
     VirtualMachine,
-    documentation_addresses,
 )
-from lab.errors import Problem, UsageError
+from lab.errors import Problem
 
 _SEED = "seed 000"
 _LIMITS = "virtual-network-ip-addresses-overview-classic.md, 2016-02-11"
@@ -120,17 +120,15 @@ def settled(network: Network) -> Network:
         UsageError: there is no address left.
 
     """
-    taken = {address for address, _ in network.public_addresses()}
-    taken |= {vnet.default_outbound_address for vnet in network.virtual_networks}
+    given: set[IPv4Address] = set()
 
     def give(_service: CloudService, vip: VirtualIp) -> IPv4Address:
-        wanted = (vip.planned, *documentation_addresses())
-        found = next((a for a in wanted if a is not None and a not in taken and a != vip.released), None)
-        if found is None:
-            raise UsageError(
-                f"{vip.name}: no public address left; the lab has some 760 of its own (RFC 5737); free one"
-            )
-        taken.add(found)
+        # One that was planned for this VIP is nobody else's, unless something has it.
+        held = network.taken_addresses(planned=False) | given | {vip.released}
+        found = vip.planned
+        if found is None or found in held:
+            found = free_address(network, avoid=held)
+        given.add(found)
         return found
 
     services = tuple(with_addresses(service, network, give) for service in network.cloud_services)

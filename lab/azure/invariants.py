@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
+from lab.addresses import is_address, unusable
 from lab.azure import cloud_services, public_ips, vpn_limits
 from lab.azure.model import (
     GATEWAY_SUBNET,
-    LINK_LOCAL,
     PLATFORM_ADDRESS,
     PUBLIC_RESOLVER,
     RESERVED_AT_START,
@@ -28,7 +28,7 @@ from lab.azure.model import (
 from lab.azure.profile import Profile
 from lab.azure.security_groups import defaults
 from lab.errors import Problem, did_you_mean
-from lab.flow import Transport, is_address
+from lab.flow import Transport
 
 
 def violations(network: Network) -> Iterator[Problem]:
@@ -41,6 +41,7 @@ def _violations(network: Network) -> Iterator[Problem]:
     yield from _address_spaces(network)
     yield from _machines(network)
     yield from _addresses(network)
+    yield from _unusable_ranges(network)
     yield from _security_groups(network)
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
@@ -126,20 +127,16 @@ def _address_spaces(network: Network) -> Iterator[Problem]:
         subnets = [((*path, "subnets", s.name), s.address_prefix) for s in vnet.subnets]
         yield from _overlapping(subnets, "subnets of one virtual network must not overlap")
         for where, prefix in spaces:
-            if PLATFORM_ADDRESS in prefix:
-                yield Problem(
-                    path=where,
-                    found=f"{prefix} contains {PLATFORM_ADDRESS}",
-                    must="health probes come from that address, so no virtual network may contain it",
-                    advice="choose a private range, such as 10.1.0.0/16",
-                )
-            if prefix.overlaps(LINK_LOCAL):
-                yield Problem(
-                    path=where,
-                    found=f"{prefix} overlaps {LINK_LOCAL}",
-                    must="link-local addresses cannot be an address space",
-                    advice="choose a private range, such as 10.1.0.0/16",
-                )
+            for other in network.virtual_networks:
+                # Chosen by the platform before this range was there.
+                if other.default_outbound_address in prefix:
+                    yield Problem(
+                        path=where,
+                        found=f"{prefix} holds {other.default_outbound_address}, the default outbound address of "
+                        f'"{other.name}"',
+                        must="a public address must be outside every virtual network",
+                        advice="choose a private range, such as 10.1.0.0/16",
+                    )
             for address, owner in network.public_addresses():
                 if address in prefix:
                     yield Problem(
@@ -259,18 +256,46 @@ def _addresses(network: Network) -> Iterator[Problem]:
         if address in seen:
             yield _duplicate(address, path, seen[address])
         seen.setdefault(address, path)
-        if address in (PLATFORM_ADDRESS, PUBLIC_RESOLVER) or not _is_host_address(address):
-            yield Problem(
-                path=path,
-                found=f"{address} is not an address of a public host",
-                must="loopback, link-local, multicast and the lab's own resolvers cannot be used",
-                advice="choose another address, or leave it out to have one allocated",
-            )
+        if address == PUBLIC_RESOLVER:
+            yield _no_host(path, address, "it is the lab's own resolver outside")
+        elif reason := unusable(address):
+            yield _no_host(path, address, f"no host can have an address of {reason}")
 
 
-def _is_host_address(address: IPv4Address) -> bool:
-    special = address.is_loopback or address.is_multicast or address.is_unspecified
-    return not (special or address.is_link_local or address >= IPv4Address("240.0.0.0"))
+def _no_host(path: tuple[str, ...], address: IPv4Address, why: str) -> Problem:
+    return Problem(
+        path=path,
+        found=f"{address} is not an address of a public host",
+        must=why,
+        advice="choose another address, or leave it out to have one allocated",
+    )
+
+
+def _unusable_ranges(network: Network) -> Iterator[Problem]:
+    """Yield the ranges and addresses that no resource can have, wherever a network has them but for public hosts."""
+    for vnet in network.virtual_networks:
+        path = ("virtual_networks", vnet.name)
+        for index, prefix in enumerate(vnet.address_space):
+            yield from _unusable((*path, "address_space", str(index)), prefix, "an address space")
+        for index, server in enumerate(vnet.dns_servers):
+            yield from _unusable((*path, "dns_servers", str(index)), server, "a DNS server")
+    for dns in network.dns_servers:
+        yield from _unusable(("dns_servers", dns.name), dns.address, "a DNS server")
+    for site in network.local_networks:
+        path = ("local_networks", site.name)
+        for index, prefix in enumerate(site.address_space):
+            yield from _unusable((*path, "address_space", str(index)), prefix, "behind a tunnel")
+        # A device that the lab plays is a public host, and a gateway of a virtual network is told of at its own place.
+        if site.vpn_device is None and site.vpn_gateway is None:
+            yield from _unusable((*path, "vpn_gateway_address"), site.vpn_gateway_address, "a VPN device")
+
+
+def _unusable(path: tuple[str, ...], value: IPv4Address | IPv4Network, use: str) -> Iterator[Problem]:
+    # A network may name the platform's own resolver among its DNS servers.
+    if (reason := unusable(value)) and not (value == PLATFORM_ADDRESS and use == "a DNS server"):
+        verb = "overlaps" if isinstance(value, IPv4Network) else "is of"
+        advice = "choose a private range, such as 10.1.0.0/16" if verb == "overlaps" else "choose another address"
+        yield Problem(path=path, found=f"{value} {verb} {reason}", must=f"it cannot be {use}", advice=advice)
 
 
 def _duplicate(address: IPv4Address, path: tuple[str, ...], other: tuple[str, ...]) -> Problem:

@@ -44,8 +44,6 @@ PLATFORM_NETWORK = "platform"
 PLATFORM_SPACE = IPv4Network("100.64.0.0/10")
 #: What names of users' are, as a pattern.
 NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
-#: Used between the lab's own namespaces (RFC 3927), so no topology may use it.
-LINK_LOCAL = IPv4Network("169.254.0.0/16")
 
 
 class _Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -686,6 +684,26 @@ class Network(_Value, frozen=True, kw_only=True):
             if site.vpn_device:
                 yield site.vpn_gateway_address, ("local_networks", site.name, "vpn_gateway_address")
 
+    def taken_addresses(self, *, planned: bool = True) -> frozenset[IPv4Address]:
+        """Return every public address that must not be given out: something has it, or the user has named it.
+
+        ``planned``: also those that VIPs without an address are to have first.
+        """
+        taken = {address for address, _ in self.public_addresses()}
+        taken |= {vnet.default_outbound_address for vnet in self.virtual_networks}
+        taken |= {site.vpn_gateway_address for site in self.local_networks}
+        taken |= {PUBLIC_RESOLVER, *self.released}
+        if planned:
+            vips = (vip for service in self.cloud_services for vip in service.virtual_ips)
+            taken |= {vip.planned for vip in vips if vip.planned is not None}
+        return frozenset(taken)
+
+    def private_ranges(self) -> tuple[IPv4Network, ...]:
+        """Return the ranges of virtual networks and of what is behind tunnels; no address in them is public."""
+        spaces = [vnet.address_space for vnet in self.virtual_networks]
+        spaces += [site.address_space for site in self.local_networks]
+        return tuple(prefix for space in spaces for prefix in space)
+
     def addresses(self) -> dict[str, IPv4Address]:
         """Return every address of the network by its path in the file, given or allocated."""
         found = {".".join(path): address for address, path in self.public_addresses()}
@@ -723,7 +741,7 @@ def platform_network(default_outbound_address: IPv4Address) -> VirtualNetwork:
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key that puts ``web2`` before ``web10``."""
-    return tuple((int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name) if p)
+    return tuple((int(p), "") if "0" <= p[0] <= "9" else (-1, p) for p in re.split(r"([0-9]+)", name) if p)
 
 
 def ordered(connections: Iterable[Connection]) -> tuple[Connection, ...]:

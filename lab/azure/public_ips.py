@@ -6,14 +6,14 @@ a file may plan one, so that a document's example can be played with the address
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
 
+from lab.allocation import free_address
 from lab.azure import cloud_services
-from lab.azure.model import CloudService, Network, VirtualMachine, documentation_addresses
-from lab.errors import Problem, UsageError
+from lab.azure.model import CloudService, Network, VirtualMachine
+from lab.errors import Problem
 
 #: Of more VMs only so many are named.
 _SHOWN = 16
@@ -32,24 +32,6 @@ def instance_names(service: CloudService, vm: str, label: str | None) -> tuple[s
     return (f"{vm}.{cloud_services.host_name(service)}", *labelled)
 
 
-def free_address(network: Network, *, descending: bool = False, released: IPv4Address | None = None) -> IPv4Address:
-    """Return the address that the platform gives next: the lowest or highest that is free, but not one given back.
-
-    Raises:
-        UsageError: there is none left.
-
-    """
-    taken = {address for address, _ in network.public_addresses()}
-    taken |= {vnet.default_outbound_address for vnet in network.virtual_networks}
-    taken |= {site.vpn_gateway_address for site in network.local_networks}
-    candidates = documentation_addresses(descending=descending)
-    found = next((address for address in candidates if address not in taken and address != released), None)
-    if found is None:
-        count = len(list(documentation_addresses()))
-        raise UsageError(f"no public address left; the lab has {count} of its own (RFC 5737); free one")
-    return found
-
-
 def settled(network: Network) -> Network:
     """Return the network in which every VM but the deallocated ones has the address of its own that it asks for.
 
@@ -64,7 +46,7 @@ def settled(network: Network) -> Network:
         if vm.power_state == "Deallocated" and vm.instance_public_ip is not None:
             made = msgspec.structs.replace(vm, instance_public_ip=None, released_public_ip=vm.instance_public_ip)
         elif vm.power_state != "Deallocated" and vm.released_public_ip is not None:
-            address = free_address(network, released=vm.released_public_ip.address)
+            address = free_address(network, avoid=[vm.released_public_ip.address])
             own = msgspec.structs.replace(vm.released_public_ip, address=address)
             made = msgspec.structs.replace(vm, instance_public_ip=own, released_public_ip=None)
         else:

@@ -8,8 +8,6 @@ from ipaddress import IPv4Address, IPv4Network
 
 from lab.azure.model import (
     GATEWAY_SUBNET,
-    LINK_LOCAL,
-    PLATFORM_ADDRESS,
     PLATFORM_SPACE,
     Connection,
     GatewaySku,
@@ -103,13 +101,6 @@ def _local_network(site: LocalNetwork) -> Iterator[Problem]:
                 found=f"{prefix} overlaps {PLATFORM_SPACE}, where VMs without a virtual network live",
                 must=f"tunnels connect virtual networks and sites, not VMs or services outside them ({_SEED_003})",
                 advice="place the VM in a virtual network",
-            )
-        if prefix.overlaps(LINK_LOCAL) or PLATFORM_ADDRESS in prefix:
-            yield Problem(
-                path=where,
-                found=f"{prefix} holds addresses of the platform",
-                must=f"link-local addresses and {PLATFORM_ADDRESS} cannot be behind a tunnel",
-                advice="choose a private range",
             )
         if site.vpn_gateway_address in prefix:
             yield Problem(

@@ -116,14 +116,19 @@ def read_prefixes(texts: Sequence[str]) -> "tuple[IPv4Network, ...]":
         UsageError: there is none, or one is no prefix.
 
     """
-    from ipaddress import IPv4Network
+    from lab.addresses import read_prefix
 
     if not texts:
         raise UsageError("no address range; there must be at least one; give it: --address-space 10.3.0.0/16")
-    try:
-        return tuple(IPv4Network(text) for text in texts)
-    except ValueError as error:
-        raise UsageError(f"{error}; a range is an IPv4 prefix such as 10.3.0.0/16; correct it") from None
+    found, problems = [], []
+    for text in texts:
+        try:
+            found.append(read_prefix(text))
+        except ValueError as error:
+            problems.append(f'"{text}": {error}; a range is an IPv4 prefix such as 10.3.0.0/16')
+    if problems:
+        raise UsageError("\n".join(problems))
+    return tuple(found)
 
 
 def read_subnet(name: str, prefix: str) -> "Subnet":
@@ -140,9 +145,9 @@ def read_address(text: str) -> "IPv4Address":
         UsageError: it is none.
 
     """
-    from ipaddress import IPv4Address
+    from lab.addresses import read_address as read
 
     try:
-        return IPv4Address(text)
+        return read(text)
     except ValueError:
         raise UsageError(f'"{text}" is no IPv4 address, such as 203.0.113.2; correct it') from None

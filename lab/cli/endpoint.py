@@ -407,12 +407,13 @@ def _acl(texts: Sequence[str]) -> "tuple[AclRule, ...]":
         UsageError: one is none.
 
     """
+    from lab.addresses import read_whole
     from lab.topology import parse_acl_rule
 
     rules, problems = [], []
     for text in texts:
         order, action, subnet, description = (*text.split(maxsplit=3), "", "", "", "")[:4]
-        number: object = int(order) if order.isdecimal() else order
+        number: object = order if (read := read_whole(order)) is None else read
         values = {"order": number, "action": action, "remote_subnet": subnet, "description": description}
         try:
             rules.append(parse_acl_rule(values))

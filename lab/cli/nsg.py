@@ -313,6 +313,7 @@ def _service(text: str) -> "Service":
         UsageError: it is none of them.
 
     """
+    from lab.addresses import read_whole
     from lab.predict.forecast import Service
 
     port, _, protocol = text.partition("/")
@@ -320,12 +321,13 @@ def _service(text: str) -> "Service":
         return Service("icmp")
     if not text:
         raise UsageError("a flow without a port; it goes to NODE:PORT, NODE:PORT/udp or NODE/icmp; add it")
-    if not port.isdecimal() or not 1 <= int(port) <= 65535 or protocol not in ("", "tcp", "udp"):
+    number = read_whole(port) or 0
+    if not 1 <= number <= 65535 or protocol not in ("", "tcp", "udp"):
         raise UsageError(
             f'"{text}" is no service; it must be PORT/tcp, PORT/udp or icmp, with a PORT of 1-65535; '
             "use one such as 80/tcp"
         )
-    return Service("udp" if protocol == "udp" else "tcp", int(port))
+    return Service("udp" if protocol == "udp" else "tcp", number)
 
 
 def _outcomes(

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
+from lab.addresses import read_whole
 from lab.azure.model import PLATFORM_NETWORK, CloudService, InstancePublicIp, Network
 from lab.errors import Problem, TopologyError, did_you_mean
 from lab.formats import xml
@@ -178,10 +179,11 @@ class _Reader:
         return found
 
     def number(self, element: ET.Element, where: str, text: str | None) -> int:
-        if text is None or not text.strip().isdecimal() or len(text) > 6:
+        number = read_whole((text or "").strip())
+        if number is None or number >= 1_000_000:
             self.problem(element, where, f'"{text or ""}"', "it must be a whole number", "correct it")
             return 1
-        return int(text)
+        return number
 
     def instances(self, role: str, element: ET.Element) -> int:
         found = element.find(_tag("Instances"))

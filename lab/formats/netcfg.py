@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
+from lab.addresses import read_address, read_prefix
 from lab.azure.model import PLATFORM_NETWORK, DnsServer, Network
 from lab.errors import TopologyError
 from lab.formats import xml
@@ -109,7 +110,7 @@ class _Reader:
 
     def address(self, where: str, text: str | None) -> IPv4Address | None:
         try:
-            return IPv4Address((text or "").strip())
+            return read_address((text or "").strip())
         except ValueError:
             self.problem(where, f'"{text or ""}"', "it must have an IPv4 address", "a placeholder will do")
             return None
@@ -119,9 +120,10 @@ class _Reader:
         for element in (e for parent in parents for e in self.all(parent, "AddressPrefix")):
             text = (element.text or "").strip()
             try:
-                found.append(IPv4Network(text))
-            except ValueError:
-                self.problem(where, f'"{text}"', "it must be an IPv4 prefix without host bits", "correct it")
+                found.append(read_prefix(text))
+            except ValueError as error:
+                must, _, advice = str(error).partition("; ")
+                self.problem(where, f'"{text}"', must, advice or "correct it")
         if not found:
             self.problem(where, "no AddressPrefix", "there must be one", "add it")
         return tuple(found)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from lab.allocation import free_address
 from lab.azure.model import (
     PLATFORM_NETWORK,
     CloudService,
@@ -15,7 +16,6 @@ from lab.azure.model import (
     natural,
     platform_network,
 )
-from lab.azure.public_ips import free_address
 from lab.operations import lookup
 from lab.operations.reserved_ip import SOURCE as _RESERVED
 

@@ -2,8 +2,8 @@
 
 import msgspec
 
+from lab.allocation import free_address
 from lab.azure.model import CloudService, InstancePublicIp, Network, VirtualMachine
-from lab.azure.public_ips import free_address
 from lab.errors import Problem
 from lab.formats import cscfg
 from lab.formats.cscfg import Configuration, PublicIp

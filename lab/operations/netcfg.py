@@ -4,8 +4,11 @@ All of it or nothing (Set-AzureVNetConfig). What such a file does not hold stays
 the keys of connections that stay.
 """
 
+from ipaddress import IPv4Address
+
 import msgspec
 
+from lab.allocation import free_address
 from lab.azure.model import (
     PLATFORM_NETWORK,
     Connection,
@@ -13,7 +16,6 @@ from lab.azure.model import (
     Network,
     Subnet,
     VirtualNetwork,
-    documentation_addresses,
     natural,
     ordered,
 )
@@ -39,13 +41,18 @@ class ImportConfiguration(msgspec.Struct, frozen=True):
 
         """
         names = {server.name: server.address for server in self.configuration.dns}
-        taken = {a for a, _ in network.public_addresses()}
-        taken |= {v.default_outbound_address for v in network.virtual_networks}
-        free = (a for a in documentation_addresses(descending=True) if a not in taken)
+        given: set[IPv4Address] = set()
+        devices = [site.address for site in self.configuration.sites]
+        spaces = [prefix for vnet in self.configuration.vnets for prefix in vnet.address_space]
+        spaces += [prefix for site in self.configuration.sites for prefix in site.address_space]
         vnets = [v for v in network.virtual_networks if v.name == PLATFORM_NETWORK]
         for vnet in self.configuration.vnets:
             old = network.vnet(vnet.name)
-            default = old.default_outbound_address if old else next(free)
+            if old is not None:
+                default = old.default_outbound_address
+            else:
+                default = free_address(network, descending=True, avoid=(*devices, *given), spaces=spaces)
+                given.add(default)
             made = VirtualNetwork(
                 name=vnet.name,
                 location=vnet.location,

@@ -2,8 +2,9 @@
 
 import msgspec
 
+from lab.allocation import free_address
 from lab.azure.model import InstancePublicIp, Network, VirtualMachine
-from lab.azure.public_ips import free_address, settled, with_vm
+from lab.azure.public_ips import settled, with_vm
 from lab.errors import Problem, did_you_mean
 from lab.operations.base import Refused
 

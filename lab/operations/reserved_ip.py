@@ -7,8 +7,8 @@ one. It is that of a service's VIP, never a VM's: there is no parameter for a VM
 
 import msgspec
 
+from lab.allocation import free_address
 from lab.azure.model import CloudService, Network, ReservedIp, VirtualIp, natural
-from lab.azure.public_ips import free_address
 from lab.operations import lookup
 from lab.operations.base import Operation
 

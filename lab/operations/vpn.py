@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
+from lab.allocation import free_address
 from lab.azure.model import (
     Connection,
     GatewaySku,
@@ -18,7 +19,6 @@ from lab.azure.model import (
     Subnet,
     VirtualNetwork,
     VpnGateway,
-    documentation_addresses,
     natural,
     ordered,
 )
@@ -49,16 +49,13 @@ class AddNetwork(msgspec.Struct, frozen=True):
         """
         if network.vnet(self.name):
             _refuse(self, ("virtual_networks", self.name), "is there already", "a name is given once", "choose another")
-        taken = {a for a, _ in network.public_addresses()} | {
-            v.default_outbound_address for v in network.virtual_networks
-        }
         made = VirtualNetwork(
             name=self.name,
             location=self.location,
             subscription="default",
             address_space=self.address_space,
             subnets=tuple(sorted(self.subnets, key=lambda s: natural(s.name))),
-            default_outbound_address=_free(taken, descending=True),
+            default_outbound_address=free_address(network, descending=True, spaces=self.address_space),
         )
         networks = sorted((*network.virtual_networks, made), key=lambda v: natural(v.name))
         return msgspec.structs.replace(network, virtual_networks=tuple(networks))
@@ -172,15 +169,11 @@ class CreateGateway(msgspec.Struct, frozen=True):
             must = "a network has one gateway, created when NotProvisioned (HTTP 409); its routing cannot be changed"
             advice = f"delete it first, and lose its address: lab gateway delete {vnet.name}"
             _refuse(self, path, "is there already", must, advice)
-        taken = {a for a, _ in network.public_addresses()} | {
-            v.default_outbound_address for v in network.virtual_networks
-        }
-        taken |= {s.vpn_gateway_address for s in network.local_networks} | set(network.released)
         made = VpnGateway(
             virtual_network=vnet.name,
             routing=self.routing,
             sku=self.sku,
-            address=_free(taken),
+            address=free_address(network),
             ready_at=self.ready_at,
         )
         gateways = sorted((*network.vpn_gateways, made), key=lambda g: natural(g.virtual_network))
@@ -317,7 +310,3 @@ def _with_connection(operation: Operation, network: Network, name: str, site: st
 def _owner(network: Network, address: IPv4Address) -> str | None:
     """Return the virtual network whose gateway has an address."""
     return next((g.virtual_network for g in network.vpn_gateways if g.address == address), None)
-
-
-def _free(taken: set[IPv4Address], *, descending: bool = False) -> IPv4Address:
-    return next(a for a in documentation_addresses(descending=descending) if a not in taken)

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from lab.addresses import read_prefix
 from lab.errors import did_you_mean
 from lab.powershell.syntax import Argument, Block, Command, Expression, Named, Position, ScriptError
 from lab.powershell.values import Thing, Value, find, text_of
@@ -272,7 +273,7 @@ def _whole(parameter: Parameter, value: Value, refuse: Callable[..., ScriptError
 
 def _prefix(text: str, refuse: Callable[..., ScriptError]) -> IPv4Network:
     try:
-        return IPv4Network(text, strict=False)
+        return read_prefix(text, host_bits=True)
     except ValueError:
         raise refuse("an IPv4 prefix, such as 10.1.0.0/16") from None
 

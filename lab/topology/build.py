@@ -1,11 +1,12 @@
 """A file of the right shape becomes a ``Network``: names are resolved and addresses allocated."""
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from lab import allocation
 from lab.azure import cloud_services, model, profile
 from lab.errors import Problem, did_you_mean
 from lab.topology.shape import (
@@ -147,24 +148,29 @@ class Builder:
         if given is not None:
             return given
         had = self.kept.get(path)
-        if had is None or had in self.taken:
+        if had is None or had in self.taken or any(had in space for space in self._private_ranges()):
             # Not what another part of the network had, if there is enough.
-            free = [a for a in model.documentation_addresses(descending=descending) if a not in self.taken]
+            free = list(allocation.candidates(self.taken, self._private_ranges(), descending=descending))
             if not free:
                 return self._exhausted(path)
             had = next((a for a in free if a not in self.kept.values()), free[0])
         self.taken.add(had)
         return had
 
+    def _private_ranges(self) -> list[IPv4Network]:
+        spaces = [vnet.address_space for vnet in self.raw.virtual_networks.values()]
+        spaces += [site.address_space for site in self.raw.local_networks.values()]
+        return [prefix for space in spaces for prefix in space]
+
     def _exhausted(self, path: str) -> IPv4Address:
         if not self.exhausted:
             self.exhausted = True
-            count = len(list(model.documentation_addresses()))
+            found, must = allocation.exhausted().split("; ")
             self.problems.append(
                 Problem(
                     path=tuple(path.split(".")),
-                    found="no public address left",
-                    must=f"the lab has {count} of its own (RFC 5737)",
+                    found=found,
+                    must=must,
                     advice="give it one: an address of your choice",
                 )
             )

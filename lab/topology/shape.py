@@ -20,6 +20,7 @@ from pydantic import (
     ValidationInfo,
 )
 
+from lab.addresses import is_address, read_address, read_prefix
 from lab.azure import model, profile
 from lab.errors import Problem, did_you_mean
 from lab.flow import Destination, PortRange
@@ -38,24 +39,8 @@ def _from_text(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
-def _address(text: str) -> IPv4Address:
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        raise ValueError("not an IPv4 address, such as 10.1.0.4") from None
-
-
-def _prefix(text: str) -> IPv4Network:
-    try:
-        return IPv4Network(text)
-    except ValueError as error:
-        if "host bits" in str(error):
-            raise ValueError(f"has host bits set; the prefix is {IPv4Network(text, strict=False)}") from None
-        raise ValueError("not an IPv4 prefix, such as 10.1.0.0/24") from None
-
-
 def _service(text: str) -> model.Service:
-    match = re.fullmatch(r"(http|https|tcp|udp|dns|ssh|ftp):(\d{1,5})(?:/(tcp|udp))?", text)
+    match = re.fullmatch(r"(http|https|tcp|udp|dns|ssh|ftp):([0-9]{1,5})(?:/(tcp|udp))?", text)
     if not match or not 1 <= int(match[2]) <= 65535:
         raise ValueError("not KIND:PORT with a kind of http, https, tcp, udp, dns, ssh, ftp and a port of 1-65535")
     kind, port, protocol = match[1], int(match[2]), match[3]
@@ -110,12 +95,12 @@ def _rule_address(text: str) -> str:
         if tag is None:
             raise ValueError(f"no such service tag; {did_you_mean(text, _TAG_NAMES)}")
         return tag
-    return ANY_ADDRESS if text in ("*", "0.0.0.0/0") else str(_prefix(text))
+    return ANY_ADDRESS if text in ("*", "0.0.0.0/0") else str(read_prefix(f"{text}/32" if is_address(text) else text))
 
 
 def _rule_ports(text: str) -> PortRange:
     """Read ``*``, a port or a range of ports, from 0 to 65535."""
-    match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text.strip())
+    match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", text.strip())
     if text == "*":
         return ANY_PORT
     if not match:
@@ -139,10 +124,7 @@ def _role(value: object) -> object:
 
 def _lenient_prefix(text: str) -> IPv4Network:
     """Read a prefix whose host bits may be set, as in the documents' own example 175.1.0.1/24."""
-    try:
-        return IPv4Network(text, strict=False)
-    except ValueError:
-        raise ValueError("not an IPv4 prefix, such as 65.0.0.0/8") from None
+    return read_prefix(text, host_bits=True, example="65.0.0.0/8")
 
 
 def _instead_of(alone: str) -> AfterValidator:
@@ -181,8 +163,8 @@ def _probe_word(value: object) -> object:
 
 
 Name = Annotated[str, Field(pattern=model.NAME)]
-Address = Annotated[IPv4Address, _from_text(_address)]
-Prefix = Annotated[IPv4Network, _from_text(_prefix)]
+Address = Annotated[IPv4Address, _from_text(read_address)]
+Prefix = Annotated[IPv4Network, _from_text(read_prefix)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 ServiceText = Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(_service)]

@@ -42,9 +42,9 @@ def _scalar(node: yaml.ScalarNode) -> object:
         return None
     if text in ("true", "false"):
         return text == "true"
-    if re.fullmatch(r"[+-]?\d{1,18}", text):
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         return int(text)
-    if re.fullmatch(r"[+-]?\d+\.\d+", text):
+    if re.fullmatch(r"[+-]?[0-9]+\.[0-9]+", text):
         return float(text)
     return text
 

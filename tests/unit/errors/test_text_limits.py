@@ -254,12 +254,12 @@ def _machine(value: str) -> str:
          ("f:2: virtual_networks.v.subnets.s: 10.1.0.0/30 has 4 addresses; a subnet is /29 or larger, since Azure "
          "keeps five of its addresses; choose a shorter prefix")),
         (_network("168.63.0.0/16"),
-         ("f:2: virtual_networks.v.address_space.0: 168.63.0.0/16 contains 168.63.129.16; health probes come from that "
-         "address, so no virtual network may contain it; choose a private range, such as 10.1.0.0/16")),
+         ("f:2: virtual_networks.v.address_space.0: 168.63.0.0/16 overlaps 168.63.129.16/32 (the platform's "
+         "own address, from which health probes come); it cannot be an address space; choose a private range, such as "
+         "10.1.0.0/16")),
         (_network("169.254.7.0/24"),
-         ("f:2: virtual_networks.v.address_space.0: 169.254.7.0/24 overlaps 169.254.0.0/16; link-local "
-          "addresses cannot "
-         "be an address space; choose a private range, such as 10.1.0.0/16")),
+         ("f:2: virtual_networks.v.address_space.0: 169.254.7.0/24 overlaps 169.254.0.0/16 (link-local, "
+         "RFC 3927); it cannot be an address space; choose a private range, such as 10.1.0.0/16")),
         (NETWORK + "internet: {far: {address: 10.1.2.3}}",
          ('f:3: internet.far.address: 10.1.2.3 is inside the address space 10.1.0.0/16 of "v"; a public '
           'address must be '
@@ -285,9 +285,8 @@ def _machine(value: str) -> str:
          "virtual_machines.a.instance_public_ip.address; an address has one owner; change one of the two, or leave it "
          "out to have one allocated")),
         ("name: a\ninternet: {far: {address: 127.0.0.1}}",
-         ("f:2: internet.far.address: 127.0.0.1 is not an address of a public host; loopback, link-local, "
-          "multicast and "
-         "the lab's own resolvers cannot be used; choose another address, or leave it out to have one allocated")),
+         ("f:2: internet.far.address: 127.0.0.1 is not an address of a public host; no host can have an "
+         "address of 127.0.0.0/8 (loopback, RFC 1122); choose another address, or leave it out to have one allocated")),
         (NETWORK.replace("s: 10.1.0.0/24", "GatewaySubnet: 10.1.0.0/27")
          + "virtual_machines: {vm: {subnet: v/GatewaySubnet}}",
          ('f:3: virtual_machines.vm.subnet: VM in "GatewaySubnet"; the gateway subnet holds gateways only, no VM; '

@@ -97,7 +97,7 @@ def test_the_published_template_with_its_empty_reference_is_read() -> None:
         ('Site name="Site2"', 'Site name="site1"', "a second one of that name; names are given once"),
         ('type="IPsec"', 'type="Dedicated"', 'Connection type "Dedicated"; tunnels are IPsec'),
         ("131.4.5.6", "", 'VPNGatewayAddress: ""; it must have an IPv4 address; a placeholder will do'),
-        ("10.2.0.0/16", "10.2.0.1/16", '"10.2.0.1/16"; it must be an IPv4 prefix without host bits'),
+        ("10.2.0.0/16", "10.2.0.1/16", '"10.2.0.1/16"; has host bits set; the prefix is 10.2.0.0/16'),
         ("<Gateway>",
          "<Gateway><VPNClientAddressPool><AddressPrefix>10.9.0.0/24</AddressPrefix></VPNClientAddressPool>",
          "point-to-site is not played"),
