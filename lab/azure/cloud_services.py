@@ -233,11 +233,13 @@ def _virtual_ips(path: tuple[str, ...], service: CloudService) -> Iterator[Probl
             advice="remove some, or make two services",
         )
     reserved = [vip for vip in service.virtual_ips if vip.reserved_ip]
-    if len(reserved) > 1:
+    # Of virtual machines, each VIP may have one (Associate Reserved IP Address, element VirtualIPName): what says
+    # otherwise is the schema of a service's configuration file, and only a service with roles has such a file.
+    if service.roles and len(reserved) > 1:
         yield Problem(
             path=(*path, "virtual_ips"),
-            found=f"{len(reserved)} reserved addresses in one service",
-            must="a deployment has at most one (schema-cscfg-networkconfiguration.md, 2023-02-21)",
+            found=f"{len(reserved)} reserved addresses in one service with roles",
+            must="its deployment has at most one (schema-cscfg-networkconfiguration.md, 2023-02-21)",
             advice="keep one: " + " or ".join(f'"{vip.reserved_ip}" of {vip.name}' for vip in reserved),
         )
 

@@ -138,6 +138,7 @@ class _Reader:
             self.problem(networks[1], "ServiceConfiguration", found, "it has at most one", "keep one")
         for network in networks[:1]:
             self.refuse(network)
+            self.one_reserved(network)
             for address in network.iterfind(f"{_tag('AddressAssignments')}/{_tag('InstanceAddress')}"):
                 self.instance_address(address, roles)
         return Configuration(
@@ -195,6 +196,14 @@ class _Reader:
             for element in network.findall(_tag(part)):
                 must = "the lab takes only addresses of role instances from such a file"
                 self.problem(element, "NetworkConfiguration", part, must, "remove it; give it in the topology")
+
+    def one_reserved(self, network: ET.Element) -> None:
+        listed = list(network.iterfind("/".join(map(_tag, ("AddressAssignments", "ReservedIPs", "ReservedIP")))))
+        if len(listed) > 1:
+            found = f"{len(listed)} ReservedIP"
+            self.problem(
+                listed[1], "ReservedIPs", found, "a deployment has at most one (schema, 2023-02-21)", "keep one"
+            )
 
     def instance_address(self, element: ET.Element, roles: dict[str, Role]) -> None:
         name = element.get("roleName", "").strip()

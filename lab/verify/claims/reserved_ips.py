@@ -176,7 +176,7 @@ name: beyond
 profile: seeds
 cloud_services:
   a: {{virtual_ips: {{{six}}}}}
-  b: {{virtual_ips: {{V1: {{reserved_ip: r1}}, V2: {{reserved_ip: r2}}}}}}
+  b: {{roles: {{W: 1}}, virtual_ips: {{V1: {{reserved_ip: r1}}, V2: {{reserved_ip: r2}}}}}}
 reserved_ips: {{{reserved}}}
 """
 
@@ -202,9 +202,11 @@ def _ri_4(network: Network) -> Iterator[Trial]:
         words = (
             "6 VIPs; a service has at most 5 VIPs",
             "21 reserved addresses; a subscription has at most 20",
-            "2 reserved addresses in one service; a deployment has at most one",
+            "2 reserved addresses in one service with roles; its deployment has at most one",
         )
-        yield fits("N-RI-4", _beyond(), "a sixth VIP, a 21st reserved address, a second one of a service", *words)
+        yield fits(
+            "N-RI-4", _beyond(), "a sixth VIP, a 21st reserved address, a second one of a service with roles", *words
+        )
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -226,7 +228,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "N-RI-4",
-        "A service has at most five VIPs and one reserved address, a subscription 20 reserved addresses in 2016.",
+        "A service has at most five VIPs, one with roles one reserved address, a subscription 20 reserved addresses in 2016.",
         _LIMITS,
         _ri_4,
     ),

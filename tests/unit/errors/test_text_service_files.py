@@ -86,16 +86,6 @@ REFUSALS = {
             "services"
         ),
     ),
-    "two reserved addresses": (
-        (
-            "cloud_services: {shop: {virtual_ips: {A: {reserved_ip: x}, B: {reserved_ip: y}}}}\nreserved_ips: {x: {}, "
-            "y: {}}\n"
-        ),
-        (
-            "f:9: cloud_services.shop.virtual_ips: 2 reserved addresses in one service; a deployment has at most "
-            'one (schema-cscfg-networkconfiguration.md, 2023-02-21); keep one: "x" of A or "y" of B'
-        ),
-    ),
     "a second endpoint of a name": (
         _endpoints(_WEB, _WEB.replace("80", "81")),
         (
@@ -464,3 +454,14 @@ def test_an_endpoint_with_direct_server_return_shares_a_port_of_its_vm_with_one_
     both[direct] += ", direct_server_return: true"
     text = _endpoints(*both).replace("    endpoints", "    virtual_ips: {Vip1: {}, V2: {}}\n    endpoints")
     parse(_HEAD + text.replace(both[0], both[0] + ", virtual_ip: Vip1"), "f")
+
+
+def test_a_service_with_roles_has_one_reserved_address_as_the_schema_of_its_file_says() -> None:
+    text = (
+        f"{_HEAD}cloud_services: {{shop: {{roles: {{W: 1}}, virtual_ips: {{A: {{reserved_ip: x}}, B: {{reserved_ip: y}}}}}}}}\n"
+        "reserved_ips: {x: {}, y: {}}\n"
+    )
+    assert (
+        "f:9: cloud_services.shop.virtual_ips: 2 reserved addresses in one service with roles; its deployment has at "
+        'most one (schema-cscfg-networkconfiguration.md, 2023-02-21); keep one: "x" of A or "y" of B'
+    ) in said(text)

@@ -172,9 +172,6 @@ def add(**more: object) -> AddEndpoint:
          (f'{_SERVICE}.virtual_ips.Vip5: it has "five"; a VIP has one address {_RESERVED}; take that one from '
          f'it first: '
          "lab reserved-ip disassociate five myService")),
-        (AssociateIp("spare", "myService"),
-         (f"{_SERVICE}.virtual_ips: 2 reserved addresses in one service; a deployment has at most one "
-         '(schema-cscfg-networkconfiguration.md, 2023-02-21); keep one: "spare" of Vip1 or "five" of Vip5')),
         (AssociateIp("east", "paas"),
          ('cloud_services.paas.virtual_ips.Vip1.reserved_ip: "east" of China East for a service of China North; a '
          f"reserved address is for services of its own region {_RESERVED}; reserve one there")),

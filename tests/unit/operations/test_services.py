@@ -202,6 +202,21 @@ def test_a_reserved_address_is_nobodys_before_given_and_taken_and_released() -> 
     assert after(ReleaseIp("keep"), before=taken).reserved_ips == ()
 
 
+def test_each_vip_of_a_service_of_virtual_machines_may_have_a_reserved_address() -> None:
+    made = after(
+        ReserveIp(name="one", location="China North"),
+        ReserveIp(name="two", location="China North"),
+        AssociateIp("one", "myService"),
+        AssociateIp("two", "myService", "Vip2"),
+        plain(),
+    )
+    kept = {r.name: r.address for r in made.reserved_ips}
+    assert {v: vip(made, v).address for v in ("Vip1", "Vip2")} == {"Vip1": kept["one"], "Vip2": kept["two"]}
+    taken = after(DisassociateIp("two", "myService"), before=made)
+    assert vip(taken, "Vip1").address == kept["one"]
+    assert vip(taken, "Vip2").address not in kept.values()
+
+
 def test_a_vip_that_no_endpoint_uses_has_its_reserved_address_once_one_does() -> None:
     reserved = after(ReserveIp(name="keep", location="China North"), AssociateIp("keep", "myService", "Vip2"))
     assert vip(reserved, "Vip2").address is None
