@@ -5,6 +5,7 @@ A ``Plan`` is what ``up`` makes, ``down`` removes and ``lab plan`` prints. It sa
 and the difference is what a running lab is changed by.
 """
 
+from base64 import b32encode
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Literal, TypeAlias, TypeVar
@@ -31,10 +32,15 @@ def namespace(lab: str, place: str) -> str:
 
 
 def short(name: str, limit: int) -> str:
-    """Return a name of at most ``limit`` characters: itself, or its beginning and a hash of the whole."""
+    """Return a name for the kernel, of at most ``limit`` characters: itself, or its beginning and a hash of the whole.
+
+    Names of interfaces have no spaces. No name of a user's has a ``~``: what is shortened is like none of them.
+    """
+    name = name.replace(" ", "~")
     if len(name) <= limit:
         return name
-    return f"{name[: limit - 7]}-{sha256(name.encode()).hexdigest()[:6]}"
+    digest = b32encode(sha256(name.encode()).digest()).decode().lower()
+    return f"{name[: limit - 7]}~{digest[:6]}"
 
 
 def interface_to(place: str) -> str:

@@ -24,13 +24,12 @@ import dnslib
 import h11
 
 from lab.kernel import daemons, netns
+from lab.places import MY_ADDRESS
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 #: Names of one resolver, lower case, with their address.
 Names = Mapping[str, str]
 
-#: Name that OpenDNS answers with the source of the query (seed 002).
-MY_ADDRESS = "myip.opendns.com"
 _TTL_S = 5
 #: A common name has up to 64 characters (RFC 5280, ub-common-name), and the port needs six of them.
 _NODE_IN_SUBJECT = 58

@@ -3,17 +3,22 @@
 Every rule that a file or a management operation may break is here, with its source.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
+from lab import places
 from lab.addresses import is_address, unusable
 from lab.azure import cloud_services, public_ips, vpn_limits
 from lab.azure.model import (
     GATEWAY_SUBNET,
     PLATFORM_ADDRESS,
+    PLATFORM_NETWORK,
     PUBLIC_RESOLVER,
     RESERVED_AT_START,
+    TITLE,
+    TITLE_WORDS,
     Expectation,
     InboundNatRule,
     LoadBalancer,
@@ -24,11 +29,15 @@ from lab.azure.model import (
     Service,
     Subnet,
     interface_path,
+    is_reachable_name,
 )
 from lab.azure.profile import Profile
 from lab.azure.security_groups import defaults
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport
+
+#: Of a longer name only so many characters are printed.
+_NAME_SHOWN = 80
 
 
 def violations(network: Network) -> Iterator[Problem]:
@@ -38,6 +47,7 @@ def violations(network: Network) -> Iterator[Problem]:
 
 def _violations(network: Network) -> Iterator[Problem]:
     yield from _names(network)
+    yield from _titles(network)
     yield from _address_spaces(network)
     yield from _machines(network)
     yield from _addresses(network)
@@ -66,10 +76,8 @@ def file_violations(network: Network) -> Iterator[Problem]:
 def _names(network: Network) -> Iterator[Problem]:
     hosts = {h.name for h in network.internet}
     lowered = {name.lower(): name for name in sorted(hosts)}
-    # lo is an interface of every namespace; Linux has all and default for its settings of interfaces.
-    reserved = {"internet", "lo", "all", "default"} | {
-        f"{kind}.{n.name}" for kind in ("router", "lb", "gw") for n in network.virtual_networks
-    }
+    reserved = places.taken(n.name for n in network.virtual_networks)
+    public = public_ips.names(network)
     for vm in network.virtual_machines:
         # Names are compared as DNS does: without regard to case.
         other = lowered.get(vm.name.lower())
@@ -98,13 +106,43 @@ def _names(network: Network) -> Iterator[Problem]:
         ("virtual_machines", [v.name for v in network.virtual_machines]),
         ("internet", hosts),
     ):
-        for name in sorted(set(names) & reserved):
-            yield Problem(
-                path=(section, name),
-                found=f'"{name}" is a name that the lab or Linux uses for itself',
-                must="a node's name must be unique in the lab",
-                advice="rename it",
-            )
+        for name in sorted(set(names)):
+            if name.lower() in reserved:
+                yield Problem(
+                    path=(section, name),
+                    found=f'"{name}" is a name that the lab or Linux uses for itself',
+                    must="a node's name must be unique in the lab",
+                    advice="rename it",
+                )
+            elif name.lower() in public:
+                yield Problem(
+                    path=(section, name),
+                    found=f'"{name}" is a name that leads to {public[name.lower()]}',
+                    must="a name leads to one address",
+                    advice="rename it",
+                )
+            elif not is_reachable_name(name):
+                yield Problem(
+                    path=(section, name),
+                    found=f'"{name}" is no name that a resolver asks for',
+                    must="a node is found by its name: parts of letters, digits, dashes and underscores between single "
+                    "dots, and never localhost",
+                    advice="rename it",
+                )
+
+
+def _titles(network: Network) -> Iterator[Problem]:
+    """Yield names that no resource can have, of what is no node; a file's own are looked at before."""
+    vnets = [vnet for vnet in network.virtual_networks if vnet.name != PLATFORM_NETWORK]
+    found: list[tuple[str, ...]] = [("virtual_networks", vnet.name) for vnet in vnets]
+    found += [("virtual_networks", vnet.name, "subnets", subnet.name) for vnet in vnets for subnet in vnet.subnets]
+    found += [("local_networks", s.name) for s in network.local_networks]
+    found += [("dns_servers", d.name) for d in network.dns_servers]
+    for path in found:
+        if not re.fullmatch(TITLE, path[-1]):
+            more = "…" if len(path[-1]) > _NAME_SHOWN else ""
+            name = path[-1][:_NAME_SHOWN]
+            yield Problem(path=path[:-1], found=f'"{name}{more}"', must=TITLE_WORDS, advice="rename it")
 
 
 def _overlapping(spaces: Sequence[tuple[tuple[str, ...], IPv4Network]], must: str) -> Iterator[Problem]:

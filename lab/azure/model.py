@@ -40,10 +40,20 @@ DOCUMENTATION_NETWORKS = tuple(IPv4Network(n) for n in ("203.0.113.0/24", "198.5
 PUBLIC_RESOLVER = IPv4Address("192.0.2.53")
 #: A VM that names no subnet belongs to no virtual network; the platform numbers it from here
 #: (seed 004 shows 100.74.118.91 for such a VM; RFC 6598).
-PLATFORM_NETWORK = "platform"
+PLATFORM_NETWORK = "_platform"
 PLATFORM_SPACE = IPv4Network("100.64.0.0/10")
-#: What names of users' are, as a pattern.
+#: What names of nodes, and of what has a name in DNS, are, as a pattern.
 NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
+#: What names of other resources are: Azure lets some have spaces, such as the endpoint "Remote Desktop".
+TITLE = r"^[A-Za-z0-9](?:[A-Za-z0-9._ -]{0,78}[A-Za-z0-9._-])?$"
+#: What they are, in words.
+NAME_WORDS = "a name begins with a letter and has up to 63 letters, digits, dots, dashes and underscores"
+TITLE_WORDS = (
+    "a name begins with a letter or digit and has up to 80 letters, digits, dots, dashes, underscores and spaces, "
+    "with no space at its end"
+)
+#: Parts of a node's name, between its dots: what a resolver asks for.
+_LABELS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_][A-Za-z0-9_-]*)*")
 
 
 class _Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -425,7 +435,7 @@ class CloudService(_Value, frozen=True, kw_only=True):
             ),
             inbound_nat_rules=tuple(
                 InboundNatRule(
-                    name=f"{endpoint.virtual_machine}-{endpoint.name}",
+                    name=f"{endpoint.virtual_machine}/{endpoint.name}",
                     frontend=endpoint.virtual_ip,
                     virtual_machine=endpoint.virtual_machine,
                     protocol=endpoint.protocol,
@@ -737,6 +747,11 @@ def platform_network(default_outbound_address: IPv4Address) -> VirtualNetwork:
         subnets=(Subnet(name=PLATFORM_NETWORK, address_prefix=PLATFORM_SPACE),),
         default_outbound_address=default_outbound_address,
     )
+
+
+def is_reachable_name(name: str) -> bool:
+    """Tell whether a node of that name can be found by it: resolvers ask for no empty part, and never for localhost."""
+    return bool(_LABELS.fullmatch(name)) and name.lower().rpartition(".")[2] != "localhost"
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

@@ -32,6 +32,17 @@ def instance_names(service: CloudService, vm: str, label: str | None) -> tuple[s
     return (f"{vm}.{cloud_services.host_name(service)}", *labelled)
 
 
+def names(network: Network) -> dict[str, str]:
+    """Return the names of cloud services and of their instances' public IPs, in small letters, with their owners."""
+    found = {cloud_services.host_name(s).lower(): f'the cloud service "{s.name}"' for s in network.cloud_services}
+    for vm in holders(network):
+        service, own = network.service_of(vm.name), vm.instance_public_ip or vm.released_public_ip
+        if service is not None and own is not None:
+            for name in instance_names(service, vm.name, own.domain_name_label):
+                found[name.lower()] = f'the public IP of "{vm.name}"'
+    return found
+
+
 def settled(network: Network) -> Network:
     """Return the network in which every VM but the deallocated ones has the address of its own that it asks for.
 

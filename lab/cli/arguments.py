@@ -94,7 +94,7 @@ def services_named(lab_or_file: str | None, service: str | None) -> "Sequence[Cl
 
 
 def read_name(text: str) -> str:
-    """Return the name of a network, site or subnet.
+    """Return the name of a network, site, subnet or public IP.
 
     Raises:
         UsageError: it is none.
@@ -102,10 +102,10 @@ def read_name(text: str) -> str:
     """
     import re
 
-    from lab.azure.model import NAME
+    from lab.azure.model import TITLE, TITLE_WORDS
 
-    if not re.fullmatch(NAME, text):
-        raise UsageError(f'"{text}": a name begins with a letter and has up to 63 letters, digits, ".", "-" and "_"')
+    if not re.fullmatch(TITLE, text):
+        raise UsageError(f'"{text[:80]}": {TITLE_WORDS}; choose another')
     return text
 
 

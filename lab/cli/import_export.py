@@ -88,16 +88,18 @@ def _into_file(file: Path, configuration: "Configuration") -> None:
 
 
 def _text(file: Path, most: int, what: str) -> str:
-    """Read a file that a user named.
+    """Read a file that a user named: UTF-8, or UTF-16 as PowerShell writes it.
 
     Raises:
         UsageError: it cannot be read, or is too large.
 
     """
+    from lab.formats import xml
+
     try:
         if file.stat().st_size > most:
             raise UsageError(f"{file}: larger than {most:,} bytes; it must be a {what}; name one")
-        return file.read_text(encoding="utf-8-sig")
+        return xml.decoded(file.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}; a {what} is a text file; name one") from None
 

@@ -236,7 +236,7 @@ def _acl(**more: Any) -> Parameter:
     return Parameter(name="ACL", kind="thing", accepts=(_ACL,), **more)
 
 
-_NAME = Parameter(name="Name", kind="name", required=True, position=0)
+_NAME = Parameter(name="Name", kind="title", required=True, position=0)
 _PROTOCOL = Parameter(name="Protocol", accepts=("tcp", "udp"), position=1)
 _VIRTUAL_IP = Parameter(name="VirtualIPName")
 _OTHERS = (
@@ -266,7 +266,7 @@ CMDLETS: tuple[Cmdlet[Desk], ...] = (
             # Without any of these an endpoint is alone; the ways to probe a set exclude each other.
             Parameter(
                 name="LBSetName",
-                kind="name",
+                kind="title",
                 aliases=("LoadBalancedEndpointSetName",),
                 sets=_SETS,
                 required=True,

@@ -236,7 +236,7 @@ CMDLETS: tuple[Cmdlet[Desk], ...] = (
         name="Set-AzurePublicIP",
         parameters=(
             VM,
-            Parameter(name="PublicIPName", kind="name", required=True, position=0),
+            Parameter(name="PublicIPName", kind="title", required=True, position=0),
             Parameter(name="DomainNameLabel"),
             Parameter(name="IdleTimeoutInMinutes", kind="whole", least=4, most=30),
         ),
@@ -250,7 +250,7 @@ CMDLETS: tuple[Cmdlet[Desk], ...] = (
             Parameter(name="Name", kind="name", required=True, position=0),
             Parameter(name="InstanceSize", kind="name", required=True, position=1),
             Parameter(name="ImageName", required=True, position=2),
-            Parameter(name="AvailabilitySetName", kind="name"),
+            Parameter(name="AvailabilitySetName", kind="title"),
             Parameter(name="Label"),
         ),
         run=_new_config,

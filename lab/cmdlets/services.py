@@ -123,9 +123,9 @@ def _disassociate(desk: Desk, given: Given) -> Iterable[Value]:
 
 
 _SERVICE = Parameter(name="ServiceName", required=True)
-_VIP = Parameter(name="VirtualIPName", kind="name", required=True)
+_VIP = Parameter(name="VirtualIPName", kind="title", required=True)
 _SLOT = Parameter(name="Slot", accepts=("Production",))
-_RESERVED = Parameter(name="ReservedIPName", kind="name", required=True, piped="property")
+_RESERVED = Parameter(name="ReservedIPName", kind="title", required=True, piped="property")
 _FORCE = Parameter(name="Force", kind="switch")
 
 CMDLETS: tuple[Cmdlet[Desk], ...] = (
@@ -150,7 +150,7 @@ CMDLETS: tuple[Cmdlet[Desk], ...] = (
     Cmdlet(
         name="New-AzureReservedIP",
         parameters=(
-            Parameter(name="ReservedIPName", kind="name", required=True, position=0),
+            Parameter(name="ReservedIPName", kind="title", required=True, position=0),
             Parameter(name="Location", required=True),
             Parameter(name="Label"),
             Parameter(name="ServiceName"),

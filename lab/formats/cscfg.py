@@ -5,15 +5,17 @@ Schema: seed 004's sample; schema-cscfg-networkconfiguration.md (2023-02-21); lo
 topology says elsewhere must agree with it, and what the lab does not play is refused.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from xml.etree import ElementTree as ET
 
 import msgspec
 
 from lab.addresses import read_whole
-from lab.azure.model import PLATFORM_NETWORK, CloudService, InstancePublicIp, Network
+from lab.azure.model import PLATFORM_NETWORK, TITLE, TITLE_WORDS, CloudService, InstancePublicIp, Network
 from lab.errors import Problem, TopologyError, did_you_mean
 from lab.formats import xml
+from lab.formats.xml import Part
 
 NAMESPACE = "http://schemas.microsoft.com/ServiceHosting/2008/10/ServiceConfiguration"
 #: Far more than any service's configuration has.
@@ -22,19 +24,21 @@ MAX_BYTES = 1024 * 1024
 _SYSTEM = {"osFamily": "4", "osVersion": "*", "schemaVersion": "2014-01.2.3"}
 #: Parts of NetworkConfiguration that are not taken from such a file.
 _REFUSED = ("AccessControls", "EndpointAcls", "Dns", "LoadBalancers")
-#: What a file may have where addresses are: of each element its attributes, and the elements in it. Of the
-#: application's parts of a file none is asked.
-_SCHEMA: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = {
-    "ServiceConfiguration": (None, ("NetworkConfiguration", "Role")),
-    "NetworkConfiguration": ((), ("AddressAssignments", "VirtualNetworkSite", *_REFUSED)),
-    "AddressAssignments": ((), ("InstanceAddress", "ReservedIPs")),
-    "InstanceAddress": (("roleName",), ("PublicIPs", "Subnets")),
-    "PublicIPs": ((), ("PublicIP",)),
-    "PublicIP": (("domainNameLabel", "idleTimeoutInMinutes", "name"), ()),
-    "Subnets": ((), ("Subnet",)),
-    "Subnet": (("name",), ()),
-    "ReservedIPs": ((), ("ReservedIP",)),
-    "ReservedIP": (("name",), ()),
+#: What a file may have where addresses are. Of the application's parts of a file none is asked.
+_SCHEMA = {
+    "ServiceConfiguration": Part(None, {"NetworkConfiguration": 1, "Role": None}),
+    "NetworkConfiguration": Part(
+        (), {"AddressAssignments": 1, "VirtualNetworkSite": 1, **dict.fromkeys(_REFUSED, None)}
+    ),
+    "VirtualNetworkSite": Part(("name",), {}),
+    "AddressAssignments": Part((), {"InstanceAddress": None, "ReservedIPs": 1}),
+    "InstanceAddress": Part(("roleName",), {"PublicIPs": 1, "Subnets": 1}),
+    "PublicIPs": Part((), {"PublicIP": None}),
+    "PublicIP": Part(("domainNameLabel", "idleTimeoutInMinutes", "name"), {}),
+    "Subnets": Part((), {"Subnet": None}),
+    "Subnet": Part(("name",), {}),
+    "ReservedIPs": Part((), {"ReservedIP": 1}),
+    "ReservedIP": Part(("name",), {}),
 }
 #: Keys of a role in a topology, as they are called in such a file.
 _KEYS = {
@@ -122,7 +126,8 @@ class _Reader:
         if root.tag != _tag("ServiceConfiguration"):
             must = f"the root is ServiceConfiguration of {NAMESPACE}"
             raise TopologyError([f"{self.file}: {root.tag}; {must}; export one for an example"])
-        self.known(root)
+        for one in xml.unfit(root, NAMESPACE, _SCHEMA):
+            self.problem(*one)
         service = self.name("ServiceConfiguration", root, "serviceName")
         self.places[()] = self.place(root, "ServiceConfiguration")
         roles: dict[str, Role] = {}
@@ -133,12 +138,8 @@ class _Reader:
             self.places["roles", name] = self.place(element, f"Role {name}")
             roles[name] = Role(name, self.instances(name, element))
         networks = list(root.iterfind(_tag("NetworkConfiguration")))
-        if len(networks) > 1:
-            found = f"{len(networks)} NetworkConfiguration"
-            self.problem(networks[1], "ServiceConfiguration", found, "it has at most one", "keep one")
         for network in networks[:1]:
             self.refuse(network)
-            self.one_reserved(network)
             for address in network.iterfind(f"{_tag('AddressAssignments')}/{_tag('InstanceAddress')}"):
                 self.instance_address(address, roles)
         return Configuration(
@@ -150,33 +151,12 @@ class _Reader:
             self.places,
         )
 
-    def known(self, element: ET.Element) -> None:
-        """Note what is in an element, and in those in it, that such a file does not have there."""
-        name = _plain(element)
-        attributes, parts = _SCHEMA[name]
-        for attribute in element.attrib:
-            if attributes is not None and attribute not in attributes:
-                self.unknown(element, name, f'unknown attribute "{attribute}"', attribute, attributes)
-        for child in element:
-            if child.tag in map(_tag, _REFUSED):
-                continue
-            if child.tag in map(_tag, parts):
-                if _plain(child) in _SCHEMA:
-                    self.known(child)
-                continue
-            namespace = child.tag.rpartition("}")[0].lstrip("{")
-            of = "" if namespace == NAMESPACE else f" of {namespace or 'no namespace'}"
-            self.unknown(child, name, f'unknown element "{_plain(child)}"{of}', _plain(child), parts)
-
-    def unknown(self, element: ET.Element, where: str, found: str, name: str, known: tuple[str, ...]) -> None:
-        must = f"it may have {', '.join(known) or 'none'}"
-        close = did_you_mean(name, known)
-        self.problem(element, where, found, must, close if "mean" in close else "remove it")
-
     def name(self, where: str, element: ET.Element, attribute: str = "name") -> str:
         found = element.get(attribute, "").strip()
         if not found:
             self.problem(element, where, f"no {attribute}", "it must have one", f'add it: {attribute}="…"')
+        elif not re.fullmatch(TITLE, found):
+            self.problem(element, where, f'"{found[:80]}"', TITLE_WORDS, "rename it")
         return found
 
     def number(self, element: ET.Element, where: str, text: str | None) -> int:
@@ -196,14 +176,6 @@ class _Reader:
             for element in network.findall(_tag(part)):
                 must = "the lab takes only addresses of role instances from such a file"
                 self.problem(element, "NetworkConfiguration", part, must, "remove it; give it in the topology")
-
-    def one_reserved(self, network: ET.Element) -> None:
-        listed = list(network.iterfind("/".join(map(_tag, ("AddressAssignments", "ReservedIPs", "ReservedIP")))))
-        if len(listed) > 1:
-            found = f"{len(listed)} ReservedIP"
-            self.problem(
-                listed[1], "ReservedIPs", found, "a deployment has at most one (schema, 2023-02-21)", "keep one"
-            )
 
     def instance_address(self, element: ET.Element, roles: dict[str, Role]) -> None:
         name = element.get("roleName", "").strip()
@@ -231,10 +203,6 @@ class _Reader:
 
 def _tag(name: str) -> str:
     return f"{{{NAMESPACE}}}{name}"
-
-
-def _plain(element: ET.Element) -> str:
-    return element.tag.rpartition("}")[2]
 
 
 def _first(networks: list[ET.Element], path: str) -> str | None:
@@ -282,7 +250,7 @@ def problems(network: Network, configuration: Configuration) -> Iterator[Problem
             advice="add it",
         )
     home, subnets = _places(network, service)
-    if configuration.virtual_network is not None and configuration.virtual_network != home:
+    if configuration.virtual_network is not None and not _is_network(configuration.virtual_network, home):
         yield _other(path, "VirtualNetworkSite", configuration.virtual_network, home)
     for role in configuration.roles:
         if role.subnets and role.name in subnets and role.subnets != (subnets[role.name],):
@@ -298,6 +266,12 @@ def _places(network: Network, service: CloudService) -> tuple[str | None, dict[s
     homes = {name: vm for name, vm in vms.items() if vm is not None and vm.virtual_network != PLATFORM_NETWORK}
     home = next((vm.virtual_network for vm in homes.values()), None)
     return home, {name: vm.subnet for name, vm in homes.items()}
+
+
+def _is_network(given: str, name: str | None) -> bool:
+    """Tell whether a file means a virtual network: by its name, or as "Group RG NAME", one of resource group RG."""
+    words = given.split(" ", 2)
+    return given == name or (len(words) == 3 and words[0] == "Group" and words[2] == name)
 
 
 def _reserved(service: CloudService) -> str | None:

@@ -4,6 +4,7 @@ Schema: jj157100 (2015); the published template closes LocalNetworkSiteRef at on
 it, and both are read. What the lab does not play is refused, not dropped.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from xml.etree import ElementTree as ET
@@ -11,11 +12,38 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from lab.addresses import read_address, read_prefix
-from lab.azure.model import PLATFORM_NETWORK, DnsServer, Network
+from lab.azure.model import PLATFORM_NETWORK, TITLE, TITLE_WORDS, DnsServer, Network
 from lab.errors import TopologyError
 from lab.formats import xml
+from lab.formats.xml import Part
 
 NAMESPACE = "http://schemas.microsoft.com/ServiceHosting/2011/07/NetworkConfiguration"
+#: What a file may have. Point-to-site is described, and refused where it is used.
+_SCHEMA = {
+    "NetworkConfiguration": Part((), {"VirtualNetworkConfiguration": 1}),
+    "VirtualNetworkConfiguration": Part((), {"Dns": 1, "LocalNetworkSites": 1, "VirtualNetworkSites": 1}),
+    "Dns": Part((), {"DnsServers": 1}),
+    "DnsServers": Part((), {"DnsServer": None}),
+    "DnsServer": Part(("name", "IPAddress"), {}),
+    "LocalNetworkSites": Part((), {"LocalNetworkSite": None}),
+    "LocalNetworkSite": Part(("name",), {"AddressSpace": 1, "VPNGatewayAddress": 1}),
+    "AddressSpace": Part((), {"AddressPrefix": None}),
+    "AddressPrefix": Part((), {}),
+    "VPNGatewayAddress": Part((), {}),
+    "VirtualNetworkSites": Part((), {"VirtualNetworkSite": None}),
+    "VirtualNetworkSite": Part(
+        ("name", "Location", "AffinityGroup"), {"AddressSpace": 1, "Subnets": 1, "DnsServersRef": 1, "Gateway": 1}
+    ),
+    "Subnets": Part((), {"Subnet": None}),
+    "Subnet": Part(("name",), {"AddressPrefix": 1}),
+    "DnsServersRef": Part((), {"DnsServerRef": None}),
+    "DnsServerRef": Part(("name",), {}),
+    "Gateway": Part(("profile",), {"VPNClientAddressPool": 1, "ConnectionsToLocalNetwork": 1}),
+    "VPNClientAddressPool": Part((), {"AddressPrefix": None}),
+    "ConnectionsToLocalNetwork": Part((), {"LocalNetworkSiteRef": None}),
+    "LocalNetworkSiteRef": Part(("name",), {"Connection": 1}),
+    "Connection": Part(("type",), {}),
+}
 #: A file of the most that a subscription may have is far smaller.
 MAX_BYTES = 1024 * 1024
 
@@ -75,6 +103,8 @@ class _Reader:
         if root.tag != f"{{{NAMESPACE}}}NetworkConfiguration":
             must = f"the root is NetworkConfiguration of {NAMESPACE}"
             raise TopologyError([f"{self.file}: {root.tag}; {must}; export one for an example"])
+        for one in xml.unfit(root, NAMESPACE, _SCHEMA):
+            self.problem(f"{one.where}, line {xml.line_of(one.element)}", one.found, one.must, one.advice)
         dns = tuple(
             DnsServer(name=name, address=address)
             for element, name in self.named(root, "DnsServer")
@@ -97,11 +127,14 @@ class _Reader:
         return parent.iter(f"{{{NAMESPACE}}}{tag}")
 
     def named(self, root: ET.Element, tag: str) -> Iterator[tuple[ET.Element, str]]:
+        """Yield elements with their names, which are given once, whatever their case."""
         seen: set[str] = set()
         for element in self.all(root, tag):
             name = element.get("name", "")
             if not name:
                 self.problem(tag, "no name", "it must have one", "add it")
+            elif not re.fullmatch(TITLE, name):
+                self.problem(tag, f'"{name[:80]}"', TITLE_WORDS, "rename it")
             elif name.lower() in seen:
                 self.problem(f"{tag} {name}", "a second one of that name", "names are given once", "rename one")
             else:
@@ -141,6 +174,9 @@ class _Reader:
         if (location is None) == (group is None):
             found = "Location and AffinityGroup" if location else "neither Location nor AffinityGroup"
             self.problem(where, found, "it has one of the two", "keep one")
+        for key, value in (("Location", location), ("AffinityGroup", group)):
+            if value is not None and not re.fullmatch(TITLE, value):
+                self.problem(where, f'{key} "{value[:80]}"', TITLE_WORDS, "correct it")
         for pool in self.all(element, "VPNClientAddressPool"):
             if len(pool):
                 self.problem(where, "VPNClientAddressPool", "point-to-site is not played", "remove it")
@@ -151,6 +187,10 @@ class _Reader:
                     kind = connection.get("type")
                     self.problem(where, f'Connection type "{kind}"', "tunnels are IPsec", "remove it, or use IPsec")
             sites.append(reference.get("name", ""))
+        dns = [reference.get("name", "") for reference in self.all(element, "DnsServerRef")]
+        for what, names in (("LocalNetworkSiteRef", sites), ("DnsServerRef", dns)):
+            for name_ in sorted({one for one in names if names.count(one) > 1}):
+                self.problem(where, f'a second {what} "{name_}"', "each is referred to once", "remove one")
         return Vnet(
             name=name,
             location=location or "",
@@ -158,10 +198,10 @@ class _Reader:
             address_space=self.prefixes(where, self.all(element, "AddressSpace")),
             subnets=tuple(
                 (subnet, prefixes[0])
-                for e in self.all(element, "Subnet")
-                if (prefixes := self.prefixes(f"{where}: Subnet {(subnet := e.get('name', ''))}", [e]))
+                for e, subnet in self.named(element, "Subnet")
+                if (prefixes := self.prefixes(f"{where}: Subnet {subnet}", [e]))
             ),
-            dns=tuple(reference.get("name", "") for reference in self.all(element, "DnsServerRef")),
+            dns=tuple(dns),
             sites=tuple(sites),
         )
 

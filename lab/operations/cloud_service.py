@@ -133,7 +133,7 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
         path = ("virtual_machines", self.name)
         lookup.name(self, path)
         if self.public_ip is not None:
-            lookup.name(self, (*path, "instance_public_ip", self.public_ip))
+            lookup.title(self, (*path, "instance_public_ip", self.public_ip))
         if network.vm(self.name) is not None:
             lookup.refuse(self, path, "is there already", "names of VMs are unique in the lab", "choose another")
         network, vnet, subnet = self._home(network)

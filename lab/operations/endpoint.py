@@ -54,9 +54,9 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
         if self.virtual_ip is not None:
             lookup.virtual_ip(self, service, self.virtual_ip)
         path = ("cloud_services", service.name, "endpoints", self.name)
-        lookup.name(self, path)
+        lookup.title(self, path)
         if self.load_balanced_set is not None:
-            lookup.name(self, (*path, "load_balanced_set", self.load_balanced_set))
+            lookup.title(self, (*path, "load_balanced_set", self.load_balanced_set))
         if self.load_balanced_set is None and self.probe not in (None, "none"):
             must = "only members of a load-balanced set are probed (seed 000, load-balanced sets)"
             lookup.refuse(self, path, "a probe of an endpoint that is in no set", must, "name the set, or no probe")

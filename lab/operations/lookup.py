@@ -9,7 +9,10 @@ import msgspec
 from lab.azure import cloud_services, public_ips
 from lab.azure.model import (
     NAME,
+    NAME_WORDS,
     PLATFORM_NETWORK,
+    TITLE,
+    TITLE_WORDS,
     CloudService,
     Endpoint,
     Network,
@@ -34,15 +37,25 @@ def refuse(operation: Operation, path: tuple[str, ...], found: str, must: str, a
 
 
 def name(operation: Operation, path: tuple[str, ...]) -> None:
-    """Go on only if what an operation makes, the last of a path, has a name as a file would give it.
+    """Refuse an operation that makes something, the last of a path, without a name that a node or service may have.
 
     Raises:
-        Refused: it has not.
+        Refused: it has none.
 
     """
     if not re.fullmatch(NAME, path[-1]):
-        must = 'a name begins with a letter and has up to 63 letters, digits, ".", "-" and "_"'
-        refuse(operation, path[:-1], f'"{path[-1][:80]}"', must, "choose another")
+        refuse(operation, path[:-1], f'"{path[-1][:80]}"', NAME_WORDS, "choose another")
+
+
+def title(operation: Operation, path: tuple[str, ...]) -> None:
+    """Refuse an operation that makes something, the last of a path, without a name that other resources may have.
+
+    Raises:
+        Refused: it has none.
+
+    """
+    if not re.fullmatch(TITLE, path[-1]):
+        refuse(operation, path[:-1], f'"{path[-1][:80]}"', TITLE_WORDS, "choose another")
 
 
 def service(operation: Operation, network: Network, name: str) -> CloudService:

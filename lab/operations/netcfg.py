@@ -4,18 +4,20 @@ All of it or nothing (Set-AzureVNetConfig). What such a file does not hold stays
 the keys of connections that stay.
 """
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
 from lab.allocation import free_address
 from lab.azure.model import (
+    GATEWAY_SUBNET,
     PLATFORM_NETWORK,
     Connection,
     LocalNetwork,
     Network,
     Subnet,
     VirtualNetwork,
+    interface_path,
     natural,
     ordered,
 )
@@ -59,7 +61,7 @@ class ImportConfiguration(msgspec.Struct, frozen=True):
                 affinity_group=vnet.affinity_group,
                 subscription=old.subscription if old else "default",
                 address_space=vnet.address_space,
-                subnets=_subnets(vnet),
+                subnets=_subnets(vnet, old),
                 default_outbound_address=default,
                 dns_servers=tuple(names[name] for name in vnet.dns),
             )
@@ -85,17 +87,24 @@ class ImportConfiguration(msgspec.Struct, frozen=True):
     def _lost(self, before: Network, after: Network) -> list[Problem]:
         """Return what would be left without a place, or be moved to another."""
         problems = []
-        subnets = {(v.name, s.name) for v in after.virtual_networks for s in v.subnets}
-        for vm in before.virtual_machines:
-            if (vm.virtual_network, vm.subnet) not in subnets:
-                found = f'"{vm.virtual_network}/{vm.subnet}" is not in the file'
-                problems.append(_problem(("virtual_machines", vm.name), found, "a VM keeps its subnet"))
-        for gateway in before.vpn_gateways:
-            if after.vnet(gateway.virtual_network) is None:
-                found = f'"{gateway.virtual_network}" is not in the file'
-                problems.append(
-                    _problem(("vpn_gateways", gateway.virtual_network), found, "a gateway keeps its network")
-                )
+        users = [
+            (interface_path(vm.name, interface.name), vm.virtual_network, interface.subnet, "a VM keeps its subnet")
+            for vm in before.virtual_machines
+            for interface in vm.network_interfaces
+        ]
+        users += [
+            (("vpn_gateways", g.virtual_network), g.virtual_network, GATEWAY_SUBNET, "a gateway keeps its subnet")
+            for g in before.vpn_gateways
+        ]
+        for path, network, subnet, must in users:
+            now = _prefix(after, network, subnet)
+            if after.vnet(network) is None:
+                problems.append(_problem(path, f'"{network}" is not in the file', f"{must}, and its network"))
+            elif now is None:
+                problems.append(_problem(path, f'"{network}/{subnet}" is not in the file', must))
+            elif now != (was := _prefix(before, network, subnet)):
+                found = f'"{network}/{subnet}" is {now} in the file, and {was} in the lab'
+                problems.append(_problem(path, found, f"{must} as it is while it is in use"))
         for vnet in after.virtual_networks:
             old = before.vnet(vnet.name)
             if old and (old.location, old.affinity_group) != (vnet.location, vnet.affinity_group):
@@ -109,8 +118,18 @@ def _problem(path: tuple[str, ...], found: str, must: str) -> Problem:
     return Problem(path=path, found=found, must=must, advice="export the configuration, and begin with that")
 
 
-def _subnets(vnet: Vnet) -> tuple[Subnet, ...]:
-    made = [Subnet(name=name, address_prefix=prefix) for name, prefix in vnet.subnets]
+def _prefix(network: Network, vnet: str, subnet: str) -> IPv4Network | None:
+    """Return the prefix of a subnet, None if it is not there."""
+    found = network.vnet(vnet)
+    return next((s.address_prefix for s in (found.subnets if found else ()) if s.name == subnet), None)
+
+
+def _subnets(vnet: Vnet, old: VirtualNetwork | None) -> tuple[Subnet, ...]:
+    groups = {subnet.name: subnet.network_security_group for subnet in (old.subnets if old else ())}
+    made = [
+        Subnet(name=name, address_prefix=prefix, network_security_group=groups.get(name))
+        for name, prefix in vnet.subnets
+    ]
     return tuple(sorted(made, key=lambda s: natural(s.name)))
 
 

@@ -39,7 +39,7 @@ class ReserveIp(msgspec.Struct, frozen=True, kw_only=True):
 
         """
         path = ("reserved_ips", self.name)
-        lookup.name(self, path)
+        lookup.title(self, path)
         if network.reserved_ip(self.name):
             lookup.refuse(self, path, "is there already", "a name is given once", "choose another")
         if self.service is None:

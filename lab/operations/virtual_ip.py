@@ -24,7 +24,7 @@ class AddVirtualIp(msgspec.Struct, frozen=True):
         """
         service = lookup.service(self, network, self.service)
         path = ("cloud_services", service.name, "virtual_ips", self.name)
-        lookup.name(self, path)
+        lookup.title(self, path)
         if service.virtual_ip(self.name):
             lookup.refuse(self, path, "is there already", "a VIP's name is unique in its service", "choose another")
         found = sorted((*service.virtual_ips, VirtualIp(name=self.name)), key=lambda v: natural(v.name))

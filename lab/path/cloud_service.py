@@ -66,7 +66,7 @@ def _access_lists(vnet: VirtualNetwork, service: CloudService) -> Iterator[Item]
 
 def _called(endpoint: Endpoint) -> str:
     """Return what the rule of an endpoint is called in the service's load balancer."""
-    return endpoint.load_balanced_set or f"{endpoint.virtual_machine}-{endpoint.name}"
+    return endpoint.load_balanced_set or f"{endpoint.virtual_machine}/{endpoint.name}"
 
 
 def _access_list(vnet: VirtualNetwork, name: str, chain: str, rules: tuple[AclRule, ...]) -> Iterator[Item]:

@@ -18,6 +18,7 @@ from typing import Literal
 
 import msgspec
 
+from lab import places
 from lab.azure import ike
 from lab.azure.model import (
     GATEWAY_SUBNET,
@@ -66,7 +67,7 @@ _MBIT_S: dict[GatewaySku, int] = {"Basic": 100, "Standard": 100, "HighPerformanc
 
 def place(network: str) -> str:
     """Return the place of a virtual network's gateway."""
-    return f"gw.{network}"
+    return places.place("gw", network)
 
 
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:

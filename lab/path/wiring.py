@@ -11,6 +11,7 @@ the addresses are link-local (RFC 3927), the same on every wire.
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+from lab import places
 from lab.azure.model import (
     PLATFORM_ADDRESS,
     PUBLIC_RESOLVER,
@@ -39,7 +40,7 @@ from lab.plan import (
 )
 from lab.plan import interface_to as to
 
-INTERNET = "internet"
+INTERNET = places.INTERNET
 EVERYWHERE = "0.0.0.0/0"
 
 ROUTER_SIDE = "169.254.1.1"  # router's end of the wire to the load balancer
@@ -54,12 +55,12 @@ _PROBE_SOURCE = "load-balancer-custom-probe-overview.md (2016-10-24)"
 
 def router(network: VirtualNetwork) -> str:
     """Return the place of a virtual network's router."""
-    return f"router.{network.name}"
+    return places.place("router", network.name)
 
 
 def load_balancer(network: VirtualNetwork) -> str:
     """Return the place where a virtual network's addresses are translated."""
-    return f"lb.{network.name}"
+    return places.place("lb", network.name)
 
 
 def resource_id(network: Network, vnet: VirtualNetwork, kind: str, name: str) -> str:

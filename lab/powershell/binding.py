@@ -17,8 +17,15 @@ from lab.powershell.syntax import Argument, Block, Command, Expression, Named, P
 from lab.powershell.values import Thing, Value, find, text_of
 
 Context = TypeVar("Context")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")
-Kind: TypeAlias = Literal["text", "whole", "switch", "truth", "block", "thing", "any", "prefix", "name"]
+#: What names are: of VMs and services; of what else there is. As a pattern, and in words.
+_NAMES = {
+    "name": (r"[A-Za-z][A-Za-z0-9._-]{0,62}", 'a name: a letter, then up to 62 letters, digits, ".", "-" and "_"'),
+    "title": (
+        r"[A-Za-z0-9](?:[A-Za-z0-9._ -]{0,78}[A-Za-z0-9._-])?",
+        'a name: a letter or digit, then up to 79 letters, digits, ".", "-", "_" and spaces, but none at its end',
+    ),
+}
+Kind: TypeAlias = Literal["text", "whole", "switch", "truth", "block", "thing", "any", "prefix", "name", "title"]
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,10 +258,11 @@ def converted(parameter: Parameter, value: Value, at: Position) -> Any:  # noqa:
             return _whole(parameter, value, refuse)
         case "prefix":
             return _prefix(text_of(value), refuse)
-        case "name":
+        case "name" | "title":
             text = _text(parameter, value, refuse)
-            if not _NAME.fullmatch(text):
-                raise refuse('a name: a letter, then up to 62 letters, digits, ".", "-" and "_"')
+            pattern, words = _NAMES[parameter.kind]
+            if not re.fullmatch(pattern, text):
+                raise refuse(words)
             return text
         case "text":
             return _text(parameter, value, refuse)

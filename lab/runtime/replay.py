@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.azure.model import Network
 from lab.errors import UsageError
+from lab.formats import xml
 from lab.kernel.state import existing
 from lab.operations.base import Operation
 from lab.runtime import operate, show
@@ -88,6 +89,6 @@ def decoded(data: bytes, file: str) -> str:
     if len(data) > MAX_BYTES:
         raise UsageError(f"{file}: more than {MAX_BYTES:,} bytes; a listing is shorter; name another file")
     try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return xml.decoded(data)
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: {error}; a text file is UTF-8; name one") from None

@@ -163,6 +163,8 @@ def _probe_word(value: object) -> object:
 
 
 Name = Annotated[str, Field(pattern=model.NAME)]
+#: Of what is no node and has no name in DNS.
+Title = Annotated[str, Field(pattern=model.TITLE)]
 Address = Annotated[IPv4Address, _from_text(read_address)]
 Prefix = Annotated[IPv4Network, _from_text(read_prefix)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
@@ -206,7 +208,7 @@ class VirtualNetwork(_File):
     location: str = "China North"
     subscription: str = "default"
     address_space: Annotated[tuple[Prefix, ...], Field(min_length=1)]
-    subnets: dict[Name, Annotated[Subnet, BeforeValidator(_subnet, json_schema_input_type=str | Subnet)]] = Field(
+    subnets: dict[Title, Annotated[Subnet, BeforeValidator(_subnet, json_schema_input_type=str | Subnet)]] = Field(
         default_factory=dict
     )
     dns_servers: tuple[Address, ...] = ()
@@ -215,7 +217,7 @@ class VirtualNetwork(_File):
 class InstancePublicIp(_File):
     """A public address of one VM's own; left out, one is allocated."""
 
-    name: Name
+    name: Title
     address: Address | None = None
     domain_name_label: str | None = None
     idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
@@ -238,7 +240,7 @@ class VirtualMachine(_File):
     network_interfaces: dict[Name, NetworkInterface] = Field(default_factory=dict)
     services: tuple[ServiceText, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
-    availability_set: Name | None = None
+    availability_set: Title | None = None
     size: Name = "Small"
     network_security_group: Group = None
     loopback_addresses: tuple[Address, ...] = ()
@@ -326,14 +328,14 @@ class Endpoint(_File):
     `probe` is for members of a load-balanced set: `default`, `none`, or a mapping.
     """
 
-    name: Name
+    name: Title
     virtual_machine: str | None = None
     role: str | None = None
     protocol: Annotated[Literal["tcp", "udp"], _any_case("tcp", "udp")] = "tcp"
     local_port: Port
     public_port: Port | None = None
     virtual_ip: str | None = None
-    load_balanced_set: Name | None = None
+    load_balanced_set: Title | None = None
     probe: _EndpointProbe | None = None
     idle_timeout_in_minutes: Positive = 4
     load_balancer_distribution: Literal["none", "sourceIP", "sourceIPProtocol"] = "none"
@@ -370,7 +372,7 @@ class CloudService(_File):
     roles: dict[Name, Annotated[Role, BeforeValidator(_role, json_schema_input_type=int | Role)]] = Field(
         default_factory=dict
     )
-    virtual_ips: dict[Name, VirtualIp] = Field(default_factory=dict)
+    virtual_ips: dict[Title, VirtualIp] = Field(default_factory=dict)
     default_virtual_ip: str | None = None
     endpoints: tuple[Endpoint, ...] = ()
     redeploying: bool = False
@@ -420,7 +422,7 @@ class Connection(_File):
 class SecurityRule(_File):
     """A rule of a network security group; addresses and ports are given alone, as a list, or not at all: any."""
 
-    name: Name
+    name: Title
     priority: Annotated[int, Field(strict=True)]
     direction: Annotated[Literal["Inbound", "Outbound"], _any_case("Inbound", "Outbound")]
     access: Annotated[Literal["Allow", "Deny"], _any_case("Allow", "Deny")]
@@ -460,15 +462,15 @@ class Topology(_File):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
     profile: Annotated[str, AfterValidator(_profile_name)] = profile.SEEDS
     internet: dict[Name, Host] = Field(default_factory=dict)
-    virtual_networks: dict[Name, VirtualNetwork] = Field(default_factory=dict)
+    virtual_networks: dict[Title, VirtualNetwork] = Field(default_factory=dict)
     virtual_machines: dict[Name, VirtualMachine] = Field(default_factory=dict)
     load_balancers: dict[Name, LoadBalancer] = Field(default_factory=dict)
     cloud_services: dict[Name, CloudService] = Field(default_factory=dict)
-    reserved_ips: dict[Name, ReservedIp] = Field(default_factory=dict)
-    vpn_gateways: dict[Name, VpnGateway] = Field(default_factory=dict)
-    local_networks: dict[Name, LocalNetwork] = Field(default_factory=dict)
+    reserved_ips: dict[Title, ReservedIp] = Field(default_factory=dict)
+    vpn_gateways: dict[Title, VpnGateway] = Field(default_factory=dict)
+    local_networks: dict[Title, LocalNetwork] = Field(default_factory=dict)
     connections: tuple[Connection, ...] = ()
-    network_security_groups: dict[Name, tuple[SecurityRule, ...]] = Field(default_factory=dict)
+    network_security_groups: dict[Title, tuple[SecurityRule, ...]] = Field(default_factory=dict)
     overrides: Overrides = Overrides()
     expect: tuple[Expectation, ...] = ()
 
@@ -600,7 +602,9 @@ def _shape_problem(path: Position, item: Any) -> Problem:
 
 def _pattern_text(pattern: str) -> str:
     if pattern == model.NAME:
-        return "a name begins with a letter and has up to 63 letters, digits, dots, dashes and underscores"
+        return model.NAME_WORDS
+    if pattern == model.TITLE:
+        return model.TITLE_WORDS
     if "/" in pattern and "[^/]" in pattern:
         return 'a subnet reference is NETWORK/SUBNET, such as "vnet1/front"'
     if pattern.startswith("^/"):

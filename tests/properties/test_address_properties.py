@@ -1,4 +1,4 @@
-"""Public addresses: whatever is done to a lab, in whichever order, each has one owner and none is taken from anybody."""
+"""Public addresses: whatever is done to a lab, in whichever order, each has one owner."""
 
 from collections import Counter
 from ipaddress import IPv4Address, IPv4Network
@@ -55,13 +55,17 @@ def _configuration(names: tuple[str, ...], device: IPv4Address) -> ImportConfigu
     return ImportConfiguration(Configuration((), (Site("site", (IPv4Network("10.9.0.0/16"),), device),), vnets), "f")
 
 
+def _endpoint(vm: str, port: int, vip: str) -> AddEndpoint:
+    return AddEndpoint(virtual_machine=vm, name=f"e{port}", local_port=port, virtual_ip=vip)
+
+
 def _operations() -> st.SearchStrategy[Operation]:
     vm, vip, kept, network, device = map(st.sampled_from, (_VMS, _VIPS, _KEPT, _NETWORKS, _DEVICES))
     port, services = st.integers(80, 83), st.sampled_from(("s", "t"))
     return st.one_of(
         st.builds(AddVirtualIp, services, vip),
         st.builds(RemoveVirtualIp, services, vip),
-        st.builds(lambda v, p, i: AddEndpoint(virtual_machine=v, name=f"e{p}", local_port=p, virtual_ip=i), vm, port, vip),
+        st.builds(_endpoint, vm, port, vip),
         st.builds(lambda v, p: RemoveEndpoint(v, f"e{p}"), vm, port),
         st.builds(lambda v: SetPublicIp(v, "own"), vm),
         st.builds(RemovePublicIp, vm),
@@ -92,7 +96,7 @@ def _owners(network: Network) -> dict[str, IPv4Address]:
 _THREE_VIPS = [
     step
     for n in (4, 5)
-    for step in (AddVirtualIp("s", f"Vip{n}"), AddEndpoint(virtual_machine="a", name=f"e{n}", local_port=n, virtual_ip=f"Vip{n}"))
+    for step in (AddVirtualIp("s", f"Vip{n}"), _endpoint("a", n, f"Vip{n}"))
 ]  # fmt: skip
 
 

@@ -34,7 +34,9 @@ def _vip(address: str) -> str:
 
 _TAKES_A_RANGE: dict[str, Callable[[str], object]] = {
     "a virtual network": lambda r: parse(f"name: a\nvirtual_networks: {{v: {{address_space: [{r}]}}}}", "f"),
-    "one of several prefixes": lambda r: parse(f"name: a\nvirtual_networks: {{v: {{address_space: [10.0.0.0/9, {r}]}}}}", "f"),
+    "one of several prefixes": lambda r: parse(
+        f"name: a\nvirtual_networks: {{v: {{address_space: [10.0.0.0/9, {r}]}}}}", "f"
+    ),
     "a local network": lambda r: parse(_SITE % (r, "131.1.1.1"), "f"),
     "network add": lambda r: changed(_EMPTY, AddNetwork("n", "China North", read_prefixes([r]))),
     "local-network add": lambda r: changed(_EMPTY, AddLocalNetwork("n", read_prefixes([r]), IPv4Address("131.1.1.1"))),
@@ -49,9 +51,13 @@ _TAKES_AN_ADDRESS: dict[str, Callable[[str], object]] = {
     "a frontend": lambda a: parse(f"name: a\nload_balancers: {{l: {{frontend_ip_configurations: {{f: {a}}}}}}}", "f"),
     "a VIP": lambda a: parse(_vip(a), "f"),
     "a reserved address": lambda a: parse(f"name: a\nreserved_ips: {{r: {{address: {a}}}}}", "f"),
-    "a VM's own": lambda a: parse(f"name: a\nvirtual_machines: {{m: {{instance_public_ip: {{name: i, address: {a}}}}}}}", "f"),
+    "a VM's own": lambda a: parse(
+        f"name: a\nvirtual_machines: {{m: {{instance_public_ip: {{name: i, address: {a}}}}}}}", "f"
+    ),
     "a gateway": lambda a: parse(
-        _NET.replace("s: 10", "GatewaySubnet: 10") % "" + f"vpn_gateways: {{v: {{routing: dynamic, address: {a}}}}}", "f"
+        _NET.replace("s: 10", "GatewaySubnet: 10") % ""
+        + f"vpn_gateways: {{v: {{routing: dynamic, address: {a}}}}}",
+        "f",
     ),
     "a VPN device": lambda a: parse(_SITE % ("10.9.0.0/16", a), "f"),
     "a VPN device of the lab": lambda a: parse(_DEVICE % a, "f"),
@@ -85,8 +91,8 @@ def test_an_address_that_no_host_can_have_is_refused_wherever_one_is_written(pla
 
 
 #: What Python reads as a range, and Azure does not.
-_NO_RANGES = ["10.2.0.0/0.0.255.255", "10.2.0.0/255.255.0.0", "10.2.0.0/\uff116", "\uff110.2.0.0/16", "10.2.0.0/+16", "10.2/16",
-              "10.2.0.0/33", "10.2.0.0/ 16", "10.2.0.0/", "/16", "010.2.0.0/16", ""]  # fmt: skip
+_NO_RANGES = ["10.2.0.0/0.0.255.255", "10.2.0.0/255.255.0.0", "10.2.0.0/\uff116", "\uff110.2.0.0/16", "10.2.0.0/+16",
+              "10.2/16", "10.2.0.0/33", "10.2.0.0/ 16", "10.2.0.0/", "/16", "010.2.0.0/16", ""]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", _NO_RANGES)

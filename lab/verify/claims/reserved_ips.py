@@ -228,7 +228,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "N-RI-4",
-        "A service has at most five VIPs, one with roles one reserved address, a subscription 20 reserved addresses in 2016.",
+        "A service has at most five VIPs, one with roles one reserved address, a subscription 20 of them in 2016.",
         _LIMITS,
         _ri_4,
     ),

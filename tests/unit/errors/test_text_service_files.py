@@ -458,7 +458,7 @@ def test_an_endpoint_with_direct_server_return_shares_a_port_of_its_vm_with_one_
 
 def test_a_service_with_roles_has_one_reserved_address_as_the_schema_of_its_file_says() -> None:
     text = (
-        f"{_HEAD}cloud_services: {{shop: {{roles: {{W: 1}}, virtual_ips: {{A: {{reserved_ip: x}}, B: {{reserved_ip: y}}}}}}}}\n"
+        _HEAD + "cloud_services: {shop: {roles: {W: 1}, virtual_ips: {A: {reserved_ip: x}, B: {reserved_ip: y}}}}\n"
         "reserved_ips: {x: {}, y: {}}\n"
     )
     assert (

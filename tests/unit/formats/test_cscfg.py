@@ -329,6 +329,16 @@ _EXTERNAL = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>'
         ("<AddressAssignments>", "<AddressAssignment /><AddressAssignments>", 'element "AddressAssignment"'),
         ("<NetworkConfiguration>", "<NetworkConfig /><NetworkConfiguration>", 'element "NetworkConfig"'),
         ("2008/10", "2009/10", "the root is ServiceConfiguration of"),
+        ('name="MyPublicIP"', 'name="a/b"', 'f:13: InstanceAddress WebRole1: PublicIP: "a/b"; a name begins'),
+        ('name="MyPublicIP"', f'name="{"a" * 250}"', f'PublicIP: "{"a" * 80}"; a name begins with a letter or digit'),
+        ("<AddressAssignments>",
+         '<AddressAssignments><ReservedIPs><ReservedIP name="a" /><ReservedIP name="b" /></ReservedIPs>',
+         "f:10: ReservedIPs: 2 ReservedIP; it has at most 1; keep one"),
+        ("<AddressAssignments>", '<VirtualNetworkSite name="x" /><VirtualNetworkSite name="y" /><AddressAssignments>',
+         "NetworkConfiguration: 2 VirtualNetworkSite; it has at most 1; keep one"),
+        ("<PublicIPs>", "<PublicIPs /><PublicIPs>", "InstanceAddress: 2 PublicIPs; it has at most 1; keep one"),
+        ("<AddressAssignments>", "<AddressAssignments /><AddressAssignments>", "2 AddressAssignments; it has"),
+        ('count="1"', 'count="\uff11"', 'Instances: "\uff11"; it must be a whole number'),
         ("<AddressAssignments>", "<Dns /><AddressAssignments>", "NetworkConfiguration: Dns; the lab takes only"),
         ("</Role>", '</Role><Role name="WebRole1"><Instances count="1" /></Role>', "a second one of that name"),
         (
@@ -372,7 +382,6 @@ def test_a_file_that_does_not_fit_the_lab_is_refused_in_words(old: str, new: str
         ('Label="My', 'Label="_', 'f:13: InstanceAddress WebRole1: PublicIP: domainNameLabel: "_PublicIP"; a label'),
         ("<PublicIP n", '<PublicIP idleTimeoutInMinutes="3" n',
          "f:13: InstanceAddress WebRole1: PublicIP: idleTimeoutInMinutes: 3; an idle timeout is 4 to 30 minutes"),
-        ('name="MyPublicIP"', 'name="1"', 'f:13: InstanceAddress WebRole1: PublicIP: name: "1"; a name begins with'),
         ('count="1"', 'count="0"', "f:3: Role WebRole1: Instances: 0; it must be at least 1"),
         ("<AddressAssignments>", '<VirtualNetworkSite name="x" /><AddressAssignments>',
          'f:2: ServiceConfiguration: VirtualNetworkSite "x", and the topology has none'),
@@ -401,3 +410,22 @@ def test_a_problem_of_another_part_is_told_of_the_file_with_its_own_place() -> N
     (line,) = caught.value.lines
     assert line.startswith("f")
     assert "6 instance-level public IPs in subscription" in line
+
+
+def test_a_network_of_a_resource_group_is_meant_by_the_name_that_the_portal_gives_it() -> None:
+    topology = """\
+name: a
+virtual_networks: {vnet: {address_space: [10.1.0.0/16], subnets: {front: 10.1.0.0/24}}}
+cloud_services: {ILPIPSample: {roles: {WebRole1: {instances: 1, subnet: vnet/front}}}}
+"""
+    site = '<VirtualNetworkSite name="%s" /><AddressAssignments>'
+    for name, words in (
+        ("vnet", ""),
+        ("Group RG vnet", ""),
+        ("Group RG other", "the topology has vnet"),
+        ("RG vnet", "vnet"),
+    ):
+        made = cscfg.read(SAMPLE.replace("<AddressAssignments>", site % name), "f")
+        problems = [str(problem) for problem in cscfg.problems(network(topology), made)]
+        assert len(problems) == bool(words)
+        assert all(words in problem for problem in problems)
