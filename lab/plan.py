@@ -298,6 +298,7 @@ class Rule(_Item, frozen=True, kw_only=True, tag="rule"):
     mark_mask: int | None = None  # the bits of the mark that count; None: all
     source_ports: PortRange | None = None
     destination_ports: PortRange | None = None
+    icmp_type: Literal["fragmentation-needed"] | None = None
 
     def __str__(self) -> str:
         options = {
@@ -308,6 +309,7 @@ class Rule(_Item, frozen=True, kw_only=True, tag="rule"):
             "-p": self.protocol,
             "--sport": _range(self.source_ports),
             "--dport": _range(self.destination_ports),
+            "--icmp-type": self.icmp_type,
             "--ctstate": self.ctstate,
             "--ctstatus": None if self.ctstatus is None or self.ctstatus[0] == "!" else self.ctstatus,
             "! --ctstatus": self.ctstatus[1:] if self.ctstatus is not None and self.ctstatus[0] == "!" else None,

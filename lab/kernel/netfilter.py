@@ -342,6 +342,8 @@ def _build(rule: Rule, target: Any) -> Any:
     if rule.protocol is not None:
         built.protocol = rule.protocol
     _match_ports(built, rule)
+    if rule.icmp_type is not None:
+        built.create_match("icmp").icmp_type = rule.icmp_type
     if rule.ctstate is not None:
         match = built.create_match("conntrack")
         match.ctstate = rule.ctstate

@@ -110,6 +110,7 @@ def _gateway(network: Network, vnet: VirtualNetwork, gateway: VpnGateway) -> Ite
         yield Route(place=here, destination=str(prefix), interface=to(router), via=wiring.ROUTER_SIDE, why=why)
     yield from _public(here, gateway.address, why, wiring.INTERNET)
     yield from _passes(here, router, why)
+    yield from wiring.mute(here)
     if gateway.shaped:
         shared = Why("vpn_gateway", f"bandwidth of {vnet.name}", f"{_SEED}: all tunnels share it")
         yield Shape(place=here, interface=to(wiring.INTERNET), mbit_s=_MBIT_S[gateway.sku], why=shared)

@@ -11,6 +11,8 @@ the addresses are link-local (RFC 3927), the same on every wire.
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+import msgspec
+
 from lab import places
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -50,6 +52,7 @@ EDGE_SIDE = "169.254.2.2"  # a load balancer's end of the wire to the internet
 
 _SPLIT = "the lab's shape"
 _SECONDARY = "virtual-networks-multiple-nics.md (2016-02-02): a secondary interface has no default gateway"
+_MUTE = "virtual-networks-faq.md (2019-02-12): neither a default gateway's ping nor tracert"
 _PROBE_SOURCE = "load-balancer-custom-probe-overview.md (2016-10-24)"
 
 
@@ -123,6 +126,25 @@ def forwarder(place: str, why: Why, *, checks_source: bool) -> Iterator[Item]:
     values |= {"conf.all.rp_filter": int(checks_source), "conf.default.rp_filter": int(checks_source)}
     for key, value in values.items():
         yield Sysctl(place=place, key=f"net.ipv4.{key}", value=value, why=why)
+
+
+def mute(place: str) -> Iterator[Item]:
+    """Yield what makes a place that passes packets on answer neither ping nor traceroute.
+
+    It still says that a packet is too large for the way: path MTU discovery, through a tunnel above all, needs it.
+    """
+    why = Why("wiring", f"{place} answers neither ping nor traceroute", _MUTE)
+    needed = Rule(
+        place=place,
+        table="filter",
+        chain="OUTPUT",
+        protocol="icmp",
+        icmp_type="fragmentation-needed",
+        target=Verdict("ACCEPT"),
+        why=Why("wiring", f"{place} says what is too large", "RFC 1191: path MTU discovery"),
+    )
+    yield needed
+    yield msgspec.structs.replace(needed, icmp_type=None, target=Verdict("DROP"), why=why)
 
 
 def service_items(place: str, node: str, address: IPv4Address, services: tuple[Service, ...]) -> Iterator[Item]:
@@ -207,6 +229,8 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         gateway = Why("wiring", f"subnet {vnet.name}/{subnet.name}")
         yield Address(place=inside, interface="lo", address=str(subnet.gateway), why=gateway)
     yield from _platform(vnet)
+    yield from mute(inside)
+    yield from mute(edge)
     servers = tuple(str(address) for address in vnet.dns_servers or (PLATFORM_ADDRESS,))
     for vm in network.running(vnet):
         why = Why("wiring", f"VM {vm.name}")

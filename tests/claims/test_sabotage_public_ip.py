@@ -31,7 +31,7 @@ class Sabotage(msgspec.Struct, frozen=True):
 
 
 def _edge(*rule: str, reason: str) -> Sabotage:
-    return Sabotage("lb.platform", first(*rule), reason)
+    return Sabotage("lb._platform", first(*rule), reason)
 
 
 def _outside(*rule: str, reason: str) -> Sabotage:

@@ -105,6 +105,54 @@ def test_another_tool_sees_the_prefixes_and_the_daemon_in_its_namespace(lab: tup
     assert there == netns.path(namespace(lab[0], "gw.v1")).stat().st_ino
 
 
+#: Echo requests, UDP with each small TTL, and large UDP that must not be fragmented; what ICMP comes back is printed.
+_ASK = """
+import json, select, socket, struct, sys, time
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+end, pings = sys.argv[1], sys.argv[2:]
+for address in [*pings, end]:
+    head = struct.pack("!BBHHH", 8, 0, 0, 7, 1)
+    total = sum(struct.unpack("!4H", head))
+    raw.sendto(struct.pack("!BBHHH", 8, 0, 0xFFFF - total % 0xFFFF, 7, 1), (address, 0))
+sent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for ttl in range(1, 9):
+    sent.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+    sent.sendto(b"x", (end, 33434 + ttl))
+large = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+large.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER: always
+large.connect((end, 9))
+large.send(bytes(1450))
+found, until = set(), time.monotonic() + float(1.5)
+while select.select([raw], [], [], max(0, until - time.monotonic()))[0]:
+    data, (source, _) = raw.recvfrom(2048)
+    found.add((source, *data[20:22]))
+print(json.dumps([sorted(found), large.getsockopt(socket.IPPROTO_IP, 14)]))  # IP_MTU
+"""
+_ECHO_REPLY, _PORT_UNREACHABLE, _TOO_LARGE = [0, 0], [3, 3], [3, 4]
+
+
+def test_gateways_and_hops_answer_neither_ping_nor_traceroute_but_say_what_is_too_large(lab: tuple[str, Path]) -> None:
+    hops = (
+        "10.1.0.1",
+        "10.1.255.1",
+        "10.1.255.4",
+        "10.2.255.4",
+        "10.2.0.1",
+        "169.254.1.1",
+        "169.254.1.2",
+        "168.63.129.16",
+    )
+    script = ("python3", "-c", _ASK)
+    heard, mtu = json.loads(rootlab.must(lab[0], "a", *script, "10.2.0.4", *hops))
+    # The control: the far VM is heard through all of these hops, and a tunnel carries less than a wire.
+    assert [["10.2.0.4", *_ECHO_REPLY], ["10.2.0.4", *_PORT_UNREACHABLE]] == [h for h in heard if h[0] == "10.2.0.4"]
+    assert {tuple(h[1:]) for h in heard if h[0] != "10.2.0.4"} == {tuple(_TOO_LARGE)}
+    assert mtu < 1478
+    # And on the way to an outside host, whose own answer a load balancer does not carry.
+    heard, mtu = json.loads(rootlab.must(lab[0], "a", *script, "198.51.100.10", "192.0.2.53"))
+    assert [h for h in heard if h[0] != "198.51.100.10"] == []
+
+
 def test_the_key_is_in_one_file_that_only_root_reads(lab: tuple[str, Path]) -> None:
     folder = Folder(lab[0])
     holding = [p for p in folder.path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]

@@ -107,18 +107,18 @@ def test_the_grid_of_a_file_is_predicted_only() -> None:
 
 def test_a_rule_with_several_faults_is_refused_with_all_of_them() -> None:
     words = ("--priority", "100", "--access", "Allowed", "--source", "Moon,10.0.0.1/8", "--destination-ports", "99999")
-    done = rootlab.run("nsg", "rule", "add", "nsg", "g", "1r", *words)
+    done = rootlab.run("nsg", "rule", "add", "nsg", "g", "_r", *words)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         (
-            'nsg rule add g 1r: RULE: "1r"; a name begins with a letter and has up to 63 letters, digits, dots, dashes '
-            "and underscores; correct it"
+            'nsg rule add g _r: RULE: "_r"; a name begins with a letter or digit and has up to 80 letters, digits, '
+            "dots, dashes, underscores and spaces, with no space at its end; correct it"
         ),
-        "nsg rule add g 1r: --access: \"Allowed\"; it must be 'Allow' or 'Deny'; did you mean \"Allow\"?",
+        "nsg rule add g _r: --access: \"Allowed\"; it must be 'Allow' or 'Deny'; did you mean \"Allow\"?",
         (
-            'nsg rule add g 1r: --source: "Moon"; no such service tag; known: AZURE_LOADBALANCER, AzureLoadBalancer, '
+            'nsg rule add g _r: --source: "Moon"; no such service tag; known: AZURE_LOADBALANCER, AzureLoadBalancer, '
             "INTERNET, Internet, VIRTUAL_NETWORK, VirtualNetwork"
         ),
-        'nsg rule add g 1r: --source: "10.0.0.1/8"; has host bits set; the prefix is 10.0.0.0/8',
-        'nsg rule add g 1r: --destination-ports: "99999"; ports are within 0-65535, lower port first; correct it',
+        'nsg rule add g _r: --source: "10.0.0.1/8"; has host bits set; the prefix is 10.0.0.0/8',
+        'nsg rule add g _r: --destination-ports: "99999"; ports are within 0-65535, lower port first; correct it',
     ]

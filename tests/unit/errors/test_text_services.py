@@ -62,9 +62,9 @@ def add(**more: object) -> AddEndpoint:
          'cloud_services: no cloud service "myServic"; it must name one of the lab; did you mean "myService"?'),
         (AddVirtualIp("myService", "Vip2"),
          f"{_SERVICE}.virtual_ips.Vip2: is there already; a VIP's name is unique in its service; choose another"),
-        (AddVirtualIp("myService", "2"),
-         (f'{_SERVICE}.virtual_ips: "2"; a name begins with a letter and has up to 63 letters, digits, ".", "-" '
-         'and "_"; choose another')),
+        (AddVirtualIp("myService", "-2"),
+         (f'{_SERVICE}.virtual_ips: "-2"; a name begins with a letter or digit and has up to 80 letters, digits, dots, '
+         "dashes, underscores and spaces, with no space at its end; choose another")),
         (AddVirtualIp("myService", "Vip6"),
          (f"{_SERVICE}.virtual_ips: 6 VIPs; a service has at most 5 VIPs "
          "(virtual-network-ip-addresses-overview-classic.md, 2016-02-11); remove some, or make two services")),
@@ -189,12 +189,12 @@ def add(**more: object) -> AddEndpoint:
          "virtual_machines.myVM1: is there already; names of VMs are unique in the lab; choose another"),
         (AddVirtualMachine(service="empty", name="n", subnet="v/t"),
          'virtual_networks: no subnet "v/t"; it must name one of the lab; did you mean "v/tiny"?'),
-        (AddVirtualMachine(service="empty", name="n", subnet="platform/platform"),
-         'virtual_networks: no subnet "platform/platform"; it must name one of the lab; known: v/s, v/tiny'),
+        (AddVirtualMachine(service="empty", name="n", subnet="_platform/_platform"),
+         'virtual_networks: no subnet "_platform/_platform"; it must name one of the lab; known: v/s, v/tiny'),
         (AddVirtualMachine(service="empty", name="n", subnet="v/tiny"),
          "virtual_networks.v.subnets.tiny: 10.1.9.0/29 has no address left; it has 3 for VMs; choose a larger subnet"),
         (AddVirtualMachine(service="myService", name="n"),
-         (f"{_SERVICE}.virtual_machines: VMs of platform, v; a cloud service cannot span virtual networks, "
+         (f"{_SERVICE}.virtual_machines: VMs of _platform, v; a cloud service cannot span virtual networks, "
          f"connected or "
          "not (seed 003, What to know); make one service for each virtual network")),
         (AddVirtualMachine(service="paas", name="n", subnet="v/s"),

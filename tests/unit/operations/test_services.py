@@ -314,7 +314,7 @@ def test_a_vm_without_a_subnet_is_in_the_platforms_own_network_as_in_a_file() ->
     first = made.vm("FTPInstance")
     assert first is not None
     assert first.instance_public_ip is not None
-    platform = made.vnet("platform")
+    platform = made.vnet("_platform")
     assert platform is not None
     addresses = {a for a, _ in made.public_addresses()} | {v.default_outbound_address for v in made.virtual_networks}
     assert len(addresses) == 6  # two VIPs, two addresses of VMs' own, two defaults

@@ -55,7 +55,7 @@ def test_rules_are_asked_by_order_and_who_is_not_named_is_denied_if_any_permits(
     rules: Sequence[str], wanted: Sequence[str]
 ) -> None:
     """virtual-networks-acl.md (2016-03-15), with its two examples; its 175.1.0.1/24 is 175.1.0.0/24."""
-    chain = "acl/shop/vm1-g"
+    chain = "acl/shop/vm1/g"
     assert rules_of(guarded(*rules)) == [_ASKED + chain, *(f"-t mangle -A {chain} {rule}" for rule in wanted)]
 
 
@@ -97,7 +97,7 @@ def test_two_lists_never_share_a_chain() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiling, "RULES", (*compiling.RULES[:1], (twice, "")))
-        with pytest.raises(LabError, match=r"chain lb\.vnet1 mangle acl/shop/vm1-g is made 2 times"):
+        with pytest.raises(LabError, match=r"chain lb\.vnet1 mangle acl/shop/vm1/g is made 2 times"):
             compiling.compile(network)
 
 

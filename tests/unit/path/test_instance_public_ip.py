@@ -41,7 +41,7 @@ def test_names_are_under_the_service_and_everybody_knows_them() -> None:
     )
     assert _names(network) == {
         (place, name, address)
-        for place in ("internet", "lb.platform")
+        for place in ("internet", "lb._platform")
         for name, address in (
             ("vm.ftp.cloudapp.net", "104.43.142.188"),
             ("f.0.ftp.cloudapp.net", "104.43.142.188"),

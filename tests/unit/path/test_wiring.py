@@ -98,6 +98,8 @@ def test_nothing_is_forwarded_by_the_load_balancer_unless_a_rule_accepts_it() ->
         "-t filter -A INPUT -i internet -j DROP",
         "-t filter -A OUTPUT -o internet -j DROP",
         "-t filter -A FORWARD --ctstate ESTABLISHED,RELATED,DNAT -j ACCEPT",
+        "-t filter -A OUTPUT -p icmp --icmp-type fragmentation-needed -j ACCEPT",
+        "-t filter -A OUTPUT -p icmp -j DROP",
     ]
 
 

@@ -148,7 +148,7 @@ def test_endpoints_of_a_set_become_one_rule_and_those_without_one_become_inbound
     )
     assert lb.pool(rule.backend_pool).members == ("vm1", "vm2")
     assert (nat.name, nat.frontend, nat.frontend_port, nat.virtual_machine, nat.backend_port) == (
-        "vm1-web",
+        "vm1/web",
         "Vip1",
         80,
         "vm1",
