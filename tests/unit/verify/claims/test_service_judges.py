@@ -198,7 +198,7 @@ LIES: list[tuple[str, Lie | Callable[[], Lie], str]] = [
     ("N-RI-3", about(ex.Send, pretend.from_source("192.0.2.9")), "seen from 192.0.2.9 instead of 203.0.113.1"),
     ("N-RI-3", _ran("reserved-ip", "disassociate", status=2), "exit 2: "),
     ("N-RI-4", _ran("vip", "add", status=0), "a sixth VIP was not refused"),
-    ("N-RI-4", about(ex.CheckFile, replace(said="other words")), "a second one of a service with roles was not refused"),
+    ("N-RI-4", about(ex.CheckFile, replace(said="other words")), "one of a service with roles was not refused"),
 ]  # fmt: skip
 
 
