@@ -175,8 +175,17 @@ def shown_reserved_ip(network: Network, reserved: ReservedIp) -> dict[str, str]:
 def violations(network: Network) -> Iterator[Problem]:
     """Yield everything about cloud services and reserved addresses that the documents do not allow."""
     balancers = {lb.name for lb in network.load_balancers}
+    names: dict[str, str] = {}
     for service in network.cloud_services:
         path = ("cloud_services", service.name)
+        other = names.setdefault(service.name.lower(), service.name)
+        if other != service.name:
+            yield Problem(
+                path=path,
+                found=f'"{other}" is also under cloud_services',
+                must="the name of a service is a name in DNS, and given once, whatever its case",
+                advice="rename one of the two",
+            )
         if service.name in balancers:
             yield Problem(
                 path=path,

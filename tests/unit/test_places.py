@@ -2,7 +2,6 @@
 
 import pytest
 
-from lab import places
 from lab.compile import compile as compiled
 from lab.errors import TopologyError
 from lab.topology import parse
@@ -31,13 +30,12 @@ def test_a_node_that_cannot_be_found_by_its_name_is_refused(section: str, name: 
 
 
 @pytest.mark.parametrize("section", _SECTIONS)
-@pytest.mark.parametrize("name", ["lo", "all", "default", "Internet", "sit0", "tunl0", "lb.v", "LB.V", "router.v", "gw.v",
-                                  "router._platform", "MyIP.opendns.com"])  # fmt: skip
+@pytest.mark.parametrize("name", ["lo", "all", "default", "Internet", "sit0", "tunl0", "lb.v", "LB.V", "router.v",
+                                  "gw.v", "router._platform", "MyIP.opendns.com"])  # fmt: skip
 def test_a_node_called_as_something_of_the_labs_or_linux_own_is_refused(section: str, name: str) -> None:
     network = "virtual_networks: {v: {address_space: [10.1.0.0/16]}}\n"
-    if name == "router._platform" and section != "virtual_machines":
-        assert places.place("router", "_platform") == name  # there is such a place only beside VMs without a network
-        return
+    if section != "virtual_machines":
+        network += "virtual_machines: {alone: {}}\n"  # in the platform's own network
     assert f'"{name}" is a name that the lab or Linux uses for itself' in _refused(
         f"name: a\n{network}{_SECTIONS[section] % name}"
     )
@@ -48,7 +46,8 @@ def test_a_node_called_as_something_of_the_labs_or_linux_own_is_refused(section:
 )
 def test_a_node_called_as_a_cloud_service_or_its_instance_is_refused(name: str) -> None:
     said = _refused(
-        f"name: a\ninternet: {{{name}: {{address: 198.51.100.10}}}}\ncloud_services: {{shop: {{virtual_machines: [vm]}}}}\n"
+        f"name: a\ninternet: {{{name}: {{address: 198.51.100.10}}}}\n"
+        "cloud_services: {shop: {virtual_machines: [vm]}}\n"
         "virtual_machines: {vm: {instance_public_ip: {name: i, domain_name_label: l}}}\n"
     )
     assert f'f:2: internet.{name}: "{name}" is a name that leads to ' in said
@@ -71,3 +70,9 @@ def test_a_network_called_platform_is_one_like_any_other() -> None:
 def test_a_network_has_no_name_of_the_platforms(name: str) -> None:
     said = _refused(f'name: a\nvirtual_networks: {{"{name}": {{address_space: [10.1.0.0/16]}}}}')
     assert "a name begins with a letter or digit and has up to 80 letters" in said
+
+
+def test_two_services_have_two_names_in_dns() -> None:
+    assert 'f:2: cloud_services.shop: "Shop" is also under cloud_services; the name of a service is' in _refused(
+        "name: a\ncloud_services: {Shop: {}, shop: {}}"
+    )
