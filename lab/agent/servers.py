@@ -23,8 +23,8 @@ from typing import Any
 import dnslib
 import h11
 
+from lab.azure.places import MY_ADDRESS
 from lab.kernel import daemons, netns
-from lab.places import MY_ADDRESS
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 #: Names of one resolver, lower case, with their address.

@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
-from lab.allocation import free_address
+from lab.azure.allocation import free_address
 from lab.azure.model import (
     AclRule,
     CloudService,

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab import places
-from lab.addresses import is_address, unusable
-from lab.azure import cloud_services, public_ips, vpn_limits
+from lab.azure import cloud_services, places, public_ips, vpn_limits
+from lab.azure.addresses import is_address, unusable
 from lab.azure.model import (
     GATEWAY_SUBNET,
     PLATFORM_ADDRESS,

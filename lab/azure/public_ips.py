@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from lab.allocation import free_address
 from lab.azure import cloud_services
+from lab.azure.allocation import free_address
 from lab.azure.model import CloudService, Network, VirtualMachine
 from lab.errors import Problem
 

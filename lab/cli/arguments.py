@@ -116,7 +116,7 @@ def read_prefixes(texts: Sequence[str]) -> "tuple[IPv4Network, ...]":
         UsageError: there is none, or one is no prefix.
 
     """
-    from lab.addresses import read_prefix
+    from lab.azure.addresses import read_prefix
 
     if not texts:
         raise UsageError("no address range; there must be at least one; give it: --address-space 10.3.0.0/16")
@@ -145,7 +145,7 @@ def read_address(text: str) -> "IPv4Address":
         UsageError: it is none.
 
     """
-    from lab.addresses import read_address as read
+    from lab.azure.addresses import read_address as read
 
     try:
         return read(text)

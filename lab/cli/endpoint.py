@@ -407,7 +407,7 @@ def _acl(texts: Sequence[str]) -> "tuple[AclRule, ...]":
         UsageError: one is none.
 
     """
-    from lab.addresses import read_whole
+    from lab.azure.addresses import read_whole
     from lab.topology import parse_acl_rule
 
     rules, problems = [], []

@@ -313,7 +313,7 @@ def _service(text: str) -> "Service":
         UsageError: it is none of them.
 
     """
-    from lab.addresses import read_whole
+    from lab.azure.addresses import read_whole
     from lab.predict.forecast import Service
 
     port, _, protocol = text.partition("/")

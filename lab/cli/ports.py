@@ -196,7 +196,7 @@ def load_flows(
       sudo lab load snat-exhaustion web1 api:80 --flows 2000 --hold 5
       sudo lab load snat-exhaustion web1 api:9000/udp --flows 100 --rate 50
     """
-    from lab.addresses import is_address
+    from lab.azure.addresses import is_address
     from lab.flow import Destination
     from lab.kernel import netns
     from lab.kernel.state import existing, started

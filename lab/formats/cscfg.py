@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from lab.addresses import read_whole
+from lab.azure.addresses import read_whole
 from lab.azure.model import PLATFORM_NETWORK, TITLE, TITLE_WORDS, CloudService, InstancePublicIp, Network
 from lab.errors import Problem, TopologyError, did_you_mean
 from lab.formats import xml

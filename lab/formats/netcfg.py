@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from lab.addresses import read_address, read_prefix
+from lab.azure.addresses import read_address, read_prefix
 from lab.azure.model import PLATFORM_NETWORK, TITLE, TITLE_WORDS, DnsServer, Network
 from lab.errors import TopologyError
 from lab.formats import xml

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from lab.allocation import free_address
+from lab.azure.allocation import free_address
 from lab.azure.model import (
     PLATFORM_NETWORK,
     CloudService,

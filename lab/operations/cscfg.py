@@ -2,7 +2,7 @@
 
 import msgspec
 
-from lab.allocation import free_address
+from lab.azure.allocation import free_address
 from lab.azure.model import CloudService, InstancePublicIp, Network, VirtualMachine
 from lab.errors import Problem
 from lab.formats import cscfg

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
-from lab.allocation import free_address
+from lab.azure.allocation import free_address
 from lab.azure.model import (
     GATEWAY_SUBNET,
     PLATFORM_NETWORK,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from lab.allocation import free_address
+from lab.azure.allocation import free_address
 from lab.azure.model import InstancePublicIp, Network, VirtualMachine
 from lab.azure.public_ips import settled, with_vm
 from lab.errors import Problem, did_you_mean

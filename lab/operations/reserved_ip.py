@@ -7,7 +7,7 @@ one. It is that of a service's VIP, never a VM's: there is no parameter for a VM
 
 import msgspec
 
-from lab.allocation import free_address
+from lab.azure.allocation import free_address
 from lab.azure.model import CloudService, Network, ReservedIp, VirtualIp, natural
 from lab.operations import lookup
 from lab.operations.base import Operation

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
-from lab.allocation import free_address
+from lab.azure.allocation import free_address
 from lab.azure.model import (
     Connection,
     GatewaySku,

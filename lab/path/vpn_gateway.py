@@ -18,8 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from lab import places
-from lab.azure import ike
+from lab.azure import ike, places
 from lab.azure.model import (
     GATEWAY_SUBNET,
     PUBLIC_RESOLVER,

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from lab import places
+from lab.azure import places
 from lab.azure.model import (
     PLATFORM_ADDRESS,
     PUBLIC_RESOLVER,

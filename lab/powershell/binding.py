@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from lab.addresses import read_prefix
+from lab.azure.addresses import read_prefix
 from lab.errors import did_you_mean
 from lab.powershell.syntax import Argument, Block, Command, Expression, Named, Position, ScriptError
 from lab.powershell.values import Thing, Value, find, text_of

@@ -6,8 +6,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from lab import allocation
-from lab.azure import cloud_services, model, profile
+from lab.azure import allocation, cloud_services, model, profile
 from lab.errors import Problem, did_you_mean
 from lab.topology.shape import (
     ANY_ADDRESS,

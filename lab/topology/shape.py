@@ -20,8 +20,8 @@ from pydantic import (
     ValidationInfo,
 )
 
-from lab.addresses import is_address, read_address, read_prefix
 from lab.azure import model, profile
+from lab.azure.addresses import is_address, read_address, read_prefix
 from lab.errors import Problem, did_you_mean
 from lab.flow import Destination, PortRange
 from lab.topology.text import Position

@@ -1,11 +1,11 @@
-"""lab/addresses.py, and that every place where a user writes an address or a range goes by it."""
+"""lab/azure/addresses.py, and that every place where a user writes an address or a range goes by it."""
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from lab.addresses import read_address, read_prefix, read_whole, unusable
+from lab.azure.addresses import read_address, read_prefix, read_whole, unusable
 from lab.cli.arguments import read_prefixes
 from lab.errors import LabError, TopologyError, UsageError
 from lab.formats import netcfg
