@@ -7,8 +7,9 @@ difference applied to the running lab, and the lab is changed back after it.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from lab import topology
 from lab.azure import model, vpn_limits
@@ -16,7 +17,7 @@ from lab.azure.model import Network
 from lab.compile import compile as compile_network
 from lab.errors import Busy, LabError, NotJudgedError, Problem, TopologyError
 from lab.kernel import apply
-from lab.kernel.state import Absent, Folder, MemberHealth
+from lab.kernel.state import Absent, Folder, MemberHealth, locked
 from lab.operations import base
 from lab.plan import HealthCheck, Plan
 from lab.verify import claims, verdict
@@ -26,6 +27,7 @@ from lab.verify.probe import Prober
 from lab.verify.verdict import Judgement, Result
 
 Progress = Callable[[str], None]
+Planned: TypeAlias = list[tuple[str, list[Trial]]]  # trials by claim
 
 #: How long `up` waits for the first answers of pool members, and of peers. Whoever is silent takes longer to be judged;
 #: a tunnel is given up after 3 s of silence.
@@ -43,6 +45,16 @@ def load(file: Path, *, time_scale: int | None = None, profile: str | None = Non
 
     """
     network = topology.load(file, time_scale=time_scale, profile=profile)
+    return as_running(network, file, time_scale=time_scale, profile=profile)
+
+
+def as_running(network: Network, file: Path, *, time_scale: int | None = None, profile: str | None = None) -> Network:
+    """Return the network of a file with what it leaves open as it is in a lab of its name that runs, if one does.
+
+    Raises:
+        TopologyError: the lab that runs may not become it.
+
+    """
     folder = Folder(network.name)
     kept = folder.addresses()
     if kept:
@@ -205,15 +217,25 @@ def verify(
 
     """
     network = load(file, time_scale=time_scale, profile=profile)
-    planned = claims.trials(network, only)
+    return judge(network, claims.trials(network, only), file, prober, progress)
+
+
+def judge(network: Network, planned: Planned, file: Path, prober: Prober, progress: Progress) -> list[Result]:
+    """Judge the trials of a network; the lab is down afterwards unless it was up before.
+
+    Raises:
+        KernelError, MachineError, LabError: the lab could not be brought up or changed.
+        NotJudgedError: a lab of that name runs, but not as the file says, or is being judged.
+
+    """
     if not planned:
         return []
     results = []
-    with _running(network, file, progress):
+    with _alone(network.name), _running(network, file, progress):
         prober.run(network.name, (Health(),))
         # Claims that need the lab changed come last: a change writes rules again, and all else is judged as it stands.
         for claim, trials in sorted(planned, key=lambda item: any(_changes(trial) for trial in item[1])):
-            progress(f"{network.name}: {claim}")
+            progress(claim)
             began = time.monotonic()
             judged = [(trial, _try(network, trial, file, prober)) for trial in trials]
             results.append(_result(network, claim, judged, time.monotonic() - began))
@@ -221,14 +243,31 @@ def verify(
     return sorted(results, key=lambda result: order.index(result.id))
 
 
+@contextmanager
+def _alone(lab: str) -> Iterator[None]:
+    """Be the only command that judges a lab: one that another command has brought up to judge it is gone in a moment.
+
+    Raises:
+        NotJudgedError: another command judges it.
+
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(f"{lab}.judged", deadline_s=0.0))
+        except Busy:
+            raise NotJudgedError(
+                f'lab "{lab}" is being judged by another `lab verify`; one at a time can; wait for its end'
+            ) from None
+        yield
+
+
 def _changes(trial: Trial) -> bool:
     return any(stage.network is not None or stage.operates for stage in trial.stages)
 
 
-def not_run(network: Network, only: frozenset[str], reason: str) -> list[Result]:
+def not_run(network: Network, planned: Planned, reason: str) -> list[Result]:
     """Return NOT_RUN for every claim that would have been judged."""
     nothing = Judgement("NOT_RUN", "nothing", reason)
-    planned = claims.trials(network, only)
     return [_result(network, claim, [(trial, nothing) for trial in trials], 0.0) for claim, trials in planned]
 
 

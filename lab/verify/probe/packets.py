@@ -161,7 +161,8 @@ def seen_of(packet: bytes, number: int) -> ex.Seen:
 
 
 def load() -> None:
-    """Import what building packets needs; it takes a while."""
+    """Import what building packets and reading connection tables needs; it takes a while."""
+    import pyroute2  # noqa: F401, PLC0415
     import scapy.layers.inet  # noqa: F401, PLC0415
 
 
