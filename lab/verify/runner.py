@@ -19,6 +19,7 @@ from lab.errors import Busy, LabError, NotJudgedError, Problem, TopologyError
 from lab.kernel import apply
 from lab.kernel.state import Absent, Folder, MemberHealth, locked
 from lab.operations import base
+from lab.path import health_probe
 from lab.plan import HealthCheck, Plan
 from lab.verify import claims, verdict
 from lab.verify.claims import Trial
@@ -80,8 +81,8 @@ def _plan(network: Network, known: Mapping[str, MemberHealth]) -> Plan:
 
 
 def _down(network: Network, known: Mapping[str, MemberHealth]) -> frozenset[str]:
-    checks = compile_network(network).of(HealthCheck)
-    return frozenset(c.key for c in checks if c.key not in known or not known[c.key].up)
+    checked = (item.key for item in health_probe.items(network, frozenset()) if isinstance(item, HealthCheck))
+    return frozenset(key for key in checked if key not in known or not known[key].up)
 
 
 def down_now(network: Network) -> frozenset[str]:
