@@ -83,9 +83,9 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
 def main() -> None:
     """Load what experiments need, and fork a prober for each order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks is interrupted, and ends our input
-    commands.load()
-    packets.load()  # now, while a lab comes up
-    warm.serve("lab.verify.probe", answer)
+    with commands.load():
+        packets.load()  # now, while a lab comes up
+        warm.serve("lab.verify.probe", answer)
 
 
 def answer() -> None:

@@ -10,9 +10,10 @@ from lab.kernel.warm import Server
 _server: list[Server] = []
 
 
-def load() -> None:
-    """Load the command line, in a process of its own that is forked for each command."""
+def load() -> Server:
+    """Load the command line, in a process of its own that is forked for each command; return it, to be closed."""
     _server.append(Server("lab.cli.warm"))
+    return _server[0]
 
 
 def lab(*words: str) -> Finished:
