@@ -8,7 +8,7 @@ import rich.table  # noqa: F401 - what tables are printed with
 
 import lab.cli
 from lab.kernel import warm
-from lab.verify import runner  # noqa: F401 - what commands import when they run
+from lab.runtime import lifecycle, operate, replay, show, snat_usage  # noqa: F401 - what commands import when they run
 
 
 def main() -> None:
