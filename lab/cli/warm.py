@@ -3,16 +3,19 @@
 What claims ask of the command line is asked of the very program that a user starts, without its start.
 """
 
-import rich.console
-import rich.table  # noqa: F401 - what tables are printed with
+import importlib
 
 import lab.cli
 from lab.kernel import warm
-from lab.runtime import lifecycle, operate, replay, show, snat_usage  # noqa: F401 - what commands import when they run
+
+#: What commands import when they run.
+_LOADED = ("forecast", "lifecycle", "manage", "ports", "replay", "show", "topology")
 
 
 def main() -> None:
     """Run the command line for each order."""
+    for module in (*(f"lab.{name}" for name in _LOADED), "rich.console", "rich.table"):
+        importlib.import_module(module)
     warm.serve("lab", lab.cli.main)
 
 
