@@ -1,6 +1,7 @@
 """Labs that root tests make: small texts, run through the real command line, always removed."""
 
 import difflib
+import functools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.kernel import daemons, netns
+from lab.kernel.warm import Server
 from lab.plan import namespace
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -44,10 +46,20 @@ def small(name: str) -> str:
     return SMALL.replace("NAME", name)
 
 
+@functools.cache
+def _commands() -> Server:
+    """Load the command line once for this process; tests/unit/kernel/test_warm.py holds it against one that starts."""
+    return Server("lab.cli.warm")
+
+
 def run(*arguments: str | Path, timeout_s: float = 600.0) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user would."""
-    command = [sys.executable, "-P", "-m", "lab", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    """Run the command line as a user would; started anew where modules are to be found elsewhere."""
+    words = [*map(str, arguments)]
+    if "PYTHONPATH" in os.environ:
+        command = [sys.executable, "-P", "-m", "lab", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    done = _commands().run(words, timeout_s=timeout_s)
+    return subprocess.CompletedProcess(words, done.status, done.stdout, done.stderr)
 
 
 def ok(*arguments: str | Path) -> str:

@@ -6,6 +6,7 @@ Here are the root, its help and its aliases. Each other file has the commands of
     reading.py    what a user typed, read
     printing.py   tables, JSON, progress
     manners.py    root is asked for, an interrupt is undone
+    warm.py       the command line loaded once, and forked for each command
 
 A function imports what it needs when it runs: `lab --help` is fast because of it.
 """

@@ -78,11 +78,11 @@ def plan(file: Path | None, diff: bool, time_scale: int | None, profile: str | N
         return
     from lab import plan as planning
     from lab.kernel.state import existing
-    from lab.verify import runner
+    from lab.runtime import lifecycle
 
-    network = runner.load(chosen, time_scale=time_scale, profile=profile)
+    network = lifecycle.load(chosen, time_scale=time_scale, profile=profile)
     folder, _ = existing(network.name)
-    change = planning.difference(folder.plan(), runner.plan_now(network))
+    change = planning.difference(folder.plan(), lifecycle.plan_now(network))
     if output == "json":
         print_json(change)
     else:

@@ -30,15 +30,15 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
       sudo lab up source-ip.lab.yaml --time-scale 60
     """
     from lab.path import outbound_snat
-    from lab.verify import runner
+    from lab.runtime import lifecycle
 
     chosen = file or only_file()
-    network = runner.load(chosen, time_scale=time_scale, profile=profile)
+    network = lifecycle.load(chosen, time_scale=time_scale, profile=profile)
     need_root()
     began = time.monotonic()
     with interruptible(), progress() as say:
-        taken = runner.taken_back(network)
-        outcome = runner.bring_up(network, chosen, say)
+        taken = lifecycle.taken_back(network)
+        outcome = lifecycle.bring_up(network, chosen, say)
     seconds = time.monotonic() - began
     if taken:
         what = f"commands made this, and {chosen} does not have it; what shall stay must be in the file"

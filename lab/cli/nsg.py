@@ -340,19 +340,19 @@ def _outcomes(
 
     """
     from lab.predict import matrix
-    from lab.verify import runner
+    from lab.runtime import lifecycle
 
     is_file = name.endswith(SUFFIX)
     if is_file and send:
         raise UsageError(f"{name}: a file; flows are sent in a running lab; run `lab up` and name the lab")
     if is_file or send is False:
-        down = frozenset() if is_file else runner.down_now(network)
+        down = frozenset() if is_file else lifecycle.down_now(network)
         return tuple(matrix.Outcome(predicted=predicted) for predicted in predict(down))
     need_root()
     from lab.verify.probe import Prober
 
     with Prober() as prober:
-        return matrix.seen(network, predict(runner.down_now(network)), prober)
+        return matrix.seen(network, predict(lifecycle.down_now(network)), prober)
 
 
 def _cell(outcome: "Outcome") -> str:

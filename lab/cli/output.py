@@ -1,5 +1,6 @@
 """What commands print, the same way everywhere: tables, JSON, progress, and what more than one command says."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,31 @@ def progress() -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status("") as status:
         yield status.update
+
+
+@contextmanager
+def live_line() -> Iterator[Callable[[str], None]]:
+    """Give a function that shows how far a long command is: on a terminal, in one line; in a pipe, not at all.
+
+    Without a thread, unlike ``progress``: a process that forks others must have none.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _text: None
+        return
+    shown = ""
+
+    def show(text: str) -> None:
+        nonlocal shown
+        line = clip(text, shutil.get_terminal_size().columns - 1)
+        if line != shown:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+            shown = line
+
+    try:
+        yield show
+    finally:
+        show("")
 
 
 def say_timers(name: str) -> None:

@@ -202,8 +202,7 @@ def load_flows(
     from lab.kernel.state import existing, started
     from lab.plan import namespace
     from lab.predict import forecast
-    from lab.runtime import load, operate, show
-    from lab.verify import runner
+    from lab.runtime import lifecycle, load, operate, show
 
     folder, record = existing(name)
     made = folder.plan()
@@ -220,7 +219,7 @@ def load_flows(
         raise UsageError(f'{name}: no node "{goal.host}", nor is it an address; {did_you_mean(goal.host, nodes)}')
     need_root()
     network = operate.network_of(name)
-    down = runner.down_now(network)
+    down = lifecycle.down_now(network)
     service = forecast.Service(goal.protocol, goal.port)
     predicted = forecast.forecast(network, sender, goal.host, service, down=down)
     if predicted.destination is None:

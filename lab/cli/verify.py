@@ -9,8 +9,8 @@ import click
 from lab.cli.arguments import SUFFIX
 from lab.cli.execution import interruptible, need_root
 from lab.cli.options import output_option, profile_option, time_scale_option
-from lab.cli.output import clip, print_json, print_table, progress
-from lab.errors import LabError, MachineError, UsageError, did_you_mean
+from lab.cli.output import clip, live_line, print_json, print_table
+from lab.errors import MachineError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.verify.verdict import Report
@@ -19,10 +19,33 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).resolve().parents[2] / "topologies"
 
 
+def _shard(_ctx: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Read I/N."""
+    if text is None:
+        return None
+    first, slash, count = text.partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise click.BadParameter(f'"{text}" is no part; it must be I/N with I from 1 to N, as in 2/4')
+    return int(first), int(count)
+
+
 @click.command("verify")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @click.option("--claim", "only", multiple=True, metavar="ID", help="Judge only this claim; may be repeated.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write the results as JUnit XML to this file.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Judge so many topologies at once; by default 3 for each processor, if there is memory for them.",
+)
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="Judge only part I of N of the topologies: each of N machines judges one part.",
+)
 @time_scale_option
 @profile_option
 @output_option
@@ -30,15 +53,20 @@ def verify_files(
     files: tuple[Path, ...],
     only: tuple[str, ...],
     junit: Path | None,
+    jobs: int | None,
+    shard: tuple[int, int] | None,
     time_scale: int | None,
     profile: str | None,
     output: str,
 ) -> None:
     """Bring topologies up, judge every claim and expectation that applies, take them down.
 
-    Without FILE: all bundled topologies. A lab that runs already with the same plan is judged as it
-    stands, altered rules included, and stays up; claims that need it changed come last, and write its
-    rules again. What cannot be judged is NOT_RUN, with the reason. Needs root.
+    Without FILE: all bundled topologies. Several are judged at once, and the results are in the order of the
+    files. A check that no topology has a say in, of a file that must be refused, is judged once.
+
+    A lab that runs already with the same plan is judged as it stands, altered rules included, and stays up;
+    claims that need it changed come last, and write its rules again. What cannot be judged is NOT_RUN, with
+    the reason. Needs root.
 
     \b
     Example:
@@ -46,42 +74,24 @@ def verify_files(
       sudo lab verify mine.lab.yaml -o json
       sudo lab verify source-ip.lab.yaml --claim S1-3
       sudo lab verify snat-2019.lab.yaml --profile 2022-03
+      sudo lab verify --shard 1/4 --jobs 2 --junit part1.xml
     """
-    from lab import topology
-    from lab.verify import claims, runner, verdict
+    from lab.verify import schedule, verdict
 
     chosen = files or tuple(sorted(BUNDLED.glob(f"*{SUFFIX}")))
-    networks = [topology.load(file, time_scale=time_scale, profile=profile) for file in chosen]
-    known = {c.id for c in claims.CATALOGUE} | {claim for n in networks for claim, _ in claims.trials(n)}
-    for claim in only:
-        if claim not in known:
-            raise UsageError(f'no claim "{claim}"; {did_you_mean(claim, known)}; see `lab claims`')
-    applying = {claim for n in networks for claim, _ in claims.trials(n, frozenset(only))}
-    if elsewhere := [claim for claim in dict.fromkeys(only) if claim not in applying]:
-        proved = _proved()
-        for claim in elsewhere:
-            click.echo(
-                f"--claim {claim}: applies to none of these topologies; it is proved in {', '.join(proved[claim])}; "
-                f"run `lab verify --claim {claim}`, without FILE",
-                err=True,
-            )
+    if shard is not None:
+        part, count = shard
+        if part > len(chosen):
+            raise UsageError(f"--shard {part}/{count}: {len(chosen)} topologies; N must not be more; use fewer parts")
+        chosen = chosen[part - 1 :: count]
+    with live_line() as say:
+        topologies = schedule.read(chosen, frozenset(only), say, time_scale=time_scale, profile=profile)
+    _say_elsewhere(only, {claim for one in topologies for claim, _ in one.planned})
     if junit is not None and not junit.parent.is_dir():
         raise UsageError(f"{junit}: no folder {junit.parent}; the file's folder must be there; make it first")
     need_root()
-    from lab.verify.probe import Prober
-
-    results = []
-    with interruptible(), progress() as say:
-        for file, network in zip(chosen, networks, strict=True):
-            try:
-                with Prober() as prober:
-                    results += runner.verify(
-                        file, prober, say, only=frozenset(only), time_scale=time_scale, profile=profile
-                    )
-            except MachineError:
-                raise
-            except LabError as error:
-                results += runner.not_run(network, frozenset(only), str(error))
+    with interruptible(), live_line() as say:
+        results = schedule.judge(topologies, jobs or schedule.carried(), lambda state: say(str(state)))
     done = verdict.report(results)
     if output == "json":
         print_json(done)
@@ -90,6 +100,29 @@ def verify_files(
     if junit is not None:
         junit.write_text(verdict.junit(done))
     sys.exit(verdict.exit_status(done))
+
+
+def _say_elsewhere(only: tuple[str, ...], applying: set[str]) -> None:
+    """Say which of the claims that were asked for apply to none of the topologies, and where they are proved.
+
+    Raises:
+        UsageError: there is no such claim.
+
+    """
+    from lab.verify import claims
+
+    elsewhere = [claim for claim in dict.fromkeys(only) if claim not in applying]
+    known = {c.id for c in claims.CATALOGUE} | applying
+    for claim in elsewhere:
+        if claim not in known:
+            raise UsageError(f'no claim "{claim}"; {did_you_mean(claim, known)}; see `lab claims`')
+    proved = _proved(frozenset(elsewhere)) if elsewhere else {}
+    for claim in elsewhere:
+        click.echo(
+            f"--claim {claim}: applies to none of these topologies; it is proved in {', '.join(proved[claim])}; "
+            f"run `lab verify --claim {claim}`, without FILE",
+            err=True,
+        )
 
 
 def _print_report(done: "Report") -> None:
@@ -127,11 +160,11 @@ def claims_catalogue(claim: str | None, profiles: bool, diff: tuple[str, str] | 
     if profiles or diff:
         _print_revisions(output, diff)
         return
-    proved = _proved()
     chosen = [c for c in claims.CATALOGUE if claim in (None, c.id)]
     if not chosen:
         known = [c.id for c in claims.CATALOGUE]
         raise UsageError(f'no claim "{claim}"; {did_you_mean(str(claim), known)}')
+    proved = _proved(frozenset({claim} if claim else ()))
     listed = [
         {
             "id": c.id,
@@ -151,15 +184,15 @@ def claims_catalogue(claim: str | None, profiles: bool, diff: tuple[str, str] | 
         print_table(("CLAIM", "STATEMENT", "PROVED IN"), rows)
 
 
-def _proved() -> dict[str, list[str]]:
-    """Return, of each claim that is proved, the names of the bundled topologies that do."""
+def _proved(only: frozenset[str]) -> dict[str, list[str]]:
+    """Return, of each claim that is proved, the names of the bundled topologies that do; ``only`` empty: of all."""
     from lab import topology
     from lab.verify import claims
 
     proved: dict[str, list[str]] = {}
     for file in sorted(BUNDLED.glob(f"*{SUFFIX}")):
         network = topology.load(file)
-        for found, _ in claims.trials(network):
+        for found, _ in claims.trials(network, only):
             proved.setdefault(found, []).append(network.name)
     return proved
 

@@ -69,9 +69,9 @@ def start(module: str, *arguments: str, log: Path, pass_fds: Sequence[int] = (),
     return process
 
 
-def talk(module: str) -> "subprocess.Popen[bytes]":
-    """Start a Python module of ours that is spoken to through its standard input and output."""
-    return subprocess.Popen([sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def begin(module: str, stdin: int) -> "subprocess.Popen[bytes]":
+    """Start a Python module of ours that has a descriptor for its standard input."""
+    return subprocess.Popen([sys.executable, "-P", "-m", module], stdin=stdin)
 
 
 def stop(process: Process) -> None:

@@ -214,9 +214,9 @@ def bind(folders: Mapping[Path, Path]) -> None:
         os.close(descriptor)
 
 
-def end_with_parent(parent: int) -> None:
-    """Have this process end when its parent does; ``parent`` is who it should be."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have this process be signalled when its parent ends; ``parent`` is what it should be."""
+    _libc.prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
 

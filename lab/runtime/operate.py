@@ -13,7 +13,7 @@ from lab.kernel import apply
 from lab.kernel.state import existing
 from lab.operations import base
 from lab.plan import Plan
-from lab.verify import runner
+from lab.runtime import lifecycle
 
 
 def network_of(lab: str) -> Network:
@@ -28,7 +28,7 @@ def network_of(lab: str) -> Network:
     return model.decode(folder.network_file.read_bytes())
 
 
-def perform(lab: str, operation: base.Operation, progress: runner.Progress) -> apply.Outcome:
+def perform(lab: str, operation: base.Operation, progress: lifecycle.Progress) -> apply.Outcome:
     """Do a management operation on a running lab.
 
     Raises:
@@ -50,8 +50,8 @@ def perform(lab: str, operation: base.Operation, progress: runner.Progress) -> a
         network = base.changed(before, operation)
         there = base.parts(network)
         made = (there - base.parts(before)) | there.intersection(record.made)
-        return runner.plan_now(network), runner.source(network, Path(record.file), made)
+        return lifecycle.plan_now(network), lifecycle.source(network, Path(record.file), made)
 
     outcome = apply.change(lab, remake, progress)
-    runner.settle(folder)
+    lifecycle.settle(folder)
     return outcome

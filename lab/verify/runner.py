@@ -6,133 +6,43 @@ difference applied to the running lab, and the lab is changed back after it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
-from lab import topology
-from lab.azure import model, vpn_limits
 from lab.azure.model import Network
-from lab.compile import compile as compile_network
-from lab.errors import Busy, LabError, NotJudgedError, Problem, TopologyError
+from lab.errors import Busy, NotJudgedError
 from lab.kernel import apply
-from lab.kernel.state import Absent, Folder, MemberHealth
-from lab.operations import base
-from lab.plan import HealthCheck, Plan
+from lab.kernel.state import Folder, locked
+from lab.runtime.lifecycle import (
+    AGENT_S,
+    Progress,
+    as_running,
+    bring_up,
+    down_now,
+    load,
+    plan_now,
+    plan_of,
+    settle,
+    source,
+    taken_back,
+)
 from lab.verify import claims, verdict
 from lab.verify.claims import Trial
 from lab.verify.experiment import Health, Observation
 from lab.verify.probe import Prober
 from lab.verify.verdict import Judgement, Result
 
-Progress = Callable[[str], None]
+__all__ = [
+    "Planned", "Progress", "as_running", "bring_up", "down_now", "judge", "load", "not_run", "plan_now", "settle",
+    "source", "taken_back", "verify",
+]  # fmt: skip
 
-#: How long `up` waits for the first answers of pool members, and of peers. Whoever is silent takes longer to be judged;
-#: a tunnel is given up after 3 s of silence.
-_FIRST_ANSWERS_S, _TUNNELS_S = 2.0, 10.0
-#: How long the agent of a running lab may take to read its new plan, on a busy machine.
-_AGENT_S = 30.0
+Planned: TypeAlias = list[tuple[str, list[Trial]]]  # trials by claim
+
+_AGENT_S = AGENT_S
 _LOOK_S = 0.05
-
-
-def load(file: Path, *, time_scale: int | None = None, profile: str | None = None) -> Network:
-    """Read a topology; what it leaves open is as it is in a lab of its name that runs already.
-
-    Raises:
-        TopologyError: it is wrong, or the lab that runs may not become it.
-
-    """
-    network = topology.load(file, time_scale=time_scale, profile=profile)
-    folder = Folder(network.name)
-    kept = folder.addresses()
-    if kept:
-        network = topology.load(file, time_scale=time_scale, profile=profile, kept=kept)
-    if problems := list(_forbidden_changes(folder, network)):
-        text = topology.read(file)
-        raise TopologyError(f"{file}:{topology.line(text, problem.path)}: {problem}" for problem in problems)
-    return network
-
-
-def _forbidden_changes(folder: Folder, network: Network) -> Iterator[Problem]:
-    """Yield what the lab that runs may not become; who may not read what it was made of cannot change it either."""
-    try:
-        before = model.decode(folder.network_file.read_bytes())
-    except (FileNotFoundError, PermissionError):
-        return
-    yield from vpn_limits.change_violations(before, network)
-
-
-def _plan(network: Network, known: Mapping[str, MemberHealth]) -> Plan:
-    """Return the plan of a network in which only members that are known to be up receive new flows."""
-    return compile_network(network, _down(network, known))
-
-
-def _down(network: Network, known: Mapping[str, MemberHealth]) -> frozenset[str]:
-    checks = compile_network(network).of(HealthCheck)
-    return frozenset(c.key for c in checks if c.key not in known or not known[c.key].up)
-
-
-def down_now(network: Network) -> frozenset[str]:
-    """Return the members of pools that receive no new flows in a running lab of a network's name."""
-    return _down(network, Folder(network.name).health())
-
-
-def plan_now(network: Network) -> Plan:
-    """Return the plan of a network as a running lab of its name knows its members."""
-    return _plan(network, Folder(network.name).health())
-
-
-def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
-    """Make a network run, from nothing or as a difference.
-
-    Raises:
-        LabError: it runs, but a server of it could not be opened.
-
-    """
-    folder = Folder(network.name)
-    record = folder.read()
-    running = record is not None and apply.is_whole(record)
-    outcome = apply.up(plan_now(network) if running else _plan(network, {}), source(network, file), progress)
-    progress("waiting for servers and first probes")
-    settle(folder)
-    return outcome
-
-
-def settle(folder: Folder) -> None:
-    """Wait until the servers of a lab listen, and for the first answers of pool members.
-
-    Raises:
-        LabError: a server could not be opened.
-
-    """
-    problems = folder.wait_agent(deadline_s=_AGENT_S)
-    if problems:
-        raise LabError(f"{'; '.join(problems)}; the rest of {folder.lab} runs; free it, then run `lab up` again")
-    folder.wait_health(deadline_s=_FIRST_ANSWERS_S)
-    folder.wait_tunnels(deadline_s=_TUNNELS_S)
-
-
-def taken_back(network: Network) -> tuple[str, ...]:
-    """Return what commands made in a lab that runs and `up` removes: the network of its file does not have it."""
-    record = Folder(network.name).read()
-    return base.outermost(set(record.made) - base.parts(network)) if record else ()
-
-
-def source(network: Network, file: Path, made: Iterable[str] = ()) -> apply.Source:
-    """Return what the record keeps of a network, and of what commands ``made`` in it."""
-    return apply.Source(
-        file=str(file.resolve()),
-        addresses={path: str(address) for path, address in network.addresses().items()},
-        network=model.encode(network),
-        profile=network.profile.name,
-        time_scale=network.overrides.time_scale,
-        absent=tuple(
-            Absent(name=vm.name, power_state=vm.power_state, address=str(vm.private_ip_address))
-            for vm in network.virtual_machines
-            if vm.power_state != "Started"
-        ),
-        made=tuple(sorted(made)),
-    )
 
 
 def _agrees(folder: Folder, network: Network) -> bool:
@@ -143,7 +53,7 @@ def _agrees(folder: Folder, network: Network) -> bool:
     end = time.monotonic() + _AGENT_S
     while True:
         known = folder.health()
-        if folder.plan() == _plan(network, known):
+        if folder.plan() == plan_of(network, known):
             return True
         if all(member.applied for member in known.values()) and folder.health() == known:
             return False
@@ -205,15 +115,25 @@ def verify(
 
     """
     network = load(file, time_scale=time_scale, profile=profile)
-    planned = claims.trials(network, only)
+    return judge(network, claims.trials(network, only), file, prober, progress)
+
+
+def judge(network: Network, planned: Planned, file: Path, prober: Prober, progress: Progress) -> list[Result]:
+    """Judge the trials of a network; the lab is down afterwards unless it was up before.
+
+    Raises:
+        KernelError, MachineError, LabError: the lab could not be brought up or changed.
+        NotJudgedError: a lab of that name runs, but not as the file says, or is being judged.
+
+    """
     if not planned:
         return []
     results = []
-    with _running(network, file, progress):
+    with _alone(network.name), _running(network, file, progress):
         prober.run(network.name, (Health(),))
         # Claims that need the lab changed come last: a change writes rules again, and all else is judged as it stands.
         for claim, trials in sorted(planned, key=lambda item: any(_changes(trial) for trial in item[1])):
-            progress(f"{network.name}: {claim}")
+            progress(claim)
             began = time.monotonic()
             judged = [(trial, _try(network, trial, file, prober)) for trial in trials]
             results.append(_result(network, claim, judged, time.monotonic() - began))
@@ -221,14 +141,31 @@ def verify(
     return sorted(results, key=lambda result: order.index(result.id))
 
 
+@contextmanager
+def _alone(lab: str) -> Iterator[None]:
+    """Be the only command that judges a lab: one that another command has brought up to judge it is gone in a moment.
+
+    Raises:
+        NotJudgedError: another command judges it.
+
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(f"{lab}.judged", deadline_s=0.0))
+        except Busy:
+            raise NotJudgedError(
+                f'lab "{lab}" is being judged by another `lab verify`; one at a time can; wait for its end'
+            ) from None
+        yield
+
+
 def _changes(trial: Trial) -> bool:
     return any(stage.network is not None or stage.operates for stage in trial.stages)
 
 
-def not_run(network: Network, only: frozenset[str], reason: str) -> list[Result]:
+def not_run(network: Network, planned: Planned, reason: str) -> list[Result]:
     """Return NOT_RUN for every claim that would have been judged."""
     nothing = Judgement("NOT_RUN", "nothing", reason)
-    planned = claims.trials(network, only)
     return [_result(network, claim, [(trial, nothing) for trial in trials], 0.0) for claim, trials in planned]
 
 

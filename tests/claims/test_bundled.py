@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 
 from lab import topology
 from lab.azure import profile
+from lab.kernel.state import Folder, locked
 from lab.verify import claims
 from tests import rootlab
 
@@ -149,3 +153,47 @@ def test_servers_that_speak_something_else_are_inconclusive_and_lose_no_other_re
     verdicts = {r["id"]: r["verdict"] for r in json.loads(done.stdout)["results"]}
     assert verdicts["expect-1"] == "INCONCLUSIVE"
     assert set(verdicts.values()) == {"INCONCLUSIVE", "HOLDS"}
+
+
+def _files(folder: Path, *names: str) -> list[Path]:
+    files = []
+    for name in names:
+        files.append(folder / f"{name}.lab.yaml")
+        files[-1].write_text(rootlab.small(name) + 'expect:\n  - {from: web, to: "far:80/tcp", source_ip: 40.1.2.3}\n')
+    return files
+
+
+def test_topologies_side_by_side_are_judged_in_order_and_one_that_cannot_be_stops_no_other(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("second").replace("interval_in_seconds: 5", "interval_in_seconds: 6")):
+        files = _files(tmp_path, "first", "second", "third")  # the second is not the one that runs any more
+        done = rootlab.run("verify", *files, "--claim", "expect-1", "--jobs", "3", "-o", "json")
+        results = json.loads(done.stdout)["results"]
+    assert [(r["topology"], r["verdict"]) for r in results] == [
+        ("first", "HOLDS"),
+        ("second", "NOT_RUN"),
+        ("third", "HOLDS"),
+    ]
+    assert "runs with another plan" in results[1]["reason"]
+    assert done.returncode == 3
+    assert rootlab.leftovers("first") == rootlab.leftovers("third") == []
+
+
+def test_an_interrupt_removes_the_labs_of_all_topologies(tmp_path: Path):
+    files = _files(tmp_path, "cut1", "cut2")
+    command = [sys.executable, "-P", "-m", "lab", "verify", *map(str, files)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    rootlab.wait_until(lambda: all(Folder(name).read() for name in ("cut1", "cut2")), "both labs are being made")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "interrupted; what was made is removed\n")
+    assert rootlab.leftovers("cut1") == rootlab.leftovers("cut2") == []
+
+
+def test_a_lab_that_is_being_judged_is_judged_by_no_other_command(tmp_path: Path):
+    (file,) = _files(tmp_path, "twice")
+    with locked("twice.judged"):
+        done = rootlab.run("verify", file, "--claim", "expect-1", "-o", "json")
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["verdict"], done.returncode) == ("NOT_RUN", 3)
+    assert 'lab "twice" is being judged by another `lab verify`' in result["reason"]
+    assert rootlab.leftovers("twice") == []

@@ -97,8 +97,13 @@ TOGETHER: dict[str, Sabotage] = {
 #: What a command does when it is altered, as code that is run before it. ``asked`` tells whether it is of some words.
 _ALTERED = """\
 import sys
+import lab.cli
 def asked(*words):
-    return all(word in sys.orig_argv for word in words)
+    return all(word in sys.argv for word in words)
+def altered(run=lab.cli.main):
+    CODE
+    run()
+lab.cli.main = altered
 """
 COMMANDS: dict[str, str] = {
     "S0-5": "if asked('vip', 'add'): import lab.cloud_services as s; s._virtual_ips = lambda *_: iter(())",
@@ -134,7 +139,7 @@ def test_claims_are_contradicted_when_their_rules_are_altered(labs: Labs, what: 
 
 def test_claims_about_commands_are_contradicted_when_the_commands_are_altered(labs: Labs, tmp_path: Path):
     labs.run(_TOPOLOGY)
-    with altered_programs(tmp_path, _ALTERED + "\n".join(COMMANDS.values()) + "\n") as altered:
+    with altered_programs(tmp_path, _ALTERED.replace("CODE", "\n    ".join(COMMANDS.values()))) as altered:
         sabotaged = labs.judge_all(*COMMANDS, prober=altered)
     healed = labs.judge_all(*COMMANDS)
     for claim in COMMANDS:

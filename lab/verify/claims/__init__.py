@@ -77,6 +77,8 @@ def trials(network: Network, only: frozenset[str] = frozenset()) -> list[tuple[s
     """
     grouped: dict[str, list[Trial]] = {}
     for claim in CATALOGUE:
+        if only and claim.id not in only:
+            continue
         if not claim.profiles or network.profile.name in claim.profiles:
             found = [t for t in claim.trials(network) if t.pauses_s <= _PATIENCE_S or claim.id in only]
             if found:

@@ -1,9 +1,10 @@
 """Experiments with real packets inside namespaces.
 
 ``Prober`` is the caller's side, which imports no scapy: the experiments are done by a process of their own,
-``python -m lab.probe``, which is spoken to in JSON lines.
+which is spoken to in JSON lines. It is forked from ``python -m lab.probe``, which has loaded scapy (kernel/warm.py).
 
     __main__.py        the process
+    commands.py        the lab's own command line, as a user runs it
     packets.py         flows: built by scapy, patched, sent, captured, matched
     sweep.py           many different flows at once
     left_alone.py      flows that nobody speaks over, and what their ends are told
@@ -16,32 +17,42 @@
 """
 
 import contextlib
+import socket
 from collections.abc import Sequence
 from typing import Self
 
 import msgspec
 
 from lab.errors import NotJudgedError
-from lab.kernel import daemons
+from lab.kernel.warm import Server
 from lab.verify import experiment as ex
 
 
-class Prober:
-    """The prober's process; starts at once, so that it loads while a lab comes up."""
+def server() -> Server:
+    """Start what probers are forked from; it loads while a lab comes up."""
+    return Server("lab.verify.probe")
 
-    def __init__(self) -> None:
-        self._process = daemons.talk("lab.verify.probe")
+
+class Prober:
+    """A process that does experiments. ``of``: what it is forked from; None: a server of its own."""
+
+    def __init__(self, of: Server | None = None) -> None:
+        self._server = of or server()
+        self._shared = of is not None
+        here, far = socket.socketpair()
+        with here, far:
+            self._process = self._server.start((), (far.fileno(), far.fileno(), 2))
+            self._stream = here.makefile("rwb")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._stream.close()
         self._process.wait()
+        if not self._shared:
+            self._server.close()
 
     def run(self, lab: str, experiments: Sequence[ex.Experiment]) -> ex.Reply:
         """Do experiments in a running lab.
@@ -50,13 +61,11 @@ class Prober:
             NotJudgedError: the prober ended.
 
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
-            self._process.stdin.write(msgspec.json.encode(ex.Request(lab, tuple(experiments))) + b"\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
+            self._stream.write(msgspec.json.encode(ex.Request(lab, tuple(experiments))) + b"\n")
+            self._stream.flush()
+            line = self._stream.readline()
+        except (BrokenPipeError, ConnectionResetError):
             line = b""
         if not line:
             raise NotJudgedError("the prober ended; it must answer; what it said is above")

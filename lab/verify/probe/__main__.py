@@ -7,8 +7,9 @@ import time
 
 import msgspec
 
+from lab.kernel import warm
 from lab.verify import experiment as ex
-from lab.verify.probe import packets, tunnels
+from lab.verify.probe import commands, packets, tunnels
 from lab.verify.probe.clients import ask, check_file, counted, health, login, lookup, probe_log, run
 from lab.verify.probe.connection_capture import Captures, hear, listen
 from lab.verify.probe.held_flows import forget, occupy
@@ -80,10 +81,15 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
 
 
 def main() -> None:
-    """Answer requests until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks is interrupted, and ends our input
-    packets.load()  # now, while a lab comes up
+    """Load what experiments need, and fork a prober for each order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks is interrupted, and ends our input
+    with commands.load():
+        packets.load()  # now, while a lab comes up
+        warm.serve("lab.verify.probe", answer)
 
+
+def answer() -> None:
+    """Answer requests until standard input ends."""
     numbers = Numbers(os.getpid() ^ time.time_ns())
     kept: Kept = {}
     captures: Captures = {}

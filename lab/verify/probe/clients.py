@@ -5,7 +5,6 @@ import json
 import re
 import socket
 import ssl
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from lab.kernel.apply import node_files
 from lab.kernel.state import Folder
 from lab.plan import HealthCheck, namespace
 from lab.verify import experiment as ex
+from lab.verify.probe import commands
 from lab.verify.probe.packets import inside
 
 #: How long a busy machine may take for what is on its way: in all, and to write a line down.
@@ -151,7 +151,7 @@ def probe_log(lab: str, what: ex.ProbeLog) -> ex.Logged:
     end = time.monotonic() + what.deadline_s
     before: Counter[tuple[str, str]] | None = None
     while True:
-        done = daemons.run([sys.executable, "-P", "-m", "lab", "events", lab, "--probes", "-o", "json"])
+        done = commands.lab("events", lab, "--probes", "-o", "json")
         if done.status != 0:
             raise LabError(done.stderr.strip())
         found = Counter(
@@ -167,8 +167,7 @@ def probe_log(lab: str, what: ex.ProbeLog) -> ex.Logged:
 
 def counted(lab: str) -> ex.PublicAddresses:
     """Run ``lab show``."""
-    done = daemons.run([sys.executable, "-P", "-m", "lab", "show", lab, "-o", "json"])
-    return ex.PublicAddresses(addresses=tuple(json.loads(done.stdout)["public_addresses"]))
+    return ex.PublicAddresses(addresses=tuple(commands.lab_json("show", lab)["public_addresses"]))
 
 
 def check_file(what: ex.CheckFile) -> ex.Checked:
@@ -176,7 +175,7 @@ def check_file(what: ex.CheckFile) -> ex.Checked:
     with tempfile.NamedTemporaryFile("w", suffix=".lab.yaml") as file:
         file.write(what.text)
         file.flush()
-        done = daemons.run([sys.executable, "-P", "-m", "lab", "check", file.name])
+        done = commands.lab("check", file.name)
         said = (done.stdout + done.stderr).replace(file.name, Path(file.name).suffixes[-2].lstrip(".") + ".yaml")
     return ex.Checked(status=done.status, said=said.strip())
 
@@ -187,6 +186,6 @@ def run(lab: str, what: ex.Run) -> ex.Checked:
         file.write(what.text)
         file.flush()
         words = [word.format(file=file.name, lab=lab) for word in what.words]
-        done = daemons.run([sys.executable, "-P", "-m", "lab", *words])
+        done = commands.lab(*words)
         said = (done.stdout + done.stderr).replace(file.name, f"file{what.suffix}")
     return ex.Checked(status=done.status, said=said.strip())

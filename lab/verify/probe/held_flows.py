@@ -1,18 +1,16 @@
 """Flows that are held by real sockets, to see how many there can be at once, and how long they live."""
 
-import json
 import socket
-import sys
 import time
 from ipaddress import IPv4Address
-from typing import Any
 
 import msgspec
 
 from lab.errors import LabError
-from lab.kernel import daemons, flows, netns
+from lab.kernel import flows, netns
 from lab.runtime.load import Client, Result, Target
 from lab.verify import experiment as ex
+from lab.verify.probe import commands
 from lab.verify.probe.packets import inside
 
 #: How long a flow that must be answered is waited for, and how long one that must not be is listened to after all
@@ -57,10 +55,10 @@ def _step(lab: str, what: ex.Occupy, client: Client, step: ex.Step, start: float
             time.sleep(seconds)
             return ex.Happened()
         case ex.ShowPorts():
-            shown = _shown("ports", lab, what.client)["ports"]
+            shown = commands.lab_json("ports", lab, what.client)["ports"]
             return ex.Happened(used=tuple(msgspec.convert(used, ex.Used) for used in shown))
         case ex.ShowEvents():
-            return ex.Happened(records=tuple(_shown("events", lab)["records"]))
+            return ex.Happened(records=tuple(commands.lab_json("events", lab)["records"]))
 
 
 def _open(client: Client, step: ex.Open) -> list[Result]:
@@ -95,20 +93,11 @@ def _happened(results: list[Result], start: float) -> ex.Happened:
     )
 
 
-def _shown(*words: str) -> dict[str, Any]:
-    """Return what a command of the lab prints as JSON."""
-    done = daemons.run([sys.executable, "-P", "-m", "lab", *words, "-o", "json"])
-    if done.status != 0:
-        raise LabError(done.stderr.strip())
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
 def _settle(lab: str, what: ex.Occupy) -> None:
     """Have the load balancer forget the node's flows, and wait until none of its ports is in use."""
     forget(lab, what.network, what.private)
     end = time.monotonic() + what.settle_s
-    while left := sum(used["flows"] for used in _shown("ports", lab, what.client)["ports"]):
+    while left := sum(used["flows"] for used in commands.lab_json("ports", lab, what.client)["ports"]):
         if time.monotonic() > end:
             raise LabError(f"{left} ports of {what.client} are still in use after {what.settle_s:g} s")
         time.sleep(0.05)

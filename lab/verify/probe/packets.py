@@ -6,6 +6,7 @@ TCP sequence number, or in the first bytes of the payload. Only this file import
 """
 
 import contextlib
+import importlib
 import os
 import random
 import selectors
@@ -161,8 +162,9 @@ def seen_of(packet: bytes, number: int) -> ex.Seen:
 
 
 def load() -> None:
-    """Import what building packets needs; it takes a while."""
-    import scapy.layers.inet  # noqa: F401, PLC0415
+    """Import what building packets and reading connection tables needs; it takes a while."""
+    for module in ("pyroute2", "scapy.layers.inet"):
+        importlib.import_module(module)
 
 
 class Template:

@@ -1,17 +1,13 @@
 """What crosses a tunnel, seen at both of its ends and on the wires between, and what its gateways say of it."""
 
-import json
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from lab.errors import LabError
-from lab.kernel import daemons
 from lab.verify import experiment as ex
-from lab.verify.probe import packets
+from lab.verify.probe import commands, packets
 from lab.verify.probe.packets import Capture, Numbers, inside
 
 #: A tunnel is attempted again within 4 s of its peer's being right, and given up after 3 s of silence; a busy machine
@@ -90,11 +86,7 @@ def gateway(lab: str, what: ex.Tunnels) -> ex.Gateway:
 
 
 def _show(lab: str, network: str) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", "lab", "gateway", "show", network, "--lab", lab, "-o", "json"]
-    done = daemons.run(command)
-    if done.status:
-        raise LabError(done.stderr.strip())
-    shown: dict[str, Any] = json.loads(done.stdout)["gateways"][0]
+    shown: dict[str, Any] = commands.lab_json("gateway", "show", network, "--lab", lab)["gateways"][0]
     return shown
 
 

@@ -374,3 +374,33 @@ def test_the_difference_of_two_revisions_has_the_text_that_says_each_value(lab: 
         "2018-02": "virtual-networks-nsg.md (2016-02-11)",
         "2019-05": "security-overview.md (2018-07-20)",
     }
+
+
+@pytest.mark.parametrize("part", ["0/4", "5/4", "1", "x/2", "1/2/3", ""])
+def test_a_part_that_is_none_is_refused(lab: Run, part: str) -> None:
+    done = lab("verify", "--shard", part)
+    assert done.status == 2
+    assert f'"{part}" is no part; it must be I/N with I from 1 to N, as in 2/4' in done.err
+
+
+def test_more_parts_than_topologies_are_refused(lab: Run) -> None:
+    done = lab("verify", str(BUNDLED[0]), "--shard", "2/2")
+    wanted = "--shard 2/2: 1 topologies; N must not be more; use fewer parts\n"
+    assert done == Done(2, "", wanted)
+
+
+def test_parts_are_all_of_the_topologies_and_each_once(lab: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lab.verify import schedule
+
+    read: list[str] = []
+
+    def note(files: Any, *_: Any, **__: Any) -> list[Any]:
+        read.extend(file.name for file in files)
+        return []
+
+    monkeypatch.setattr(schedule, "read", note)
+    monkeypatch.setattr(schedule, "judge", lambda *_: [])
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    for part in (1, 2, 3):
+        lab("verify", "--shard", f"{part}/3")
+    assert sorted(read) == sorted(file.name for file in BUNDLED)

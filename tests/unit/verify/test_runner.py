@@ -12,11 +12,14 @@ from lab.compile import compile as compile_network
 from lab.errors import TopologyError
 from lab.kernel import state
 from lab.kernel.state import Folder, MemberHealth
+from lab.plan import HealthCheck
+from lab.runtime import lifecycle
 from lab.verify import runner
 from tests import worlds
+from tests.rootlab import TOPOLOGIES
 
 NETWORK = worlds.load_balanced(2)
-KEYS = sorted(check.key for check in compile_network(NETWORK).of(runner.HealthCheck))
+KEYS = sorted(check.key for check in compile_network(NETWORK).of(HealthCheck))
 
 
 class Played:
@@ -54,6 +57,12 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def agrees(folder: Any, network: Any = NETWORK) -> bool:
     return runner._agrees(folder, network)
+
+
+@pytest.mark.parametrize("file", sorted(TOPOLOGIES.glob("*.lab.yaml")), ids=lambda file: file.name)
+def test_every_member_that_is_asked_for_its_health_is_down_while_nothing_is_known_of_it(file: Path) -> None:
+    network = topology.load(file)
+    assert lifecycle.down_of(network, {}) == {check.key for check in compile_network(network).of(HealthCheck)}
 
 
 @pytest.mark.parametrize("down", [[], KEYS[:1], KEYS])

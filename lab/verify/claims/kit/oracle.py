@@ -24,8 +24,22 @@ class WayOut(msgspec.Struct, frozen=True):
         return " or ".join(sorted(self.addresses))
 
 
+#: The ways out of the network that was asked about last: claims ask of each VM, many times.
+_known: dict[int, tuple[Network, dict[VirtualMachine, WayOut]]] = {}
+
+
 def way_out(network: Network, vm: VirtualMachine) -> WayOut:
     """Return the way out of a VM (seed 002, table; seed 001 for what links a VM to a frontend)."""
+    if id(network) not in _known:
+        _known.clear()
+        _known[id(network)] = (network, {})  # the network is kept, so that its number stays its own
+    ways = _known[id(network)][1]
+    if vm not in ways:
+        ways[vm] = _way_out(network, vm)
+    return ways[vm]
+
+
+def _way_out(network: Network, vm: VirtualMachine) -> WayOut:
     if vm.instance_public_ip:
         return WayOut("own", frozenset({str(vm.instance_public_ip.address)}))
     revision = network.profile.name
