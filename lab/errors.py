@@ -1,12 +1,13 @@
 """What can go wrong, and the exit status each kind ends with.
 
-    LabError                       1
+    LabError                       3   what was asked for could not be done
+      ContradictedError            1   what was seen is not what was predicted; no other error has this status
       TopologyError                2   the file (all its problems at once)
       UsageError                   2   the request: an unknown lab or node
       MachineError                 4   this machine lacks what is needed
-      KernelError                  1   the kernel refused a step of the plan
+      KernelError                  4   the kernel refused a step of the plan
       NotJudgedError               3   a topology could not be judged
-      Busy                         1   another command is changing the lab
+      Busy                         3   another command is changing the lab
       Interrupted                130   Ctrl-C or SIGTERM, cleaned up
 
 Every message has four parts: where, what was found, what must hold, what to do.
@@ -39,6 +40,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 class LabError(Exception):
     """Base of all errors that are shown to the user without a traceback."""
 
+    exit_code = 3
+
+
+class ContradictedError(LabError):
+    """What was seen contradicts what was predicted: the one error that ends with the status of a contradicted claim."""
+
     exit_code = 1
 
 
@@ -67,11 +74,11 @@ class MachineError(LabError):
 class KernelError(LabError):
     """The kernel refused a step; the message names the plan item and the errno."""
 
+    exit_code = 4
+
 
 class NotJudgedError(LabError):
     """A topology could not be judged; nothing is said about its claims."""
-
-    exit_code = 3
 
 
 class Busy(LabError):  # noqa: N818 - it passes

@@ -6,18 +6,20 @@ Here are the root, its help and its aliases. Each other file has the commands of
     reading.py    what a user typed, read
     printing.py   tables, JSON, progress
     manners.py    root is asked for, an interrupt is undone
+    ending.py     exit statuses; results that cannot be written
 
 A function imports what it needs when it runs: `lab --help` is fast because of it.
 """
 
-import os
 import sys
+from typing import Any
 
 import click
 
 from lab import __version__
 from lab.cli import (
     check_plan,
+    ending,
     endpoint,
     gateway,
     import_export,
@@ -32,7 +34,7 @@ from lab.cli import (
     verify,
     vm,
 )
-from lab.errors import Interrupted, LabError, MachineError, did_you_mean
+from lab.errors import did_you_mean
 
 _ALIASES = {"deploy": "up", "destroy": "down", "inspect": "show"}
 
@@ -52,6 +54,13 @@ class _Commands(click.Group):
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(f'no command "{args[0]}"; {did_you_mean(args[0], [*self.commands, *_ALIASES])}')
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. A broken pipe within it is an error like others; click would take it for standard output's."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise ending.refused(error) from error
 
 
 @click.group(
@@ -101,24 +110,6 @@ for _module in _MODULES:
 
 
 def main() -> None:
-    """Run the command line; every expected error is one message and an exit status."""
-    try:
-        cli.main(prog_name="lab", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(Interrupted.exit_code)
-    except LabError as error:
-        click.echo(f"{error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except PermissionError as error:
-        click.echo(f"{error.filename}: {error.strerror}; root is needed; run it with sudo", err=True)
-        sys.exit(MachineError.exit_code)
+    """Run the command line; every error is one message and an exit status."""
+    ending.take_outputs()
+    sys.exit(ending.status_of(lambda: cli.main(prog_name="lab", standalone_mode=False)))

@@ -9,7 +9,7 @@ from lab.cli.arguments import SUFFIX, network_named
 from lab.cli.execution import need_root, perform
 from lab.cli.options import output_option
 from lab.cli.output import count, print_json, print_table
-from lab.errors import LabError, UsageError, did_you_mean
+from lab.errors import ContradictedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import Network, SecurityRule
@@ -381,14 +381,14 @@ def _hold_against(outcomes: "Sequence[Outcome]") -> None:
     """Say how many flows were seen to do as predicted.
 
     Raises:
-        LabError: one did not.
+        ContradictedError: one did not.
 
     """
     different = [o for o in outcomes if o.differs]
     if different:
         first = different[0]
         p = first.predicted
-        raise LabError(
+        raise ContradictedError(
             f"{len(different)} of {len(outcomes)} flows differ; the wire must do as predicted; the first: "
             f"{p.sender} to {p.to}, {p.service}: predicted {p.access}, seen: {first.seen}; "
             "run `lab up` if rules were changed by hand"

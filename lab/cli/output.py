@@ -27,7 +27,11 @@ def clip(text: str, width: int) -> str:
 def near(file: str) -> str:
     """Return a path as it is typed here, if it is in this folder."""
     path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:  # it was removed
+        return file
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else file
 
 
 def print_json(value: object) -> None:

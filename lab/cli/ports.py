@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lab.cli.ending import is_read
 from lab.cli.execution import need_root
 from lab.cli.options import output_option
 from lab.cli.output import count, print_json, print_table
@@ -64,7 +65,7 @@ def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: 
 
     show()
     try:
-        while watch:
+        while watch and is_read():
             time.sleep(interval)
             if sys.stdout.isatty():
                 click.clear()
@@ -138,6 +139,8 @@ def show_events(name: str, probes: bool, follow: bool, output: str) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         for record in snat_usage.events(name, probes=probes, follow=follow):
             click.echo(msgspec.json.encode(record).decode() if output == "json" else say(record))
+            if not is_read():
+                break
 
 
 def _event_line(record: dict[str, Any]) -> str:

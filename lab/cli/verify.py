@@ -83,12 +83,12 @@ def verify_files(
             except LabError as error:
                 results += runner.not_run(network, frozenset(only), str(error))
     done = verdict.report(results)
+    if junit is not None:
+        junit.write_text(verdict.junit(done))
     if output == "json":
         print_json(done)
     else:
         _print_report(done)
-    if junit is not None:
-        junit.write_text(verdict.junit(done))
     sys.exit(verdict.exit_status(done))
 
 

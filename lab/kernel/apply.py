@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lab import plan
-from lab.errors import KernelError, LabError
+from lab.errors import LabError
 from lab.kernel import daemons, netns, timeouts
 from lab.kernel.state import Absent, Folder, Record, existing, locked, replace
 from lab.plan import (
@@ -128,7 +128,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
     names = tuple(namespace(made.lab, place) for place in made.places())
     taken = [name for name in names if netns.exists(name)]
     if taken:
-        raise KernelError(
+        raise LabError(
             f"{netns.path(taken[0])}: is there already, and no record says it is ours; it must not be; "
             f"if it is left over, remove it with `ip netns del {taken[0]}`"
         )

@@ -70,8 +70,13 @@ def start(module: str, *arguments: str, log: Path, pass_fds: Sequence[int] = (),
 
 
 def talk(module: str) -> "subprocess.Popen[bytes]":
-    """Start a Python module of ours that is spoken to through its standard input and output."""
-    return subprocess.Popen([sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    """Start a Python module of ours that is spoken to through its standard input and output.
+
+    It has a session of its own, so that a terminal's Ctrl-C interrupts the caller alone, which then ends its input.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
 
 
 def stop(process: Process) -> None:

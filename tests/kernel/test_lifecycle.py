@@ -160,7 +160,7 @@ def test_a_server_that_cannot_open_on_a_change_is_reported_and_the_others_open(t
                 .replace("other: {address: 198.51.100.11}", "other: {address: 198.51.100.11, services: [http:80]}")
             )
             done = rootlab.run("up", file)
-            assert done.returncode == 1
+            assert done.returncode == 3
             assert "the port must be free" in done.stderr
             assert rootlab.ask(name, "web", "http://198.51.100.11/")["node"] == "other"
         finally:
@@ -334,7 +334,7 @@ def test_another_users_namespace_of_our_name_is_left_alone(tmp_path: Path):
         file = tmp_path / "taken.lab.yaml"
         file.write_text(rootlab.small("taken"))
         done = rootlab.run("up", file)
-        assert done.returncode == 1
+        assert done.returncode == 3
         assert f"{netns.path(theirs)}: is there already, and no record says it is ours" in done.stderr
         assert netns.exists(theirs)
     finally:

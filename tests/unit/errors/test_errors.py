@@ -9,8 +9,8 @@ from lab.errors import Problem, TopologyError, did_you_mean
 @pytest.mark.parametrize(
     ("name", "status"),
     [
-        ("LabError", 1), ("TopologyError", 2), ("UsageError", 2), ("MachineError", 4),
-        ("KernelError", 1), ("Busy", 1), ("Interrupted", 130),
+        ("LabError", 3), ("ContradictedError", 1), ("TopologyError", 2), ("UsageError", 2), ("MachineError", 4),
+        ("KernelError", 4), ("NotJudgedError", 3), ("Busy", 3), ("Interrupted", 130),
     ],
 )  # fmt: skip
 def test_every_error_ends_with_the_status_the_module_promises(name: str, status: int) -> None:
