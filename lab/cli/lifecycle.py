@@ -7,7 +7,7 @@ import click
 
 from lab.cli.arguments import SUFFIX, only_file
 from lab.cli.execution import interruptible, need_root
-from lab.cli.options import profile_option, time_scale_option
+from lab.cli.options import profile_option, time_scale_option, wait_option
 from lab.cli.output import count, progress, say_timers
 from lab.errors import UsageError
 
@@ -16,6 +16,7 @@ from lab.errors import UsageError
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @time_scale_option
 @profile_option
+@wait_option
 def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
     """Make a topology run; on a running lab, apply only the difference.
 
@@ -60,6 +61,7 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Every lab of this machine.")
+@wait_option
 def down(names: tuple[str, ...], everything: bool) -> None:
     """Remove labs: exactly what their records say is theirs. Twice is fine. Needs root.
 

@@ -9,7 +9,7 @@ import click
 
 from lab.cli.ending import is_read
 from lab.cli.execution import need_root
-from lab.cli.options import output_option
+from lab.cli.options import output_option, wait_option
 from lab.cli.output import count, print_json, print_table
 from lab.errors import UsageError, did_you_mean
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.1), default=1.0, metavar="S", help="Seconds between two looks.")
+@wait_option
 @output_option
 def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: float, output: str) -> None:
     """Show the SNAT ports of a lab's VMs: allocated, in use, refused. Needs root.
@@ -183,6 +184,7 @@ def _probe_line(record: dict[str, Any]) -> str:
 @click.option(
     "--end", "ending", type=click.Choice(["fin", "rst"]), default="fin", show_default=True, help="How TCP is closed."
 )
+@wait_option
 @output_option
 def load_flows(
     name: str, sender: str, to: str, flows: int, hold: float, rate: float, timeout: float, ending: "Ending", output: str
@@ -201,13 +203,13 @@ def load_flows(
     """
     from lab.flow import Destination, is_address
     from lab.kernel import netns
-    from lab.kernel.state import existing, started
+    from lab.kernel.state import ready, started
     from lab.plan import namespace
     from lab.predict import forecast
     from lab.runtime import load, operate, show
     from lab.verify import runner
 
-    folder, record = existing(name)
+    folder, record = ready(name)
     made = folder.plan()
     nodes = made.addresses()
     started(record, sender)

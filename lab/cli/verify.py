@@ -8,7 +8,7 @@ import click
 
 from lab.cli.arguments import SUFFIX
 from lab.cli.execution import interruptible, need_root
-from lab.cli.options import output_option, profile_option, time_scale_option
+from lab.cli.options import output_option, profile_option, time_scale_option, wait_option
 from lab.cli.output import clip, print_json, print_table, progress
 from lab.errors import LabError, MachineError, UsageError, did_you_mean
 
@@ -25,6 +25,7 @@ BUNDLED = Path(__file__).resolve().parents[2] / "topologies"
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write the results as JUnit XML to this file.")
 @time_scale_option
 @profile_option
+@wait_option
 @output_option
 def verify_files(
     files: tuple[Path, ...],
