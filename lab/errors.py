@@ -14,7 +14,6 @@ Every message has four parts: where, what was found, what must hold, what to do.
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 import msgspec
 
@@ -92,12 +91,30 @@ class Interrupted(LabError):  # noqa: N818 - not an error of anyone's making
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion for a name that is not known: the closest, whatever its case, or the list."""
+    """Return a suggestion for a name that is not known: the one it is a slip of, whatever its case, or the list.
+
+    A name that merely looks alike means something else (public_ip_address, private_ip_address) and is not suggested.
+    """
     names = sorted(set(known))
-    lowered = {one.lower(): one for one in names}
-    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    if close:
-        return f'did you mean "{lowered[close[0]]}"?'
+    slips = {one: _slips(name.lower(), one.lower()) for one in names}
+    near = [one for one in names if slips[one] <= max(1, len(name) // 5)]
+    if near and len(name) > 1:
+        return f'did you mean "{min(near, key=lambda one: slips[one])}"?'
     if not names:
         return "none is defined"
     return "known: " + ", ".join(names[:16]) + (", …" if len(names) > 16 else "")
+
+
+def _slips(typed: str, meant: str) -> int:
+    """Count the slips of a hand between two words: letters left out, added, changed, or two that changed places."""
+    before: list[int] = []
+    last = list(range(len(meant) + 1))
+    for i, letter in enumerate(typed, start=1):
+        here = [i]
+        for j, other in enumerate(meant, start=1):
+            cost = min(last[j] + 1, here[j - 1] + 1, last[j - 1] + (letter != other))
+            if i > 1 and j > 1 and (letter, typed[i - 2]) == (meant[j - 2], other):
+                cost = min(cost, before[j - 2] + 1)
+            here.append(cost)
+        before, last = last, here
+    return last[-1]

@@ -97,6 +97,12 @@ def say_timers(name: str) -> None:
         click.echo(f"{name}: time runs faster: {said}")
 
 
+def say_ended(name: str, ended: Sequence[str]) -> None:
+    """Say which of the user's processes were ended with what they were in."""
+    if ended:
+        click.echo(f"{name}: ended {count(len(ended), 'process', 'es')} in nodes: {', '.join(ended)}", err=True)
+
+
 _BY = {"kernel": "by the kernel", "user space": "in user space (strongSwan's kernel-libipsec, in UDP 4500)"}
 
 

@@ -17,8 +17,8 @@ whatever moment a command is killed at, the next one knows what may be left.
     network.json    root only: what the plan was compiled from; it may hold shared keys
     log/            what the agent and the servers said
 
-Beside the folders, ``.NAME.lock`` is held by the command that changes a lab, and ``.NAME.busy``, readable by all, says
-which command that is.
+Beside the folders, ``.NAME.lock`` is held by the command that changes a lab, ``.NAME.busy``, readable by all, says
+which command that is, and ``.removed`` has the names of the labs that were removed since the machine was started.
 """
 
 import contextlib
@@ -277,6 +277,24 @@ def replace(file: Path, data: bytes, mode: int = 0o644) -> None:
 def names() -> list[str]:
     """Return the labs that this machine has a record of."""
     return sorted(file.parent.name for file in RUN.glob("*/record.json"))
+
+
+def note_removed(lab: str) -> None:
+    """Note that a lab of this name was removed: to remove it again is no error, while a name that never was is one."""
+    file = RUN / ".removed"
+    with contextlib.suppress(OSError):  # `down` says less if there is no room
+        if not was_removed(lab):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            with os.fdopen(descriptor, "w") as output:
+                output.write(f"{lab}\n")
+
+
+def was_removed(lab: str) -> bool:
+    """Tell whether a lab of this name was removed since the machine was started."""
+    try:
+        return lab in (RUN / ".removed").read_text().splitlines()
+    except FileNotFoundError:
+        return False
 
 
 def existing(lab: str) -> tuple[Folder, Record]:

@@ -20,7 +20,7 @@ from lab.errors import Problem, TopologyError, UsageError, did_you_mean
 from lab.topology import shape
 from lab.topology.build import DISTRIBUTIONS, Builder, access_rule, security_rule
 from lab.topology.shape import schema
-from lab.topology.text import LOADER, Positions, check_depth, data_of
+from lab.topology.text import LOADER, Positions, check_depth, data_of, tab_line
 
 if TYPE_CHECKING:
     from lab.formats.cscfg import Configuration
@@ -88,6 +88,9 @@ def _read(
         data = data_of(node, (), positions) if node is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
+        if tab_line(text, line - 1):
+            must = "YAML is indented with spaces; replace each tab by spaces"
+            raise TopologyError([f"{file}:{line}: found a tab character in the indentation; {must}"]) from None
         found = ", ".join(part for part in (error.context, error.problem) if part)
         raise TopologyError([f"{file}:{line}: {found}; a topology is YAML; correct this line"]) from None
     except yaml.YAMLError as error:

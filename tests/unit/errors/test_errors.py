@@ -36,6 +36,13 @@ def test_a_topology_error_keeps_each_problem_as_a_line() -> None:
     [
         ("fronted", ["backend", "frontend"], 'did you mean "frontend"?'),
         ("FRONTED", ["backend", "Frontend"], 'did you mean "Frontend"?'),
+        ("frontend", ["backend", "frontend"], 'did you mean "frontend"?'),
+        ("forntend", ["backend", "frontend"], 'did you mean "frontend"?'),
+        ("lsit", ["last", "list"], 'did you mean "list"?'),
+        ("public_ip_address", ["private_ip_address"], "known: private_ip_address"),
+        ("outbound_rules", ["inbound_nat_rules"], "known: inbound_nat_rules"),
+        ("help", ["shell"], "known: shell"),
+        ("a", ["b"], "known: b"),
         ("zzz", ["b", "a", "a"], "known: a, b"),
         ("zzz", [], "none is defined"),
         ("zzz", [f"n{i:02}" for i in range(17)], "known: " + ", ".join(f"n{i:02}" for i in range(16)) + ", …"),

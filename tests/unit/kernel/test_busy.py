@@ -124,9 +124,9 @@ def test_a_command_says_what_it_is_and_waits_as_long_as_it_is_told(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     seen: list[tuple[str, float]] = []
 
-    def down(_name: str) -> bool:
+    def down(_name: str) -> apply.Removal:
         seen.append((CALLER.command, CALLER.wait_s))
-        return True
+        return apply.Removal(())
 
     monkeypatch.setattr(apply, "down", down)
     for arguments, variable in ((["--wait", "1.5"], ""), ([], "7"), (["--wait", "2"], "7"), ([], "")):
