@@ -95,14 +95,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     A name that merely looks alike means something else (public_ip_address, private_ip_address) and is not suggested.
     """
-    names = sorted(set(known))
-    slips = {one: _slips(name.lower(), one.lower()) for one in names}
-    near = [one for one in names if slips[one] <= max(1, len(name) // 5)]
+    names, typed = sorted(set(known)), name.lower()
+    begun = [one for one in names if _begins(typed, one.lower())]
+    slips = {one: _slips(typed, one.lower()) for one in reversed(begun or names)}
+    near = [one for one, count in slips.items() if begun or count <= max(1, len(name) // 4)]
     if near and len(name) > 1:
-        return f'did you mean "{min(near, key=lambda one: slips[one])}"?'
+        return f'did you mean "{min(near, key=slips.__getitem__)}"?'
     if not names:
         return "none is defined"
     return "known: " + ", ".join(names[:16]) + (", …" if len(names) > 16 else "")
+
+
+def _begins(typed: str, meant: str) -> bool:
+    """Tell whether one of two words is the beginning of the other."""
+    shorter, longer = sorted((typed, meant), key=len)
+    return len(shorter) >= 3 and longer.startswith(shorter)
 
 
 def _slips(typed: str, meant: str) -> int:

@@ -80,10 +80,13 @@ def cli() -> None:
       sudo lab down source-ip
       lab gateway show                        tunnels, once vnet-to-vnet.lab.yaml is up
 
+    A bundled topology is found by its name from any folder; `lab check FILE` needs no root.
+
     \b
     Exit status: 0 done, nothing contradicted; 1 a claim or expectation is contradicted; 2 usage or
-    topology error; 3 something could not be judged; 4 this machine lacks what is needed;
-    130 interrupted, and cleaned up. Options are also read from the environment: LAB_UP_TIME_SCALE=60.
+    topology error; 3 something could not be judged or done, or the lab is busy; 4 this machine
+    lacks what is needed; 130 interrupted, and cleaned up. Options are also read from the
+    environment: LAB_UP_TIME_SCALE=60.
     """
 
 

@@ -230,8 +230,10 @@ def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send
         if node not in known:
             raise UsageError(f'{name}: no node "{node}"; {did_you_mean(node, known)}')
 
+    broken = _broken(name, network)
+
     def predict(down: frozenset[str]) -> "tuple[Forecast, ...]":
-        found = matrix.predictions(network, services, down)
+        found = matrix.predictions(network, services, down, broken)
         return tuple(f for f in found if not nodes or {f.sender, f.to} & {*nodes})
 
     outcomes = _outcomes(name, network, send, predict)
@@ -258,7 +260,8 @@ def check_flow(name: str, sender: str, to: str, source_port: int | None, send: b
 
     TO is a node or an address, with a port: web1:80, web1:53/udp, web1/icmp. The answer is predicted without any
     kernel; with --send a packet goes out as well, and if it does not do as predicted, that is an error. NAME is a
-    running lab, which needs root, or a topology file, whose pool members are all taken to be up.
+    running lab, which needs root, or a topology file, whose pool members are taken to be up unless a group denies
+    their probe, and whose tunnels are taken to be connected.
 
     \b
     Example:
@@ -272,9 +275,11 @@ def check_flow(name: str, sender: str, to: str, source_port: int | None, send: b
     host, _, service = (to.removesuffix("/icmp"), "", "icmp") if to.endswith("/icmp") else to.partition(":")
     wanted = _service(service)
 
+    broken = _broken(name, network)
+
     def predict(down: frozenset[str]) -> "tuple[Forecast, ...]":
         try:
-            found = forecast.forecast(network, sender, host, wanted, source_port=source_port, down=down)
+            found = forecast.forecast(network, sender, host, wanted, source_port=source_port, down=down, broken=broken)
         except KeyError as error:
             known = [*(v.name for v in network.virtual_machines), *(h.name for h in network.internet)]
             raise UsageError(f'{name}: no node "{error.args[0]}"; {did_you_mean(error.args[0], known)}') from None
@@ -343,20 +348,28 @@ def _outcomes(
         UsageError: flows of a file are to be sent.
 
     """
-    from lab.predict import matrix
+    from lab.predict import forecast, matrix
     from lab.verify import runner
 
     is_file = name.endswith(SUFFIX)
     if is_file and send:
         raise UsageError(f"{name}: a file; flows are sent in a running lab; run `lab up` and name the lab")
     if is_file or send is False:
-        down = frozenset() if is_file else runner.down_now(network)
+        down = frozenset(forecast.unprobed(network)) if is_file else runner.down_now(network)
         return tuple(matrix.Outcome(predicted=predicted) for predicted in predict(down))
     need_root()
     from lab.verify.probe import Prober
 
     with Prober() as prober:
         return matrix.seen(network, predict(runner.down_now(network)), prober)
+
+
+def _broken(name: str, network: "Network") -> "dict[frozenset[str], str]":
+    """Return which virtual networks of a running lab no tunnel joins now; of a file, all are taken to be connected."""
+    from lab.predict import matrix
+    from lab.runtime import show
+
+    return {} if name.endswith(SUFFIX) else matrix.broken(network, show.describe(name).gateways)
 
 
 def _cell(outcome: "Outcome") -> str:

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from lab.verify.verdict import Report
 
 
-BUNDLED = Path(__file__).resolve().parents[2] / "topologies"
-
-
 @click.command("verify")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @click.option("--claim", "only", multiple=True, metavar="ID", help="Judge only this claim; may be repeated.")
@@ -51,7 +48,7 @@ def verify_files(
     from lab import topology
     from lab.verify import claims, runner, verdict
 
-    chosen = files or tuple(sorted(BUNDLED.glob(f"*{SUFFIX}")))
+    chosen = files or tuple(sorted(topology.BUNDLED.glob(f"*{SUFFIX}")))
     networks = [topology.load(file, time_scale=time_scale, profile=profile) for file in chosen]
     known = {c.id for c in claims.CATALOGUE} | {claim for n in networks for claim, _ in claims.trials(n)}
     for claim in only:
@@ -158,7 +155,7 @@ def _proved() -> dict[str, list[str]]:
     from lab.verify import claims
 
     proved: dict[str, list[str]] = {}
-    for file in sorted(BUNDLED.glob(f"*{SUFFIX}")):
+    for file in sorted(topology.BUNDLED.glob(f"*{SUFFIX}")):
         network = topology.load(file)
         for found, _ in claims.trials(network):
             proved.setdefault(found, []).append(network.name)

@@ -7,6 +7,7 @@ edit.py         single values of the text change
 ../invariants   what must hold between the parts
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from lab.formats.cscfg import Configuration
 
 __all__ = [
+    "BUNDLED",
     "DISTRIBUTIONS",
     "SUFFIX",
     "configured",
     "line",
     "load",
+    "located",
     "parse",
     "parse_acl_rule",
     "parse_rule",
@@ -42,6 +45,8 @@ __all__ = [
 #: A file of 1,000 VMs takes about 0.1 MB; what is larger is not a topology.
 MAX_BYTES = 4 * 1024 * 1024
 SUFFIX = ".lab.yaml"
+#: The topologies that come with the tool.
+BUNDLED = Path(__file__).resolve().parents[2] / "topologies"
 
 
 def parse(
@@ -206,6 +211,12 @@ def configured(text: str, file: str, configuration: "Configuration") -> str:
     return mark + text
 
 
+def located(file: Path) -> Path:
+    """Return where a topology file is: a bundled one is found by its name alone, unless a file here has that name."""
+    bundled = BUNDLED / file.name
+    return bundled if file == Path(file.name) and not os.path.lexists(file) and bundled.is_file() else file
+
+
 def read(file: Path) -> str:
     """Return the text of a topology file.
 
@@ -214,6 +225,7 @@ def read(file: Path) -> str:
         TopologyError: it is too large or not text.
 
     """
+    file = located(file)
     try:
         if file.is_dir():
             raise UsageError(f"{file}: a folder; a topology file is needed; name a file such as {file}/NAME{SUFFIX}")
