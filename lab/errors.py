@@ -1,19 +1,19 @@
 """What can go wrong, and the exit status each kind ends with.
 
-    LabError                       1
+    LabError                       3   what was asked for could not be done
+      ContradictedError            1   what was seen is not what was predicted; no other error has this status
       TopologyError                2   the file (all its problems at once)
       UsageError                   2   the request: an unknown lab or node
       MachineError                 4   this machine lacks what is needed
-      KernelError                  1   the kernel refused a step of the plan
+      KernelError                  4   the kernel refused a step of the plan
       NotJudgedError               3   a topology could not be judged
-      Busy                         1   another command is changing the lab
+      Busy                         3   another command is changing the lab
       Interrupted                130   Ctrl-C or SIGTERM, cleaned up
 
 Every message has four parts: where, what was found, what must hold, what to do.
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 import msgspec
 
@@ -38,6 +38,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 class LabError(Exception):
     """Base of all errors that are shown to the user without a traceback."""
+
+    exit_code = 3
+
+
+class ContradictedError(LabError):
+    """What was seen contradicts what was predicted: the one error that ends with the status of a contradicted claim."""
 
     exit_code = 1
 
@@ -67,11 +73,11 @@ class MachineError(LabError):
 class KernelError(LabError):
     """The kernel refused a step; the message names the plan item and the errno."""
 
+    exit_code = 4
+
 
 class NotJudgedError(LabError):
     """A topology could not be judged; nothing is said about its claims."""
-
-    exit_code = 3
 
 
 class Busy(LabError):  # noqa: N818 - it passes
@@ -85,12 +91,37 @@ class Interrupted(LabError):  # noqa: N818 - not an error of anyone's making
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion for a name that is not known: the closest, whatever its case, or the list."""
-    names = sorted(set(known))
-    lowered = {one.lower(): one for one in names}
-    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    if close:
-        return f'did you mean "{lowered[close[0]]}"?'
+    """Return a suggestion for a name that is not known: the one it is a slip of, whatever its case, or the list.
+
+    A name that merely looks alike means something else (public_ip_address, private_ip_address) and is not suggested.
+    """
+    names, typed = sorted(set(known)), name.lower()
+    begun = [one for one in names if _begins(typed, one.lower())]
+    slips = {one: _slips(typed, one.lower()) for one in reversed(begun or names)}
+    near = [one for one, count in slips.items() if begun or count <= max(1, len(name) // 4)]
+    if near and len(name) > 1:
+        return f'did you mean "{min(near, key=slips.__getitem__)}"?'
     if not names:
         return "none is defined"
     return "known: " + ", ".join(names[:16]) + (", …" if len(names) > 16 else "")
+
+
+def _begins(typed: str, meant: str) -> bool:
+    """Tell whether one of two words is the beginning of the other."""
+    shorter, longer = sorted((typed, meant), key=len)
+    return len(shorter) >= 3 and longer.startswith(shorter)
+
+
+def _slips(typed: str, meant: str) -> int:
+    """Count the slips of a hand between two words: letters left out, added, changed, or two that changed places."""
+    before: list[int] = []
+    last = list(range(len(meant) + 1))
+    for i, letter in enumerate(typed, start=1):
+        here = [i]
+        for j, other in enumerate(meant, start=1):
+            cost = min(last[j] + 1, here[j - 1] + 1, last[j - 1] + (letter != other))
+            if i > 1 and j > 1 and (letter, typed[i - 2]) == (meant[j - 2], other):
+                cost = min(cost, before[j - 2] + 1)
+            here.append(cost)
+        before, last = last, here
+    return last[-1]

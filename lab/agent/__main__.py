@@ -32,7 +32,7 @@ from lab.deciders.snat_ports import Alert
 from lab.errors import Busy, LabError
 from lab.kernel import apply, netns
 from lab.kernel.sockets import enlarge
-from lab.kernel.state import AgentState, Folder, MemberHealth, locked, replace
+from lab.kernel.state import CALLER, AgentState, Folder, MemberHealth, locked, replace
 from lab.path import vpn_gateway
 from lab.plan import (
     Backends,
@@ -329,6 +329,7 @@ def _report(task: asyncio.Task[Any]) -> None:
 def main() -> None:
     """Wait for ``go``, then serve; whoever should have said it is gone if there is nothing to read."""
     lab, ready = sys.argv[1], int(sys.argv[2])
+    CALLER.command = "the lab's agent"
     netns.prepare()
     if sys.stdin.readline() != "go\n":
         return

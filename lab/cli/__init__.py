@@ -7,18 +7,20 @@ Here are the root, its help and its aliases. Each other file has the commands of
     printing.py   tables, JSON, progress
     manners.py    root is asked for, an interrupt is undone
     warm.py       the command line loaded once, and forked for each command
+    ending.py     exit statuses; results that cannot be written
 
 A function imports what it needs when it runs: `lab --help` is fast because of it.
 """
 
-import os
 import sys
+from typing import Any
 
 import click
 
 from lab import __version__
 from lab.cli import (
     check_plan,
+    ending,
     endpoint,
     gateway,
     import_export,
@@ -33,7 +35,7 @@ from lab.cli import (
     verify,
     vm,
 )
-from lab.errors import Interrupted, LabError, MachineError, did_you_mean
+from lab.errors import did_you_mean
 
 _ALIASES = {"deploy": "up", "destroy": "down", "inspect": "show"}
 
@@ -54,6 +56,13 @@ class _Commands(click.Group):
             raise click.UsageError(f'no command "{args[0]}"; {did_you_mean(args[0], [*self.commands, *_ALIASES])}')
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. A broken pipe within it is an error like others; click would take it for standard output's."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise ending.refused(error) from error
+
 
 @click.group(
     cls=_Commands,
@@ -72,10 +81,13 @@ def cli() -> None:
       sudo lab down source-ip
       lab gateway show                        tunnels, once vnet-to-vnet.lab.yaml is up
 
+    A bundled topology is found by its name from any folder; `lab check FILE` needs no root.
+
     \b
     Exit status: 0 done, nothing contradicted; 1 a claim or expectation is contradicted; 2 usage or
-    topology error; 3 something could not be judged; 4 this machine lacks what is needed;
-    130 interrupted, and cleaned up. Options are also read from the environment: LAB_UP_TIME_SCALE=60.
+    topology error; 3 something could not be judged or done, or the lab is busy; 4 this machine
+    lacks what is needed; 130 interrupted, and cleaned up. Options are also read from the
+    environment: LAB_UP_TIME_SCALE=60.
     """
 
 
@@ -102,24 +114,6 @@ for _module in _MODULES:
 
 
 def main() -> None:
-    """Run the command line; every expected error is one message and an exit status."""
-    try:
-        cli.main(prog_name="lab", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(Interrupted.exit_code)
-    except LabError as error:
-        click.echo(f"{error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except PermissionError as error:
-        click.echo(f"{error.filename}: {error.strerror}; root is needed; run it with sudo", err=True)
-        sys.exit(MachineError.exit_code)
+    """Run the command line; every error is one message and an exit status."""
+    ending.take_outputs()
+    sys.exit(ending.status_of(lambda: cli.main(prog_name="lab", standalone_mode=False)))

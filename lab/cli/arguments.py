@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 SUFFIX = ".lab.yaml"
 
 
+def here() -> Path:
+    """Return the working directory.
+
+    Raises:
+        UsageError: it was removed.
+
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "the working directory was removed; files are looked for in it; change to another folder: cd ~"
+        ) from None
+
+
 def only_file() -> Path:
     """Return the only topology of the folder.
 
@@ -22,11 +37,12 @@ def only_file() -> Path:
         UsageError: there is none, or more than one.
 
     """
-    found = sorted(Path.cwd().glob(f"*{SUFFIX}"))
+    folder = here()
+    found = sorted(folder.glob(f"*{SUFFIX}"))
     if len(found) != 1:
         what = "no" if not found else f"{len(found)}"
-        raise UsageError(f"{Path.cwd()}: {what} *{SUFFIX} here; without FILE there must be exactly one; name a FILE")
-    return found[0].relative_to(Path.cwd())
+        raise UsageError(f"{folder}: {what} *{SUFFIX} here; without FILE there must be exactly one; name a FILE")
+    return found[0].relative_to(folder)
 
 
 def only_lab() -> str:

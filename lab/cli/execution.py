@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.output import count, print_operation, progress
+from lab.cli.output import count, print_operation, progress, say_ended
 from lab.errors import Interrupted, MachineError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def for_a_while(name: str, begin: "Operation", end: "Operation") -> Iterator[Non
     def do(operation: "Operation") -> None:
         with progress() as say:
             outcome = operate.perform(name, operation, say)
+        say_ended(name, outcome.ended)
         click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}", err=True)
 
     begun = False
@@ -91,6 +92,7 @@ def perform(name: str, operation: "Operation", *, said: bool = True, to_stderr: 
 
     with interruptible(), progress() as say:
         outcome = operate.perform(name, operation, say)
+    say_ended(name, outcome.ended)
     if said:
         click.echo(f"{name}: {operation}: {count(outcome.changed, 'change')}", err=to_stderr)
 

@@ -7,7 +7,7 @@ import click
 
 from lab.cli.arguments import only_lab, read_address, read_name, read_prefixes, read_subnet
 from lab.cli.execution import need_root, perform
-from lab.cli.options import lab_option, output_option
+from lab.cli.options import lab_option, output_option, shown_lab_option
 from lab.cli.output import print_gateways, print_json
 from lab.errors import UsageError, did_you_mean
 
@@ -27,7 +27,7 @@ def gateway_group() -> None:
 
 @gateway_group.command("show")
 @click.argument("network", required=False)
-@lab_option
+@shown_lab_option
 @output_option
 def gateway_show(network: str | None, name: str | None, output: str) -> None:
     """Show gateways: state, address, and each connection with its bytes, its last event and why it is down.

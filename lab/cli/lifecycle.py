@@ -1,5 +1,6 @@
 """``lab up`` and ``down``."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -7,15 +8,16 @@ import click
 
 from lab.cli.arguments import SUFFIX, only_file
 from lab.cli.execution import interruptible, need_root
-from lab.cli.options import profile_option, time_scale_option
-from lab.cli.output import count, progress, say_timers
-from lab.errors import UsageError
+from lab.cli.options import profile_option, time_scale_option, wait_option
+from lab.cli.output import count, progress, say_ended, say_timers
+from lab.errors import LabError, UsageError, did_you_mean
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @time_scale_option
 @profile_option
+@wait_option
 def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
     """Make a topology run; on a running lab, apply only the difference.
 
@@ -39,6 +41,7 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
     with interruptible(), progress() as say:
         taken = lifecycle.taken_back(network)
         outcome = lifecycle.bring_up(network, chosen, say)
+    say_ended(network.name, outcome.ended)
     seconds = time.monotonic() - began
     if taken:
         what = f"commands made this, and {chosen} does not have it; what shall stay must be in the file"
@@ -60,15 +63,19 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Every lab of this machine.")
+@wait_option
 def down(names: tuple[str, ...], everything: bool) -> None:
-    """Remove labs: exactly what their records say is theirs. Twice is fine. Needs root.
+    """Remove labs: exactly what their records say is theirs. Needs root.
+
+    Processes that `lab exec` or `lab shell` left in nodes are ended, and named. To remove a lab twice is fine: "is
+    not up", exit status 0. A name that no lab has had since the machine was started is an error, exit status 2. The
+    other labs that are named are removed all the same.
 
     \b
     Example:
       sudo lab down source-ip
       sudo lab down --all
     """
-    from lab.kernel import apply
     from lab.kernel.state import names as all_names
 
     if bool(names) == everything:
@@ -77,8 +84,31 @@ def down(names: tuple[str, ...], everything: bool) -> None:
     chosen = tuple(name.removesuffix(SUFFIX) for name in (all_names() if everything else names))
     for name in chosen:
         _check_name(name)
-        removed = apply.down(name)
-        click.echo(f"{name}: down" if removed else f"{name}: is not up")
+    failed = []
+    for name in chosen:
+        try:
+            _remove(name)
+        except LabError as error:  # the others are removed all the same
+            failed.append(error)
+            click.echo(str(error), err=True)
+    if failed:
+        sys.exit(max(error.exit_code for error in failed))
+
+
+def _remove(name: str) -> None:
+    from lab.kernel import apply, state
+
+    removal = apply.down(name)
+    if removal is not None:
+        say_ended(name, removal.ended)
+        click.echo(f"{name}: down")
+    elif state.was_removed(name):
+        click.echo(f"{name}: is not up")
+    else:
+        raise UsageError(
+            f'no lab "{name}"; a lab of this name must be up, or have been; '
+            f"{did_you_mean(name, state.names())}; see `lab list`"
+        )
 
 
 def _check_name(name: str) -> None:

@@ -7,6 +7,7 @@ from typing import NoReturn
 import click
 
 from lab.cli.execution import need_root
+from lab.cli.options import wait_option
 from lab.errors import UsageError, did_you_mean
 
 
@@ -14,6 +15,7 @@ from lab.errors import UsageError, did_you_mean
 @click.argument("name")
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@wait_option
 def exec_in(name: str, node: str, command: tuple[str, ...]) -> None:
     """Run a command inside a node, with the node's hostname and resolver. Needs root.
 
@@ -30,6 +32,7 @@ def exec_in(name: str, node: str, command: tuple[str, ...]) -> None:
 @click.command()
 @click.argument("name")
 @click.argument("node")
+@wait_option
 def shell(name: str, node: str) -> None:
     """Open a shell inside a node, with the node's hostname and resolver. Needs root.
 
@@ -42,10 +45,10 @@ def shell(name: str, node: str) -> None:
 
 def _become(name: str, node: str, command: Sequence[str]) -> NoReturn:
     from lab.kernel import apply, netns
-    from lab.kernel.state import existing, started
+    from lab.kernel.state import ready, started
     from lab.plan import namespace
 
-    folder, record = existing(name)
+    folder, record = ready(name)
     made = folder.plan()
     started(record, node)
     if node not in made.places():

@@ -7,9 +7,9 @@ import click
 
 from lab.cli.arguments import SUFFIX, network_named
 from lab.cli.execution import need_root, perform
-from lab.cli.options import output_option
+from lab.cli.options import output_option, wait_option
 from lab.cli.output import count, print_json, print_table
-from lab.errors import LabError, UsageError, did_you_mean
+from lab.errors import ContradictedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import Network, SecurityRule
@@ -62,6 +62,7 @@ def _list_option(name: str, what: str) -> Callable[[_Command], _Command]:
 @_list_option("source-ports", "Ports and ranges of the client")
 @_list_option("destination", "Prefixes and tags")
 @_list_option("destination-ports", "Ports and ranges, as the VM sees them")
+@wait_option
 def add_rule(name: str, group: str, rule_name: str, **values: str | int | None) -> None:
     """Add a rule to a group of a running lab. Needs root.
 
@@ -93,6 +94,7 @@ def add_rule(name: str, group: str, rule_name: str, **values: str | int | None) 
 @click.argument("name")
 @click.argument("group")
 @click.argument("rule_name", metavar="RULE")
+@wait_option
 def remove_rule(name: str, group: str, rule_name: str) -> None:
     """Remove a rule from a group of a running lab. Needs root.
 
@@ -108,6 +110,7 @@ def remove_rule(name: str, group: str, rule_name: str) -> None:
 @rule.command("list")
 @click.argument("name")
 @click.argument("group", required=False)
+@wait_option
 @output_option
 def list_rules(name: str, group: str | None, output: str) -> None:
     """List the rules of a lab's groups in the order they are asked, the default rules included. Needs root.
@@ -146,6 +149,7 @@ def _rule_cells(rule: "SecurityRule") -> tuple[str, ...]:
 @nsg.command("effective")
 @click.argument("name")
 @click.argument("vm")
+@wait_option
 @output_option
 def effective_rules(name: str, vm: str, output: str) -> None:
     """Show all rules in force at a VM, merged, in the order they are asked.
@@ -202,6 +206,7 @@ def effective_rules(name: str, vm: str, output: str) -> None:
     default=None,
     help="Send every flow and hold the prediction against it, or only predict.  [default: send in a running lab]",
 )
+@wait_option
 @output_option
 def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send: bool, output: str) -> None:
     """Print who may speak to whom: every pair of nodes and every service, predicted and seen on the wire.
@@ -225,8 +230,10 @@ def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send
         if node not in known:
             raise UsageError(f'{name}: no node "{node}"; {did_you_mean(node, known)}')
 
+    broken = _broken(name, network)
+
     def predict(down: frozenset[str]) -> "tuple[Forecast, ...]":
-        found = matrix.predictions(network, services, down)
+        found = matrix.predictions(network, services, down, broken)
         return tuple(f for f in found if not nodes or {f.sender, f.to} & {*nodes})
 
     outcomes = _outcomes(name, network, send, predict)
@@ -246,13 +253,15 @@ def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send
     "--source-port", type=click.IntRange(1, 65535), metavar="PORT", help="The port it is sent from.  [default: any]"
 )
 @click.option("--send", is_flag=True, help="Send it too, and hold the prediction against what is seen.")
+@wait_option
 @output_option
 def check_flow(name: str, sender: str, to: str, source_port: int | None, send: bool, output: str) -> None:
     """Say whether a flow is allowed, and which rule of which network security group decides.
 
     TO is a node or an address, with a port: web1:80, web1:53/udp, web1/icmp. The answer is predicted without any
     kernel; with --send a packet goes out as well, and if it does not do as predicted, that is an error. NAME is a
-    running lab, which needs root, or a topology file, whose pool members are all taken to be up.
+    running lab, which needs root, or a topology file, whose pool members are taken to be up unless a group denies
+    their probe, and whose tunnels are taken to be connected.
 
     \b
     Example:
@@ -266,9 +275,11 @@ def check_flow(name: str, sender: str, to: str, source_port: int | None, send: b
     host, _, service = (to.removesuffix("/icmp"), "", "icmp") if to.endswith("/icmp") else to.partition(":")
     wanted = _service(service)
 
+    broken = _broken(name, network)
+
     def predict(down: frozenset[str]) -> "tuple[Forecast, ...]":
         try:
-            found = forecast.forecast(network, sender, host, wanted, source_port=source_port, down=down)
+            found = forecast.forecast(network, sender, host, wanted, source_port=source_port, down=down, broken=broken)
         except KeyError as error:
             known = [*(v.name for v in network.virtual_machines), *(h.name for h in network.internet)]
             raise UsageError(f'{name}: no node "{error.args[0]}"; {did_you_mean(error.args[0], known)}') from None
@@ -339,20 +350,28 @@ def _outcomes(
         UsageError: flows of a file are to be sent.
 
     """
-    from lab.predict import matrix
+    from lab.predict import forecast, matrix
     from lab.runtime import lifecycle
 
     is_file = name.endswith(SUFFIX)
     if is_file and send:
         raise UsageError(f"{name}: a file; flows are sent in a running lab; run `lab up` and name the lab")
     if is_file or send is False:
-        down = frozenset() if is_file else lifecycle.down_now(network)
+        down = frozenset(forecast.unprobed(network)) if is_file else lifecycle.down_now(network)
         return tuple(matrix.Outcome(predicted=predicted) for predicted in predict(down))
     need_root()
     from lab.verify.probe import Prober
 
     with Prober() as prober:
         return matrix.seen(network, predict(lifecycle.down_now(network)), prober)
+
+
+def _broken(name: str, network: "Network") -> "dict[frozenset[str], str]":
+    """Return which virtual networks of a running lab no tunnel joins now; of a file, all are taken to be connected."""
+    from lab.predict import matrix
+    from lab.runtime import show
+
+    return {} if name.endswith(SUFFIX) else matrix.broken(network, show.describe(name).gateways)
 
 
 def _cell(outcome: "Outcome") -> str:
@@ -383,14 +402,14 @@ def _hold_against(outcomes: "Sequence[Outcome]") -> None:
     """Say how many flows were seen to do as predicted.
 
     Raises:
-        LabError: one did not.
+        ContradictedError: one did not.
 
     """
     different = [o for o in outcomes if o.differs]
     if different:
         first = different[0]
         p = first.predicted
-        raise LabError(
+        raise ContradictedError(
             f"{len(different)} of {len(outcomes)} flows differ; the wire must do as predicted; the first: "
             f"{p.sender} to {p.to}, {p.service}: predicted {p.access}, seen: {first.seen}; "
             "run `lab up` if rules were changed by hand"

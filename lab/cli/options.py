@@ -1,8 +1,13 @@
 """Options that more than one command has."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from lab.errors import did_you_mean
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 output_option = click.option(
     "-o",
@@ -37,8 +42,37 @@ profile_option = click.option(
     help="Play this revision of the documents instead of the file's; see `lab claims --profiles`.",
 )
 
-lab_or_file_option = click.option(
-    "--lab", "name", metavar="NAME", help="The lab, or a topology file; left out, the only lab that is up."
+
+def _wait(ctx: click.Context, _option: click.Parameter, seconds: float) -> None:
+    """Tell others what this process does to a lab, and note how long it waits for them."""
+    if not ctx.resilient_parsing:
+        from lab.kernel.state import CALLER
+
+        CALLER.command, CALLER.wait_s = ctx.command_path, seconds
+
+
+#: Of commands that take a lab whole: they wait for a command that is changing it.
+wait_option = click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default="60",
+    metavar="SECONDS",
+    envvar="LAB_WAIT",
+    expose_value=False,
+    callback=_wait,
+    help="How long to wait for another command that is changing the lab.",
 )
 
-lab_option = click.option("--lab", "name", metavar="NAME", help="The lab; left out, the only one that is up.")
+
+def _with_wait(option: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    return lambda command: option(wait_option(command))
+
+
+_ONLY = "left out, the only one that is up."
+#: Of a command that shows a lab even while it is being changed.
+shown_lab_option = click.option("--lab", "name", metavar="NAME", help=f"The lab; {_ONLY}")
+lab_option = _with_wait(shown_lab_option)
+lab_or_file_option = _with_wait(
+    click.option("--lab", "name", metavar="NAME", help=f"The lab, or a topology file; {_ONLY}")
+)

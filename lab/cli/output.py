@@ -28,7 +28,11 @@ def clip(text: str, width: int) -> str:
 def near(file: str) -> str:
     """Return a path as it is typed here, if it is in this folder."""
     path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:  # it was removed
+        return file
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else file
 
 
 def print_json(value: object) -> None:
@@ -117,6 +121,12 @@ def say_timers(name: str) -> None:
     if timers:
         said = ", ".join(f"{what} {nominal:g} s is {scaled:g} s" for what, nominal, scaled in timers)
         click.echo(f"{name}: time runs faster: {said}")
+
+
+def say_ended(name: str, ended: Sequence[str]) -> None:
+    """Say which of the user's processes were ended with what they were in."""
+    if ended:
+        click.echo(f"{name}: ended {count(len(ended), 'process', 'es')} in nodes: {', '.join(ended)}", err=True)
 
 
 _BY = {"kernel": "by the kernel", "user space": "in user space (strongSwan's kernel-libipsec, in UDP 4500)"}

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lab.cli.ending import is_read
 from lab.cli.execution import need_root
-from lab.cli.options import output_option
+from lab.cli.options import output_option, wait_option
 from lab.cli.output import count, print_json, print_table
-from lab.errors import UsageError, did_you_mean
+from lab.errors import LabError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.deciders.snat_ports import Usage
     from lab.runtime.load import Ending
+    from lab.runtime.load import Report as LoadReport
 
 
 @click.command("ports")
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 )
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.1), default=1.0, metavar="S", help="Seconds between two looks.")
+@wait_option
 @output_option
 def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: float, output: str) -> None:
     """Show the SNAT ports of a lab's VMs: allocated, in use, refused. Needs root.
@@ -64,7 +67,7 @@ def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: 
 
     show()
     try:
-        while watch:
+        while watch and is_read():
             time.sleep(interval)
             if sys.stdout.isatty():
                 click.clear()
@@ -138,6 +141,8 @@ def show_events(name: str, probes: bool, follow: bool, output: str) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         for record in snat_usage.events(name, probes=probes, follow=follow):
             click.echo(msgspec.json.encode(record).decode() if output == "json" else say(record))
+            if not is_read():
+                break
 
 
 def _event_line(record: dict[str, Any]) -> str:
@@ -180,6 +185,7 @@ def _probe_line(record: dict[str, Any]) -> str:
 @click.option(
     "--end", "ending", type=click.Choice(["fin", "rst"]), default="fin", show_default=True, help="How TCP is closed."
 )
+@wait_option
 @output_option
 def load_flows(
     name: str, sender: str, to: str, flows: int, hold: float, rate: float, timeout: float, ending: "Ending", output: str
@@ -189,6 +195,7 @@ def load_flows(
     TO is HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp; HOST is a node's name or an address. A service of the lab of
     kind http or tcp, or any over UDP, tells which source address and port it saw, and whether flows that are held
     are still alive; a flow that is idle for too long is not. Exhausted SNAT ports show as flows that time out.
+    Exit status 3: not all flows were opened, or not all that were held are alive.
     "My client opens 2,000 connections to one API" is the first example.
 
     \b
@@ -199,12 +206,12 @@ def load_flows(
     from lab.azure.addresses import is_address
     from lab.flow import Destination
     from lab.kernel import netns
-    from lab.kernel.state import existing, started
+    from lab.kernel.state import ready, started
     from lab.plan import namespace
     from lab.predict import forecast
     from lab.runtime import lifecycle, load, operate, show
 
-    folder, record = existing(name)
+    folder, record = ready(name)
     made = folder.plan()
     nodes = made.addresses()
     started(record, sender)
@@ -245,7 +252,18 @@ def load_flows(
     )
     if output == "json":
         print_json(report)
-        return
+    else:
+        _print_load(report, hold, show.idle_limit(made, str(predicted.destination), goal.port, goal.protocol))
+    lost = 0 if report.alive is None else report.opened - report.alive
+    if report.opened < report.flows or lost:
+        held = f", {lost:,} did not live until they were used again" if lost else ""
+        raise LabError(
+            f"{sender} to {report.to}: {report.opened:,} of {report.flows:,} flows were opened{held}; all must be for "
+            f"exit status 0; see `lab ports {name}` and `lab events {name}`"
+        )
+
+
+def _print_load(report: "LoadReport", hold_s: float, limit_s: float) -> None:
     times = ", ".join(f"{part} {ms:g}" for part, ms in report.latency_ms.items()) or "-"
     ports = report.source_ports
     rows = [
@@ -256,10 +274,11 @@ def load_flows(
         ("ports", f"{len(ports):,} different, {ports[0]} to {ports[-1]}" if ports else "-"),
     ]
     if report.alive is not None:
-        limit_s = show.idle_limit(made, str(predicted.destination), goal.port, goal.protocol)
-        passed = f"; the idle limit of {limit_s:g} s passed" if report.alive < report.opened and hold > limit_s else ""
-        rows.append(("still alive", f"{report.alive:,} of {report.opened:,} after {hold:g} s{passed}"))
-    print_table((f"{sender} to {report.to}", ""), rows)
+        passed = (
+            f"; the idle limit of {limit_s:g} s passed" if report.alive < report.opened and hold_s > limit_s else ""
+        )
+        rows.append(("still alive", f"{report.alive:,} of {report.opened:,} after {hold_s:g} s{passed}"))
+    print_table((f"{report.sender} to {report.to}", ""), rows)
 
 
 COMMANDS: tuple[click.Command, ...] = (show_ports, show_events, load_flows)

@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from lab.cli.execution import interruptible, need_root
+from lab.cli.options import wait_option
 from lab.cli.output import progress
 
 
 @click.command("replay")
 @click.argument("name")
 @click.argument("script", type=click.Path(path_type=Path, allow_dash=True))
+@wait_option
 def replay_script(name: str, script: Path) -> None:
     """Run the documents' PowerShell lines, pasted as they stand, against a running lab. Needs root.
 

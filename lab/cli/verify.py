@@ -8,15 +8,12 @@ import click
 
 from lab.cli.arguments import SUFFIX
 from lab.cli.execution import interruptible, need_root
-from lab.cli.options import output_option, profile_option, time_scale_option
+from lab.cli.options import output_option, profile_option, time_scale_option, wait_option
 from lab.cli.output import clip, live_line, print_json, print_table
 from lab.errors import MachineError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.verify.verdict import Report
-
-
-BUNDLED = Path(__file__).resolve().parents[2] / "topologies"
 
 
 def _shard(_ctx: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -48,6 +45,7 @@ def _shard(_ctx: click.Context, _option: click.Parameter, text: str | None) -> t
 )
 @time_scale_option
 @profile_option
+@wait_option
 @output_option
 def verify_files(
     files: tuple[Path, ...],
@@ -76,9 +74,10 @@ def verify_files(
       sudo lab verify snat-2019.lab.yaml --profile 2022-03
       sudo lab verify --shard 1/4 --jobs 2 --junit part1.xml
     """
+    from lab import topology
     from lab.verify import schedule, verdict
 
-    chosen = files or tuple(sorted(BUNDLED.glob(f"*{SUFFIX}")))
+    chosen = files or tuple(sorted(topology.BUNDLED.glob(f"*{SUFFIX}")))
     if shard is not None:
         part, count = shard
         if part > len(chosen):
@@ -93,12 +92,12 @@ def verify_files(
     with interruptible(), live_line() as say:
         results = schedule.judge(topologies, jobs or schedule.carried(), lambda state: say(str(state)))
     done = verdict.report(results)
+    if junit is not None:
+        junit.write_text(verdict.junit(done))
     if output == "json":
         print_json(done)
     else:
         _print_report(done)
-    if junit is not None:
-        junit.write_text(verdict.junit(done))
     sys.exit(verdict.exit_status(done))
 
 
@@ -190,7 +189,7 @@ def _proved(only: frozenset[str]) -> dict[str, list[str]]:
     from lab.verify import claims
 
     proved: dict[str, list[str]] = {}
-    for file in sorted(BUNDLED.glob(f"*{SUFFIX}")):
+    for file in sorted(topology.BUNDLED.glob(f"*{SUFFIX}")):
         network = topology.load(file)
         for found, _ in claims.trials(network, only):
             proved.setdefault(found, []).append(network.name)

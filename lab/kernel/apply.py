@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lab import plan
-from lab.errors import KernelError, LabError
+from lab.errors import LabError, UsageError
 from lab.kernel import daemons, netns, timeouts
-from lab.kernel.state import Absent, Folder, Record, existing, locked, replace
+from lab.kernel.state import Absent, Folder, Record, existing, locked, note_removed, replace
 from lab.plan import (
     Address,
     DropFragments,
@@ -52,6 +52,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
     built: bool  # from nothing
     changed: int  # plan items made and removed
+    ended: tuple[str, ...] = ()  # a user's processes in what was removed
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """What ``down`` did."""
+
+    ended: tuple[str, ...]  # a user's processes in the lab
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,11 +86,12 @@ def up(made: Plan, source: Source, progress: Progress) -> Outcome:
         record = folder.read()
         if record is not None and is_whole(record):
             return _change(folder, record, made, source, progress)
+        ended: tuple[str, ...] = ()
         if record is not None:
             progress("removing what an interrupted command left")
-            _remove(folder, record)
+            ended = _remove(folder, record)
         _build(folder, made, source, progress)
-        return Outcome(built=True, changed=len(made.items))
+        return Outcome(built=True, changed=len(made.items), ended=ended)
 
 
 def change(lab: str, remake: Callable[[], tuple[Plan, Source]], progress: Progress) -> Outcome:
@@ -100,15 +108,23 @@ def change(lab: str, remake: Callable[[], tuple[Plan, Source]], progress: Progre
         return _change(folder, record, made, source, progress)
 
 
-def down(lab: str) -> bool:
-    """Remove a lab; return False if there is none."""
+def down(lab: str) -> Removal | None:
+    """Remove a lab; return None if there is none.
+
+    Raises:
+        UsageError: this process is in one of its nodes.
+
+    """
     folder = Folder(lab)
     with locked(lab):
         record = folder.read()
         if record is None:
-            return False
-        _remove(folder, record)
-    return True
+            return None
+        if (place := daemons.place_of_this(record.namespaces)) is not None:
+            raise UsageError(
+                f"{lab}: this command runs in {place}; a lab is removed from outside; leave the node, then run it again"
+            )
+        return Removal(_remove(folder, record))
 
 
 def is_whole(record: Record) -> bool:
@@ -128,7 +144,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
     names = tuple(namespace(made.lab, place) for place in made.places())
     taken = [name for name in names if netns.exists(name)]
     if taken:
-        raise KernelError(
+        raise LabError(
             f"{netns.path(taken[0])}: is there already, and no record says it is ours; it must not be; "
             f"if it is left over, remove it with `ip netns del {taken[0]}`"
         )
@@ -360,6 +376,9 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
     names = tuple(namespace(made.lab, place) for place in made.places())
     both = tuple(dict.fromkeys((*record.namespaces, *names)))
     folder.write(msgspec.structs.replace(record, state="changing", namespaces=both))
+    gone = [namespace(made.lab, item.place) for item in change.gone if isinstance(item, Place)]
+    left = daemons.left_in(gone, [record.agent]) if gone else []
+    daemons.end_all(one.process for one in left)
     try:
         _apply_difference(old, made)
     except BaseException:
@@ -379,7 +398,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
     )
     folder.write(record)
     _renew_agent(folder, record, progress)
-    return Outcome(built=False, changed=len(change.gone) + len(change.new))
+    return Outcome(built=False, changed=len(change.gone) + len(change.new), ended=_told(made.lab, left))
 
 
 def _renew_agent(folder: Folder, record: Record, progress: Progress) -> None:
@@ -565,14 +584,28 @@ def _position(item: Item) -> tuple[object, ...]:
 # --- removal ----------------------------------------------------------------------------------
 
 
-def _remove(folder: Folder, record: Record) -> None:
-    """Remove what the record says may be there: processes first, then namespaces, then the record."""
+def _remove(folder: Folder, record: Record) -> tuple[str, ...]:
+    """Remove what the record says may be there: processes first, then namespaces, then the record.
+
+    Returns the user's processes that were ended: they would go on in namespaces that have no name any more.
+    """
     folder.write(msgspec.structs.replace(record, state="removing"))
+    left = daemons.left_in(record.namespaces, [record.agent])
     if record.agent is not None:
         daemons.stop(record.agent)
+    daemons.end_all(one.process for one in left)
     netns.remove_all(reversed(record.namespaces))
     netns.remove_seed()
     folder.remove()
+    note_removed(folder.lab)
+    return _told(folder.lab, left)
+
+
+def _told(lab: str, left: Iterable[daemons.Left]) -> tuple[str, ...]:
+    """Say which processes were left in which nodes."""
+    return tuple(
+        f"{one.process.pid} ({one.command}) in {one.namespace.removeprefix(namespace(lab, ''))}" for one in left
+    )
 
 
 def node_files(made: Plan, place: str) -> dict[str, str]:

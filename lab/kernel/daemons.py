@@ -4,12 +4,14 @@ A process is known by its number and its start time, so that a number which the 
 to somebody else is never signalled.
 """
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from lab.errors import LabError
 from lab.kernel import netns
 
 _STOP_S = 3.0  # how long a process may take to end when asked
+_LEAVE_S = 1.0  # likewise, all of a user's in a lab that is removed
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -70,8 +73,11 @@ def start(module: str, *arguments: str, log: Path, pass_fds: Sequence[int] = (),
 
 
 def begin(module: str, stdin: int) -> "subprocess.Popen[bytes]":
-    """Start a Python module of ours that has a descriptor for its standard input."""
-    return subprocess.Popen([sys.executable, "-P", "-m", module], stdin=stdin)
+    """Start a Python module of ours that has a descriptor for its standard input.
+
+    It has a session of its own, so that a terminal's Ctrl-C interrupts the caller alone, which then closes its input.
+    """
+    return subprocess.Popen([sys.executable, "-P", "-m", module], stdin=stdin, start_new_session=True)
 
 
 def stop(process: Process) -> None:
@@ -91,6 +97,86 @@ def stop(process: Process) -> None:
         if wait_ended(process, deadline_s=_STOP_S):
             return
     raise LabError(f"process {process.pid} does not end; it must before its namespaces can; see /proc/{process.pid}")
+
+
+class Left(msgspec.Struct, frozen=True):
+    """A process in a namespace that nothing of ours started: a user's, such as one that `lab exec` left behind."""
+
+    process: Process
+    namespace: str
+    command: str
+
+
+def _identities(namespaces: Iterable[str]) -> dict[tuple[int, int], str]:
+    """Return the names of namespaces by what the kernel knows each by."""
+    found = {}
+    for name in namespaces:
+        with contextlib.suppress(OSError):
+            there = netns.path(name).stat()
+            found[there.st_dev, there.st_ino] = name
+    return found
+
+
+def place_of_this(namespaces: Iterable[str]) -> str | None:
+    """Return the one of these namespaces that this process is in."""
+    here = Path("/proc/self/ns/net").stat()
+    return _identities(namespaces).get((here.st_dev, here.st_ino))
+
+
+def left_in(namespaces: Iterable[str], servants: Iterable[Process | None]) -> list[Left]:
+    """Return the processes in namespaces, but for this process's family, and ``servants`` with their children.
+
+    This process's family are its ancestors and its descendants: it may run inside a node itself.
+    """
+    wanted = _identities(namespaces)
+    if not wanted:
+        return []
+    inside: dict[int, str] = {}
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(") ")[2].split()[1])
+                here = (entry / "ns/net").stat()
+                if (here.st_dev, here.st_ino) in wanted:
+                    inside[int(entry.name)] = wanted[here.st_dev, here.st_ino]
+
+    def line(pid: int) -> set[int]:
+        found = set()
+        while pid not in found:
+            found.add(pid)
+            pid = parents.get(pid, 0)
+        return found - {0}
+
+    family, masters = line(os.getpid()), {os.getpid(), *(servant.pid for servant in servants if servant)}
+    left = []
+    for pid, name in sorted(inside.items()):
+        process = identify(pid)
+        if process is not None and pid not in family and not line(pid) & masters:
+            left.append(Left(process, name, _command(pid)))
+    return left
+
+
+def _command(pid: int) -> str:
+    """Return the name of a process's program, without its arguments, which may be private."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "ended"
+
+
+def end_all(processes: Iterable[Process]) -> None:
+    """End processes: ask all, wait for all, then force those that stay."""
+    there = list(processes)
+    for numbers in ((signal.SIGHUP, signal.SIGTERM), (signal.SIGKILL,)):
+        there = [process for process in there if alive(process)]
+        for process in there:
+            for number in numbers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+        end = time.monotonic() + _LEAVE_S
+        for process in there:
+            wait_ended(process, deadline_s=max(0.0, end - time.monotonic()))
 
 
 def wait_ended(process: Process, *, deadline_s: float) -> bool:

@@ -16,8 +16,12 @@ whatever moment a command is killed at, the next one knows what may be left.
     ftp/            a folder for each node with an ftp service: what it gives to everybody
     network.json    root only: what the plan was compiled from; it may hold shared keys
     log/            what the agent and the servers said
+
+Beside the folders, ``.NAME.lock`` is held by the command that changes a lab, ``.NAME.busy``, readable by all, says
+which command that is, and ``.removed`` has the names of the labs that were removed since the machine was started.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -32,9 +36,10 @@ import msgspec
 
 from lab import plan
 from lab.errors import Busy, LabError, MachineError, UsageError, did_you_mean
-from lab.kernel.daemons import Process
+from lab.kernel.daemons import Process, alive, identify
 
 RUN = Path("/run/lab")
+_LOOK_S = 0.02  # how long to wait before looking again whether a lab is still being changed
 _RULES_S = 30.0  # how long a busy agent may take to write the rules that follow from what it knows
 
 State = Literal["building", "running", "changing", "removing"]
@@ -274,6 +279,24 @@ def names() -> list[str]:
     return sorted(file.parent.name for file in RUN.glob("*/record.json"))
 
 
+def note_removed(lab: str) -> None:
+    """Note that a lab of this name was removed: to remove it again is no error, while a name that never was is one."""
+    file = RUN / ".removed"
+    with contextlib.suppress(OSError):  # `down` says less if there is no room
+        if not was_removed(lab):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            with os.fdopen(descriptor, "w") as output:
+                output.write(f"{lab}\n")
+
+
+def was_removed(lab: str) -> bool:
+    """Tell whether a lab of this name was removed since the machine was started."""
+    try:
+        return lab in (RUN / ".removed").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+
+
 def existing(lab: str) -> tuple[Folder, Record]:
     """Return a lab's folder and record.
 
@@ -303,9 +326,72 @@ def started(record: Record, node: str) -> None:
         )
 
 
+class Caller(msgspec.Struct):
+    """What this process is to others that want the same lab, and how long it waits for them."""
+
+    command: str = "another command"
+    wait_s: float = 60.0
+
+
+CALLER = Caller()
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """The command that is changing a lab."""
+
+    command: str  # without its arguments, which may hold a key
+    process: Process
+    since: float  # seconds since the epoch
+
+    def __str__(self) -> str:
+        since = time.strftime("%H:%M:%S", time.localtime(self.since))
+        return f"`{self.command}` (process {self.process.pid}) since {since}"
+
+
+def holder(lab: str) -> Holder | None:
+    """Return the command that is changing a lab now, None if there is none but this one."""
+    try:
+        found = msgspec.json.decode(_holder_file(lab).read_bytes(), type=Holder)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return found if found.process.pid != os.getpid() and alive(found.process) else None
+
+
+def _holder_file(lab: str) -> Path:
+    return RUN / f".{lab}.busy"
+
+
+def ready(lab: str) -> tuple[Folder, Record]:
+    """Return a lab's folder and record once no command is making, changing or removing the lab.
+
+    Raises:
+        UsageError: there is no such lab.
+        Busy: another command is still at it when this process has waited long enough.
+
+    """
+    end = time.monotonic() + CALLER.wait_s
+    while True:
+        folder, record = existing(lab)
+        if record.state == "running" or (by := holder(lab)) is None:
+            return folder, record
+        if time.monotonic() > end:
+            raise _busy(lab, by)
+        time.sleep(_LOOK_S)
+
+
+def _busy(lab: str, by: Holder | None) -> Busy:
+    who = f"by {by}" if by else "by another command"
+    return Busy(
+        f'lab "{lab}" is being changed {who}; one command at a time changes a lab; '
+        f"it was waited for {CALLER.wait_s:g} s; wait longer (--wait SECONDS, or LAB_WAIT), or end that command"
+    )
+
+
 @contextmanager
-def locked(lab: str, *, deadline_s: float = 60.0) -> Iterator[None]:
+def locked(lab: str, *, deadline_s: float | None = None) -> Iterator[None]:
     """Hold the lock of one lab: only one command at a time changes it.
+
+    ``deadline_s`` None: wait as long as ``CALLER`` says.
 
     Raises:
         Busy: another command holds it past the deadline.
@@ -313,10 +399,15 @@ def locked(lab: str, *, deadline_s: float = 60.0) -> Iterator[None]:
 
     """
     file = RUN / f".{lab}.lock"
-    descriptor = _lock(lab, file, time.monotonic() + deadline_s)
+    descriptor = _lock(lab, file, time.monotonic() + (CALLER.wait_s if deadline_s is None else deadline_s))
     try:
+        us = identify(os.getpid())
+        with contextlib.suppress(OSError):  # others are told less if there is no room
+            if us is not None:
+                replace(_holder_file(lab), msgspec.json.encode(Holder(CALLER.command, us, time.time())))
         yield
     finally:
+        _holder_file(lab).unlink(missing_ok=True)
         if not Folder(lab).record_file.exists():
             file.unlink(missing_ok=True)  # while it is held: whoever waits for it sees that it is gone
         os.close(descriptor)
@@ -338,5 +429,5 @@ def _lock(lab: str, file: Path, end: float) -> int:
             pass
         os.close(descriptor)
         if time.monotonic() > end:
-            raise Busy(f'lab "{lab}" is being changed by another command; one at a time; wait for it, or end it')
-        time.sleep(0.02)
+            raise _busy(lab, holder(lab))
+        time.sleep(_LOOK_S)

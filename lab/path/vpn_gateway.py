@@ -373,9 +373,13 @@ def was_idle(tunnel: Tunnel, silent_s: float) -> bool:
     return 0 < tunnel.idle_s <= 2 * silent_s
 
 
+#: How the reason of a tunnel ends that is down for want of traffic only.
+REBUILDS = "the next one rebuilds it"
+
+
 def idleness(tunnel: Tunnel) -> str:
     """Return why a tunnel that was dropped for silence is down."""
-    return f"dropped after {tunnel.idle_s:g} s without a packet; the next one rebuilds it"
+    return f"dropped after {tunnel.idle_s:g} s without a packet; {REBUILDS}"
 
 
 def impossible(tunnel: Tunnel, address: str, facing: Tunnel | None) -> str:

@@ -5,7 +5,7 @@ that listens there, into that VM. What groups say on the way is ``security_group
 any of it is enforced, so what is predicted can be held against the wire.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Literal, TypeAlias
 
@@ -95,12 +95,14 @@ def forecast(
     *,
     source_port: int | None = None,
     down: frozenset[str] = frozenset(),
+    broken: Mapping[frozenset[str], str] | None = None,
     groups: Groups | None = None,
 ) -> Forecast:
     """Predict what becomes of a flow from a node to a node or an address.
 
     ``source_port`` None: any. ``down``: members of pools that receive no new flows (``HealthCheck.key``).
-    ``groups``: those of the network, for whoever asks more than once.
+    ``broken``: why no tunnel carries anything between two virtual networks. ``groups``: those of the network, for
+    callers that ask more than once.
 
     Raises:
         KeyError: no such node.
@@ -108,7 +110,7 @@ def forecast(
     """
     destination = address_of(network, sender, to)
     vm, host = network.vm(sender), network.host(sender)
-    trace = _Trace(network, service, down, groups or Groups(network))
+    trace = _Trace(network, service, down, groups or Groups(network), broken or {})
     ways: Iterable[Way]
     if vm is not None:
         source = network.way_out(vm, destination or PLATFORM_ADDRESS).private_ip_address
@@ -176,6 +178,30 @@ def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozen
     )
 
 
+def unprobed(network: Network, groups: Groups | None = None) -> dict[str, Decision]:
+    """Return the members of pools whose probe a security group denies, by ``HealthCheck.key``: they go down."""
+    groups = groups or Groups(network)
+    found = {}
+    for lb in network.balancers:
+        for rule in lb.load_balancing_rules:
+            probe = next((probe for probe in lb.probes if probe.name == rule.probe), None)
+            for name in lb.targets(rule) if probe is not None else ():
+                vm = network.vm(name)
+                if vm is None or probe is None:
+                    continue
+                packet = Packet(
+                    protocol="tcp",
+                    source=PLATFORM_ADDRESS,
+                    source_port=EPHEMERAL.first,
+                    destination=vm.private_ip_address,
+                    destination_port=probe.port,
+                )
+                denials = [d for d in groups.decisions(vm, "Inbound", packet) if d.access == "Deny"]
+                if denials:
+                    found[f"{lb.name}/{probe.name}/{name}"] = denials[0]
+    return found
+
+
 def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool:
     """Tell whether two VMs reach each other at their private addresses: in one network, or through a tunnel."""
     if one.virtual_network == other.virtual_network:
@@ -205,11 +231,19 @@ _Source: TypeAlias = tuple[IPv4Address, int | None]
 class _Trace:
     """The ways of one kind of flow through a network."""
 
-    def __init__(self, network: Network, service: Service, down: frozenset[str], groups: Groups) -> None:
+    def __init__(
+        self,
+        network: Network,
+        service: Service,
+        down: frozenset[str],
+        groups: Groups,
+        broken: Mapping[frozenset[str], str] | None = None,
+    ) -> None:
         self.network = network
         self.service = service
         self.down = down
         self.groups = groups
+        self.broken = broken or {}
 
     def from_vm(self, vm: VirtualMachine, source_port: int | None, destination: IPv4Address) -> Iterator[Way]:
         """Yield the ways of a flow that a VM opens."""
@@ -226,6 +260,9 @@ class _Trace:
                 if not targets:
                     yield Way(decisions=out, obstacle=f"no VM has {destination}")
                 for target in targets:
+                    if reason := self.broken.get(frozenset((vm.virtual_network, target.virtual_network))):
+                        yield Way(decisions=out, obstacle=reason)
+                        continue
                     yield from self.into(target, own, destination, self.service.port, out)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
@@ -254,7 +291,7 @@ class _Trace:
             return
         targets = list(self.behind(destination))
         if not targets:
-            yield Way(decisions=before, obstacle=f"nobody listens at {destination}, {self.service}")
+            yield Way(decisions=before, obstacle=self.silence(destination))
         rules = self.access_list(destination)
         for vm, at, port in targets:
             near = opener is not None and opener.virtual_network == vm.virtual_network
@@ -265,6 +302,17 @@ class _Trace:
                     yield from self.into(vm, source, at, port, before)
                 else:
                     yield Way(decisions=before, obstacle=f"the access list of {destination}, {self.service}, denies it")
+
+    def silence(self, address: IPv4Address) -> str:
+        """Say why nothing answers at a public address: no rule leads anywhere from it, or no member is up."""
+        members = list(_Trace(self.network, self.service, frozenset(), self.groups).behind(address))
+        if not members:
+            return f"no rule leads anywhere from {address}, {self.service}"
+        denied = unprobed(self.network, self.groups)
+        names = {vm.name for vm, _, _ in members}
+        rules = [f"{d.rule} of {d.group} denies the probe of {d.vm}" for d in denied.values() if d.vm in names]
+        because = f": {', '.join(dict.fromkeys(rules))}" if rules else ""
+        return f"no member behind {address}, {self.service}, is up{because}"
 
     def access_list(self, address: IPv4Address) -> tuple[AclRule, ...]:
         """Return who may use the endpoint of a VIP's address; empty: everybody."""

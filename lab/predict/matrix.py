@@ -4,7 +4,7 @@ A prediction and the wire are two answers to one question, made without each oth
 was not seen at the place where it is said to be denied is no denial.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -12,6 +12,8 @@ import msgspec
 from lab.azure.model import InboundNatRule, InternetHost, LoadBalancingRule, Network, VirtualMachine
 from lab.azure.security_groups import Groups
 from lab.errors import NotJudgedError
+from lab.kernel.state import GatewayState
+from lab.path.vpn_gateway import REBUILDS
 from lab.predict import forecast as forecasting
 from lab.predict.forecast import Forecast, Service
 from lab.verify.experiment import Failed, Passage, Sweep, Swept
@@ -57,7 +59,28 @@ def services(network: Network) -> tuple[Service, ...]:
     return (*chosen, Service("tcp", _NOBODYS), Service("udp", _NOBODYS), Service("icmp"))
 
 
-def predictions(network: Network, wanted: Sequence[Service], down: frozenset[str]) -> tuple[Forecast, ...]:
+def broken(network: Network, gateways: Mapping[str, GatewayState]) -> dict[frozenset[str], str]:
+    """Return why no tunnel carries anything between two virtual networks of a running lab.
+
+    A policy-based tunnel that rests, for want of traffic, is not broken: a packet wakes it.
+    """
+    found = {}
+    for place, gateway in gateways.items():
+        for site, tunnel in gateway.tunnels.items():
+            other = next((s.vpn_gateway for s in network.local_networks if s.name == site), None)
+            if other is not None and tunnel.state != "Connected" and not tunnel.reason.endswith(REBUILDS):
+                pair = frozenset((place.removeprefix("gw."), other))
+                why = f": {tunnel.reason}" if tunnel.reason else ""
+                found[pair] = f"the tunnel of {place.removeprefix('gw.')} to {site} is {tunnel.state}{why}"
+    return found
+
+
+def predictions(
+    network: Network,
+    wanted: Sequence[Service],
+    down: frozenset[str],
+    broken: Mapping[frozenset[str], str] | None = None,
+) -> tuple[Forecast, ...]:
     """Return a prediction for each pair of nodes and each service; frontends are nodes that send nothing.
 
     Pairs of which one has no address that the other can reach are left out, and VMs that are stopped; so are the
@@ -68,7 +91,7 @@ def predictions(network: Network, wanted: Sequence[Service], down: frozenset[str
     frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.addressed()]
     groups = Groups(network)
     found = (
-        forecasting.forecast(network, sender, to, service, down=down, groups=groups)
+        forecasting.forecast(network, sender, to, service, down=down, broken=broken, groups=groups)
         for sender in nodes
         for to in (*nodes, *frontends)
         if sender != to and forecasting.address_of(network, sender, to) is not None

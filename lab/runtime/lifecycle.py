@@ -120,7 +120,7 @@ def taken_back(network: Network) -> tuple[str, ...]:
 def source(network: Network, file: Path, made: Iterable[str] = ()) -> apply.Source:
     """Return what the record keeps of a network, and of what commands ``made`` in it."""
     return apply.Source(
-        file=str(file.resolve()),
+        file=str(topology.located(file).resolve()),
         addresses={path: str(address) for path, address in network.addresses().items()},
         network=model.encode(network),
         profile=network.profile.name,

@@ -10,7 +10,7 @@ from lab.azure import model
 from lab.azure.model import Network
 from lab.errors import LabError
 from lab.kernel import apply
-from lab.kernel.state import existing
+from lab.kernel.state import existing, ready
 from lab.operations import base
 from lab.plan import Plan
 from lab.runtime import lifecycle
@@ -21,10 +21,11 @@ def network_of(lab: str) -> Network:
 
     Raises:
         UsageError: there is no such lab.
+        Busy: another command is still changing it.
         PermissionError: only root may read it, since a network may hold shared keys.
 
     """
-    folder, _ = existing(lab)
+    folder, _ = ready(lab)
     return model.decode(folder.network_file.read_bytes())
 
 

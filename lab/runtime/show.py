@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lab.kernel import apply, netns
-from lab.kernel.state import Absent, GatewayState, MemberHealth, Record, TunnelState, existing, names
+from lab.kernel.state import Absent, GatewayState, MemberHealth, Record, TunnelState, existing, holder, names
 from lab.plan import (
     NODE_INTERFACE,
     Address,
@@ -140,6 +140,8 @@ def _idle_s(plan: Plan) -> float:
 
 def _state(record: Record) -> str:
     if record.state != "running":
+        if (by := holder(record.lab)) is not None:
+            return f"{record.state}, by {by}"
         return f"interrupted while {record.state}; `lab up` or `lab down` heals it"
     if not apply.is_whole(record):
         return "damaged: a namespace is missing; `lab up` heals it"

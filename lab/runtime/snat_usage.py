@@ -10,7 +10,7 @@ import msgspec
 
 from lab.deciders.snat_ports import Usage
 from lab.errors import NotJudgedError
-from lab.kernel.state import existing
+from lab.kernel.state import existing, ready
 from lab.plan import Backends
 
 _ANSWER_S = 10.0
@@ -22,10 +22,11 @@ def usage(lab: str) -> list[Usage]:
 
     Raises:
         UsageError: there is no such lab.
+        Busy: another command is still changing it.
         NotJudgedError: its agent does not run, or does not answer.
 
     """
-    folder, _ = existing(lab)
+    folder, _ = ready(lab)
     answer = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:

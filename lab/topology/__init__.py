@@ -7,6 +7,7 @@ edit.py         single values of the text change
 ../invariants   what must hold between the parts
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -20,17 +21,19 @@ from lab.errors import Problem, TopologyError, UsageError, did_you_mean
 from lab.topology import shape
 from lab.topology.build import DISTRIBUTIONS, Builder, access_rule, security_rule
 from lab.topology.shape import schema
-from lab.topology.text import LOADER, Positions, check_depth, data_of
+from lab.topology.text import LOADER, Positions, check_depth, data_of, tab_line
 
 if TYPE_CHECKING:
     from lab.formats.cscfg import Configuration
 
 __all__ = [
+    "BUNDLED",
     "DISTRIBUTIONS",
     "SUFFIX",
     "configured",
     "line",
     "load",
+    "located",
     "parse",
     "parse_acl_rule",
     "parse_rule",
@@ -42,6 +45,8 @@ __all__ = [
 #: A file of 1,000 VMs takes about 0.1 MB; what is larger is not a topology.
 MAX_BYTES = 4 * 1024 * 1024
 SUFFIX = ".lab.yaml"
+#: The topologies that come with the tool.
+BUNDLED = Path(__file__).resolve().parents[2] / "topologies"
 
 
 def parse(
@@ -88,6 +93,9 @@ def _read(
         data = data_of(node, (), positions) if node is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
+        if tab_line(text, line - 1):
+            must = "YAML is indented with spaces; replace each tab by spaces"
+            raise TopologyError([f"{file}:{line}: found a tab character in the indentation; {must}"]) from None
         found = ", ".join(part for part in (error.context, error.problem) if part)
         raise TopologyError([f"{file}:{line}: {found}; a topology is YAML; correct this line"]) from None
     except yaml.YAMLError as error:
@@ -203,6 +211,12 @@ def configured(text: str, file: str, configuration: "Configuration") -> str:
     return mark + text
 
 
+def located(file: Path) -> Path:
+    """Return where a topology file is: a bundled one is found by its name alone, unless a file here has that name."""
+    bundled = BUNDLED / file.name
+    return bundled if file == Path(file.name) and not os.path.lexists(file) and bundled.is_file() else file
+
+
 def read(file: Path) -> str:
     """Return the text of a topology file.
 
@@ -211,6 +225,7 @@ def read(file: Path) -> str:
         TopologyError: it is too large or not text.
 
     """
+    file = located(file)
     try:
         if file.is_dir():
             raise UsageError(f"{file}: a folder; a topology file is needed; name a file such as {file}/NAME{SUFFIX}")

@@ -67,6 +67,15 @@ def _one_public_ip(value: object) -> object:
     return value
 
 
+def _public_frontend(value: object) -> object:
+    if isinstance(value, dict):
+        raise ValueError(  # noqa: TRY004 - pydantic asks for it
+            "a frontend is a public address, as an internal load balancer is not played; "
+            "write the address alone, such as 40.1.2.3, or leave it out"
+        )
+    return value
+
+
 def _shared_key(value: object) -> object:
     # Whatever is wrong with a key, it is not shown.
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9]+", value) or len(value) > MAX_KEY:
@@ -288,7 +297,9 @@ class LoadBalancer(_File):
     """A public load balancer of the Resource Manager model."""
 
     sku: Literal["Basic", "Standard"] = "Basic"
-    frontend_ip_configurations: Annotated[dict[Name, Address | None], Field(min_length=1)]
+    frontend_ip_configurations: Annotated[
+        dict[Name, Annotated[Address | None, BeforeValidator(_public_frontend)]], Field(min_length=1)
+    ]
     backend_address_pools: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
     probes: dict[Name, Probe] = Field(default_factory=dict)
     load_balancing_rules: dict[Name, LoadBalancingRule] = Field(default_factory=dict)

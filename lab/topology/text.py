@@ -1,6 +1,7 @@
 """YAML text becomes plain data and a table of positions: the line of every key and value."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -11,6 +12,8 @@ from lab.errors import Problem
 MAX_NODES = 400_000
 #: A topology is at most eight deep. PyYAML's C half recurses without a limit, and ends the process.
 MAX_DEPTH = 64
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -49,6 +52,12 @@ def _scalar(node: yaml.ScalarNode) -> object:
     return text
 
 
+def tab_line(text: str, near: int) -> bool:
+    """Tell whether a line is indented with a tab, which YAML does not allow; lines are counted from 0."""
+    lines = text.splitlines()
+    return 0 <= near < len(lines) and "\t" in lines[near][: len(lines[near]) - len(lines[near].lstrip())]
+
+
 def check_depth(text: str) -> None:
     """Refuse a text that is nested too deeply to be composed.
 
@@ -82,13 +91,24 @@ def data_of(node: yaml.Node, path: Position, positions: Positions) -> object:
         return [data_of(child, (*path, str(i)), positions) for i, child in enumerate(node.value)]
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
+    assert isinstance(node, yaml.MappingNode)
+    return _mapping(node, path, positions)
+
+
+def _mapping(node: yaml.MappingNode, path: Position, positions: Positions) -> dict[str, object]:
     mapping: dict[str, object] = {}
-    for key_node, value_node in node.value:
-        key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else repr(key_node.value)
+    own = [(key, value) for key, value in node.value if key.tag != _MERGE]
+    for key_node, value_node in own:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            found = "a list as a key" if isinstance(key_node, yaml.SequenceNode) else "a mapping as a key"
+            must, advice = "a key is one word", "write it as text; quote a word that begins with { or ["
+            positions.problems.append((line, Problem(path=path, found=found, must=must, advice=advice)))
+            continue
+        key = str(key_node.value)
         if key.startswith("x-"):
             continue
         where = (*path, key)
-        line = key_node.start_mark.line + 1
         if key in mapping:
             problem = Problem(
                 path=where,
@@ -98,6 +118,28 @@ def data_of(node: yaml.Node, path: Position, positions: Positions) -> object:
             )
             positions.problems.append((line, problem))
             continue
-        positions.lines[where] = line
+        positions.lines.setdefault(where, line)
         mapping[key] = data_of(value_node, where, positions)
+    for source in _merged(node, path, positions):
+        for key, value in _mapping(source, path, positions).items():
+            mapping.setdefault(key, value)
     return mapping
+
+
+def _merged(node: yaml.MappingNode, path: Position, positions: Positions) -> Iterator[yaml.MappingNode]:
+    """Yield the mappings whose keys a mapping takes over with ``<<``; what a mapping has itself comes first."""
+    for key_node, value_node in node.value:
+        if key_node.tag != _MERGE:
+            continue
+        for source in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+            positions.nodes += 1
+            if isinstance(source, yaml.MappingNode):
+                yield source
+                continue
+            problem = Problem(
+                path=(*path, "<<"),
+                found="a value that is no mapping",
+                must="<< takes over the keys of a mapping, or of a list of mappings",
+                advice="name an anchor of a mapping: <<: *NAME",
+            )
+            positions.problems.append((key_node.start_mark.line + 1, problem))

@@ -475,7 +475,7 @@ def test_a_daemon_that_is_missing_is_said_with_what_to_do_and_nothing_is_left(
     file = tmp_path / "gone.lab.yaml"
     file.write_text(pair("gone"))
     done = rootlab.run("up", file)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "strongSwan: no /nowhere/charon" in done.stderr
     assert "run scripts/setup" in done.stderr
     assert rootlab.leftovers("gone") == []

@@ -41,6 +41,45 @@ def test_down_twice_is_fine(tmp_path: Path):
     assert rootlab.ok("down", "twice") == "twice: is not up\n"
 
 
+def test_down_of_a_name_that_no_lab_had_is_an_error_and_the_others_go_down(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("near")):
+        done = rootlab.run("down", "naer", "near")
+        assert done.returncode == 2
+        assert done.stdout == "near: down\n"
+        assert done.stderr.startswith(
+            'no lab "naer"; a lab of this name must be up, or have been; did you mean "near"?'
+        )
+
+
+def test_down_ends_what_was_left_in_nodes_and_says_so(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("inner")) as name:
+        command = [sys.executable, "-P", "-m", "lab", "exec", name]
+        asleep = subprocess.Popen([*command, "web", "--", "sleep", "600"])
+        deafness = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        script = deafness + "print('x', flush=True)\ntime.sleep(600)"
+        deaf = subprocess.Popen(
+            [*command, "alone", "--", "nohup", sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+        )
+        assert deaf.stdout is not None
+        with deaf.stdout:
+            assert deaf.stdout.readline() == "x\n"
+        rootlab.wait_until(lambda: Path(f"/proc/{asleep.pid}/comm").read_text() == "sleep\n", "sleep")
+        done = rootlab.run("down", name)
+        assert (done.returncode, done.stdout) == (0, "inner: down\n")
+        assert done.stderr.startswith("inner: ended 2 processes in nodes: ")
+        assert f"{asleep.pid} (sleep) in web" in done.stderr
+        assert f"{deaf.pid} (" in done.stderr
+        assert (asleep.wait(5), deaf.wait(5)) == (-signal.SIGHUP, -signal.SIGKILL)
+
+
+def test_down_from_within_a_node_is_refused_and_changes_nothing(tmp_path: Path):
+    with rootlab.running(tmp_path, rootlab.small("self")) as name:
+        done = rootlab.run("exec", name, "web", "--", sys.executable, "-P", "-m", "lab", "down", name)
+        assert done.returncode == 2
+        assert "self: this command runs in lab.self.web; a lab is removed from outside" in done.stderr
+        assert rootlab.ask(name, "web", "http://198.51.100.10/")["node"] == "far"
+
+
 def test_up_twice_changes_nothing(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("again")) as name:
         before, record = rootlab.world(name), Folder(name).read()
@@ -160,7 +199,7 @@ def test_a_server_that_cannot_open_on_a_change_is_reported_and_the_others_open(t
                 .replace("other: {address: 198.51.100.11}", "other: {address: 198.51.100.11, services: [http:80]}")
             )
             done = rootlab.run("up", file)
-            assert done.returncode == 1
+            assert done.returncode == 3
             assert "the port must be free" in done.stderr
             assert rootlab.ask(name, "web", "http://198.51.100.11/")["node"] == "other"
         finally:
@@ -334,7 +373,7 @@ def test_another_users_namespace_of_our_name_is_left_alone(tmp_path: Path):
         file = tmp_path / "taken.lab.yaml"
         file.write_text(rootlab.small("taken"))
         done = rootlab.run("up", file)
-        assert done.returncode == 1
+        assert done.returncode == 3
         assert f"{netns.path(theirs)}: is there already, and no record says it is ours" in done.stderr
         assert netns.exists(theirs)
     finally:

@@ -76,7 +76,11 @@ def tracked(lab: str) -> Counter[tuple[str, str, str]]:
 
 
 def load(lab: str, *words: str) -> dict[str, Any]:
-    return json.loads(rootlab.ok("load", lab, *words, "-o", "json"))
+    done = rootlab.run("load", lab, *words, "-o", "json")
+    found = json.loads(done.stdout)
+    all_went_well = found["opened"] == found["flows"] and found["alive"] in (None, found["opened"])
+    assert done.returncode == (0 if all_went_well else 3), done.stderr
+    return found
 
 
 def agent_of(lab: str) -> daemons.Process:

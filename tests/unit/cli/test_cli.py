@@ -89,7 +89,7 @@ def test_check_of_a_bad_file_ends_with_2_and_every_problem_on_standard_error(lab
 def test_check_goes_on_after_a_bad_file_and_a_missing_one(lab: Run, good: Path, bad: Path) -> None:
     done = lab("check", bad, "none.lab.yaml", good)
     assert (done.status, done.out) == (2, "a.lab.yaml: ok: a, 1 VM, 0 outside hosts\n")
-    missing = 'none.lab.yaml: no such file; a topology file is needed; did you mean "a.lab.yaml"?'
+    missing = "none.lab.yaml: no such file; a topology file is needed; known: a.lab.yaml, bad.lab.yaml"
     assert done.err.splitlines() == [*_BAD, missing]
 
 

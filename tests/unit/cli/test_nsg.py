@@ -34,7 +34,11 @@ def test_a_guest_that_has_not_the_frontends_address_is_said_to_keep_silent() -> 
     [
         ("free", "app1:22", "free to app1, 22/tcp: Allow by AllowVnetInBound of NSG-App, inbound at app1"),
         ("free", "client:22", "free to client, 22/tcp: Allow"),
-        ("client", "65.52.0.10:81", "client to 65.52.0.10, 81/tcp: NoWay: nobody listens at 65.52.0.10, 81/tcp"),
+        (
+            "client",
+            "65.52.0.10:81",
+            "client to 65.52.0.10, 81/tcp: NoWay: no rule leads anywhere from 65.52.0.10, 81/tcp",
+        ),
         ("client", "sql1/icmp", "client to sql1, icmp: NoWay: sql1 has no address that client can reach"),
         (
             "client",

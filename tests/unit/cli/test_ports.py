@@ -49,7 +49,7 @@ def test_without_its_agent_nothing_is_known_of_ports(
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(str(at))
     monkeypatch.setattr(commands, "need_root", lambda: None)
-    monkeypatch.setattr(snat_usage, "existing", lambda _lab: (SimpleNamespace(agent_socket=at), None))
+    monkeypatch.setattr(snat_usage, "ready", lambda _lab: (SimpleNamespace(agent_socket=at), None))
     with pytest.raises(NotJudgedError) as refused:
         snat_usage.usage("any")
     assert refused.value.exit_code == 3
@@ -62,9 +62,7 @@ def test_without_its_agent_nothing_is_known_of_ports(
 def test_an_agent_that_says_nothing_that_is_understood_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(
-        snat_usage, "existing", lambda _lab: (SimpleNamespace(agent_socket=tmp_path / "agent.sock"), None)
-    )
+    monkeypatch.setattr(snat_usage, "ready", lambda _lab: (SimpleNamespace(agent_socket=tmp_path / "agent.sock"), None))
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "agent.sock"))
         listening.listen()

@@ -9,8 +9,8 @@ from lab.errors import Problem, TopologyError, did_you_mean
 @pytest.mark.parametrize(
     ("name", "status"),
     [
-        ("LabError", 1), ("TopologyError", 2), ("UsageError", 2), ("MachineError", 4),
-        ("KernelError", 1), ("Busy", 1), ("Interrupted", 130),
+        ("LabError", 3), ("ContradictedError", 1), ("TopologyError", 2), ("UsageError", 2), ("MachineError", 4),
+        ("KernelError", 4), ("NotJudgedError", 3), ("Busy", 3), ("Interrupted", 130),
     ],
 )  # fmt: skip
 def test_every_error_ends_with_the_status_the_module_promises(name: str, status: int) -> None:
@@ -36,6 +36,13 @@ def test_a_topology_error_keeps_each_problem_as_a_line() -> None:
     [
         ("fronted", ["backend", "frontend"], 'did you mean "frontend"?'),
         ("FRONTED", ["backend", "Frontend"], 'did you mean "Frontend"?'),
+        ("frontend", ["backend", "frontend"], 'did you mean "frontend"?'),
+        ("forntend", ["backend", "frontend"], 'did you mean "frontend"?'),
+        ("lsit", ["last", "list"], 'did you mean "list"?'),
+        ("public_ip_address", ["private_ip_address"], "known: private_ip_address"),
+        ("outbound_rules", ["inbound_nat_rules"], "known: inbound_nat_rules"),
+        ("help", ["shell"], "known: shell"),
+        ("a", ["b"], "known: b"),
         ("zzz", ["b", "a", "a"], "known: a, b"),
         ("zzz", [], "none is defined"),
         ("zzz", [f"n{i:02}" for i in range(17)], "known: " + ", ".join(f"n{i:02}" for i in range(16)) + ", …"),

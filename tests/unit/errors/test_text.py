@@ -32,8 +32,8 @@ from tests.unit.refusals import BALANCER, MACHINE, NETWORK, said
                                        "a topology is YAML; correct this line")),
         ("name: a\ninternet: {h: 1\n", ("f:3: while parsing a flow mapping, did not find expected ',' or '}'; "
                                        "a topology is YAML; correct this line")),
-        ("name: a\ninternet:\n\th: 1\n", ("f:3: while scanning for the next token, found character that cannot start "
-                                         "any token; a topology is YAML; correct this line")),
+        ("name: a\ninternet:\n\th: 1\n", ("f:3: found a tab character in the indentation; YAML is indented with "
+                                         "spaces; replace each tab by spaces")),
         ("name: a: b\n", "f:1: mapping values are not allowed in this context; a topology is YAML; correct this line"),
         ("name: *x\n", "f:1: found undefined alias; a topology is YAML; correct this line"),
         ("name: a\n---\nname: b\n", ("f:2: expected a single document in the stream, but found another document; "

@@ -337,7 +337,7 @@ REFUSALS = {
         _endpoints(_PROBED % "{protocol: http, path: /x, interval: 4}"),
         (
             'f:13: cloud_services.shop.endpoints.0.probe.interval: unknown key "interval"; keys are those of the '
-            'vocabulary, or begin with "x-"; known: interval_in_seconds, path, port, protocol, timeout_in_seconds'
+            'vocabulary, or begin with "x-"; did you mean "interval_in_seconds"?'
         ),
     ),
     "a probe that is no word that is known": (

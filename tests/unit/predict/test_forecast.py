@@ -1,7 +1,10 @@
 """lab/predict/forecast.py and lab/predict/matrix.py: what becomes of a flow, and where it is watched."""
 
+from pathlib import Path
+
 import pytest
 
+from lab import topology
 from lab.azure.model import Network
 from lab.predict import forecast, matrix
 from lab.predict.forecast import Service
@@ -259,3 +262,51 @@ def test_services_are_those_of_the_nodes_and_the_rules_and_nobodys() -> None:
     assert [str(service) for service in matrix.services(worlds.guarded())] == [
         "80/tcp", "1433/tcp", "9000/udp", "47/tcp", "47/udp", "icmp",
     ]  # fmt: skip
+
+
+# --- what groups and tunnels take away --------------------------------------------------------
+
+_PROBED = """\
+name: probed
+internet: {client: {address: 198.51.100.1}}
+virtual_networks:
+  v1: {address_space: [10.1.0.0/16], subnets: {s: {address_prefix: 10.1.0.0/24, network_security_group: g}}}
+virtual_machines: {web: {subnet: v1/s, services: [http:80]}}
+load_balancers:
+  lb:
+    frontend_ip_configurations: {public: 40.1.2.3}
+    backend_address_pools: {pool: [web]}
+    probes: {alive: {protocol: Tcp, port: 80}}
+    load_balancing_rules:
+      http: {frontend: public, backend_pool: pool, probe: alive, frontend_port: 80, backend_port: 80}
+network_security_groups:
+  g:
+    - {name: web, priority: 100, direction: Inbound, access: Allow, protocol: Tcp, source_address_prefix: Internet,
+       destination_port_range: "80"}
+    - {name: all, priority: 200, direction: Inbound, access: Deny, protocol: "*"}
+"""
+
+
+def test_a_group_that_denies_the_probe_takes_the_member_down_and_is_named() -> None:
+    network = topology.parse(_PROBED, "probed")
+    down = forecast.unprobed(network)
+    assert {key: decision.rule for key, decision in down.items()} == {"lb/alive/web": "all"}
+    found = forecast.forecast(network, "client", "40.1.2.3", forecast.Service("tcp", 80), down=frozenset(down))
+    assert found.access == "NoWay"
+    assert [way.obstacle for way in found.ways] == [
+        "no member behind 40.1.2.3, 80/tcp, is up: all of g denies the probe of web"
+    ]
+
+
+def test_a_group_that_lets_the_probe_pass_takes_no_member_down() -> None:
+    assert forecast.unprobed(topology.parse(_PROBED.replace("access: Deny", "access: Allow"), "probed")) == {}
+
+
+def test_nothing_crosses_a_tunnel_that_is_broken() -> None:
+    network = topology.load(Path(__file__).parents[3] / "topologies" / "vnet-to-vnet.lab.yaml")
+    one, other = network.connections[0].virtual_network, network.connections[1].virtual_network
+    sender, to = (next(v.name for v in network.virtual_machines if v.virtual_network == n) for n in (one, other))
+    service = forecast.Service("tcp", 80)
+    assert forecast.forecast(network, sender, to, service).access == "Allow"
+    found = forecast.forecast(network, sender, to, service, broken={frozenset((one, other)): "the tunnel is down"})
+    assert (found.access, [way.obstacle for way in found.ways]) == ("NoWay", ["the tunnel is down"])

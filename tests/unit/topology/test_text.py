@@ -69,3 +69,45 @@ def test_more_values_than_a_topology_can_have_are_refused(monkeypatch: pytest.Mo
     monkeypatch.setattr(text, "MAX_NODES", 3)
     with pytest.raises(yaml.YAMLError, match="more than 3 values, aliases included"):
         read("[1, 2, 3]")
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("x-a: &a {k: 1, l: 2}\nm: {<<: *a, l: 3}", {"m": {"k": 1, "l": 3}}),
+        ("x-a: &a {k: 1, l: 2}\nm: {l: 3, <<: *a}", {"m": {"k": 1, "l": 3}}),
+        ("x-a: &a {k: 1}\nx-b: &b {k: 2, l: 2}\nm: {<<: [*a, *b]}", {"m": {"k": 1, "l": 2}}),
+        ("x-a: &a {k: 1}\nx-b: &b {<<: *a, l: 2}\nm: {<<: *b}", {"m": {"k": 1, "l": 2}}),
+        ('m: {"<<": 1}', {"m": {"<<": 1}}),
+    ],
+)
+def test_a_merge_key_takes_over_the_keys_of_a_mapping(source: str, value: object) -> None:
+    data, positions = read(source)
+    assert (data, positions.problems) == (value, [])
+
+
+def test_a_value_that_is_taken_over_is_on_the_line_where_it_stands() -> None:
+    _, positions = read("x-a: &a\n  k: 1\nm:\n  <<: *a\n  l: 2\n")
+    assert (positions.line(("m", "k")), positions.line(("m", "l"))) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "path", "found"),
+    [
+        ("m:\n  <<: 5", 2, ("m", "<<"), "a value that is no mapping"),
+        ("m:\n  [a]: 5", 2, ("m",), "a list as a key"),
+        ("? {a: b}\n: 5", 1, (), "a mapping as a key"),
+    ],
+)
+def test_a_key_that_is_none_is_a_problem(source: str, line: int, path: tuple[str, ...], found: str) -> None:
+    _, positions = read(source)
+    ((at, problem),) = positions.problems
+    assert (at, problem.path, problem.found) == (line, path, found)
+
+
+def test_merges_of_merges_are_not_followed_for_ever() -> None:
+    levels = "".join(f"x-{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 9))
+    with pytest.raises(yaml.YAMLError, match="more than"):
+        read(f"x-0: &a0 {{k: 1}}\n{levels}m: *a8\n")
+    with pytest.raises(RecursionError):
+        read("m: &m {<<: *m}")
