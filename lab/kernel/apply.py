@@ -493,8 +493,7 @@ class _Alteration:
         for item in gone:
             if isinstance(item, Wire):
                 self.remove_wire(item)
-        for place in self.removed:
-            netns.remove(namespace(self.lab, place))
+        netns.remove(*(namespace(self.lab, place) for place in self.removed))
         for item in added:
             self.make(item)
         self.flush()
