@@ -9,7 +9,7 @@ from lab.cli.arguments import SUFFIX, only_file
 from lab.cli.execution import interruptible, need_root
 from lab.cli.options import profile_option, time_scale_option
 from lab.cli.output import count, progress, say_timers
-from lab.errors import UsageError
+from lab.errors import LabError, UsageError
 
 
 @click.command()
@@ -69,16 +69,26 @@ def down(names: tuple[str, ...], everything: bool) -> None:
       sudo lab down --all
     """
     from lab.kernel import apply
-    from lab.kernel.state import names as all_names
+    from lab.kernel.state import folders
 
     if bool(names) == everything:
         raise UsageError("lab down: needs names of labs, or --all and none; see `lab list`")
     need_root()
-    chosen = tuple(name.removesuffix(SUFFIX) for name in (all_names() if everything else names))
+    chosen = tuple(name.removesuffix(SUFFIX) for name in (folders() if everything else names))
     for name in chosen:
         _check_name(name)
-        removed = apply.down(name)
-        click.echo(f"{name}: down" if removed else f"{name}: is not up")
+    failed: list[LabError] = []
+    for name in chosen:
+        try:
+            removed = apply.down(name)
+        except LabError as error:
+            failed.append(error)  # the others are removed all the same
+        else:
+            click.echo(f"{name}: down" if removed else f"{name}: is not up")
+    for earlier in failed[:-1]:
+        click.echo(f"{earlier}", err=True)
+    if failed:
+        raise failed[-1]
 
 
 def _check_name(name: str) -> None:

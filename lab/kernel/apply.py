@@ -5,6 +5,7 @@ a killed command left behind it removes that first. Whatever fails is undone bef
 raised. The order is that of ``plan.KINDS``; whole packet-filter tables come last, each in one step.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -106,7 +107,9 @@ def down(lab: str) -> bool:
     with locked(lab):
         record = folder.read()
         if record is None:
-            return False
+            left = folder.path.is_dir()  # by a command that was killed before it wrote a record
+            folder.remove()
+            return left
         _remove(folder, record)
     return True
 
@@ -132,6 +135,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
             f"{netns.path(taken[0])}: is there already, and no record says it is ours; it must not be; "
             f"if it is left over, remove it with `ip netns del {taken[0]}`"
         )
+    _need_files(made)
     record = Record(
         lab=made.lab,
         state="building",
@@ -166,6 +170,14 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
             record = msgspec.structs.replace(record, agent=agent.process)
         _remove(folder, record)
         raise
+
+
+def _need_files(made: Plan) -> None:
+    """Go on only if as many files may be open as building takes, or the agent: the sockets of servers and probes."""
+    building = 2 * len(made.places())
+    each: dict[type[Item], int] = {plan.Server: 2, plan.HealthCheck: 1, plan.Charon: 8}
+    serving = sum(each.get(type(item), 0) for item in made.items)
+    netns.need_files(max(building, serving), f"{made.lab} with {len(made.places())} namespaces")
 
 
 def _write_sources(folder: Folder, made: Plan, source: Source) -> None:
@@ -356,6 +368,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         _restore(made)
         _renew_agent(folder, msgspec.structs.replace(record, absent=source.absent, made=source.made), progress)
         return Outcome(built=False, changed=int(changed))
+    _need_files(made)
     progress(f"applying {len(change.gone) + len(change.new)} differences")
     names = tuple(namespace(made.lab, place) for place in made.places())
     both = tuple(dict.fromkeys((*record.namespaces, *names)))
@@ -566,7 +579,8 @@ def _position(item: Item) -> tuple[object, ...]:
 
 def _remove(folder: Folder, record: Record) -> None:
     """Remove what the record says may be there: processes first, then namespaces, then the record."""
-    folder.write(msgspec.structs.replace(record, state="removing"))
+    with contextlib.suppress(OSError):  # a full /run must not keep a lab
+        folder.write(msgspec.structs.replace(record, state="removing"))
     if record.agent is not None:
         daemons.stop(record.agent)
     netns.remove_all(reversed(record.namespaces))

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
-from lab.errors import KernelError, LabError
+from lab.errors import KernelError, LabError, MachineError
 
 RUN = Path("/run/netns")
 
@@ -30,6 +30,8 @@ _CLONE_NEWUTS = 0x04000000
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SLAVE = 0x1000, 0x4000, 0x40000, 0x80000
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _PR_SET_PDEATHSIG = 1
+#: How many open files are asked for, and how many a process of ours has beside those of namespaces and servers.
+_FILES, _OTHER_FILES = 65536, 64
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _P = ParamSpec("_P")
@@ -49,9 +51,42 @@ def path(namespace: str) -> Path:
 
 def prepare() -> None:
     """Make the folder of names, and allow this process as many open files as root may have."""
-    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_folder(RUN, 0o755)
+    _allow_files()
+
+
+def make_folder(folder: Path, mode: int) -> None:
+    """Make a folder with this mode, whatever the umask is; one that is there stays as it is."""
+    folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=mode)
+        folder.chmod(mode)
+
+
+def need_files(count: int, what: str) -> None:
+    """Go on only if this process, and those that it starts, may have so many open files.
+
+    Raises:
+        MachineError: they may not.
+
+    """
+    limit, wanted = _allow_files(), count + _OTHER_FILES
+    if limit < wanted:
+        raise MachineError(
+            f"open files: {limit:,} are allowed, and {what} needs {wanted:,}; nothing was made; "
+            f"raise the limit, such as with `ulimit -n {wanted}`, and run it again"
+        )
+
+
+def _allow_files() -> int:
+    """Allow this process as many open files as it may have; return how many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for limit in (max(hard, _FILES), hard):
+        # A process without CAP_SYS_RESOURCE cannot raise what it was given.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return limit
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def make(namespace: str) -> int:
@@ -167,8 +202,9 @@ def remove_all(namespaces: Iterable[str]) -> None:
     prepare()
     names, held = tuple(namespaces), []
     try:
-        for namespace in names:
-            with contextlib.suppress(OSError):  # held or not, it goes
+        # Held or not, they go: where few files may be open, some are not.
+        for namespace in names[: max(0, _allow_files() - _OTHER_FILES)]:
+            with contextlib.suppress(OSError):
                 held.append(os.open(path(namespace), os.O_RDONLY | os.O_CLOEXEC))
         remove(*names)
     finally:
