@@ -186,3 +186,33 @@ def test_what_is_written_has_its_mode_whatever_the_umask(tmp_path: Path):
         assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o755
     finally:
         os.umask(before)
+
+
+def test_a_tunnel_comes_back_after_a_full_disk(tmp_path: Path):
+    """Its daemon ends while its configuration cannot be written."""
+
+    def work() -> None:
+        netns.bind({})
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", "/run"], check=True)
+        file = tmp_path / "tunnel.lab.yaml"
+        text = (rootlab.TOPOLOGIES / "vnet-to-vnet.lab.yaml").read_text()
+        file.write_text(text.replace("name: vnet-to-vnet", "name: tunnel"))
+        rootlab.ok("up", file)
+        try:
+            pid = Folder("tunnel").tunnels()["gw.VNet1"].pid
+            fill()
+            os.kill(pid, signal.SIGKILL)
+            rootlab.wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the daemon has ended")
+            rootlab.wait_until(lambda: not (RUN / "tunnel/gateways/gw.VNet1/vici").exists(), "it was started in vain")
+            Path("/run/fill").unlink()
+            rootlab.wait_until(lambda: connected("tunnel", pid), "it is connected again", lambda: str(pid))
+        finally:
+            rootlab.ok("down", "tunnel")
+
+    netns.in_child(work)
+
+
+def connected(name: str, before: int) -> bool:
+    """Tell whether another daemon runs than before, and its tunnels are connected."""
+    gateway = Folder(name).tunnels()["gw.VNet1"]
+    return gateway.pid != before and all(t.state == "Connected" for t in gateway.tunnels.values())
