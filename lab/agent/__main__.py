@@ -31,6 +31,7 @@ from lab.azure.model import decode
 from lab.deciders.snat_ports import Alert
 from lab.errors import Busy, LabError
 from lab.kernel import apply, netns
+from lab.kernel.daemons import Attended
 from lab.kernel.sockets import enlarge
 from lab.kernel.state import CALLER, AgentState, Folder, MemberHealth, locked, replace
 from lab.path import vpn_gateway
@@ -71,6 +72,7 @@ class Agent:
         self.telling = False  # what is known of members will be written in a moment
         self.applied: dict[str, bool] = {}  # what the rules say of each member: whether it is up
         self.certificates = servers.Certificates(folder.certificate_file)
+        self.programs: dict[Server, Attended] = {}  # servers that are programs of their own
         self.sshd: servers.Sshd | None = None
         self.allocators: dict[str, Allocator] = {}
         self.resetters: dict[str, Resetter] = {}
@@ -94,6 +96,17 @@ class Agent:
             state = AgentState(0 if record is None else record.generation, problems)
             replace(self.folder.agent_file, msgspec.json.encode(state))
             return problems
+
+    async def read_again(self) -> None:
+        """Read the plan until it is read: what cannot be written now, on a full disk, can be later."""
+        while True:
+            try:
+                await self.read_plan()
+            except (LabError, OSError) as error:
+                say(f"{error}; reading the plan again")
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                return
 
     async def _read_plan(self) -> tuple[str, ...]:
         self.plan = self.folder.plan()
@@ -155,10 +168,12 @@ class Agent:
         """Write what the documents' logs would tell."""
         policy = next(policy for policy in self.plan.of(SnatPolicy) if policy.place == place)
         resources, now = dict(policy.resources), time.time()
-        with self.folder.events_file.open("ab") as log:
-            for alert in alerts:
-                for record in logs.records(self.plan.lab, alert, resources[alert.address], now):
-                    log.write(msgspec.json.encode(record) + b"\n")
+        found = [r for alert in alerts for r in logs.records(self.plan.lab, alert, resources[alert.address], now)]
+        try:
+            with self.folder.events_file.open("ab") as log:
+                log.write(b"".join(msgspec.json.encode(record) + b"\n" for record in found))
+        except OSError as error:
+            say(f"{error}; {len(found)} records are lost")
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one question of a command: ``ports``."""
@@ -218,7 +233,9 @@ class Agent:
             shared = self.folder.ftp / server.node
             log = self.folder.log / f"{server.node}.ftp.log"
             served = servers.ftp(opened, namespace(self.plan.lab, server.place), server.node, shared, log)
+            self.programs[server] = served
             stack.callback(served.end)
+            stack.callback(self.programs.pop, server)
         elif server.protocol == "udp":
             tells = server.kind == "dns"
             protocol = servers.Udp(server.node) if server.kind == "udp" else servers.DnsUdp(names, tells_source=tells)
@@ -237,6 +254,19 @@ class Agent:
             stack.callback(listening.close)
         return stack
 
+    async def keep_programs(self) -> None:
+        """Start servers again that are programs of their own and have ended."""
+        while True:
+            await asyncio.sleep(_AGAIN_S)
+            async with self.reading:
+                for server in [server for server, program in self.programs.items() if not program.running()]:
+                    say(f"{server.node}: {server}: its program has ended; starting it again")
+                    await self.open.pop(server).aclose()
+                    try:
+                        self.open[server] = await self._serve(server)
+                    except (LabError, OSError) as error:
+                        say(f"{error}; `lab up` tries it again")
+
     # --- health -------------------------------------------------------------------------------
 
     def _tell_health(self) -> None:
@@ -251,7 +281,12 @@ class Agent:
             key: MemberHealth(state.up, state.judged, self.applied.get(key) == state.up, state.since_s, state.reason)
             for key, state in sorted(self.members.health.items())
         }
-        replace(self.folder.health_file, msgspec.json.encode(shown))
+        try:
+            replace(self.folder.health_file, msgspec.json.encode(shown))
+        except OSError as error:
+            say(f"{error}; writing it again")
+            self.telling = True
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._write_health)
 
     async def keep_rules(self) -> None:
         """Apply the plan with the members that are down, each time they change; what fails is tried again."""
@@ -261,8 +296,8 @@ class Agent:
             try:
                 while not self._try_rewrite():  # noqa: ASYNC110 - another process tells of its end by a file lock only
                     await asyncio.sleep(_LOCK_S)
-            except LabError as error:
-                print(f"agent: {error}; trying again", file=sys.stderr, flush=True)
+            except (LabError, OSError) as error:
+                say(f"{error}; trying again")
                 self.changed.set()
                 await asyncio.sleep(_AGAIN_S)
 
@@ -304,10 +339,10 @@ async def run(lab: str, ready: int) -> None:
     before = os.umask(0o177)
     await asyncio.start_unix_server(agent.answer, folder.agent_socket)
     os.umask(before)
-    work: set[asyncio.Task[Any]] = {asyncio.create_task(agent.keep_rules())}
+    work: set[asyncio.Task[Any]] = {asyncio.create_task(agent.keep_rules()), asyncio.create_task(agent.keep_programs())}
 
     def reload() -> None:
-        task = asyncio.create_task(agent.read_plan())
+        task = asyncio.create_task(agent.read_again())
         work.add(task)
         task.add_done_callback(_report)
 
@@ -321,15 +356,22 @@ async def run(lab: str, ready: int) -> None:
         await agent.gateways.close()
 
 
+def say(words: str) -> None:
+    """Write to the agent's log, if there is room."""
+    with contextlib.suppress(OSError):
+        print(f"agent: {words}", file=sys.stderr, flush=True)
+
+
 def _report(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        print(f"agent: {task.exception()!r}", file=sys.stderr, flush=True)
+        say(repr(task.exception()))
 
 
 def main() -> None:
     """Wait for ``go``, then serve; whoever should have said it is gone if there is nothing to read."""
     lab, ready = sys.argv[1], int(sys.argv[2])
     CALLER.command = "the lab's agent"
+    os.umask(0o022)  # for all that is written here, and by the programs that are started here
     netns.prepare()
     if sys.stdin.readline() != "go\n":
         return

@@ -201,11 +201,12 @@ class Gateway:
                     async with asyncio.timeout(self._pause()):
                         await self.stirred.wait()
                 self.stirred.clear()
-            except LabError as error:
-                print(f"{self.item.place}: {error}; starting it again", file=sys.stderr, flush=True)
+            except (LabError, OSError) as error:
+                with contextlib.suppress(OSError):
+                    print(f"{self.item.place}: {error}; starting it again", file=sys.stderr, flush=True)
                 await self.end()
                 await asyncio.sleep(_RESTART_S)
-                with contextlib.suppress(LabError):
+                with contextlib.suppress(LabError, OSError):  # a full disk, perhaps: it is tried again
                     await self.follow()
 
     def _pause(self) -> float:
@@ -491,7 +492,10 @@ class Gateways:
     async def _keep_written(self) -> None:
         """Write what is known, whenever it changes."""
         while True:
-            self._write()
+            try:
+                self._write()
+            except OSError:  # a full disk: it is tried again
+                await asyncio.sleep(_RESTART_S)
             await asyncio.sleep(_WRITE_S)
 
     def _write(self) -> None:

@@ -149,7 +149,8 @@ class Members:
         while True:
             due = max(due + every_s, loop.time())
             await asyncio.sleep(due - loop.time())
-            self._log(time.time())
+            with contextlib.suppress(OSError):  # a full disk: the next record is tried again
+                self._log(time.time())
 
     def _log(self, now_s: float) -> None:
         lines = []

@@ -274,12 +274,15 @@ def at_roles(network: Network, problems: Iterable[Problem]) -> Iterator[Problem]
         for role in service.roles
         for number in range(role.instances)
     }
-    yield from dict.fromkeys(
-        msgspec.structs.replace(problem, path=(*owners[problem.path[1]], *problem.path[2:]))
-        if problem.path[:1] == ("virtual_machines",) and problem.path[1:2] and problem.path[1] in owners
-        else problem
-        for problem in problems
-    )
+    said: set[Problem] = set()
+    for problem in problems:
+        where = problem.path
+        if where[:1] == ("virtual_machines",) and where[1:2] and where[1] in owners:
+            where = (*owners[where[1]], *where[2:])
+        placed = msgspec.structs.replace(problem, path=where)
+        if placed not in said:
+            said.add(placed)
+            yield placed
 
 
 def naming_endpoint(network: Network, problem: Problem) -> Problem:

@@ -1,5 +1,6 @@
 """What a user typed, read: the lab or file that is meant, names, ranges, addresses."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 
 SUFFIX = ".lab.yaml"
+_SECRET_BYTES = 4096  # far more than a shared key has
 
 
 def here() -> Path:
@@ -59,6 +61,26 @@ def only_lab() -> str:
         what = "no lab is" if not found else f"{len(found)} labs are"
         raise UsageError(f"{what} up; without --lab there must be exactly one; bring one up, or name it: --lab NAME")
     return found[0]
+
+
+def read_secret(file: Path) -> str:
+    """Return the one line of a file, or of standard input for ``-``; messages quote nothing of it.
+
+    Raises:
+        UsageError: it cannot be read, or has none or more than one.
+
+    """
+    must = "it must hold one line, the key"
+    try:
+        with sys.stdin.buffer if str(file) == "-" else file.open("rb") as opened:
+            lines = opened.read(_SECRET_BYTES).decode().splitlines()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; {must}; name another file, or - for standard input") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file}: bytes that are not UTF-8; {must}; name another file") from None
+    if len(lines) != 1:
+        raise UsageError(f"{file}: {len(lines)} lines; {must}; name another file")
+    return lines[0]
 
 
 def lab_named(name: str | None, other: str | None = None) -> str:

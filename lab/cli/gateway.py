@@ -1,11 +1,12 @@
 """``lab gateway``, ``network``, ``local-network``: virtual networks' gateways, and what tunnels lead to."""
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.arguments import only_lab, read_address, read_name, read_prefixes, read_subnet
+from lab.cli.arguments import only_lab, read_address, read_name, read_prefixes, read_secret, read_subnet
 from lab.cli.execution import need_root, perform
 from lab.cli.options import lab_option, output_option, shown_lab_option
 from lab.cli.output import print_gateways, print_json
@@ -152,25 +153,38 @@ def gateway_key() -> None:
 @gateway_key.command("set")
 @click.argument("network")
 @click.argument("site")
-@click.option("--key", required=True, help="1 to 128 letters and digits; the same on both sides.")
+@click.option("--key", help="1 to 128 letters and digits; the same on both sides. Other users see it in `ps`.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="File that holds the key and nothing else; - for standard input.",
+)
 @lab_option
 @output_option
-def gateway_key_set(network: str, site: str, key: str, name: str | None, output: str) -> None:
+def gateway_key_set(
+    network: str, site: str, key: str | None, key_file: Path | None, name: str | None, output: str
+) -> None:
     """Set the shared key of a connection. Needs root.
 
-    It prints what Set-AzureVNetGatewayKey does. Commands are visible to all users of a machine:
-    LAB_GATEWAY_KEY_SET_KEY in the environment is not.
+    It prints what Set-AzureVNetGatewayKey does. While a command runs, all users of the machine see its options:
+    give a key that must stay secret by --key-file, or in the environment as LAB_GATEWAY_KEY_SET_KEY.
 
     \b
     Example:
       sudo lab gateway key set vnet1 site-vnet2 --key A1b2C3D4
+      echo A1b2C3D4 | sudo lab gateway key set vnet1 site-vnet2 --key-file -
     """
     from uuid import uuid4
 
     from lab.operations.vpn import SetKey
     from lab.runtime import show
 
-    perform(name or only_lab(), SetKey(network, site, key), said=False)
+    if (key is None) == (key_file is None):
+        found = "neither --key nor --key-file" if key is None else "both --key and --key-file"
+        raise UsageError(f"gateway key set: {found}; one of them gives the key; name a file, or - for standard input")
+    shared = read_secret(key_file) if key_file is not None else key or ""
+    perform(name or only_lab(), SetKey(network, site, shared), said=False)
     result = show.operation(str(uuid4()), uuid4().hex)
     if output == "json":
         print_json(result)

@@ -76,12 +76,12 @@ def down(names: tuple[str, ...], everything: bool) -> None:
       sudo lab down source-ip
       sudo lab down --all
     """
-    from lab.kernel.state import names as all_names
+    from lab.kernel.state import folders
 
     if bool(names) == everything:
         raise UsageError("lab down: needs names of labs, or --all and none; see `lab list`")
     need_root()
-    chosen = tuple(name.removesuffix(SUFFIX) for name in (all_names() if everything else names))
+    chosen = tuple(name.removesuffix(SUFFIX) for name in (folders() if everything else names))
     for name in chosen:
         _check_name(name)
     failed = []

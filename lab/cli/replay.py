@@ -14,14 +14,16 @@ from lab.cli.output import progress
 @click.command("replay")
 @click.argument("name")
 @click.argument("script", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--overwrite", is_flag=True, help="Let the script write files that are there, as -ExportToFile may name.")
 @wait_option
-def replay_script(name: str, script: Path) -> None:
+def replay_script(name: str, script: Path, *, overwrite: bool) -> None:
     """Run the documents' PowerShell lines, pasted as they stand, against a running lab. Needs root.
 
     SCRIPT is a file, or - for standard input. Its cmdlets do what lab's own commands do, and print what the
     documents show. All of it is read before any of it runs; an error stops it, and says what was done before.
     Pipelines, variables, properties, strings, Where-Object and backticks at line ends are understood; other
-    PowerShell is refused with its line and column.
+    PowerShell is refused with its line and column. Get-AzureVNetConfig -ExportToFile writes a new file of this
+    machine, and says so; a file that is there already is refused without --overwrite, and a link always.
 
     \b
     Example:
@@ -40,7 +42,9 @@ def replay_script(name: str, script: Path) -> None:
     text = replay.decoded(sys.stdin.buffer.read(replay.MAX_BYTES + 1), "-") if is_input else replay.read(script)
     read, notes = runner.read(text, str(script))
     need_root()
-    lab = replay.RunningLab(name, _undoing)
+    lab = replay.RunningLab(
+        name, _undoing, overwrite=overwrite, wrote=lambda file: click.echo(f"wrote {file}", err=True)
+    )
     for note in notes:
         click.echo(note, err=True)
     printed = False

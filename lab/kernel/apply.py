@@ -5,6 +5,7 @@ a killed command left behind it removes that first. Whatever fails is undone bef
 raised. The order is that of ``plan.KINDS``; whole packet-filter tables come last, each in one step.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -119,7 +120,9 @@ def down(lab: str) -> Removal | None:
     with locked(lab):
         record = folder.read()
         if record is None:
-            return None
+            left = folder.path.is_dir()  # by a command that was killed before it wrote a record
+            folder.remove()
+            return Removal(()) if left else None
         if (place := daemons.place_of_this(record.namespaces)) is not None:
             raise UsageError(
                 f"{lab}: this command runs in {place}; a lab is removed from outside; leave the node, then run it again"
@@ -148,6 +151,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
             f"{netns.path(taken[0])}: is there already, and no record says it is ours; it must not be; "
             f"if it is left over, remove it with `ip netns del {taken[0]}`"
         )
+    _need_files(made)
     record = Record(
         lab=made.lab,
         state="building",
@@ -182,6 +186,14 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
             record = msgspec.structs.replace(record, agent=agent.process)
         _remove(folder, record)
         raise
+
+
+def _need_files(made: Plan) -> None:
+    """Go on only if as many files may be open as building takes, or the agent: the sockets of servers and probes."""
+    building = 2 * len(made.places())
+    each: dict[type[Item], int] = {plan.Server: 2, plan.HealthCheck: 1, plan.Charon: 8}
+    serving = sum(each.get(type(item), 0) for item in made.items)
+    netns.need_files(max(building, serving), f"{made.lab} with {len(made.places())} namespaces")
 
 
 def _write_sources(folder: Folder, made: Plan, source: Source) -> None:
@@ -372,6 +384,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
         _restore(made)
         _renew_agent(folder, msgspec.structs.replace(record, absent=source.absent, made=source.made), progress)
         return Outcome(built=False, changed=int(changed))
+    _need_files(made)
     progress(f"applying {len(change.gone) + len(change.new)} differences")
     names = tuple(namespace(made.lab, place) for place in made.places())
     both = tuple(dict.fromkeys((*record.namespaces, *names)))
@@ -512,8 +525,7 @@ class _Alteration:
         for item in gone:
             if isinstance(item, Wire):
                 self.remove_wire(item)
-        for place in self.removed:
-            netns.remove(namespace(self.lab, place))
+        netns.remove(*(namespace(self.lab, place) for place in self.removed))
         for item in added:
             self.make(item)
         self.flush()
@@ -589,7 +601,8 @@ def _remove(folder: Folder, record: Record) -> tuple[str, ...]:
 
     Returns the user's processes that were ended: they would go on in namespaces that have no name any more.
     """
-    folder.write(msgspec.structs.replace(record, state="removing"))
+    with contextlib.suppress(OSError):  # a full /run must not keep a lab
+        folder.write(msgspec.structs.replace(record, state="removing"))
     left = daemons.left_in(record.namespaces, [record.agent])
     if record.agent is not None:
         daemons.stop(record.agent)

@@ -279,7 +279,8 @@ def start(namespace: str, own: Path, esp: Esp, log: Path) -> daemons.Attended:
     """
     if lacking := missing():
         raise MachineError(f"strongSwan: no {lacking}; gateways need it; run scripts/setup, which unpacks it")
-    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    netns.make_folder(own.parent, 0o700)
+    netns.make_folder(own, 0o700)
     for left in ("charon.pid", "vici"):
         (own / left).unlink(missing_ok=True)
     file = own / "strongswan.conf"

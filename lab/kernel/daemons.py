@@ -55,7 +55,7 @@ def alive(process: Process | None) -> bool:
 
 def start(module: str, *arguments: str, log: Path, pass_fds: Sequence[int] = (), stdin: int | None = None) -> Process:
     """Start a Python module of ours in a session of its own; what it says goes to ``log``."""
-    with log.open("ab") as output:
+    with os.fdopen(_opened(log), "ab") as output:
         started = subprocess.Popen(
             [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.DEVNULL if stdin is None else stdin,
@@ -78,6 +78,13 @@ def begin(module: str, stdin: int) -> "subprocess.Popen[bytes]":
     It has a session of its own, so that a terminal's Ctrl-C interrupts the caller alone, which then closes its input.
     """
     return subprocess.Popen([sys.executable, "-P", "-m", module], stdin=stdin, start_new_session=True)
+
+
+def _opened(log: Path) -> int:
+    """Open a log for appending, which all may read and its owner alone may write, whatever the umask is."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    os.fchmod(output, 0o644)
+    return output
 
 
 def stop(process: Process) -> None:
@@ -268,7 +275,7 @@ def attend(
     log says so and the process has ended.
     """
     us, whole = os.getpid(), {**os.environ, **environment}
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    output = _opened(log)
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import pickle
+import re
 import resource
 import signal
 import sys
@@ -19,16 +20,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
-from lab.errors import KernelError, LabError
+from lab.errors import KernelError, LabError, MachineError
 
 RUN = Path("/run/netns")
 
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUTS = 0x04000000
-_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
-_MNT_DETACH = 2
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SLAVE = 0x1000, 0x4000, 0x40000, 0x80000
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _PR_SET_PDEATHSIG = 1
+#: How many open files are asked for, and how many a process of ours has beside those of namespaces and servers.
+_FILES, _OTHER_FILES = 65536, 64
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _P = ParamSpec("_P")
@@ -48,9 +51,42 @@ def path(namespace: str) -> Path:
 
 def prepare() -> None:
     """Make the folder of names, and allow this process as many open files as root may have."""
-    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_folder(RUN, 0o755)
+    _allow_files()
+
+
+def make_folder(folder: Path, mode: int) -> None:
+    """Make a folder with this mode, whatever the umask is; one that is there stays as it is."""
+    folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=mode)
+        folder.chmod(mode)
+
+
+def need_files(count: int, what: str) -> None:
+    """Go on only if this process, and those that it starts, may have so many open files.
+
+    Raises:
+        MachineError: they may not.
+
+    """
+    limit, wanted = _allow_files(), count + _OTHER_FILES
+    if limit < wanted:
+        raise MachineError(
+            f"open files: {limit:,} are allowed, and {what} needs {wanted:,}; nothing was made; "
+            f"raise the limit, such as with `ulimit -n {wanted}`, and run it again"
+        )
+
+
+def _allow_files() -> int:
+    """Allow this process as many open files as it may have; return how many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for limit in (max(hard, _FILES), hard):
+        # A process without CAP_SYS_RESOURCE cannot raise what it was given.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return limit
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def make(namespace: str) -> int:
@@ -76,13 +112,85 @@ def leave_machine() -> None:
     _call("unshare", _CLONE_NEWNET)
 
 
-def remove(namespace: str) -> None:
-    """Take a namespace's name away; it ends with its last process. What has no name is fine."""
-    name = os.fsencode(path(namespace))
-    if _libc.umount2(name, _MNT_DETACH) != 0 and ctypes.get_errno() not in (errno.EINVAL, errno.ENOENT):
+def remove(*namespaces: str) -> None:
+    """Take the names of namespaces away; each ends with its last process. What has no name is fine.
+
+    Raises:
+        KernelError: a name stays.
+
+    """
+    busy = [namespace for namespace in namespaces if not _unmount(namespace)]
+    # Whoever mounts a folder over the names, as the first `ip netns add` does with the folder itself, leaves the
+    # mounts below in place: their names are busy, or can no longer be seen.
+    if stuck := {*busy, *_mounted().intersection(namespaces)}:
+        in_child(_uncover, sorted(stuck))
+        if left := sorted({name for name in stuck if os.path.lexists(path(name))} | _mounted().intersection(stuck)):
+            raise KernelError(
+                f"{path(left[0])}: stays mounted, with {len(left) - 1} more; it must go with its lab; "
+                f"`findmnt {path(left[0])}` and `findmnt {RUN}` tell what covers it: unmount that, then do this again"
+            )
+
+
+def _unmount(namespace: str) -> bool:
+    """Take one name away; return False if a mount that cannot be reached holds it."""
+    if _libc.umount2(os.fsencode(path(namespace)), _MNT_DETACH) != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"umount2 {namespace}: {os.strerror(number)}")
-    path(namespace).unlink(missing_ok=True)
+        if number not in (errno.EINVAL, errno.ENOENT):
+            raise KernelError(f"{path(namespace)}: umount: {os.strerror(number)}; a lab's name must go with it")
+    try:
+        path(namespace).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
+
+
+def _mounted() -> set[str]:
+    """Return the names that this process's mount namespace has namespaces mounted at, covered or not."""
+    return {point.name for point in _mount_points()}
+
+
+def _mount_points() -> list[Path]:
+    """Return where namespaces are mounted (proc_pid_mountinfo(5), fields 5 and, after the dash, the type)."""
+    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    return [Path(_decoded(line.split(" ")[4])) for line in lines if " - nsfs " in line]
+
+
+def _decoded(text: str) -> str:
+    """Return a path of mountinfo, where blank, tab, newline and backslash are octal."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def _uncover(names: list[str]) -> None:
+    """Remove names whose mounts cannot be reached. Runs in a child.
+
+    A file that is a mount point in the mount namespace of whoever removes it is busy; one that is a mount point in
+    others only is removed, and those mounts with it. So this process takes a mount namespace of its own, in which
+    it detaches all that lies over the names, and the names: nothing of that is seen by anybody else.
+    """
+    _call("unshare", _CLONE_NEWNS)
+    _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+    layers: list[int] = []
+
+    def look() -> None:
+        with contextlib.suppress(OSError):
+            layers.append(os.open(RUN, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def detach(point: Path) -> None:
+        while _libc.umount2(os.fsencode(point), _MNT_DETACH | _UMOUNT_NOFOLLOW) == 0:
+            look()
+
+    look()
+    points = [RUN / names[0], *(point for point in _mount_points() if point.name in names)]
+    for folder in dict.fromkeys(parent for point in points for parent in list(point.parents)[:-1]):
+        detach(folder)
+    for point in points:  # those whose folder is on the root file system
+        detach(point)
+    for name in names:
+        for layer in layers:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=layer)
 
 
 def remove_all(namespaces: Iterable[str]) -> None:
@@ -92,12 +200,13 @@ def remove_all(namespaces: Iterable[str]) -> None:
     its work, and the kernel, which begins to dismantle a namespace when nobody holds it, would be at work.
     """
     prepare()
-    held = []
+    names, held = tuple(namespaces), []
     try:
-        for namespace in namespaces:
-            with contextlib.suppress(FileNotFoundError):
+        # Held or not, they go: where few files may be open, some are not.
+        for namespace in names[: max(0, _allow_files() - _OTHER_FILES)]:
+            with contextlib.suppress(OSError):
                 held.append(os.open(path(namespace), os.O_RDONLY | os.O_CLOEXEC))
-            remove(namespace)
+        remove(*names)
     finally:
         for descriptor in held:
             os.close(descriptor)

@@ -36,6 +36,7 @@ import msgspec
 
 from lab import plan
 from lab.errors import Busy, LabError, MachineError, UsageError, did_you_mean
+from lab.kernel import netns
 from lab.kernel.daemons import Process, alive, identify
 
 RUN = Path("/run/lab")
@@ -145,8 +146,8 @@ class Folder:
 
     def make(self) -> None:
         """Make the folder."""
-        self.log.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self.own.mkdir(mode=0o755, exist_ok=True)
+        for folder in (RUN, self.path, self.log, self.own):
+            netns.make_folder(folder, 0o755)
 
     def read(self) -> Record | None:
         """Return the record, None if there is none."""
@@ -268,9 +269,13 @@ def replace(file: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file in one step: readers see the old content or the new."""
     temporary = file.with_name(file.name + ".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as output:
-        os.fchmod(descriptor, mode)
-        output.write(data)
+    try:
+        with os.fdopen(descriptor, "wb") as output:
+            os.fchmod(descriptor, mode)
+            output.write(data)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # half a file of a full disk
+        raise
     temporary.replace(file)
 
 
@@ -295,6 +300,11 @@ def was_removed(lab: str) -> bool:
         return lab in (RUN / ".removed").read_text().splitlines()
     except FileNotFoundError:
         return False
+
+
+def folders() -> list[str]:
+    """Return the labs that this machine has a folder of, also where a command was killed before it wrote a record."""
+    return sorted(path.name for path in RUN.glob("*/") if path.is_dir())
 
 
 def existing(lab: str) -> tuple[Folder, Record]:
@@ -417,7 +427,7 @@ def _lock(lab: str, file: Path, end: float) -> int:
     """Open and lock a file that is still the one of its name when it is ours."""
     while True:
         try:
-            RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+            netns.make_folder(RUN, 0o755)
             descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except PermissionError as error:
             raise MachineError(f"{error.filename}: {error.strerror}; root is needed; run it with sudo") from None

@@ -1,5 +1,7 @@
 """A script's effects on a running lab: operations through ``manage``, gateways as the agent reports them."""
 
+import os
+import stat
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -20,14 +22,25 @@ MAX_BYTES = 1024 * 1024
 class RunningLab:
     """The effects of ``cmdlets.desk.Effects`` on a lab of this machine.
 
+    ``overwrite``: files that are there already may be written. ``wrote`` is called with each file that was.
+
     Raises:
         UsageError: there is no such lab.
 
     """
 
-    def __init__(self, lab: str, progress: Callable[[], AbstractContextManager[Callable[[str], None]]]) -> None:
+    def __init__(
+        self,
+        lab: str,
+        progress: Callable[[], AbstractContextManager[Callable[[str], None]]],
+        *,
+        overwrite: bool = False,
+        wrote: Callable[[str], object] = str,
+    ) -> None:
         existing(lab)
         self.lab, self.progress = lab, progress
+        self._overwrite, self._wrote = overwrite, wrote
+        self._own: set[tuple[int, int]] = set()  # the files that this script made: device, inode
 
     def network(self) -> Network:
         """Return the lab's network as it is now."""
@@ -53,16 +66,39 @@ class RunningLab:
         return read(Path(file))
 
     def write(self, file: str, text: str) -> None:
-        """Write a text to a file of this machine.
+        """Write a text to a file of this machine: a new one, or one that this script has made.
+
+        A listing is pasted and runs as root, so another file must be asked for, and links are never followed.
 
         Raises:
-            UsageError: it cannot be written.
+            UsageError: it cannot be written, or is there and was not asked for.
 
         """
         try:
-            Path(file).write_text(text)
+            descriptor = self._opened(file)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as output:
+                output.truncate()
+                output.write(text)
         except OSError as error:
             raise UsageError(f"{file}: {error.strerror}; it must be writable; name a file of this machine") from None
+        self._wrote(file)
+
+    def _opened(self, file: str) -> int:
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(file, flags | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            found = os.lstat(file)
+            allowed = self._overwrite or (found.st_dev, found.st_ino) in self._own
+            if not allowed or not stat.S_ISREG(found.st_mode):
+                must = "a listing writes new files, and with --overwrite regular files that are there"
+                raise UsageError(
+                    f"{file}: is there already; {must}; nothing was written; name another file, or remove it"
+                ) from None
+            return os.open(file, flags)
+        made = os.fstat(descriptor)
+        self._own.add((made.st_dev, made.st_ino))
+        return descriptor
 
 
 def read(file: Path) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from lab.errors import LabError
 from lab.kernel import apply, netns
 from lab.kernel.state import Absent, GatewayState, MemberHealth, Record, TunnelState, existing, holder, names
 from lab.plan import (
@@ -71,8 +72,27 @@ _OWN = "instance_public_ip"
 
 
 def labs() -> list[Lab]:
-    """Return all labs of this machine."""
-    return [describe(name) for name in names()]
+    """Return all labs of this machine; one whose files cannot be read has the reason for its state."""
+    return [_described(name) for name in names()]
+
+
+def _described(name: str) -> Lab:
+    try:
+        return describe(name)
+    except (LabError, msgspec.MsgspecError, OSError) as error:
+        return Lab(
+            name=name,
+            state=f"cannot be read: {error}",
+            profile="",
+            time_scale=1,
+            file="",
+            created=0.0,
+            nodes=(),
+            public_addresses={},
+            agent=False,
+            gateways={},
+            virtual_networks={},
+        )
 
 
 def describe(name: str) -> Lab:

@@ -10,6 +10,7 @@ edit.py         single values of the text change
 import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,10 @@ __all__ = [
 
 #: A file of 1,000 VMs takes about 0.1 MB; what is larger is not a topology.
 MAX_BYTES = 4 * 1024 * 1024
+#: No more problems of a file are told at once.
+MAX_PROBLEMS = 1000
+#: Each VM is a network namespace; no machine has room for more.
+MAX_MACHINES = 5000
 SUFFIX = ".lab.yaml"
 #: The topologies that come with the tool.
 BUNDLED = Path(__file__).resolve().parents[2] / "topologies"
@@ -68,7 +73,7 @@ def parse(
     """
     network, problems = _read(text, file, time_scale=time_scale, profile=profile, kept=kept)
     if problems:
-        raise TopologyError(f"{file}:{line}: {problem}" for line, problem in problems)
+        raise _errors(problems, file)
     return network
 
 
@@ -115,17 +120,43 @@ def _read(
     for path, problem in shape.problems_of(data):
         problems.append((positions.line(path), problem))
         cut.update(path)
+        _bounded(problems, file)
     # A file whose name does not fit is still checked to its end.
-    builder = Builder(
-        shape.Topology.model_validate({"name": "unnamed", **data}), frozenset(cut), time_scale, kept or {}
-    )
+    raw = shape.Topology.model_validate({"name": "unnamed", **data})
+    if (count := shape.machines(raw)) > MAX_MACHINES:
+        must = f"a lab has at most {MAX_MACHINES:,} VMs, instances of roles included"
+        many = Problem(path=("name",), found=f"{count:,} VMs", must=must, advice="make two labs of it")
+        problems.append((positions.line(many.path), many))
+        raise _errors(problems, file)
+    builder = Builder(raw, frozenset(cut), time_scale, kept or {})
     network = builder.network()
     violations = () if builder.exhausted else map(builder.in_file, invariants.file_violations(network))
-    rest = cloud_services.at_roles(network, (*builder.problems, *violations))
-    problems += [(positions.line(p.path), p) for p in rest]
+    rest = cloud_services.at_roles(network, chain(builder.problems, violations))
+    problems += [(positions.line(p.path), p) for p in islice(rest, MAX_PROBLEMS + 1)]
+    _bounded(problems, file)
     # Which of two connections is one too many is the file's to say; to the network their order does not matter.
     ordered = msgspec.structs.replace(network, connections=model.ordered(network.connections))
     return ordered, sorted(problems, key=lambda item: item[0])
+
+
+def _bounded(problems: list[tuple[int, Problem]], file: str) -> None:
+    """Go on only while there are not too many problems to read, which cost time and memory to tell.
+
+    Raises:
+        TopologyError: there are; it tells the first of them.
+
+    """
+    if len(problems) > MAX_PROBLEMS:
+        raise _errors(problems, file)
+
+
+def _errors(problems: list[tuple[int, Problem]], file: str) -> TopologyError:
+    told = sorted(problems[:MAX_PROBLEMS], key=lambda item: item[0])
+    lines = [f"{file}:{line}: {problem}" for line, problem in told]
+    if len(problems) > MAX_PROBLEMS:
+        more = f"found more than {MAX_PROBLEMS:,} problems, of which these are the first"
+        lines.append(f"{file}:{told[-1][0]}: {more}; a topology has none; correct them, and check it again")
+    return TopologyError(lines)
 
 
 def line(text: str, path: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ What does not fit is reported and cut out, so that the rest of the file can stil
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, get_origin
 
@@ -28,6 +29,8 @@ from lab.topology.text import Position
 
 #: Longest shared key of a connection (vpn-gateway-vpn-faq.md, 2016-03-10).
 MAX_KEY = 128
+#: As many as the pool that the instances of a role make has ports for, in any revision.
+MAX_INSTANCES = 1000
 
 
 def _from_text(parse: Callable[[str], Any]) -> BeforeValidator:
@@ -364,7 +367,7 @@ class VirtualIp(_File):
 class Role(_File):
     """A role of a PaaS service; each instance is a VM of its own."""
 
-    instances: Annotated[int, Field(ge=1, strict=True)] = 1
+    instances: Annotated[int, Field(ge=1, le=MAX_INSTANCES, strict=True)] = 1
     subnet: SubnetReference | None = None
     services: tuple[ServiceText, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
@@ -496,6 +499,12 @@ def schema() -> dict[str, Any]:
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "lab topology", **made}
 
 
+def machines(topology: Topology) -> int:
+    """Return how many VMs a file has, instances of roles included."""
+    roles = [role for service in topology.cloud_services.values() for role in service.roles.values()]
+    return len(topology.virtual_machines) + sum(role.instances for role in roles)
+
+
 # --- what does not fit ---
 
 
@@ -512,10 +521,10 @@ def problems_of(data: dict[str, Any]) -> Iterator[tuple[Position, Problem]]:
             items = error.errors(include_url=False)
             # All places are found before the first is cut: what is cut has no parts any more.
             paths = [_file_path(data, item["loc"]) for item in items]
+            # A list whose every part is wrong is also too short; its parts have said so.
+            above = {item["loc"][:end] for item in items for end in range(len(item["loc"]))} if message else set()
             for path, item in zip(paths, items, strict=True):
-                # A list whose every part is wrong is also too short; its parts have said so.
-                parts_wrong = any(other["loc"][: len(item["loc"])] == item["loc"] for other in items if other != item)
-                if message and not (item["type"] == "too_short" and parts_wrong):
+                if message and not (item["type"] == "too_short" and item["loc"] in above):
                     yield path, _shape_problem(path, item)
                 _cut(data, path[:-1] if item["type"] == "missing" else path)
             _drop_cut(data)
@@ -546,6 +555,7 @@ def _models() -> Iterator[type[_File]]:
     return iter(_File.__subclasses__())
 
 
+@cache
 def _all_keys() -> frozenset[str]:
     return frozenset(field.alias or name for cls in _models() for name, field in cls.model_fields.items())
 

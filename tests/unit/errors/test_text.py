@@ -62,7 +62,7 @@ def test_nesting_ends_in_a_message_and_never_in_the_end_of_the_process(tmp_path:
 def test_a_billion_laughs_end_in_a_message() -> None:
     laughs = "x: &l0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]\n"
     laughs += "".join(f"x{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 10))
-    assert said(laughs) == ["f:1: more than 400000 values, aliases included; a topology is YAML; correct this line"]
+    assert said(laughs) == ["f:1: more than 100,000 values, aliases included; a topology is YAML; correct this line"]
 
 
 def test_a_missing_file_is_named_with_the_nearest_that_is_there(tmp_path: Path) -> None:

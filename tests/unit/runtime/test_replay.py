@@ -2,7 +2,9 @@
 
 import io
 import os
+import stat
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,3 +76,51 @@ def test_what_is_no_script(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
 def test_a_lab_that_is_not_there(folder: Path) -> None:
     with pytest.raises(UsageError, match='no lab "a"'):
         replay.RunningLab("a", lambda: pytest.fail("nothing is done"))
+
+
+@pytest.fixture
+def lab(folder: Path, monkeypatch: pytest.MonkeyPatch) -> replay.RunningLab:
+    monkeypatch.setattr(replay, "existing", lambda _lab: None)
+    return running(overwrite=False)
+
+
+def running(*, overwrite: bool) -> replay.RunningLab:
+    return replay.RunningLab("a", lambda: nullcontext(lambda _text: None), overwrite=overwrite, wrote=WROTE.append)
+
+
+WROTE: list[str] = []
+
+
+def test_a_listing_writes_a_new_file_and_says_so(lab: replay.RunningLab, folder: Path) -> None:
+    WROTE.clear()
+    before = os.umask(0)
+    try:
+        lab.write("new.xml", "first, and longer")
+        lab.write("new.xml", "again")  # its own
+    finally:
+        os.umask(before)
+    assert (folder / "new.xml").read_text() == "again"
+    assert stat.S_IMODE((folder / "new.xml").stat().st_mode) == 0o644
+    assert WROTE == ["new.xml", "new.xml"]
+
+
+def test_a_listing_overwrites_only_what_was_asked_for(lab: replay.RunningLab, folder: Path) -> None:
+    there = folder / "there.xml"
+    there.write_text("precious")
+    said = r"there\.xml: is there already; a listing writes new files, and with --overwrite regular files"
+    with pytest.raises(UsageError, match=said):
+        lab.write("there.xml", "lost")
+    assert there.read_text() == "precious"
+    running(overwrite=True).write("there.xml", "new")
+    assert there.read_text() == "new"
+
+
+@pytest.mark.parametrize("target", ["there.xml", "nowhere.xml"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_listing_follows_no_link(lab: replay.RunningLab, folder: Path, target: str, overwrite: bool) -> None:
+    (folder / "there.xml").write_text("precious")
+    (folder / "link.xml").symlink_to(target)
+    with pytest.raises(UsageError, match="is there already"):
+        running(overwrite=overwrite).write("link.xml", "lost")
+    assert (folder / "there.xml").read_text() == "precious"
+    assert not (folder / "nowhere.xml").exists()
