@@ -13,10 +13,8 @@ FACTS = {claim.id: claim.facts for claim in claims.CATALOGUE}
 #: Groups of claims whose facts are still to be named; a line goes when they are.
 LATER = (
     "S0-",
-    "S2-",
     "S3-",
     "S4-",
-    "LAB-",
     "N-AC-",
     "N-CS-",
     "N-DM-",
@@ -24,13 +22,11 @@ LATER = (
     "N-GW-",
     "N-HP-",
     "N-IL-",
-    "N-IT-",
     "N-ML-",
     "N-MV-",
     "N-NC-",
     "N-NS-",
     "N-RI-",
-    "N-SN-",
 )
 
 
