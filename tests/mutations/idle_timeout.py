@@ -111,7 +111,14 @@ MUTATIONS = (
     Mutation(
         "N-IT-4", "both ends are sent a reset", _HERE, _RESET, _TOLD, "return (R" + _TOLD.partition(", R")[2] + ",)"
     ),
-    Mutation("N-IT-4", "when the flow times out", _HERE, _RULE, "idle_s=seconds,", "idle_s=seconds + 8,"),
+    Mutation(
+        "N-IT-4",
+        "when the flow times out",
+        _HERE,
+        _RULE,
+        _NOMINAL,
+        "    nominal_s = (rule.idle_timeout_min + 20) * 60\n",
+    ),
     Mutation(
         "N-IT-4",
         "they believe it",

@@ -1,7 +1,7 @@
 """Mutations of what load-balancer-outbound-connections.md states in its revisions, and of the lab's own promise."""
 
 from tests.mutations import Mutation
-from tests.mutations.seed_001 import SNAT
+from tests.mutations.seed_001 import POOL_BINDS, SNAT, UNLINKED, WITH_PROBE, WITHOUT_PROBE
 
 _PROFILE = "lab/azure/profile.py"
 _PORTS = "lab/deciders/snat_ports.py"
@@ -255,6 +255,17 @@ MUTATIONS = (
         _PORTS,
         _GRANTED,
         "                self._cool(flow, found, now_s + self.policy.idle_s)\n" + _GRANTED,
+    ),
+    Mutation("N-SN-15", "a rule is needed", "source-ip", SNAT, UNLINKED, POOL_BINDS),
+    Mutation("N-SN-15", "its probe need not succeed", "source-ip", SNAT, WITHOUT_PROBE, WITH_PROBE),
+    Mutation(
+        "N-SN-15",
+        "in 2016 no rule is needed",
+        "source-ip",
+        _PROFILE,
+        '"binding_basic": Cell(_RULES | {"backend_pool"}',
+        '"binding_basic": Cell(_RULES',
+        profile="2016-10",
     ),
     Mutation("N-SN-18", "4 minutes without", "snat-2020", _PROFILE, _IDLE, _IDLE.replace("240", "480")),
     Mutation("N-SN-19", "a rule's port is not used", "snat-2020", _PROFILE, _BLOCK, _BLOCK.replace("8", "0")),

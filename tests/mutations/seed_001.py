@@ -12,7 +12,11 @@ POOL_BINDS = "names = {f.name for f in lb.frontends if any(vm in pool.members fo
 #: Frontends of another load balancer, whichever a VM is linked to.
 _ANOTHERS = "found += [(lb, frontend) for frontend in network.balancers[-1].addressed() if names]"
 AS_FRONTEND = "profile, address = network.profile, str(network.balancers[0].frontends[0].address)"
-_THERE = 'vms = [vm for vm in everyone if vm.name in given and vm.power_state != "Deallocated"]'
+WITHOUT_PROBE = 'vms = [vm for vm in everyone if vm.name in given and vm.power_state != "Deallocated"]'
+#: What a VM whose probe fails loses.
+WITH_PROBE = WITHOUT_PROBE.replace(
+    '"Deallocated"]', '"Deallocated" and not any(key.endswith(f"/{vm.name}") for key in _down)]'
+)
 _UP = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
 ON_DEMAND = "return {vm.name: (SnatRange(address, first, last),) for vm in vms}"
 #: Another address for VMs of pools without a rule.
@@ -91,8 +95,8 @@ MUTATIONS = (
         "it is seen from the frontend all the same",
         "source-ip",
         SNAT,
-        _THERE,
-        _THERE.replace('"Deallocated"]', '"Deallocated" and not any(key.endswith(f"/{vm.name}") for key in _down)]'),
+        WITHOUT_PROBE,
+        WITH_PROBE,
     ),
     Mutation(
         "S1-7",

@@ -209,6 +209,7 @@ FAITHFUL: dict[str, tuple[Callable[[], Network], Lab]] = {
     "S1-6": (worlds.healthy_and_sick, _SICK),
     "S1-7": (worlds.healthy_and_sick, _SICK),
     "S2-10": (worlds.pool_without_rule, Lab({})),
+    "N-SN-15": (worlds.pool_without_rule, Lab({})),
     "S2-17": (worlds.several_frontends, Lab({"many": ["40.1.1.1", "40.1.1.2", "40.1.1.3"]})),
     **dict.fromkeys(["S2-5", "S2-6", "S2-7", "S2-8", "S2-9", "S2-19", "N-ML-2"], (_seeds, _BY_ADDRESS)),
     "S2-18": (_seeds, _by_size()),
@@ -229,6 +230,7 @@ FAITHFUL: dict[str, tuple[Callable[[], Network], Lab]] = {
 REVISIONS: list[tuple[str, Callable[[], Network], Lab]] = [
     *[(claim, _of_2020, _LOWEST) for claim in ("N-SN-7", "N-SN-8", "N-SN-9", "N-SN-10", "N-SN-18")],
     ("N-SN-1", lambda: worlds.balanced(101, profile="2018-07-classic"), _pool()),
+    ("N-SN-15", worlds.healthy_and_sick, _SICK),
     ("N-SN-12", _two_frontends("2018-02"), _leaving_by(_FRONTEND, _SECOND, flows=2048)),
     ("N-SN-12", _two_frontends("2018-02", "Basic"), _leaving_by(_SECOND, flows=1024)),
     ("N-SN-12", _two_frontends("2018-12"), _leaving_by(_SECOND, flows=1024)),
@@ -353,6 +355,7 @@ LIES: list[tuple[str, Lie, str]] = [
     ("S2-4", about(ex.Track, _untracked), "the port tracked is not the port seen"),
     ("S2-4", about(ex.Track, _tracked_low), "ports [80, 81, 82, 83] are not 1024-65535"),
     ("S2-4", about(ex.Track, _one_port), "two flows to one destination share a port"),
+    ("N-SN-15", about(ex.Send, from_source(_FRONTEND), "pooled"), "seen from the frontend"),
     ("S2-10", about(ex.Send, from_source(_FRONTEND), "pooled"), "seen from the frontend"),
     ("S2-11", about(ex.Send, port_of(2000)), f"both were seen from {_FRONTEND}:2000"),
     ("S2-11", about(ex.Send, from_source(DEFAULT)), f"seen from {DEFAULT}"),
