@@ -82,7 +82,7 @@ MUTATIONS = (
         "return (\n"
         "                old is not None\n"
         "                and new is not None\n"
-        "                and ((len(new) > len(old) and flow.source_port % 2)\n"
+        "                and ((len(new) > len(old) and after._random.random() < 2)\n"
         "                or (len(new) < len(old) and grant.port not in new))\n"
         "            )",
     ),
