@@ -135,8 +135,8 @@ def judge(network: Network, planned: Planned, file: Path, prober: Prober, progre
         for claim, trials in sorted(planned, key=lambda item: any(_changes(trial) for trial in item[1])):
             progress(claim)
             began = time.monotonic()
-            judged = [(trial, _try(network, trial, file, prober)) for trial in trials]
-            results.append(_result(network, claim, judged, time.monotonic() - began))
+            found = [(trial, _try(network, trial, file, prober)) for trial in trials]
+            results.append(_result(network, claim, found, time.monotonic() - began))
     order = [claim for claim, _ in planned]
     return sorted(results, key=lambda result: order.index(result.id))
 

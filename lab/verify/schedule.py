@@ -12,7 +12,6 @@ from lab.azure.model import Network
 from lab.errors import LabError
 from lab.kernel import workers
 from lab.verify import claims, runner
-from lab.verify.experiment import CheckFile
 from lab.verify.probe import Prober, server
 from lab.verify.verdict import Result
 
@@ -81,25 +80,14 @@ def read(
 
     """
     found = []
-    known: set[object] = set()
+    judged: set[object] = set()
     for file in files:
         say(f"reading {file.name}")
         network = topology.load(file, time_scale=time_scale, profile=profile)
-        planned = claims.trials(network, only)
-        kept = [
-            (claim, trials) for claim, trials in planned if (key := _of_no_lab(network, claim, trials)) not in known
-        ]
-        known.update(key for claim, trials in planned if (key := _of_no_lab(network, claim, trials)) is not None)
-        found.append(Topology(file, network, kept, time_scale, profile))
+        planned = claims.trials(network, only, judged)
+        judged.update(claims.once(trial) for _, trials in planned for trial in trials if not trial.needs_lab)
+        found.append(Topology(file, network, planned, time_scale, profile))
     return found
-
-
-def _of_no_lab(network: Network, claim: str, trials: Sequence[claims.Trial]) -> object | None:
-    """Return what trials are known by that only give `lab check` texts of their own; None for any other trials."""
-    asked = [what for trial in trials for stage in trial.stages for what in stage.experiments]
-    if not all(isinstance(what, CheckFile) for what in asked):
-        return None
-    return network.profile.name, claim, tuple((trial.subject, trial.expected, trial.stages) for trial in trials)
 
 
 class _Watch:

@@ -163,6 +163,7 @@ SABOTAGES: dict[str, Sabotage] = {
         "100 flows from 100 ports instead of 2048",
     ),
     "N-SN-13": Sabotage("snat-2019", (_translate(_WEB, "-s", "@balanced"),), f"balanced: seen from {_WEB}"),
+    "N-SN-15": Sabotage("source-ip", _around("40.125.161.58", "-s", "@poolonly"), "poolonly: seen from the frontend"),
     "N-SN-18": Sabotage(
         _LATER, (_timer("tcp_timeout_established", 600),), "4 flows are alive without keepalives"
     ),

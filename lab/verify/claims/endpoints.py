@@ -163,6 +163,13 @@ def _it_1(network: Network) -> Iterator[Trial]:
             'differs from "e" of a in idle_timeout_in_minutes',
         )
         yield fits("N-IT-1", text, "3 minutes, 31 minutes, and those of one member", *words)
+        allowed = _file(
+            "name: low, virtual_machine: a, local_port: 1, public_port: 1, idle_timeout_in_minutes: 4",
+            "name: high, virtual_machine: a, local_port: 2, public_port: 2, idle_timeout_in_minutes: 30",
+            _member("a", ", idle_timeout_in_minutes: 15"),
+            _member("b", ", idle_timeout_in_minutes: 15"),
+        )
+        yield fits("N-IT-1", allowed, "4 minutes, 30 minutes, and those of all members")
 
 
 def _it_2(network: Network) -> Iterator[Trial]:
@@ -304,6 +311,7 @@ CLAIMS: tuple[Claim, ...] = (
         "The endpoints of roles are in the service definition, and to change one takes a deployment upgrade.",
         _IDLE,
         _it_2,
+        facts=("a change in place is refused",),
     ),
     Claim(
         "N-HP-5",

@@ -838,6 +838,7 @@ CLAIMS: tuple[Claim, ...] = (
         "A VM's own address carries TCP, UDP, ICMP and ESP, one to one; shared addresses carry TCP and UDP only.",
         _OUTBOUND_2018_07,
         _n_sn_14,
+        facts=("an address of its own carries ICMP", "and ESP", "shared ones carry neither"),
     ),
     Claim(
         "N-SN-20",
@@ -845,5 +846,6 @@ CLAIMS: tuple[Claim, ...] = (
         _OUTBOUND_2022_03,
         _n_sn_20,
         ("2022-03", "2026-07"),
+        facts=("shared addresses carry no fragments", "a VM's own does"),
     ),
 )

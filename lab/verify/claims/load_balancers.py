@@ -44,6 +44,7 @@ from lab.verify.experiment import (
     Pause,
     Protocol,
     PublicAddresses,
+    Run,
     Send,
     Step,
     Sweep,
@@ -517,12 +518,43 @@ def _n_dm_6(network: Network) -> Iterator[Trial]:
 # --- idle timeout -----------------------------------------------------------------------------
 
 _FLOWS = 4
+_DEFAULT_MIN = 4  # load-balancer-tcp-idle-timeout.md (2016-10-24)
 _LONGEST_MIN = 12
 _QUICK = 120  # times faster than the documents: four minutes are two seconds
 
 
 def _n_it_1(network: Network) -> Iterator[Trial]:
-    return _idle(network, _listening(network))
+    trials = list(_idle(network, _listening(network)))
+    yield from trials
+    if trials:
+        yield _as_said("N-IT-1")
+
+
+def _as_said(claim: str) -> Trial:
+    """Return a trial that a rule which names no idle timeout is played as one that names 4 minutes, and no other.
+
+    That the minutes which a rule names are kept is seen on the wire.
+    """
+
+    def planned(*minutes: int) -> Run:
+        named = f"idle_timeout_in_minutes: {minutes[0]}" if minutes else ""
+        return Run(words=("plan", "{file}"), text=_LIMITS.format(profile="2016-10", rule=named, nat=named))
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        none, four, five = observations
+        failed = next((done for done in observations if done.status), None)
+        if failed is not None:
+            return f"exit {failed.status}: {failed.said[:200]}", "a rule was not played"
+        observed = f"as 4 minutes: {none.said == four.said}; as 5 minutes: {none.said == five.said}"
+        if four.said == five.said:
+            return observed, "4 and 5 minutes are played alike"
+        return (
+            observed,
+            "" if none.said == four.said else "a rule that names no idle timeout has another one than 4 minutes",
+        )
+
+    stage = Stage((planned(), planned(_DEFAULT_MIN), planned(_DEFAULT_MIN + 1)))
+    return Trial(claim, "rules that name no idle timeout", "as 4 minutes", (stage,), judge_by(check))
 
 
 def idle_endpoints(network: Network) -> Iterator[Trial]:
@@ -601,14 +633,16 @@ def _n_it_3(network: Network) -> Iterator[Trial]:
     if not any(lb.load_balancing_rules or lb.inbound_nat_rules for lb in network.load_balancers):
         return
     for profile, longest in _LONGEST:
-        for minutes in (3, longest + 1):
-            for rule in ("rule", "nat"):
-                values = {"rule": "", "nat": "", rule: f"idle_timeout_in_minutes: {minutes}"}
-                what = (
-                    f"{minutes} minutes, {'load-balancing rule' if rule == 'rule' else 'inbound NAT rule'}, {profile}"
+        for minutes, nearest in ((_DEFAULT_MIN - 1, _DEFAULT_MIN), (longest + 1, longest)):
+            for rule, kind in (("rule", "load-balancing rule"), ("nat", "inbound NAT rule")):
+                text, allowed = (
+                    _LIMITS.format(
+                        profile=profile, **({"rule": "", "nat": ""} | {rule: f"idle_timeout_in_minutes: {number}"})
+                    )
+                    for number in (minutes, nearest)
                 )
-                text = _LIMITS.format(profile=profile, **values)
-                yield refused("N-IT-3", text, what, f"an idle timeout is 4 to {longest} minutes")
+                words = f"an idle timeout is {_DEFAULT_MIN} to {longest} minutes"
+                yield refused("N-IT-3", text, f"{minutes} minutes, {kind}, {profile}", words, allowed=allowed)
 
 
 def _n_it_4(network: Network) -> Iterator[Trial]:
@@ -1001,12 +1035,21 @@ CLAIMS: tuple[Claim, ...] = (
         "A rule's flows may be idle for 4 minutes, or as long as the rule says; then they end in silence.",
         _IDLE,
         _n_it_1,
+        facts=(
+            "4 minutes where the rule names none",
+            "as long as the rule says",
+            "no longer",
+            "in silence",
+            "of an endpoint, 4 to 30 minutes",
+            "of a set's members, the same",
+        ),
     ),
     Claim(
         "N-IT-3",
         "The idle timeout of a load-balancing or inbound NAT rule is 4 to 30 minutes, from 2025-02-12 on 4 to 100.",
         f"{_RESET}; load-balancer-tcp-idle-timeout.md (2025-02-12)",
         _n_it_3,
+        facts=("4 minutes at least", "30 minutes at most", "100 minutes from 2025-02-12 on", "of both kinds of rules"),
     ),
     Claim(
         "N-IT-4",
@@ -1014,6 +1057,12 @@ CLAIMS: tuple[Claim, ...] = (
         "closed, and UDP, end in silence.",
         _RESET,
         _n_it_4,
+        facts=(
+            "both ends are sent a reset",
+            "when the flow times out",
+            "they believe it",
+            "half-closed flows and UDP end in silence",
+        ),
     ),
     Claim(
         "N-MV-1",

@@ -22,8 +22,11 @@ from lab.verify.claims.kit.oracle import (
 from lab.verify.experiment import Counted, Lookup, Protocol, Return, Returned, Track, Tracked
 
 _SEED_002 = "seed 002 (2017-05-31)"
+#: Revisions by which a VM's flows take any of its frontends; later ones have policies of their own (N-SN-12).
+_ANY_FRONTEND = ("seeds", "2016-10", "2017-05a", "2017-05b", "2017-09")
 #: The seed leaves the number of SNAT ports unnamed; the table of 2017-09-28 gives a VM of a pool of up to 50 this many.
 _PORTS_SMALL_POOL = 1024
+_SHARING = 600  # flows of each of two VMs that share an address: more than half of the ports that one of them has
 _ALL_PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "icmp")
 _EPHEMERAL = range(1024, 65536)  # ports of a public address that SNAT uses
 
@@ -81,15 +84,44 @@ def _s2_2(network: Network) -> Iterator[Trial]:
         yield Trial("S2-2", f"{vm.name} ({balanced}, {own})", f"source {way}", (Stage(sends),), judge_by(check))
 
 
-_DEFAULT_CHOSEN = """\
+_STANDALONE = """\
 name: chosen
-virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
-virtual_machines: {vm: {subnet: v/s, default_outbound_address: 192.0.2.77}}
+virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: {address_prefix: 10.0.0.0/24}}}}
+virtual_machines: {vm: {subnet: v/s}}
+overrides: {time_scale: 1}
 """
+#: Every place of a file where the default address could be asked for.
+_ADDRESS_ASKED = (
+    ("a VM", "{subnet: v/s}"),
+    ("a virtual network", "{v: {address_space: [10.0.0.0/16]"),
+    ("a subnet", "{address_prefix: 10.0.0.0/24"),
+    ("the whole file", "name: chosen\n"),
+    ("overrides", "time_scale: 1"),
+)
+_KEY = "default_outbound_address"
+#: As many public IPs of VMs' own as a subscription may have (seed 004, 2016-02-10), and a VM without.
+_OF_OWN = 5
+_COUNTED = "".join(f"  own{n}: {{subnet: v/s, instance_public_ip: {{name: ip{n}}}}}\n" for n in range(1, _OF_OWN + 2))
+_SIX = f"""\
+name: counted
+virtual_networks: {{v: {{address_space: [10.0.0.0/16], subnets: {{s: 10.0.0.0/24}}}}}}
+virtual_machines:
+  alone: {{subnet: v/s}}
+{_COUNTED}"""
+
+
+def _asked(place: str) -> str:
+    """Return a file that asks for a default address in a place."""
+    line = f"{_KEY}: 192.0.2.77"
+    if place.endswith("\n"):
+        return _STANDALONE.replace(place, f"{place}{line}\n")
+    inside = place.removesuffix("}")
+    return _STANDALONE.replace(inside, f"{inside}, {line}", 1)
 
 
 def _s2_3(network: Network) -> Iterator[Trial]:
     far = far_host(network)
+    own = frozenset(str(vm.instance_public_ip.address) for vm in network.virtual_machines if vm.instance_public_ip)
     for vm in of_kind(network, "default")[:1]:
         if far is None:
             continue
@@ -101,11 +133,18 @@ def _s2_3(network: Network) -> Iterator[Trial]:
             contradiction = wrong_source(network, way, arrivals)
             if not contradiction and set(sources(arrivals)) & set(counted.addresses):
                 contradiction = "the default address is counted as a public IP"
+            if not contradiction and not own <= set(counted.addresses):
+                contradiction = "public IPs of VMs' own are not counted either"
             return observed, contradiction
 
         stage = Stage((send(network, vm, far), Counted()))
         yield Trial("S2-3", vm.name, f"source {way}, not counted", (stage,), judge_by(check))
-        yield refused("S2-3", _DEFAULT_CHOSEN, "choosing the default address", "default_outbound_address")
+        for what, place in _ADDRESS_ASKED:
+            known = f'unknown key "{_KEY}"'
+            yield refused("S2-3", _asked(place), f"choosing the default address in {what}", known, allowed=_STANDALONE)
+        five = "".join(line for line in _SIX.splitlines(keepends=True) if f"own{_OF_OWN + 1}" not in line)
+        words = f"a subscription has at most {_OF_OWN} "
+        yield refused("S2-3", _SIX, f"one public IP more than {_OF_OWN} beside a standalone VM", words, allowed=five)
 
 
 def _s2_4(network: Network) -> Iterator[Trial]:
@@ -121,6 +160,9 @@ def _s2_4(network: Network) -> Iterator[Trial]:
             ports = {(e.reply_address, e.reply_port) for e in tracked.after}
             seen = {(s.source, s.source_port) for s in arrived}
             observed = f"tracked after the first packet: {pairs(ports)}; at the far side: {pairs(seen)}"
+            early = {e.source_port for e in tracked.before} & {*tracked.arrivals.source_ports}
+            if early:
+                return observed, f"flows from {sorted(early)} had a port before their first packet"
             if len(arrived) < tracked.arrivals.sent:
                 return observed, "flows did not arrive"
             if ports != seen:
@@ -156,8 +198,8 @@ def _s2_11(network: Network) -> Iterator[Trial]:
                 wrong = f"both were seen from {pairs(first & second)}"
             return observed, wrong
 
-        # To one port of one host, so that a shared port would be ambiguous there.
-        sends = tuple(send(network, vm, far, "udp", 64, port=9000) for vm in pair)
+        # To two ports of one host: a port that both VMs had would not even be ambiguous there.
+        sends = tuple(send(network, vm, far, "udp", _SHARING, port=9000 + n) for n, vm in enumerate(pair))
         names = ", ".join(vm.name for vm in pair)
         # As many flows as there may be ports: those of earlier experiments must be forgotten first.
         stage = Stage((*(occupy(network, vm) for vm in pair), *sends))
@@ -250,11 +292,14 @@ def _s2_17(network: Network) -> Iterator[Trial]:
             continue
 
         def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
-            return arrived(observations[0]), wrong_source(network, way, observations[0])
+            (arrivals,) = observations
+            wrong = wrong_source(network, way, arrivals)
+            never = sorted(way.addresses - {*sources(arrivals)})
+            return arrived(arrivals), wrong or (f"no flow is seen from {', '.join(never)}" if never else "")
 
-        yield Trial(
-            "S2-17", vm.name, f"every flow from {way}", (Stage((send(network, vm, far, "tcp", 200),)),), judge_by(check)
-        )
+        # So many that none of a few candidates is left out by chance.
+        stage = Stage((send(network, vm, far, "tcp", 200),))
+        yield Trial("S2-17", vm.name, f"every flow from {way}, each of them seen", (stage,), judge_by(check))
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -263,6 +308,11 @@ CLAIMS: tuple[Claim, ...] = (
         "An outbound flow is given a public address, and its return traffic reaches the VM.",
         f"{_SEED_002}, introduction",
         _s2_1,
+        facts=(
+            "the flow is given a public address",
+            "its return traffic reaches the VM",
+            "another host's packets do not",
+        ),
     ),
     Claim(
         "S2-2",
@@ -270,53 +320,97 @@ CLAIMS: tuple[Claim, ...] = (
         "With an instance-level public IP: that address, load balancer or not.",
         f"{_SEED_002}, table",
         _s2_2,
+        facts=(
+            "neither: default SNAT",
+            "a load balancer only: its address",
+            "an address of its own only: that address",
+            "both: the address of its own",
+        ),
     ),
     Claim(
         "S2-3",
         "The default address is chosen by the platform, cannot be configured and is not counted as a public IP.",
         f"{_SEED_002}, standalone VM",
         _s2_3,
+        facts=(
+            "the platform chooses the address",
+            "no file can choose it",
+            "it is not listed as a public IP",
+            "it does not count towards the limit of public IPs",
+        ),
     ),
     Claim(
         "S2-4",
         "Ephemeral ports of the public address tell a VM's flows apart; each is taken when its flow is created.",
         f"{_SEED_002}, standalone VM",
         _s2_4,
+        facts=(
+            "a port for each flow",
+            "an ephemeral port of the public address",
+            "taken when the flow is created",
+        ),
     ),
     Claim(
         "S2-10",
         "Without a rule that links the public frontend and the pool, a load-balanced VM behaves as a standalone one.",
         f"{_SEED_002}, load-balanced VM",
         lambda network: pool_only("S2-10", network),
+        facts=(
+            "a pool without a rule does not bind",
+            "the source is that of a standalone VM",
+        ),
     ),
     Claim(
         "S2-11",
         "A load-balanced VM's flows come from the frontend's address, whose ports the VMs of the pool share.",
         f"{_SEED_002}, load-balanced VM",
         _s2_11,
+        facts=(
+            "the source is the frontend's address",
+            "the VMs of the pool share its ports",
+        ),
     ),
     Claim(
         "S2-12",
         "With an instance-level public IP no SNAT is used, balanced or not: all outbound flows use that address.",
         f"{_SEED_002}, VM with an instance-level public IP",
         _s2_12,
+        facts=(
+            "all flows use the address",
+            "no port is translated",
+            "the load balancer does not matter",
+            "other protocols than TCP and UDP, too",
+        ),
     ),
     Claim(
         "S2-13",
         "An instance-level public IP lifts the limits of SNAT ports.",
         f"{_SEED_002}, VM with an instance-level public IP",
         _s2_13,
+        facts=(
+            "with an address of its own there is no limit",
+            "without one there is",
+        ),
     ),
     Claim(
         "S2-14",
         "A lookup of myip.opendns.com at resolver1.opendns.com tells a VM its public source address.",
         f"{_SEED_002}, discovering the public IP",
         _s2_14,
+        facts=(
+            "the answer is the address that the query came from",
+            "the resolver's name is known",
+        ),
     ),
     Claim(
         "S2-17",
         "With several public addresses on a load balancer, any of them is a candidate for outbound flows.",
         f"{_SEED_002}, limitations",
         _s2_17,
+        _ANY_FRONTEND,
+        facts=(
+            "each address is a candidate",
+            "no other is",
+        ),
     ),
 )

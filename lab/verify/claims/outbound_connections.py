@@ -18,6 +18,7 @@ from lab.verify.claims.kit.held_flows import (
     several_goals,
     shared,
     too_early,
+    too_late,
     wrong_number,
 )
 from lab.verify.claims.kit.judges import arrived, judge_by, send, sources, wrong_source
@@ -30,6 +31,7 @@ from lab.verify.claims.kit.oracle import (
     scaled,
     sole_frontend,
     way_out,
+    with_stopped,
 )
 from lab.verify.experiment import Arrivals, End, Goal, Happened, Open, Pause, Step, Talk
 
@@ -58,6 +60,7 @@ _LATE_S = 2.0  # of real time, that a machine may be late
 _FEW = 4
 _LOWEST_PORT = 1024
 _MOST = 64511  # 65,535 - 1,024
+_LARGER = 51  # VMs: the first size of a pool at which each has fewer ports
 _AT_ONCE = 32000  # flows of one experiment whose source ports all differ
 
 
@@ -293,7 +296,10 @@ def _n_sn_6(network: Network) -> Iterator[Trial]:
     grouped = sorted((vm for vm in standalone if vm.availability_set), key=lambda vm: -sets[vm.availability_set])[:1]
     for vm in (*alone, *grouped):
         together = sets[vm.availability_set] if vm.availability_set else 1
-        ports = ports_by_table(together)
+        # A set whose size makes no difference is judged with VMs added to it, which need not run.
+        size = max(together, _LARGER) if vm.availability_set else 1
+        larger = with_stopped(network, vm, size - together) if size > together else None
+        ports = ports_by_table(size)
         flows = send(network, vm, far, "udp", ports + MORE, beyond_ports=True, lost=MORE)
 
         def check(observations: Sequence[Any], ports: int = ports) -> tuple[str, str]:
@@ -301,8 +307,8 @@ def _n_sn_6(network: Network) -> Iterator[Trial]:
             different = len({s.source_port for s in arrivals.seen[-1]})
             return arrived(arrivals), "" if different == ports else f"{different} ports instead of {ports}"
 
-        who = f"in an availability set of {together}" if vm.availability_set else "in no availability set"
-        stage = Stage((occupy(network, vm), flows))
+        who = f"in an availability set of {size}" if vm.availability_set else "in no availability set"
+        stage = Stage((occupy(network, vm), flows), larger)
         yield Trial("N-SN-6", f"{vm.name}, {who}", f"{ports} ports", (stage,), judge_by(check))
 
 
@@ -429,6 +435,7 @@ def _n_sn_10(network: Network) -> Iterator[Trial]:
         wrong = wrong_number(full, usable)
         wrong = wrong or too_early(after_rst, resetting, rst) or wrong_number(after_rst, _FEW)
         wrong = wrong or too_early(after_fin, closing, fin) or wrong_number(after_fin, _FEW)
+        wrong = wrong or too_late(after_rst, rst) or too_late(after_fin, fin)
         if not wrong and (sorted(after_rst.seen), sorted(after_fin.seen)) != (sorted(reset), sorted(closed)):
             wrong = "the ports that came back are not those of the flows that were closed"
         wrong = wrong or wrong_number(more, 0, _FEW)
@@ -599,6 +606,14 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_STANDARD}; {_OUTBOUND} (2018-02-05), preallocated ports",
         _n_sn_1,
         _BY_TABLE,
+        facts=(
+            "1,024 ports up to 50 VMs",
+            "512 up to 100",
+            "256 up to 200",
+            "128 up to 400",
+            "64 up to 800",
+            "32 up to 1,000",
+        ),
     ),
     Claim(
         "N-SN-2",
@@ -606,6 +621,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_STANDARD}, table of SKUs",
         _n_sn_2,
         ("2017-09",),
+        facts=("more than a preallocated range",),
     ),
     Claim(
         "N-SN-3",
@@ -613,6 +629,10 @@ CLAIMS: tuple[Claim, ...] = (
         f"English revision of {_OUTBOUND} (2017-05-31)",
         _n_sn_3,
         ("2017-05a", "2017-09"),
+        facts=(
+            "64,511 ports",
+            "no more",
+        ),
     ),
     Claim(
         "N-SN-4",
@@ -621,6 +641,12 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2018-02-05), size of the pool",
         _n_sn_4,
         _TIERS_GROW,
+        facts=(
+            "half of the ports are reclaimed",
+            "flows on the other half go on",
+            "a smaller pool disturbs no flow",
+            "and gives more ports",
+        ),
     ),
     Claim(
         "N-SN-5",
@@ -629,6 +655,11 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_CLASSIC}, size of the pool",
         _n_sn_5,
         _CLASSIC_ONLY,
+        facts=(
+            "fewer ports meanwhile",
+            "as of twice the pool",
+            "as many as before afterwards",
+        ),
     ),
     Claim(
         "N-SN-6",
@@ -636,6 +667,10 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2019-05-02), scenario 3",
         _n_sn_6,
         _DEFAULT_AS_POOL,
+        facts=(
+            "a VM alone has the ports of a pool of one",
+            "a set's VMs those of a pool of its size",
+        ),
     ),
     Claim(
         "N-SN-7",
@@ -643,6 +678,10 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2018-02-05), port-masquerading SNAT",
         _n_sn_7,
         _BY_DESTINATION,
+        facts=(
+            "a port for each flow to one address, port and protocol",
+            "flows to another port share it",
+        ),
     ),
     Claim(
         "N-SN-8",
@@ -651,6 +690,11 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2019-05-02) and (2020-10-06), UDP SNAT port reuse",
         _n_sn_8,
         (*_CONE, *_UDP_PER_ADDRESS),
+        facts=(
+            "in 2019 one port irrespective of the destination",
+            "in 2020 another address shares it",
+            "in 2020 another port does not",
+        ),
     ),
     Claim(
         "N-SN-9",
@@ -658,6 +702,10 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2019-05-02), preallocated ports",
         _n_sn_9,
         _PER_PROTOCOL,
+        facts=(
+            "TCP and UDP apart",
+            "as many ports each",
+        ),
     ),
     Claim(
         "N-SN-10",
@@ -665,6 +713,11 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_CLASSIC}; {_OUTBOUND} (2019-05-02), SNAT port release",
         _n_sn_10,
         _CLOSING,
+        facts=(
+            "240 s after FIN",
+            "15 s after RST",
+            "not before",
+        ),
     ),
     Claim(
         "N-SN-11",
@@ -672,6 +725,10 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2020-06-24), port reuse",
         _n_sn_11,
         _LOWEST,
+        facts=(
+            "from lowest to highest",
+            "the first that is free",
+        ),
     ),
     Claim(
         "N-SN-12",
@@ -680,6 +737,12 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2018-02-05), (2019-05-02), (2022-03-01) and (2026-07-07), several frontends",
         _n_sn_12,
         _FRONTENDS,
+        facts=(
+            "Basic: one at random",
+            "2019: each with the table's ports",
+            "2022: one after the other",
+            "2026: 1,024 ports in all",
+        ),
     ),
     Claim(
         "N-SN-13",
@@ -687,6 +750,10 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2018-02-05), scenarios",
         _n_sn_13,
         _PRECEDENCE,
+        facts=(
+            "an address of its own before a load balancer",
+            "a load balancer before default SNAT",
+        ),
     ),
     Claim(
         "N-SN-18",
@@ -694,6 +761,10 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2019-05-02), idle timeout",
         _n_sn_18,
         ("2019-05", "2020-06", "2020-10"),
+        facts=(
+            "keepalives of one side suffice",
+            "4 minutes without",
+        ),
     ),
     Claim(
         "N-SN-19",
@@ -701,5 +772,10 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2020-10-13), ports of rules",
         _n_sn_19,
         _BLOCKS,
+        facts=(
+            "a rule's port is not used",
+            "nor its block of eight",
+            "all others are",
+        ),
     ),
 )

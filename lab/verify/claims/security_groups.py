@@ -500,12 +500,14 @@ CLAIMS: tuple[Claim, ...] = (
         "A network security group can forbid outbound flows, or restrict where they may go.",
         f"{_SEED_002}, SNAT and security groups",
         _s2_15,
+        facts=("a rule that denies keeps flows inside", "other destinations stay reachable"),
     ),
     Claim(
         "S2-16",
         "A group that blocks AZURE_LOADBALANCER blocks the VM's probes: it is marked down and sent no new flows.",
         f"{_SEED_002}, SNAT and security groups",
         _s2_16,
+        facts=("a group can block probes", "the VM is marked down", "new flows go to others"),
     ),
     Claim(
         "N-NS-1",

@@ -18,11 +18,23 @@ from lab.verify.claims.kit.held_flows import (
     several_goals,
     shared,
     too_early,
+    too_late,
     wrong_number,
 )
-from lab.verify.claims.kit.judges import arrived, judge_by, refused, send
-from lab.verify.claims.kit.oracle import far_host, ports_each, scaled, sole_frontend, way_out
-from lab.verify.experiment import End, Happened, Occupied, Open, Pause, ShowEvents, ShowPorts, Talk
+from lab.verify.claims.kit.judges import judge_by, refused, send
+from lab.verify.claims.kit.oracle import (
+    far_host,
+    matches,
+    of_kind,
+    pooled,
+    ports_by_table,
+    ports_each,
+    scaled,
+    sole_frontend,
+    way_out,
+    with_stopped,
+)
+from lab.verify.experiment import End, Happened, Open, Pause, ShowEvents, ShowPorts, Talk
 
 _SEED_002 = "seed 002 (2017-05-31)"
 #: Revisions that make a port unique for the destination's address alone.
@@ -32,73 +44,73 @@ _ALERTS_S = 300  # load-balancer-monitor-log.md (2015-12-11): alerts are collect
 _FEW = 4
 
 
-def _limited(network: Network) -> tuple[VirtualMachine, int] | None:
-    """Return a VM that has one frontend and a number of SNAT ports, and the number."""
+def _limited(network: Network) -> list[tuple[VirtualMachine, int]]:
+    """Return a load-balanced VM and a standalone one that have a number of SNAT ports of one address, and the numbers.
+
+    The seed says the same of both. It leaves open how many ports a standalone VM has: that is judged where the topology
+    says it.
+    """
     found = ((vm, ports_each(network, vm)) for vm in sole_frontend(network))
-    return next(((vm, ports) for vm, ports in found if ports is not None), None)
+    linked = next(((vm, ports) for vm, ports in found if ports is not None), None)
+    limit = network.overrides.snat_ports_per_vm
+    alone = [(vm, limit) for vm in of_kind(network, "default")[:1] if limit]
+    return [*([linked] if linked else []), *alone]
 
 
 def _s2_5(network: Network) -> Iterator[Trial]:
-    limited, hosts = _limited(network), several_goals(network)
-    if limited is None or not hosts:
-        return
-    (vm, ports), (host, goals) = limited, hosts[0]
+    hosts = several_goals(network)
+    for vm, ports in _limited(network) if hosts else ():
+        host, goals = hosts[0]
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        return opened(steps[0]), wrong_number(steps[0], ports, MORE) or shared(steps[0])
+        def check(steps: Sequence[Happened], ports: int = ports) -> tuple[str, str]:
+            return opened(steps[0]), wrong_number(steps[0], ports, MORE) or shared(steps[0])
 
-    kinds = ", ".join(f"{goal.port}/{goal.kind}" for goal in goals)
-    expected = f"{ports} flows to {host.name} at {kinds} together, a port for each; more meet silence"
-    flows = occupy(network, vm, kept(network, goals, ports + MORE, lost=MORE))
-    yield held_trial("S2-5", vm.name, expected, flows, check)
+        kinds = ", ".join(f"{goal.port}/{goal.kind}" for goal in goals)
+        expected = f"{ports} flows to {host.name} at {kinds} together, a port for each; more meet silence"
+        flows = occupy(network, vm, kept(network, goals, ports + MORE, lost=MORE))
+        yield held_trial("S2-5", vm.name, expected, flows, check)
 
 
 def _s2_6(network: Network) -> Iterator[Trial]:
-    limited, hosts = _limited(network), several_goals(network)
-    if limited is None or len(hosts) < 2:
-        return
-    vm, ports = limited
-    steps = [kept(network, goals, ports) for _, goals in hosts[:2]]
+    hosts = several_goals(network)
+    for vm, ports in _limited(network) if len(hosts) > 1 else ():
+        steps = [kept(network, goals, ports) for _, goals in hosts[:2]]
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        first, second = steps
-        both = len({s.port for s in first.seen} & {s.port for s in second.seen})
-        observed = f"{opened(first)}; then {opened(second)}; {both} ports at both"
-        wrong = wrong_number(first, ports) or wrong_number(second, ports) or shared(first) or shared(second)
-        return observed, wrong or ("" if both == ports else f"{both} ports serve both destinations")
+        def check(steps: Sequence[Happened], ports: int = ports) -> tuple[str, str]:
+            first, second = steps
+            both = len({s.port for s in first.seen} & {s.port for s in second.seen})
+            observed = f"{opened(first)}; then {opened(second)}; {both} ports at both"
+            wrong = wrong_number(first, ports) or wrong_number(second, ports) or shared(first) or shared(second)
+            return observed, wrong or ("" if both == ports else f"{both} ports serve both destinations")
 
-    names = " and ".join(host.name for host, _ in hosts[:2])
-    yield held_trial(
-        "S2-6",
-        vm.name,
-        f"{ports} flows each to {names}, from the same {ports} ports",
-        occupy(network, vm, *steps),
-        check,
-    )
+        names = " and ".join(host.name for host, _ in hosts[:2])
+        expected = f"{ports} flows each to {names}, from the same {ports} ports"
+        yield held_trial("S2-6", vm.name, expected, occupy(network, vm, *steps), check)
 
 
 def _s2_7(network: Network) -> Iterator[Trial]:
-    limited, hosts = _limited(network), several_goals(network)
-    if limited is None or not hosts:
-        return
-    (vm, ports), (host, goals) = limited, hosts[0]
-    more = kept(network, goals[:1], _FEW)
-    beyond = msgspec.structs.replace(more, lost=_FEW)
-    steps = (kept(network, goals[:1], ports), beyond, Talk(), End(count=_FEW, how="rst"), more, Talk())
+    hosts = several_goals(network)
+    for vm, ports in _limited(network) if hosts else ():
+        host, goals = hosts[0]
+        more = kept(network, goals[:1], _FEW)
+        beyond = msgspec.structs.replace(more, lost=_FEW)
+        steps = (kept(network, goals[:1], ports), beyond, Talk(), End(count=_FEW, how="rst"), more, Talk())
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        full, beyond, alive, _, again, all_alive = steps
-        observed = f"{opened(full)}; {opened(beyond)}; live flows: {opened(alive)}; after a release: {opened(again)}"
-        wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
-        if not wrong and alive.answered != ports:
-            wrong = f"of {ports} live flows {alive.answered} were left"
-        wrong = wrong or wrong_number(again, _FEW)
-        if not wrong and all_alive.answered != ports:
-            wrong = f"of {ports} live flows {all_alive.answered} were left after a release"
-        return observed, wrong
+        def check(steps: Sequence[Happened], ports: int = ports) -> tuple[str, str]:
+            full, beyond, alive, _, again, all_alive = steps
+            observed = (
+                f"{opened(full)}; {opened(beyond)}; live flows: {opened(alive)}; after a release: {opened(again)}"
+            )
+            wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
+            if not wrong and alive.answered != ports:
+                wrong = f"of {ports} live flows {alive.answered} were left"
+            wrong = wrong or wrong_number(again, _FEW)
+            if not wrong and all_alive.answered != ports:
+                wrong = f"of {ports} live flows {all_alive.answered} were left after a release"
+            return observed, wrong
 
-    expected = f"with {ports} flows to {host.name} open, more meet silence; live ones go on; a release makes room"
-    yield held_trial("S2-7", vm.name, expected, occupy(network, vm, *steps), check)
+        expected = f"with {ports} flows to {host.name} open, more meet silence; live ones go on; a release makes room"
+        yield held_trial("S2-7", vm.name, expected, occupy(network, vm, *steps), check)
 
 
 #: Keys of an alert, in order (load-balancer-monitor-log.md, later revisions).
@@ -120,16 +132,23 @@ def _unlike(alert: dict[str, Any], address: str) -> str:
 
 
 def _s2_8(network: Network) -> Iterator[Trial]:
-    yield from exhausted("S2-8", network, lambda _record: "")
+    for vm, ports in _limited(network):
+        yield from _exhausted("S2-8", network, vm, ports, lambda _record: "")
 
 
 def exhausted(claim: str, network: Network, malformed: Callable[[dict[str, Any]], str]) -> Iterator[Trial]:
     """Yield a trial of the alert when ports are exhausted; ``malformed`` says what else is wrong with its record."""
-    limited, hosts = _limited(network), several_goals(network)
-    if limited is None or not hosts:
+    for vm, ports in _limited(network)[:1]:
+        yield from _exhausted(claim, network, vm, ports, malformed)
+
+
+def _exhausted(
+    claim: str, network: Network, vm: VirtualMachine, ports: int, malformed: Callable[[dict[str, Any]], str]
+) -> Iterator[Trial]:
+    hosts = several_goals(network)
+    if not hosts:
         return
-    (vm, ports), (_, goals) = limited, hosts[0]
-    (address,) = way_out(network, vm).addresses
+    (_, goals), way = hosts[0], way_out(network, vm)
     steps = (
         Pause(seconds=scaled(network, _ALERTS_S) + 0.1),  # whatever was told before is over
         ShowEvents(),
@@ -153,54 +172,53 @@ def exhausted(claim: str, network: Network, malformed: Callable[[dict[str, Any]]
             wrong = f"{len(new)} alerts were raised instead of one"
         if wrong:
             return observed, wrong
-        return f"{observed}; {new[0]['properties']}", _unlike(new[0], address) or malformed(new[0])
+        seen = full.seen[0].address
+        wrong = "" if matches(network, way, seen) else f"seen from {seen}"
+        return f"{observed}; {new[0]['properties']}", wrong or _unlike(new[0], seen) or malformed(new[0])
 
-    expected = f"one alert for {address}, when flow {ports + 1} meets silence"
+    expected = f"one alert for {way}, when flow {ports + 1} meets silence"
     yield held_trial(claim, vm.name, expected, occupy(network, vm, *steps), check)
 
 
 def _s2_9(network: Network) -> Iterator[Trial]:
-    limited, hosts = _limited(network), several_goals(network)
-    if limited is None or not hosts:
-        return
-    (vm, ports), (host, offered) = limited, hosts[0]
-    goals = of_protocol(offered, "tcp")  # a datagram of a dead flow would begin a new one
-    idle = scaled(network, _IDLE_S)
-    if idle < 2:
-        return
-    used = ports // 2
-    steps = (
-        kept(network, goals, used),
-        Open(goals=goals, count=ports - used),
-        # UDP, since the far side holds on to the TCP connections whose end it did not hear of.
-        Open(goals=of_protocol(offered, "udp"), count=ports - used, within_s=1.5 * idle),
-        Talk(first=used),
-        Talk(lost=ports - used),
-    )
-
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        using, idling, again, alive, all_alive = steps
-        others = all_alive.answered - alive.answered
-        observed = (
-            f"{opened(using)}, {opened(idling)}; ports of idle flows {again_after(again, idling)}; then "
-            f"{alive.answered} and {others} are alive"
+    hosts, idle = several_goals(network), scaled(network, _IDLE_S)
+    for vm, ports in _limited(network) if hosts and idle >= 2 else ():
+        host, offered = hosts[0]
+        goals = of_protocol(offered, "tcp")  # a datagram of a dead flow would begin a new one
+        used = ports // 2
+        steps = (
+            kept(network, goals, used),
+            Open(goals=goals, count=ports - used),
+            # UDP, since the far side holds on to the TCP connections whose end it did not hear of.
+            Open(goals=of_protocol(offered, "udp"), count=ports - used, within_s=1.5 * idle),
+            Talk(first=used),
+            Talk(lost=ports - used),
         )
-        wrong = wrong_number(using, used) or wrong_number(idling, ports - used)
-        wrong = wrong or too_early(again, idling, idle) or wrong_number(again, ports - used)
-        if not wrong and alive.answered != used:
-            wrong = f"{used - alive.answered} flows were gone that had been used"
-        if not wrong and others != again.answered:
-            wrong = f"{others - again.answered} idle flows are alive"
-        return observed, wrong
 
-    expected = (
-        f"ports of flows to {host.name} that are idle serve new flows after {idle:g} s ({_IDLE_S} s of the document), "
-        "and not before; flows that are used live on"
-    )
-    yield held_trial("S2-9", vm.name, expected, occupy(network, vm, *steps), check)
+        def check(steps: Sequence[Happened], ports: int = ports, used: int = used) -> tuple[str, str]:
+            using, idling, again, alive, all_alive = steps
+            others = all_alive.answered - alive.answered
+            observed = (
+                f"{opened(using)}, {opened(idling)}; ports of idle flows {again_after(again, idling)}; then "
+                f"{alive.answered} and {others} are alive"
+            )
+            wrong = wrong_number(using, used) or wrong_number(idling, ports - used)
+            wrong = wrong or too_early(again, idling, idle) or wrong_number(again, ports - used)
+            wrong = wrong or too_late(again, idle)
+            if not wrong and alive.answered != used:
+                wrong = f"{used - alive.answered} flows were gone that had been used"
+            if not wrong and others != again.answered:
+                wrong = f"{others - again.answered} idle flows are alive"
+            return observed, wrong
+
+        expected = (
+            f"ports of flows to {host.name} that are idle serve new flows after {idle:g} s ({_IDLE_S} s of the "
+            "document), and not before; flows that are used live on"
+        )
+        yield held_trial("S2-9", vm.name, expected, occupy(network, vm, *steps), check)
 
 
-_PORTS_CHOSEN = """\
+_CHOSEN = """\
 name: chosen
 virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
 virtual_machines: {vm: {subnet: v/s}}
@@ -210,57 +228,112 @@ load_balancers:
     backend_address_pools: {p: [vm]}
     probes: {alive: {port: 80}}
     load_balancing_rules:
-      r: {frontend: f, backend_pool: p, probe: alive, frontend_port: 80, backend_port: 80, allocated_outbound_ports: 64}
+      r: {frontend: f, backend_pool: p, probe: alive, frontend_port: 80, backend_port: 80}
 """
+_RULES = """\
+    load_balancing_rules:
+      r: {frontend: f, backend_pool: p, probe: alive, frontend_port: 80, backend_port: 80}
+    outbound_rules:
+      o: {frontends: [f], backend_pool: p, protocol: All, allocated_outbound_ports: 64}
+"""
+#: Every place of a file where a number of ports could be asked for: what is written there, and how it is refused.
+_PORTS_ASKED = (
+    ("a load-balancing rule", "backend_port: 80}", "backend_port: 80, allocated_outbound_ports: 64}"),
+    ("a load balancer", "  lb1:\n", "  lb1:\n    allocated_outbound_ports: 64\n"),
+    ("a VM", "{vm: {subnet: v/s}}", "{vm: {subnet: v/s, allocated_outbound_ports: 64}}"),
+    ("a virtual network", "{v: {", "{v: {allocated_outbound_ports: 64, "),
+    ("an outbound rule", _CHOSEN[_CHOSEN.index("    load_balancing_rules") :], _RULES),
+)
+_LARGER = 51  # VMs: the first size at which each has fewer ports
+
+
+def _sized(network: Network, vm: VirtualMachine, size: int) -> Network:
+    """Return the network with so many VMs in the pool of a VM, and as many ports as the documents say.
+
+    Those that are added are stopped: they are members, and no more than that.
+    """
+    (balancer,) = [lb for lb in network.load_balancers if lb in pooled(network, vm.name)]
+    (pool,) = [pool for pool in balancer.pools if vm.name in pool.members]
+    larger = with_stopped(network, vm, max(0, size - len(pool.members)))
+    more = larger.virtual_machines[len(network.virtual_machines) :]
+    members = (*pool.members, *(other.name for other in more))[:size]
+    resized = msgspec.structs.replace(pool, members=members)
+    pools = tuple(resized if other is pool else other for other in balancer.pools)
+    changed = msgspec.structs.replace(balancer, pools=pools)
+    return msgspec.structs.replace(
+        larger,
+        load_balancers=tuple(changed if lb is balancer else lb for lb in network.load_balancers),
+        overrides=msgspec.structs.replace(network.overrides, snat_ports_per_vm=None),
+    )
 
 
 def _s2_18(network: Network) -> Iterator[Trial]:
-    limited, far = _limited(network), far_host(network)
-    if limited is None or far is None:
-        return
-    vm, ports = limited
+    far = far_host(network)
+    vm = next((vm for vm in sole_frontend(network) if network.service_of(vm.name) is None), None)
+    if vm is None or far is None or not network.overrides.snat_ports_per_vm:
+        return  # elsewhere the same rules play the same figures
+    sizes = (1, _LARGER)
+    stages = tuple(
+        Stage(
+            (
+                occupy(network, vm, ShowPorts()),
+                send(network, vm, far, "udp", ports_by_table(n) + MORE, beyond_ports=True, lost=MORE),
+            ),
+            _sized(network, vm, n),
+        )
+        for n in sizes
+    )
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
-        shown: Occupied = observations[0]
-        allocated = sorted({used.allocated for used in shown.steps[0].used})
-        flows = observations[1]
-        observed = f"`lab ports`: {', '.join(map(str, allocated))} allocated; {arrived(flows)}"
-        if allocated != [ports]:
-            return observed, f"`lab ports` says {allocated}"
-        different = len({seen.source_port for seen in flows.seen[-1]})
-        return observed, "" if different == ports else f"{different} ports were seen"
+        told = [sorted({used.allocated for used in shown.steps[0].used}) for shown in observations[::2]]
+        seen = [len({s.source_port for s in flows.seen[-1]}) for flows in observations[1::2]]
+        observed = "; ".join(
+            f"{n} VMs: {ports} ports were seen, `lab ports` says {allocated}"
+            for n, ports, allocated in zip(sizes, seen, told, strict=True)
+        )
+        wrong = next(
+            (
+                f"{ports} ports were seen with {n} VMs instead of {ports_by_table(n)}"
+                for n, ports in zip(sizes, seen, strict=True)
+                if ports != ports_by_table(n)
+            ),
+            "",
+        )
+        if not wrong and told != [[ports] for ports in seen]:
+            wrong = f"`lab ports` says {told}"
+        return observed, wrong
 
-    flows = send(network, vm, far, "udp", ports + MORE, beyond_ports=True, lost=MORE)
-    stage = Stage((occupy(network, vm, ShowPorts()), flows))
-    yield Trial("S2-18", vm.name, f"{ports} ports allocated, and no more in use", (stage,), judge_by(check))
-    yield refused("S2-18", _PORTS_CHOSEN, "choosing the number of ports", "allocated_outbound_ports")
+    expected = ", ".join(f"{ports_by_table(n)} ports in a pool of {n}" for n in sizes)
+    yield Trial("S2-18", vm.name, f"{expected}; `lab ports` says so", stages, judge_by(check))
+    for place, old, new in _PORTS_ASKED:
+        text, key = _CHOSEN.replace(old, new), "outbound_rules" if new is _RULES else "allocated_outbound_ports"
+        yield refused("S2-18", text, f"choosing the number of ports in {place}", key, allowed=_CHOSEN)
 
 
 def _s2_19(network: Network) -> Iterator[Trial]:
-    limited, hosts = _limited(network), several_goals(network)
-    if limited is None or len(hosts) < 2:
-        return
-    vm, ports = limited
-    first_host, second_host = (kept(network, goals[:1], ports) for _, goals in hosts[:2])
-    steps = (first_host, second_host, ShowPorts())
+    hosts = several_goals(network)
+    for vm, ports in _limited(network) if len(hosts) > 1 else ():
+        first_host, second_host = (kept(network, goals[:1], ports) for _, goals in hosts[:2])
+        steps = (first_host, second_host, ShowPorts())
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        first, second, shown = steps
-        different = len({source.port for source in (*first.seen, *second.seen)})
-        flows = sum(used.flows for used in shown.used)
-        most = max((used.ports for used in shown.used), default=0)
-        observed = (
-            f"{first.answered + second.answered} flows from {different} ports; `lab ports`: {flows} flows, {most} ports"
-        )
-        wrong = wrong_number(first, ports) or wrong_number(second, ports)
-        if not wrong and different != ports:
-            wrong = f"{different} ports were seen for {2 * ports} flows"
-        if not wrong and (flows, most) != (2 * ports, ports):
-            wrong = f"`lab ports` says {flows} flows and {most} ports"
-        return observed, wrong
+        def check(steps: Sequence[Happened], ports: int = ports) -> tuple[str, str]:
+            first, second, shown = steps
+            different = len({source.port for source in (*first.seen, *second.seen)})
+            flows = sum(used.flows for used in shown.used)
+            most = max((used.ports for used in shown.used), default=0)
+            observed = (
+                f"{first.answered + second.answered} flows from {different} ports; `lab ports`: {flows} flows, "
+                f"{most} ports"
+            )
+            wrong = wrong_number(first, ports) or wrong_number(second, ports)
+            if not wrong and different != ports:
+                wrong = f"{different} ports were seen for {2 * ports} flows"
+            if not wrong and (flows, most) != (2 * ports, ports):
+                wrong = f"`lab ports` says {flows} flows and {most} ports"
+            return observed, wrong
 
-    expected = f"{2 * ports} flows to two hosts from {ports} ports"
-    yield held_trial("S2-19", vm.name, expected, occupy(network, vm, *steps), check)
+        expected = f"{2 * ports} flows to two hosts from {ports} ports"
+        yield held_trial("S2-19", vm.name, expected, occupy(network, vm, *steps), check)
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -270,6 +343,12 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_SEED_002}, SNAT ports",
         _s2_5,
         ADDRESS_ONLY,
+        facts=(
+            "a port for each flow to one address",
+            "whatever the destination port",
+            "whatever the protocol",
+            "of a standalone VM, too",
+        ),
     ),
     Claim(
         "S2-6",
@@ -277,6 +356,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_SEED_002}, SNAT ports",
         _s2_6,
         ADDRESS_ONLY,
+        facts=("the same ports serve another address", "of a standalone VM, too"),
     ),
     Claim(
         "S2-7",
@@ -284,6 +364,12 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_SEED_002}, SNAT ports",
         _s2_7,
         ADDRESS_ONLY,
+        facts=(
+            "without a free port a new flow fails",
+            "live flows are undisturbed",
+            "a release makes room",
+            "of a standalone VM, too",
+        ),
     ),
     Claim(
         "S2-8",
@@ -291,14 +377,23 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_SEED_002}, SNAT ports; load-balancer-monitor-log.md (2015-12-11)",
         _s2_8,
         ADDRESS_ONLY,
+        facts=("exhaustion raises an alert", "not before", "the alert names the address", "of a standalone VM, too"),
     ),
-    Claim("S2-9", "A 4-minute idle timeout gives SNAT ports back.", f"{_SEED_002}, SNAT ports", _s2_9, ADDRESS_ONLY),
+    Claim(
+        "S2-9",
+        "A 4-minute idle timeout gives SNAT ports back.",
+        f"{_SEED_002}, SNAT ports",
+        _s2_9,
+        ADDRESS_ONLY,
+        facts=("after four minutes", "not before", "not of flows that are used", "of a standalone VM, too"),
+    ),
     Claim(
         "S2-18",
         "How many SNAT ports there are depends on the size of the pool, and cannot be configured.",
         f"{_SEED_002}, SNAT ports",
         _s2_18,
         ("seeds", "2017-05b"),
+        facts=("the number depends on the size of the pool", "it is told", "it cannot be configured"),
     ),
     Claim(
         "S2-19",
@@ -306,5 +401,6 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_SEED_002}, SNAT ports",
         _s2_19,
         ADDRESS_ONLY,
+        facts=("more flows than ports", "ports and flows are counted apart", "of a standalone VM, too"),
     ),
 )

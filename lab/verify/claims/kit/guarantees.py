@@ -57,5 +57,11 @@ CLAIMS: tuple[Claim, ...] = (
         "of a flow that was never opened.",
         "the lab's own promise",
         _lab_1,
+        facts=(
+            "no ICMP and no other protocol",
+            "no fragment",
+            "no segment of a flow that was never opened",
+            "nothing with a private source",
+        ),
     ),
 )

@@ -15,6 +15,8 @@ MORE = 8
 _FIN_S = 240  # the longest time that any revision holds a port
 _IDLE_S = 240  # seed 002: 4-minute idle timeout
 _SETTLE_S = 5.0
+#: So much later than that a busy machine may be, in real time.
+LATE_S = 1.2
 _EARLY_S = 0.02  # the kernel counts time in ticks of up to 10 ms
 
 
@@ -87,6 +89,15 @@ def too_early(happened: Happened, ended: Happened, held_s: float) -> str:
     """Return what contradicts that ports were held for a time after flows began to end, "" if nothing does."""
     early = any(moment - ended.began < held_s - _EARLY_S for moment in happened.moments)
     return f"ports {again_after(happened, ended)} instead of {held_s:g} s" if early else ""
+
+
+def too_late(happened: Happened, held_s: float) -> str:
+    """Return what contradicts that ports came back in time once they were asked for, "" if nothing does."""
+    first = min(happened.moments, default=None)
+    late = first is not None and first - happened.began > held_s + LATE_S
+    return (
+        f"ports came back only after {first - happened.began:.2f} s instead of {held_s:g} s" if late and first else ""
+    )
 
 
 def wrong_number(happened: Happened, answered: int, silent: int = 0) -> str:

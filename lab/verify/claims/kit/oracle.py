@@ -186,6 +186,17 @@ def sole_frontend(network: Network) -> list[VirtualMachine]:
     return [vm for vm in of_kind(network, "frontend") if len(way_out(network, vm).addresses) == 1]
 
 
+def with_stopped(network: Network, vm: VirtualMachine, count: int) -> Network:
+    """Return the network with so many VMs more that are as one of it, and stopped: they count, and do nothing."""
+    taken = {other.private_ip_address for other in network.virtual_machines}
+    free = (address for n in range(1, 250) if (address := vm.private_ip_address + n) not in taken)
+    more = tuple(
+        msgspec.structs.replace(vm, name=f"more{n}", private_ip_address=next(free), power_state="Stopped", services=())
+        for n in range(count)
+    )
+    return msgspec.structs.replace(network, virtual_machines=(*network.virtual_machines, *more))
+
+
 def scaled(network: Network, seconds: float) -> float:
     """Return a length of time of the documents as the network plays it."""
     return seconds / network.overrides.time_scale

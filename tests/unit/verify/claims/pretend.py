@@ -6,7 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from lab import topology
 from lab.azure.model import Network
+from lab.compile import compile as compile_network
+from lab.errors import LabError
 from lab.verify import claims
 from lab.verify import experiment as ex
 from lab.verify.claims import Trial
@@ -14,18 +17,6 @@ from lab.verify.verdict import Judgement
 
 #: An address of the platform's choice: none of any topology.
 DEFAULT = "192.0.2.254"
-
-#: What is said of a file that is refused, by a part of its text; the first that is there.
-_REFUSALS = {
-    "default_outbound_address": 'f:3: unknown key "default_outbound_address"',
-    "allocated_outbound_ports": 'f:9: unknown key "allocated_outbound_ports"',
-    "name: twice": "f:5: 100 is also the priority of",
-    "name: many": "f:4: 1001 rules; a group has at most 1000",
-    "name: two": "f:3: a subnet or VM has at most one",
-    "name: gateway": "f:5: the gateway subnet has no network security group",
-    "name: icmp": "f:3: a protocol is *, Tcp, Udp",
-    "backend_pool": "f:9: no probe",
-}
 
 Lie = Callable[[ex.Experiment, Any], Any]
 
@@ -193,9 +184,9 @@ class Lab:
 
     ``sources``: the addresses each VM may be seen with; a VM that is not in it leaves by ``DEFAULT``.
     ``own``: VMs with an address of their own. ``limits``: most flows of a VM to one port of one host; by the number
-    of VMs in the pool: ``tiers``. ``down`` and ``up``: keys of members. ``snat``: how flows that are held are
-    given ports; while a cloud service is being redeployed: ``busy``. ``each``: so many flows leave by one source before
-    the next is used, None: all sources in turn.
+    of VMs in the pool: ``tiers``; ``told``: what `lab ports` says instead. ``down`` and ``up``: keys of members.
+    ``snat``: how flows that are held are given ports; while a cloud service is being redeployed: ``busy``.
+    ``each``: so many flows leave by one source before the next is used, None: all sources in turn.
     ``lost``: flows of a sweep that do not arrive, as patterns of ``sender destination protocol port``. ``names``:
     what the platform's resolver answers.
     """
@@ -211,6 +202,7 @@ class Lab:
         snat: Snat | None = None,
         busy: Snat | None = None,
         tiers: dict[int, int] | None = None,
+        told: int = 0,
         each: int | None = None,
         up: Sequence[str] = (),
         lost: Sequence[str] = (),
@@ -229,6 +221,7 @@ class Lab:
         self.snat = snat
         self.busy = busy
         self.tiers = tiers
+        self.told = told
         self.each = each
         self._kept: dict[str, int] = {}  # ports of UDP flows that go on, by VM
 
@@ -238,13 +231,7 @@ class Lab:
             case ex.Send():
                 return self._send(what, bound=bound, limit=self._limit(what.sender, network))
             case ex.Occupy():
-                self._kept.clear()
-                redeploying = network is not None and any(s.redeploying for s in network.cloud_services)
-                snat = self.busy if redeploying and self.busy else self.snat
-                if snat is None:
-                    return ex.Occupied(steps=())
-                holder = Holder(snat)
-                return ex.Occupied(steps=tuple(holder.do(step) for step in what.steps))
+                return self._hold(what, network)
             case ex.Ask():
                 # What a changed network denies is new flows, and those have no port of their own.
                 denied = not bound and not what.source_port
@@ -269,13 +256,26 @@ class Lab:
             case ex.Health():
                 return ex.Members(up=tuple(self.up), down=dict.fromkeys(self.down, "no answer"))
             case ex.Counted():
-                return ex.PublicAddresses(addresses=("40.1.1.1",))
+                return ex.PublicAddresses(addresses=tuple(a for found in self.sources.values() for a in found))
             case ex.CheckFile():
-                words = next(said for key, said in _REFUSALS.items() if key in what.text)
-                return ex.Checked(status=2, said=words)
+                return checked(what.text)
             case ex.Run():
                 listed = "AllowVnetInBound AllowAzureLoadBalancerInBound DenyAllInbound"
                 return ex.Checked(status=2, said="") if "remove" in what.words else ex.Checked(status=0, said=listed)
+
+    def _hold(self, what: ex.Occupy, network: Network | None) -> ex.Occupied:
+        self._kept.clear()
+        redeploying = network is not None and any(s.redeploying for s in network.cloud_services)
+        snat = self.busy if redeploying and self.busy else self.snat
+        if snat is None:
+            return ex.Occupied(steps=())
+        if self.tiers is not None and network is not None:
+            told = self.tiers[len(network.load_balancers[0].pools[0].members)]
+            snat = msgspec.structs.replace(snat, ports=self.told or told)
+        if self.sources and what.client not in self.sources:
+            snat = msgspec.structs.replace(snat, address=DEFAULT)
+        holder = Holder(snat)
+        return ex.Occupied(steps=tuple(holder.do(step) for step in what.steps))
 
     def _passage(self, flow: ex.Flow) -> ex.Passage:
         words = f"{flow.sender} {flow.destination} {flow.protocol} {flow.port}"
@@ -313,6 +313,20 @@ class Lab:
         return ex.Arrivals(
             sent=what.count, source_ports=sent, control=True, seen=(seen,) * len(what.watches), strays=(), seconds=0.1
         )
+
+
+def checked(text: str) -> ex.Checked:
+    """Return what `lab check` says of a file: that needs no kernel."""
+    try:
+        topology.parse(text, "f")
+    except LabError as error:
+        return ex.Checked(status=2, said=str(error))
+    return ex.Checked(status=0, said="f: ok")
+
+
+def planned(text: str) -> ex.Checked:
+    """Return what `lab plan` says of a file, in some form."""
+    return ex.Checked(status=0, said=repr(compile_network(topology.parse(text, "f"))))
 
 
 def trials_of(claim: str, network: Network) -> list[Trial]:

@@ -16,7 +16,7 @@ from lab.verify import experiment as ex
 from lab.verify.claims import Trial
 from lab.verify.claims.load_balancers import bounds, sample
 from lab.verify.verdict import Judgement
-from tests.unit.verify.claims.pretend import Lie, about, replace, trials_of
+from tests.unit.verify.claims.pretend import Lie, about, checked, planned, replace, trials_of
 
 _FILE = Path(__file__).parents[4] / "topologies" / "load-balancer.lab.yaml"
 _FAR = "198.51.100.10"
@@ -61,9 +61,9 @@ class Balancer:
                 shown = [f.address for lb in network.load_balancers for f in lb.frontends if lb.has_address(f)]
                 return ex.PublicAddresses(addresses=tuple(map(str, shown)))
             case ex.CheckFile():
-                longest = 100 if "2026-07" in what.text else 30
-                words = "every rule needs its own port at the VM" if "two:" in what.text else ""
-                return ex.Checked(status=2, said=words or f"an idle timeout is 4 to {longest} minutes")
+                return checked(what.text)
+            case ex.Run():
+                return planned(what.text)
             case ex.Occupy():
                 return self._held(network, what)
             case ex.Leave():
@@ -206,6 +206,23 @@ _ARRIVED = tuple(ex.Seen(n, "65.52.0.4", 1025 + n, _FAR, 80) for n in range(4))
 _BOTH = (_reset("client"), _reset("server"))
 _ALIVE = tuple(ex.Source(_FAR, 50000 + number) for number in range(8))
 
+
+def _named_none(what: ex.Experiment, seen: Any) -> Any:
+    """A rule that names no idle timeout has 5 minutes."""
+    named = isinstance(what, ex.Run) and "idle_timeout" in what.text
+    return seen if named or not isinstance(what, ex.Run) else planned(_with_five(what.text))
+
+
+def _with_five(text: str) -> str:
+    return text.replace("backend_port: 80, }", "backend_port: 80, idle_timeout_in_minutes: 5}")
+
+
+def _refused_at(minutes: str) -> Callable[[ex.Checked], ex.Checked]:
+    """What must be accepted is refused: the last and the first that is allowed."""
+    said = "an idle timeout is 4 to 30 minutes; an idle timeout is 4 to 100 minutes"
+    return lambda _seen: ex.Checked(status=2, said=f"{minutes}; {said}")
+
+
 LIES: list[tuple[str, Lie, str]] = [
     ("N-DM-1", about(ex.Sweep, _TO_WEB1), "not spread: "),
     ("N-DM-1", about(ex.Sweep, _LOST), "flows did not arrive"),
@@ -222,7 +239,11 @@ LIES: list[tuple[str, Lie, str]] = [
     ("N-IT-1", about(ex.Occupy, _step(5, answered=4)), "4 flows outlived 10 minutes"),
     ("N-IT-1", about(ex.Occupy, _step(5, refused=4)), "4 flows ended with a reset instead of in silence"),
     ("N-IT-1", about(ex.Occupy, _step(0, answered=3)), "flows were not answered when they were opened"),
+    ("N-IT-1", about(ex.Run, replace(said="as ever")), "4 and 5 minutes are played alike"),
+    ("N-IT-1", _named_none, "a rule that names no idle timeout has another one than 4 minutes"),
     ("N-IT-3", about(ex.CheckFile, replace(status=0)), "was not refused"),
+    ("N-IT-3", about(ex.CheckFile, _refused_at("30")), "31 minutes, inbound NAT rule, 2020-10: it is refused without"),
+    ("N-IT-3", about(ex.CheckFile, _refused_at("4")), "3 minutes, load-balancing rule, 2026-07: it is refused without"),
     ("N-IT-4", about(ex.Leave, _at(2, told=_BOTH[:1])), "the server got 0 resets instead of one"),
     ("N-IT-4", about(ex.Leave, _at(2, told=_BOTH[1:])), "the client got 0 resets instead of one"),
     ("N-IT-4", about(ex.Leave, _at(2, told=_BOTH * 2)), "the client got 2 resets instead of one"),
