@@ -16,8 +16,8 @@ _HASHED: dict[Distribution, str] = {
 }
 #: Seed of the hash that picks a member: fixed, so that the same lab picks alike every time.
 _HASH_SEED = 0x5EED001
-#: HMARK mixes the protocol into the lowest bits of the hash, and picks by the highest: where the protocol is to
-#: tell and ports do not, it tells by the seed.
+#: HMARK mixes the protocol into the lowest bits of the hash and picks by the highest. Where the protocol is one of the
+#: fields, it tells by the seed.
 _UDP_SEED = 0x5EED011
 
 
@@ -40,5 +40,5 @@ def members(
 def pick(rule: LoadBalancingRule | InboundNatRule, count: int) -> HashMark:
     """Return what marks a flow of a rule with the number of its member, from 1."""
     distribution: Distribution = rule.load_distribution if isinstance(rule, LoadBalancingRule) else "Default"
-    by_protocol = distribution == "SourceIPProtocol" and rule.protocol == "udp"
+    by_protocol = distribution != "SourceIP" and rule.protocol == "udp"
     return HashMark(_HASHED[distribution], count, _UDP_SEED if by_protocol else _HASH_SEED)

@@ -43,10 +43,15 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A testable statement of a document. ``profiles`` empty: every revision states it."""
+    """A testable statement of a document. ``profiles`` empty: every revision states it.
+
+    ``facts``: what the statement depends on, in a few words each. Whichever of them the product gets wrong, the claim
+    must be contradicted: `tests/mutations` has a mutation for each.
+    """
 
     id: str
     statement: str
     source: str
     trials: Callable[[Network], Iterable[Trial]]
     profiles: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()

@@ -58,7 +58,6 @@ REFUSED: frozenset[str] = frozenset(
 
 #: Statements with a claim that leaves something out, and what.
 MISSING: dict[str, str] = {
-    "S0-6": "no other way than commands changes the VIPs of a service",
     "S1-2": "a destination that admits the frontend's address alone rejects the flow",
     "S3-4": "a VM outside virtual networks reaches nothing through a tunnel",
     "S3-13": "the network configuration file is symmetric",

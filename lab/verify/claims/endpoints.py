@@ -8,6 +8,7 @@ import msgspec
 from lab.azure.model import Endpoint, Network, VirtualIp
 from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit.cloud_service_kit import (
+    UNUSED,
     Reached,
     alone,
     command,
@@ -124,15 +125,14 @@ def _shown(endpoint: Endpoint, address: str) -> dict[str, str]:
 
 def _any_port(one: Reached, client: str) -> Trial:
     """Return a trial of endpoints without a public port: one of the file, and one that is added."""
-    vm, local = one.vms[0].name, one.endpoint.local_port
-    service = one.service
-    added = command("endpoint", "add", vm, "anyPort", "--protocol", "udp", "--local-port", str(local))
+    vm, service = one.vms[0].name, one.service
+    added = command("endpoint", "add", vm, "anyPort", "--protocol", "tcp", "--local-port", str(UNUSED))
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
         answers, done, shown = observations
         endpoints = (printed(shown) or {}).get("endpoints", ())
         given = [e["public_port"] for e in endpoints if e["name"] == "anyPort"]
-        taken = {(e.virtual_ip, e.public_port) for e in service.endpoints if e.protocol == "udp"}
+        taken = {(e.virtual_ip, e.public_port) for e in service.endpoints if e.protocol == "tcp"}
         observed = f"{one}: {first(answers).node or first(answers).outcome}; added: {given}"
         wrong = one.wrong(answers) or failed_command(done)
         if not wrong and (len(given) != 1 or not 1 <= given[0] <= 65535):

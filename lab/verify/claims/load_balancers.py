@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
+from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -326,6 +327,61 @@ def _n_dm_1(network: Network) -> Iterator[Trial]:
                 f"(false alarm {CHANCE:g}); each flow's first packet, sent again, to the same one"
             )
             yield _spread_trial("N-DM-1", (found,), expected, sweeps, check)
+    if client is not None:
+        yield from _hashed_fields(network, client)
+
+
+def _hashed_fields(network: Network, client: InternetHost) -> Iterator[Trial]:
+    """Yield that each of the five fields tells flows apart that are alike in the others; the port is tried above."""
+    translated = [found for found in _shared(network, "Default") if not found.rule.floating_ip]
+    for found in translated[:1]:
+        count = max(_AT_LEAST, sample(len(found.vms)))
+        sources = [(address, _FIRST_PORT) for address, port in _many_clients(count) if port == _FIRST_PORT]
+
+        def check(members: Members, swept: Sequence[Swept], found: _Listening = found) -> tuple[str, str]:
+            ends = _ends(swept[0])
+            return _shares(ends), _astray(found, members, swept) or _uneven(found, members, ends)
+
+        expected = f"{count} clients with one source port: spread over {len(found.vms)} VMs (false alarm {CHANCE:g})"
+        yield _spread_trial("N-DM-1", (found,), expected, (_sweep(client, found, sources),), check)
+    for field, one, other in _alike_but_for_one(translated):
+        yield _told_apart("N-DM-1", field, one, other, client)
+
+
+#: Fields of a rule by which a flow of one client may differ, and what they are called.
+_OF_A_FLOW = {"frontend": "destination address", "frontend_port": "destination port", "protocol": "protocol"}
+
+
+def _alike_but_for_one(listening: Sequence[_Listening]) -> Iterator[tuple[str, _Listening, _Listening]]:
+    """Yield, for each field of a flow, two rules of one pool that differ in it alone."""
+    found: dict[str, tuple[str, _Listening, _Listening]] = {}
+    for one, other in combinations(listening, 2):
+        assert isinstance(one.rule, LoadBalancingRule)
+        assert isinstance(other.rule, LoadBalancingRule)
+        same = (one.rule.backend_pool, one.rule.probe) == (other.rule.backend_pool, other.rule.probe)
+        if one.lb is other.lb and same:
+            differing = [f for f in _OF_A_FLOW if getattr(one.rule, f) != getattr(other.rule, f)]
+            if len(differing) == 1:
+                found.setdefault(differing[0], (_OF_A_FLOW[differing[0]], one, other))
+    return iter(found.values())
+
+
+def _told_apart(claim: str, field: str, one: _Listening, other: _Listening, client: InternetHost) -> Trial:
+    """Return a trial that flows which differ in one field alone are picked for each on its own."""
+    # That all go the same way by chance: (1/members) ** flows.
+    count = max(sample(len(one.vms)), math.ceil(-math.log(CHANCE) / math.log(len(one.vms))))
+    sources = [(address, port) for address, port in _many_clients(count) if port == _FIRST_PORT]
+
+    def check(members: Members, swept: Sequence[Swept]) -> tuple[str, str]:
+        there, here = (_ends(one) for one in swept)
+        apart = sum(a != b for a, b in zip(there, here, strict=True))
+        observed = f"{_shares(there)}; {_shares(here)}; {apart} of {count} at another VM"
+        wrong = _astray(one, members, swept[:1]) or _astray(other, members, swept[1:])
+        return observed, wrong or ("" if apart else f"the {field} makes no difference")
+
+    expected = f"{count} flows and their likes with another {field}: some at different VMs (false alarm {CHANCE:g})"
+    sweeps = (_sweep(client, one, sources), _sweep(client, other, sources))
+    return _spread_trial(claim, (one, other), expected, sweeps, check)
 
 
 def _torn(sources: Sequence[tuple[str, int]], ends: Sequence[str]) -> list[str]:
@@ -362,6 +418,10 @@ def _n_dm_2(network: Network, *, classic: bool = False) -> Iterator[Trial]:
         yield _spread_trial(
             "N-DM-2", (found,), f"{expected} (false alarm {CHANCE:g})", (_sweep(client, found, sources),), check
         )
+    for distribution in ("SourceIP", "SourceIPProtocol") if not classic else ():
+        for field, one, other in _alike_but_for_one(_shared(network, distribution)):
+            if field == _OF_A_FLOW["frontend"]:
+                yield _told_apart("N-DM-2", field, one, other, client)
     for tcp, udp in _pairs(network, "SourceIPProtocol", classic=classic):
         # That all clients are at one VM with both protocols by chance: (1/members) ** clients.
         count = max(sample(len(tcp.vms)), math.ceil(-math.log(CHANCE) / math.log(len(tcp.vms))))

@@ -46,6 +46,7 @@ from lab.verify.experiment import (
     Experiment,
     Health,
     Members,
+    Run,
     Send,
     Sweep,
     Swept,
@@ -286,9 +287,14 @@ def _s0_4(network: Network) -> Iterator[Trial]:
                 wrong = wrong or (f"{one.service.name} has no address" if address == "blank" else "")
             if not wrong and found[0] != both[0].address:
                 wrong = f"the reserved address became {found[0]}"
+            if not wrong and found[1] == both[1].address:
+                wrong = f"the dynamic address is {found[1]} again"
             return observed, wrong or both[0].wrong(answers) or _unserved(both[1], fetched)
 
-        expected = f"{kept.service.name} at {kept.address} before and after, {dynamic.service.name} at some address"
+        expected = (
+            f"{kept.service.name} at {kept.address} before and after, {dynamic.service.name} at another address than "
+            f"{dynamic.address}"
+        )
         subject = f"{kept.service.name} and {dynamic.service.name} deallocated and started"
         yield Trial("S0-4", subject, expected, (operated(*experiments),), judge_by(check))
 
@@ -316,19 +322,44 @@ def _s0_5(network: Network) -> Iterator[Trial]:
         yield Trial("S0-5", f"a VIP for {service.name}", "refused, exit 2", (stage,), judge_by(check))
 
 
+_BY_FILE = """\
+<?xml version="1.0" encoding="utf-8"?>
+<ServiceConfiguration serviceName="{service}"
+    xmlns="http://schemas.microsoft.com/ServiceHosting/2008/10/ServiceConfiguration">
+  <NetworkConfiguration>
+    <AddressAssignments><VirtualIPs><VirtualIP name="{vip}" /></VirtualIPs></AddressAssignments>
+  </NetworkConfiguration>
+</ServiceConfiguration>
+"""
+
+
 def _s0_6(network: Network) -> Iterator[Trial]:
-    for service in _several(network)[:1]:
+    """Yield that PowerShell adds, lists and removes VIPs, and that the service's file, the only other way, does not."""
+    for service in _extensible(network)[:1]:
+        names = [vip.name for vip in service.virtual_ips]
+        listing = f"(Get-AzureDeployment -ServiceName {service.name}).VirtualIPs\n"
+        adding, removing = (
+            f"{verb}-AzureVirtualIP -VirtualIPName {_NEW} -ServiceName {service.name}" for verb in ("Add", "Remove")
+        )
+        scripts = (listing, f"{adding}\n{listing}", f"{removing} -Force\n{listing}")
+        file = _BY_FILE.format(service=service.name, vip=_NEW)
+        stage = operated(
+            *(Run(words=("replay", "{lab}", "{file}"), text=script, suffix=".ps1") for script in scripts),
+            Run(words=("import", "cscfg", "{file}", "--into", "{lab}"), text=file, suffix=".cscfg"),
+            show(service),
+        )
 
-        def check(observations: Sequence[Any], service: CloudService = service) -> tuple[str, str]:
-            done: Checked = observations[0]
-            listed = [vip["Name"] for vip in (printed(done) or {}).get("virtual_ips", ())]
-            wrong = failed_command(done)
-            if not wrong and listed != [vip.name for vip in service.virtual_ips]:
-                wrong = f"VIPs are listed as {', '.join(listed) or 'none'}"
-            return f"listed: {', '.join(listed)}", wrong
+        def check(observations: Sequence[Any], names: list[str] = names) -> tuple[str, str]:
+            *replayed, imported, shown = observations
+            listed = [re.findall(r"^Name\s*: (\S+)", done.said, re.MULTILINE) for done in replayed]
+            observed = f"{'; then '.join(', '.join(found) or 'none' for found in listed)}; exit {imported.status}"
+            wrong = failed_command(*replayed, shown)
+            for found, wanted in zip(listed, (names, [*names, _NEW], names), strict=True):
+                wrong = wrong or ("" if found == wanted else f"VIPs are listed as {', '.join(found) or 'none'}")
+            wrong = wrong or let(imported, "a VIP of a service configuration file", 'unknown element "VirtualIPs"')
+            return observed, wrong or ("" if [*vips(shown)] == names else "the file has changed the VIPs")
 
-        stage = Stage((command("vip", "list", service.name, "-o", "json"),))
-        expected = f"a command lists {', '.join(vip.name for vip in service.virtual_ips)}"
+        expected = f"PowerShell lists {', '.join(names)}, adds one and removes it; no service configuration file does"
         yield Trial("S0-6", f"VIPs of {service.name}", expected, (stage,), judge_by(check))
 
 
@@ -413,7 +444,8 @@ def _vip_of(one: Reached) -> VirtualIp:
 
 
 def _s0_10(network: Network) -> Iterator[Trial]:
-    for service in _several(network)[:1]:
+    reserved = [service for service in of_machines(network) if any(vip.reserved_ip for vip in service.virtual_ips)]
+    for service in (*_several(network)[:1], *reserved[:1]):
         wanted = "\n\n".join(
             "\n".join(
                 line.rstrip()

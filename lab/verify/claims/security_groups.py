@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 
-from lab.azure.model import InternetHost, Network, SecurityGroup, SecurityRule, VirtualMachine
+from lab.azure.model import Direction, InternetHost, Network, SecurityGroup, SecurityRule, VirtualMachine
 from lab.verify.claims import health_probes
 from lab.verify.claims.claim import Claim, Judge, Stage, Trial
+from lab.verify.claims.kit import tunnels
+from lab.verify.claims.kit.cloud_service_kit import let, operated
 from lab.verify.claims.kit.judges import judge_by, outcomes, refused
 from lab.verify.claims.kit.nsg_oracle import (
     PROBES,
@@ -26,7 +28,7 @@ from lab.verify.claims.kit.nsg_oracle import (
     two_of_each,
 )
 from lab.verify.claims.kit.oracle import far_client
-from lab.verify.experiment import Answers, Ask, Health, Lookup, Members, Protocol, Run, Watch
+from lab.verify.experiment import SILENCE_S, Answers, Ask, Health, Lookup, Members, Protocol, Run, Watch
 from lab.verify.verdict import Judgement
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
@@ -119,33 +121,44 @@ def _ns_1(network: Network) -> Iterator[Trial]:
         return case.answers[-1].rule, case.answers[-1].direction
 
     cases = first_of_each(some(network, _NOBODYS), by_defaults)
+    probed = [key for key, by_default in _probes_that_pass(network) if by_default]
     if cases:
-        yield trial("N-NS-1", "flows that no rule of a user's concerns", cases)
-    names = (
-        ("ALLOW VNET INBOUND", "ALLOW AZURE LOAD BALANCER INBOUND", "DENY ALL INBOUND")
-        if before(network, "2018-07")
-        else ("AllowVnetInBound", "AllowAzureLoadBalancerInBound", "DenyAllInbound")
-    )
+        judge = judge_by(lambda observations: _probed(observations, probed))
+        yield trial("N-NS-1", "flows that no rule of a user's concerns", cases, Health(up=tuple(probed)), judge=judge)
+    names = _default_names(network)
     for vm in guarded(network)[:1]:
         group = next(iter(groups(network, vm).values()))
         listed = Run(words=("nsg", "rule", "list", "{lab}", group))
-        removal = Run(words=("nsg", "rule", "remove", "{lab}", group, names[-1]))
+        removals = tuple(Run(words=("nsg", "rule", "remove", "{lab}", group, name)) for name in names[2::3])
 
         def check(observations: Sequence[Any], names: tuple[str, ...] = names) -> tuple[str, str]:
-            shown, removed = observations
+            shown, *removed, after = observations
             places = [shown.said.find(name) for name in names]
             observed = f"listed: {', '.join(name for name, at in zip(names, places, strict=True) if at >= 0)}"
             if -1 in places or places != sorted(places):
                 return observed, f"{', '.join(names)} are not all listed, in this order"
-            return observed, "" if removed.status == 2 else f"{names[-1]} could be removed"
+            wrong = (let(done, "the removal of a default rule", "cannot be removed") for done in removed)
+            return observed, next(filter(None, wrong), "") or (
+                "" if after.said == shown.said else "the list has changed"
+            )
 
-        yield Trial(
-            "N-NS-1",
-            group,
-            f"{', '.join(names)}: listed, and not removed",
-            (Stage((listed, removal)),),
-            judge_by(check),
-        )
+        expected = f"{', '.join(names)}: listed; the last of each direction is not removed"
+        yield Trial("N-NS-1", group, expected, (operated(listed, *removals, listed),), judge_by(check))
+
+
+def _default_names(network: Network) -> tuple[str, ...]:
+    """Return the default rules of a group, in the order in which they are asked."""
+    if before(network, "2018-07"):
+        inbound = ("ALLOW VNET INBOUND", "ALLOW AZURE LOAD BALANCER INBOUND", "DENY ALL INBOUND")
+        return (*inbound, "ALLOW VNET OUTBOUND", "ALLOW INTERNET OUTBOUND", "DENY ALL OUTBOUND")
+    inbound = ("AllowVnetInBound", "AllowAzureLoadBalancerInBound", "DenyAllInbound")
+    return (*inbound, "AllowVnetOutBound", "AllowInternetOutBound", "DenyAllOutBound")
+
+
+def _probed(observations: Sequence[Any], wanted: Sequence[str]) -> tuple[str, str]:
+    known: Members = observations[0]
+    lost = [key for key in wanted if key not in known.up]
+    return f"up: {', '.join(known.up) or 'nobody'}", f"the probe of {', '.join(lost)} fails" if lost else ""
 
 
 def _ns_2(network: Network) -> Iterator[Trial]:
@@ -155,19 +168,76 @@ def _ns_2(network: Network) -> Iterator[Trial]:
         return (inside, case.allowed, case.answers[-1].direction) if case.answers else None
 
     cases = first_of_each(some(network, _WEB), by_side)
-    probed = list(_probes_that_pass(network))
+    probed = [key for key, _ in _probes_that_pass(network)]
+    if cases:
+        judge = judge_by(lambda observations: _probed(observations, probed))
+        yield trial("N-NS-2", "flows inside and outside", cases, Health(), judge=judge)
+    few = len(network.connections) <= _FEW_TUNNELS
+    found = [pair for pair in tunnels.pairs(network) if few and not pair.policy_based]  # those may rest
+    # A virtual network at the other end, and a device.
+    for pairs in ([p for p in found if p.far_network], [p for p in found if not p.far_network]):
+        for pair in pairs[:1]:
+            yield _connected(network, pair)
+
+
+#: A trial that changes the network disturbs all tunnels of it; networks with more of them are left alone.
+_FEW_TUNNELS = 4
+
+
+def _connected(network: Network, pair: tunnels.Pair) -> Trial:
+    """Return a trial that a connected network is inside, for a group that closes its VM to the internet both ways."""
+    denials = tuple(
+        SecurityRule(
+            name=f"no-internet-{way}".lower(),
+            priority=100,
+            direction=way,
+            access="Deny",
+            protocol="*",
+            **{ends: ("Internet",)},  # type: ignore[arg-type]
+        )
+        for way, ends in _ENDS.items()
+    )
+    group = SecurityGroup(name="inside-only", rules=denials)
+    vms = tuple(
+        msgspec.structs.replace(vm, network_security_group=group.name) if vm.name == pair.near.node else vm
+        for vm in network.virtual_machines
+    )
+    closed = msgspec.structs.replace(
+        network, virtual_machines=vms, network_security_groups=(*network.network_security_groups, group)
+    )
+    back = Ask(client=pair.far.node, address=str(pair.near.address), port=80, kind="http")
+    hosts = [host for host in network.internet if any(s.kind == "http" for s in host.services)]
+    outside = tuple(
+        Ask(client=pair.near.node, address=str(host.address), port=80, kind="http", timeout_s=SILENCE_S)
+        for host in hosts[:1]
+    )
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
-        known: Members = observations[0]
-        lost = [key for key in probed if key not in known.up]
-        return f"up: {', '.join(known.up) or 'nobody'}", f"the probe of {', '.join(lost)} fails" if lost else ""
+        before, out, into, *denied = observations
+        observed = f"before: {outcomes(before)}; out: {outcomes(out)}; in: {outcomes(into)}"
+        observed += "".join(f"; to the internet: {outcomes(one)}" for one in denied)
+        wrong = pair.reached(before) or pair.reached(out)
+        if not wrong and into.answers[0].outcome != "answered":
+            wrong = f"{pair.near.node} is not reached from the connected network ({outcomes(into)})"
+        reached = any(answer.outcome == "answered" for one in denied for answer in one.answers)
+        return observed, wrong or ("the internet counts as the virtual network" if reached else "")
 
-    if cases:
-        yield trial("N-NS-2", "flows inside and outside", cases, Health(), judge=judge_by(check))
+    expected = f"{pair.far.node} is reached and reaches by the rules for VirtualNetwork; the internet is not"
+    stages = (Stage((pair.there,)), Stage((pair.there, back, *outside), closed))
+    return Trial(
+        "N-NS-2", f"{pair.near.node}, across the tunnel to {pair.site.name}", expected, stages, judge_by(check)
+    )
 
 
-def _probes_that_pass(network: Network) -> Iterator[str]:
-    """Yield the members of pools that have a group, a server for their probe, and no rule against it."""
+#: Where a rule of each direction names the other end.
+_ENDS: dict[Direction, str] = {"Inbound": "sources", "Outbound": "destinations"}
+
+
+def _probes_that_pass(network: Network) -> Iterator[tuple[str, bool]]:
+    """Yield the members of pools that have a group, a server for their probe, and no rule against it.
+
+    With each whether only default rules let its probe in.
+    """
     vms = {vm.name: vm for vm in guarded(network)}
     for lb in network.balancers:
         for rule in lb.load_balancing_rules:
@@ -178,7 +248,7 @@ def _probes_that_pass(network: Network) -> Iterator[str]:
                 serves = any(s.port == probe.port and s.kind == "http" for s in vms[name].services)
                 asked = answers(network, vms[name], "Inbound", "tcp", PROBES, probe.port)
                 if serves and all(answer.allows for answer in asked):
-                    yield f"{lb.name}/{probe.name}/{name}"
+                    yield f"{lb.name}/{probe.name}/{name}", all(answer.default for answer in asked)
 
 
 def _ns_3(network: Network) -> Iterator[Trial]:
@@ -344,10 +414,26 @@ def _ns_7(network: Network) -> Iterator[Trial]:
     profile = f"profile: {network.profile.name}\n"
     too_many = f"name: many\n{profile}network_security_groups:\n  g:\n{rules}"
     yield refused("N-NS-7", too_many, f"{limit + 1} rules in a group", f"a group has at most {limit}")
+    groups_of_a_region = ", ".join(f"g{number}: []" for number in range(101))
+    text = f"name: many\n{profile}network_security_groups: {{{groups_of_a_region}}}\n"
+    yield refused("N-NS-7", text, "101 groups", "a region has at most 100")
+    yield refused("N-NS-7", _LIST_TOO, "a group beside the access list of an endpoint", "a VM has one or the other")
     yield refused("N-NS-7", _TWO_GROUPS, "two groups on a VM", "a subnet or VM has at most one")
     yield refused("N-NS-7", _ON_GATEWAY, "a group on the gateway subnet", "the gateway subnet has no")
 
 
+_LIST_TOO = """\
+name: both
+virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
+virtual_machines: {vm: {subnet: v/s, network_security_group: g}}
+network_security_groups: {g: []}
+cloud_services:
+  shop:
+    virtual_machines: [vm]
+    endpoints:
+      - {name: web, virtual_machine: vm, local_port: 80, public_port: 80,
+         acl: [{order: 1, action: deny, remote_subnet: 10.9.0.0/24}]}
+"""
 _TWO_GROUPS = """\
 name: two
 virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
