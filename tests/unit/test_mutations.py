@@ -12,24 +12,16 @@ MUTATIONS = mutations()
 FACTS = {claim.id: claim.facts for claim in claims.CATALOGUE}
 #: Groups of claims whose facts are still to be named; a line goes when they are.
 LATER = (
-    "S0-",
     "S2-",
     "S3-",
     "S4-",
     "LAB-",
-    "N-AC-",
     "N-CS-",
-    "N-DM-",
     "N-DN-",
     "N-GW-",
-    "N-HP-",
     "N-IL-",
     "N-IT-",
-    "N-ML-",
-    "N-MV-",
     "N-NC-",
-    "N-NS-",
-    "N-RI-",
     "N-SN-",
 )
 

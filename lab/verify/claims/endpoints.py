@@ -298,6 +298,16 @@ CLAIMS: tuple[Claim, ...] = (
         "that is free.",
         _DISTRIBUTION,
         _dm_5,
+        facts=(
+            "the fields are those of the document, in their order",
+            "the set is shown",
+            "the ports are shown",
+            "the VIP is shown",
+            "the probe is shown",
+            "the idle timeout is shown",
+            "the distribution is shown",
+            "a port that is not named is free",
+        ),
     ),
     Claim(
         "N-IT-2",
@@ -310,6 +320,11 @@ CLAIMS: tuple[Claim, ...] = (
         "A set is probed by default, or in a way of its own, or not at all; these exclude each other.",
         _PROBES,
         _hp_5,
+        facts=(
+            "a set is probed by default",
+            "a set without a probe is not probed",
+            "the ways to probe exclude each other",
+        ),
     ),
 )
 #: Trials that claims of other files have where there are cloud services.

@@ -842,6 +842,10 @@ CLAIMS: tuple[Claim, ...] = (
         "Every probe comes from 168.63.129.16; no virtual network may contain that address.",
         f"{_2016}; {_2023}",
         _hp_1,
+        facts=(
+            "probes come from 168.63.129.16",
+            "no virtual network contains that address",
+        ),
     ),
     Claim(
         "N-HP-2",
@@ -849,6 +853,15 @@ CLAIMS: tuple[Claim, ...] = (
         "failure. A Basic load balancer has no HTTPS probe.",
         f"{_2016}; {_2018}",
         _hp_2,
+        facts=(
+            "a status of 200 is healthy",
+            "another status is not",
+            "an answer is awaited for 31 seconds",
+            "the default interval is 15 seconds",
+            "another answer marks a member down at once since 2018-09",
+            "another answer counts as a failure in 2016",
+            "there is no HTTPS probe of a Basic load balancer",
+        ),
     ),
     Claim(
         "N-HP-3",
@@ -856,6 +869,12 @@ CLAIMS: tuple[Claim, ...] = (
         "and a product in 2018.",
         f"{_2018}",
         _hp_3,
+        facts=(
+            "a probe closes its connection with a FIN",
+            "the shortest interval is 5 seconds",
+            "the smallest count is 2",
+            "interval times count is at most 120 seconds in 2018",
+        ),
     ),
     Claim(
         "N-HP-4",
@@ -863,30 +882,52 @@ CLAIMS: tuple[Claim, ...] = (
         "by one since 2023.",
         f"{_2016}; {_2023}",
         _hp_4,
+        facts=(
+            "so many failures in a row take a member out",
+            "so many successes in a row bring it back",
+            "one failure takes it out since 2023",
+            "one success brings it back since 2023",
+            "members of a set have one probe",
+        ),
     ),
     Claim(
         "N-HP-6",
         "Since 2023 the default interval is 5 seconds, the HTTP timeout 30, and some ports are refused to HTTP probes.",
         _2023,
         _hp_6,
+        facts=(
+            "the default interval is 5 seconds since 2023",
+            "the HTTP timeout is 30 seconds since 2023",
+            "HTTP probes of some ports are refused",
+            "TCP probes of these ports are not",
+        ),
     ),
     Claim(
         "N-HP-7",
         "A member that is down receives no new flows, and is probed on.",
         f"{_2018}",
         _hp_7,
+        facts=(
+            "a member that is down is sent no new flow",
+            "it is probed on",
+        ),
     ),
     Claim(
         "N-HP-8",
         "New flows go to healthy members only; where all are down, a frontend does not answer, not even with a reset.",
         f"{_2018}",
         _hp_8,
+        facts=("with all members down a frontend is silent",),
     ),
     Claim(
         "N-HP-9",
         "When one member is down its established TCP flows continue; UDP flows may move to another member.",
         f"{_2018}",
         _hp_9,
+        facts=(
+            "TCP flows of a member that is down go on",
+            "UDP flows go on there or elsewhere",
+        ),
     ),
     Claim(
         "N-HP-10",
@@ -894,24 +935,43 @@ CLAIMS: tuple[Claim, ...] = (
         "established (since 2023: if the pool has more than one member); UDP flows end on both.",
         f"{_2018}; {_2023}",
         _hp_10,
+        facts=(
+            "a Basic load balancer ends TCP flows when all are down",
+            "a Standard one keeps them",
+            "since 2023 only in a pool of several members",
+            "UDP flows end",
+        ),
     ),
-    Claim("N-HP-11", "Outbound flows are unaffected by what probes say.", _2023, _hp_11),
+    Claim(
+        "N-HP-11",
+        "Outbound flows are unaffected by what probes say.",
+        _2023,
+        _hp_11,
+        facts=("outbound flows have the frontend's address when the probe fails",),
+    ),
     Claim(
         "N-HP-12",
         "A probe goes to the member's own address, not to a frontend's.",
         "load-balancer-multivip-overview.md (2016-08-11)",
         _hp_12,
+        facts=("a probe goes to the member's own address",),
     ),
     Claim(
         "N-HP-13",
         "A security rule that denies the probe's source or port marks a member down: a way to simulate failure.",
         f"{_2018}",
         _hp_13,
+        facts=("a group that denies the probe marks the member down",),
     ),
     Claim(
         "N-HP-14",
         "Only the portal insists on a probe: a rule without one is accepted, and its members always count as up.",
         _2023,
         _hp_14,
+        facts=(
+            "a rule without a probe is accepted",
+            "its members count as up",
+            "the portal of 2018 insists on a probe",
+        ),
     ),
 )
