@@ -30,11 +30,13 @@ def members(
     """Return the VMs that a rule's new flows may be led to.
 
     Without a probe a member always counts as up (load-balancer-custom-probe-overview.md, 2023-10-10). A VM that is
-    stopped keeps its place, and is found down as any VM that does not answer.
+    stopped keeps its place, and is found down as any VM that does not answer. Where all are down they are led to
+    nevertheless if the probe says so (noHealthyBackendsBehavior).
     """
     probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
-    there = (vms[name] for name in lb.targets(rule) if vms[name].power_state != "Deallocated")
-    return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)
+    there = tuple(vms[name] for name in lb.targets(rule) if vms[name].power_state != "Deallocated")
+    healthy = tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)
+    return healthy or (there if probe is not None and lb.probe(probe).all_probed_up else ())
 
 
 def pick(rule: LoadBalancingRule | InboundNatRule, count: int) -> HashMark:

@@ -9,6 +9,7 @@ _ACCESS = "lab/path/cloud_service.py"
 _PROFILE = "lab/azure/profile.py"
 _OLD_1 = 'if any(rule.action == "permit" for rule in rules):'
 _OLD_2 = "MAX_VIRTUAL_IPS = 5"
+_OLD_3 = 'made = PublicIp(own, public.get("domainNameLabel"), timeout)'
 
 MUTATIONS = (
     Mutation(
@@ -206,5 +207,69 @@ MUTATIONS = (
         _SERVICES,
         "    if len(reserved) > 1:\n",
         "    if False:\n",
+    ),
+    Mutation(
+        "N-CS-1",
+        "the network is the service's",
+        "multivip",
+        "lab/formats/cscfg.py",
+        "if configuration.virtual_network is not None and configuration.virtual_network != home:",
+        "if False:",
+    ),
+    Mutation(
+        "N-CS-1",
+        "the subnet is the role's",
+        "multivip",
+        "lab/formats/cscfg.py",
+        "if role.subnets and role.name in subnets and role.subnets != (subnets[role.name],):",
+        "if False:",
+    ),
+    Mutation(
+        "N-CS-1",
+        "the reserved address is the service's",
+        "multivip",
+        "lab/formats/cscfg.py",
+        "if configuration.reserved_ip is not None and configuration.reserved_ip != reserved:",
+        "if False:",
+    ),
+    Mutation(
+        "N-CS-1",
+        "each instance is given the public IP",
+        "multivip",
+        "lab/operations/cscfg.py",
+        "wanted = {role.name: role.public_ip for role in self.configuration.roles}",
+        "wanted = {role.name: None for role in self.configuration.roles}",
+    ),
+    Mutation(
+        "N-CS-1",
+        "its timeout is taken",
+        "multivip",
+        "lab/formats/cscfg.py",
+        _OLD_3,
+        'made = PublicIp(own, public.get("domainNameLabel"))',
+    ),
+    Mutation(
+        "N-CS-1",
+        "its label is taken",
+        "multivip",
+        "lab/formats/cscfg.py",
+        _OLD_3,
+        "made = PublicIp(own, None, timeout)",
+    ),
+    Mutation(
+        "N-CS-1",
+        "what is not played is refused",
+        "multivip",
+        "lab/formats/cscfg.py",
+        '_REFUSED = ("AccessControls", "EndpointAcls", "Dns", "LoadBalancers")',
+        '_REFUSED = ("AccessControls", "EndpointAcls", "LoadBalancers")',
+    ),
+    Mutation(
+        "N-CS-1",
+        "the network is written",
+        "multivip",
+        "lab/formats/cscfg.py",
+        '_element(body, "VirtualNetworkSite", name=home)',
+        '_element(body, "VirtualNetworkSite")',
     ),
 )

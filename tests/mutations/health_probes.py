@@ -9,8 +9,9 @@ _PROFILE = "lab/azure/profile.py"
 _MEMBERS = "lab/agent/health.py"
 _MODEL = "lab/azure/model.py"
 _OLD_1 = "if status == 200 else"
-_OLD_2 = "successes=count,"
-_OLD_3 = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
+_OLD_2 = "failures=count,"
+_OLD_3 = "successes=count,"
+_OLD_4 = "return healthy or (there if probe is not None and lb.probe(probe).all_probed_up else ())"
 
 MUTATIONS = (
     Mutation(
@@ -68,9 +69,19 @@ MUTATIONS = (
         "N-HP-2",
         "there is no HTTPS probe of a Basic load balancer",
         "health-probes",
-        _MODEL,
-        'ProbeProtocol = Literal["Tcp", "Http"]',
-        'ProbeProtocol = Literal["Tcp", "Http", "Https"]',
+        "lab/topology/shape.py",
+        (
+            'protocol: Literal["Tcp", "Http"] = "Tcp"\n'
+            "    port: Port\n"
+            '    request_path: RequestPath = "/"\n'
+            "    interval_in_seconds: Positive | None"
+        ),
+        (
+            'protocol: Literal["Tcp", "Http", "Https"] = "Tcp"\n'
+            "    port: Port\n"
+            '    request_path: RequestPath = "/"\n'
+            "    interval_in_seconds: Positive | None"
+        ),
     ),
     Mutation(
         "N-HP-3",
@@ -105,15 +116,10 @@ MUTATIONS = (
         '"probe_max_s": Cell(122,',
     ),
     Mutation(
-        "N-HP-4",
-        "so many failures in a row take a member out",
-        "health-probes",
-        _PROBES,
-        "failures=count,",
-        "failures=count + 1,",
+        "N-HP-4", "so many failures in a row take a member out", "health-probes", _PROBES, _OLD_2, "failures=count + 1,"
     ),
     Mutation(
-        "N-HP-4", "so many successes in a row bring it back", "health-probes", _PROBES, _OLD_2, "successes=count - 1,"
+        "N-HP-4", "so many successes in a row bring it back", "health-probes", _PROBES, _OLD_3, "successes=count - 1,"
     ),
     Mutation(
         "N-HP-4",
@@ -123,7 +129,7 @@ MUTATIONS = (
         '"probe_threshold": Cell("one",',
         '"probe_threshold": Cell("count",',
     ),
-    Mutation("N-HP-4", "one success brings it back since 2023", "health-2026", _PROBES, _OLD_2, "successes=count + 1,"),
+    Mutation("N-HP-4", "one success brings it back since 2023", "health-2026", _PROBES, _OLD_3, "successes=count + 1,"),
     Mutation(
         "N-HP-4",
         "members of a set have one probe",
@@ -165,12 +171,7 @@ MUTATIONS = (
         "if probe.port in profile.probe_http_refused:",
     ),
     Mutation(
-        "N-HP-7",
-        "a member that is down is sent no new flow",
-        "health-probes",
-        _DISTRIBUTION,
-        _OLD_3,
-        "return tuple(there)",
+        "N-HP-7", "a member that is down is sent no new flow", "health-probes", _DISTRIBUTION, _OLD_4, "return there"
     ),
     Mutation(
         "N-HP-7",
@@ -188,12 +189,8 @@ MUTATIONS = (
         "with all members down a frontend is silent",
         "health-probes",
         _DISTRIBUTION,
-        _OLD_3,
-        (
-            "there = tuple(there)\n"
-            '    return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in '
-            "down) or there"
-        ),
+        _OLD_4,
+        "return healthy or there",
     ),
     Mutation(
         "N-HP-9",
@@ -283,8 +280,8 @@ MUTATIONS = (
         "its members count as up",
         "health-2026",
         _DISTRIBUTION,
-        _OLD_3,
-        ('return tuple(vm for vm in there if probe is not None and f"{lb.name}/{probe}/{vm.name}" not in down)'),
+        "if probe is None or f",
+        "if probe is not None and f",
     ),
     Mutation(
         "N-HP-14",
@@ -316,6 +313,28 @@ MUTATIONS = (
         "multivip",
         "lab/cli/endpoint.py",
         "if len(ways) + bool(described) > 1:",
+        "if False:",
+    ),
+    Mutation(
+        "N-HP-15", "so many failures in a row take a member out", "health-2026", _PROBES, _OLD_2, "failures=count + 1,"
+    ),
+    Mutation(
+        "N-HP-15", "so many successes in a row bring it back", "health-2026", _PROBES, _OLD_3, "successes=count - 1,"
+    ),
+    Mutation(
+        "N-HP-15",
+        "with AllProbedUp flows go to all members where none answers",
+        "health-2026",
+        _DISTRIBUTION,
+        "all_probed_up else ())",
+        "all_probed_up and not down else ())",
+    ),
+    Mutation(
+        "N-HP-15",
+        "revisions before do not have it",
+        "health-2026",
+        _INVARIANTS,
+        'if given and profile.probe_threshold != "one":',
         "if False:",
     ),
 )

@@ -9,7 +9,7 @@ _WIRING = "lab/path/wiring.py"
 _ACCESS = "lab/path/cloud_service.py"
 _OLD_1 = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=why,"
 _OLD_2 = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
-_OLD_3 = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
+_OLD_3 = "return healthy or (there if probe is not None and lb.probe(probe).all_probed_up else ())"
 _OLD_4 = "used = is_allocated and (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))"
 _OLD_5 = '"True" if is_programmed(service, virtual_ip) else "",'
 _OLD_6 = "return not is_programmed(service, virtual_ip) and bool(service.endpoints_of(virtual_ip.name))"
@@ -95,12 +95,7 @@ MUTATIONS = (
         ),
     ),
     Mutation(
-        "S0-3",
-        "a listener leads to the VM that answers its probe",
-        "multivip",
-        _DISTRIBUTION,
-        _OLD_3,
-        "return tuple(there)",
+        "S0-3", "a listener leads to the VM that answers its probe", "multivip", _DISTRIBUTION, _OLD_3, "return there"
     ),
     Mutation(
         "S0-4",
@@ -327,12 +322,7 @@ MUTATIONS = (
         "path",
     ),
     Mutation(
-        "S0-14",
-        "connections come to each VM of the set",
-        "multivip",
-        _DISTRIBUTION,
-        _OLD_3,
-        ('return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)[:1]'),
+        "S0-14", "connections come to each VM of the set", "multivip", _DISTRIBUTION, _OLD_3, "return healthy[:1]"
     ),
     Mutation(
         "S0-14",

@@ -51,8 +51,8 @@ MUTATIONS = (
         "a VM that is down is sent no new flow",
         "nsg",
         _DISTRIBUTION,
-        'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)',
-        "return tuple(there)",
+        "return healthy or (there if probe is not None and lb.probe(probe).all_probed_up else ())",
+        "return there",
     ),
     Mutation(
         "S2-16",

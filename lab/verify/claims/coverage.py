@@ -77,6 +77,7 @@ MISSING: dict[str, str] = {
     "N-GW-4": "the order of what is offered; PFS of the responder",
     "N-GW-5": "all but the first proposal; the responder's PFS",
     "N-GW-14": "the statuses 409 and 404; diagnostics",
+    "N-CS-1": "access lists and DNS servers of a service configuration file, which are refused",
     "N-DN-2": "a restart that takes up changed servers; servers of a service configuration file; 180 services",
 }
 
@@ -103,10 +104,8 @@ ABSENT: dict[str, str] = {
     "N-NG-3": "Its TCP idle timeout is 4 to 120 minutes; later traffic of a dead flow draws a reset to its sender.",
     "N-NG-4": "Two gateways of a subnet, a gateway subnet, Basic resources beside it, ICMP and fragments: refused.",
     "N-NG-5": "The example: four flows, of which two to different destinations share a port.",
-    "N-HP-15": "probeThreshold counts failures to go down and successes to come back; noHealthyBackendsBehavior.",
     "N-ML-4": "Metrics: SNAT connections by state, ports allocated and used, SYN count, health, bytes and packets.",
     "N-ML-5": "Health events: SNAT exhaustion, high SNAT usage, no healthy backends, data path availability.",
-    "N-CS-1": "What the network part of a service configuration file may say.",
 }
 
 

@@ -22,6 +22,7 @@ from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit.judges import arrived, judge_by, outcomes, refused, send, wrong_source
 from lab.verify.claims.kit.nsg_oracle import PROBES, answers, before, groups, guarded
 from lab.verify.claims.kit.oracle import WayOut, far_client, far_host, open_to_all, scaled, way_out
+from lab.verify.claims.kit.tunnels import fits
 from lab.verify.claims.logged import probe_records
 from lab.verify.experiment import (
     SILENCE_S,
@@ -84,14 +85,14 @@ def _listens(vm: VirtualMachine, port: int) -> bool:
     return any((s.port, s.protocol) == (port, "tcp") for s in vm.services)
 
 
-def pools(network: Network) -> list[Pool]:
-    """Return all pools that a probe decides about."""
+def pools(network: Network, *, later: bool = False) -> list[Pool]:
+    """Return all pools that a probe decides about; those whose probe has a threshold of its own if ``later``."""
     vms = {vm.name: vm for vm in network.virtual_machines}
     found: dict[tuple[str, str, str], Pool] = {}
     for lb in network.load_balancers:
         for rule in lb.load_balancing_rules:
             members = tuple(vms[name] for name in lb.pool(rule.backend_pool).members)
-            if rule.probe is None or not members:
+            if rule.probe is None or not members or (lb.probe(rule.probe).threshold is not None) != later:
                 continue
             of = (lb.name, rule.probe, rule.backend_pool)
             known = found.get(of, Pool(lb, lb.probe(rule.probe), members, ()))
@@ -115,12 +116,12 @@ def _let_in(network: Network, vm: VirtualMachine, address: str, protocol: str, p
     return vm in guarded(network) and all(a.allows for a in answers(network, vm, "Inbound", protocol, address, port))
 
 
-def _healthy(network: Network) -> list[Pool]:
+def _healthy(network: Network, *, later: bool = False) -> list[Pool]:
     """Return the pools all of whose members answer their probe, on a port of its own that no client is sent to."""
     targets = {(lb.name, rule.backend_port) for lb in network.load_balancers for rule in lb.load_balancing_rules}
     return [
         pool
-        for pool in pools(network)
+        for pool in pools(network, later=later)
         if (pool.lb.name, pool.probe.port) not in targets
         and all(_answers_well(pool, vm) and _let_in(network, vm, PROBES, "tcp", pool.probe.port) for vm in pool.members)
     ]
@@ -827,6 +828,40 @@ def _hp_14(network: Network) -> Iterator[Trial]:
             return
 
 
+_LATER = """\
+name: later
+profile: 2018-12
+load_balancers:
+  lb:
+    frontend_ip_configurations: {f: 192.0.2.1}
+    probes: {p: {port: 80, probe_threshold: 2}, q: {port: 80, no_healthy_backends_behavior: AllProbedUp}}
+"""
+
+
+def _hp_15(network: Network) -> Iterator[Trial]:
+    client = far_client(network)
+    for pool in _healthy(network, later=True):
+        threshold, rule = pool.probe.threshold, pool.to("tcp")
+        if threshold is None or client is None or rule is None:
+            continue
+        yield _turning("N-HP-15", network, pool, threshold, threshold)
+        asked = _ask(client, pool, rule, _CONVERSATIONS)
+        stage = Stage((Health(down=pool.keys), asked), _ended(network, pool, *pool.members))
+
+        def check(observations: Sequence[Any], pool: Pool = pool) -> tuple[str, str]:
+            known, found = observations
+            idle = [vm.name for vm in pool.members if vm.name not in _nodes(found)]
+            observed = f"{_told(known, pool.keys)}; {outcomes(found)}, by {', '.join(_nodes(found)) or 'nobody'}"
+            wrong = _not_down(known, pool.keys)
+            return observed, wrong or (f"no new flow went to {', '.join(idle)}" if idle else "")
+
+        if pool.probe.all_probed_up:
+            yield Trial("N-HP-15", f"{pool}, all down", "new flows to all members", (stage,), judge_by(check))
+        words = ("probe_threshold in the revision 2018-12", "no_healthy_backends_behavior in the revision 2018-12")
+        yield fits("N-HP-15", _LATER, "these properties in 2018", *words)
+        return
+
+
 def _accepted(network: Network) -> Trial:
     def check(observations: Sequence[Any]) -> tuple[str, str]:
         done: Checked = observations[0]
@@ -972,6 +1007,19 @@ CLAIMS: tuple[Claim, ...] = (
             "a rule without a probe is accepted",
             "its members count as up",
             "the portal of 2018 insists on a probe",
+        ),
+    ),
+    Claim(
+        "N-HP-15",
+        "probeThreshold is how many results in a row take a member out and bring it back; with "
+        "noHealthyBackendsBehavior AllProbedUp new flows go to all members where none answers.",
+        "load balancer probes in the REST reference",
+        _hp_15,
+        facts=(
+            "so many failures in a row take a member out",
+            "so many successes in a row bring it back",
+            "with AllProbedUp flows go to all members where none answers",
+            "revisions before do not have it",
         ),
     ),
 )
