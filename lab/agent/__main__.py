@@ -67,7 +67,9 @@ class Agent:
         self.names: dict[str, dict[str, str]] = {}
         self.open: dict[Server, contextlib.AsyncExitStack] = {}
         self.changed = asyncio.Event()
-        self.members = Members(self.plan.lab, folder.probes_file, self.inside, self._tell_health, self.changed.set)
+        self.members = Members(
+            self.plan.lab, folder.probes_file, self.inside, self._tell_health, self.changed.set, self._unserved
+        )
         self.telling = False  # what is known of members will be written in a moment
         self.applied: dict[str, bool] = {}  # what the rules say of each member: whether it is up
         self.certificates = servers.Certificates(folder.certificate_file)
@@ -159,6 +161,13 @@ class Agent:
             for alert in alerts:
                 for record in logs.records(self.plan.lab, alert, resources[alert.address], now):
                     log.write(msgspec.json.encode(record) + b"\n")
+
+    def _unserved(self, backends: list[Backends]) -> None:
+        """Write which frontends' ports have no healthy member any more."""
+        now = time.time()
+        with self.folder.events_file.open("ab") as log:
+            for item in backends:
+                log.write(msgspec.json.encode(logs.unserved_record(item, now)) + b"\n")
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one question of a command: ``ports``."""

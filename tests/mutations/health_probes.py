@@ -6,6 +6,7 @@ _DISTRIBUTION = "lab/path/distribution.py"
 _PROBES = "lab/path/health_probe.py"
 _INVARIANTS = "lab/azure/invariants.py"
 _PROFILE = "lab/azure/profile.py"
+_LOGS = "lab/agent/logs.py"
 _MEMBERS = "lab/agent/health.py"
 _MODEL = "lab/azure/model.py"
 _OLD_1 = "if status == 200 else"
@@ -336,5 +337,53 @@ MUTATIONS = (
         _INVARIANTS,
         'if given and profile.probe_threshold != "one":',
         "if False:",
+    ),
+    Mutation(
+        "N-ML-5",
+        "more than 75 % of the ports is high usage",
+        "snat-exhaustion",
+        "lab/deciders/snat_ports.py",
+        "_HIGH_USAGE = 0.75",
+        "_HIGH_USAGE = 0.8",
+    ),
+    Mutation(
+        "N-ML-5",
+        "high usage is a warning",
+        "snat-exhaustion",
+        _LOGS,
+        '("HighSnatPortUsage", "Warning"',
+        '("HighSnatPortUsage", "Critical"',
+    ),
+    Mutation(
+        "N-ML-5",
+        "exhaustion is critical",
+        "snat-exhaustion",
+        _LOGS,
+        '("SnatPortExhaustion", "Critical"',
+        '("SnatPortExhaustion", "Warning"',
+    ),
+    Mutation(
+        "N-ML-5",
+        "the last member that goes down is told",
+        "health-2026",
+        _MEMBERS,
+        "        if lost and self._unserved is not None:",
+        "        if not lost and self._unserved is not None:",
+    ),
+    Mutation(
+        "N-ML-5",
+        "no other member's going down is",
+        "health-2026",
+        _MEMBERS,
+        "and all(after.get(member.check) is False for member in item.members)",
+        "and any(after.get(member.check) is False for member in item.members)",
+    ),
+    Mutation(
+        "N-ML-5",
+        "it has the keys of the document",
+        "health-2026",
+        _LOGS,
+        '        "FrontendIP": address,\n',
+        '        "FrontendIp": address,\n',
     ),
 )

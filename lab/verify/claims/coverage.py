@@ -68,6 +68,7 @@ MISSING: dict[str, str] = {
     "N-SN-20": "secondary IP configurations have no way out by a load balancer",
     "N-IT-2": "the timeout of an instance's own address is changed without an upgrade",
     "N-ML-1": "classic services write no record; the names of the containers",
+    "N-ML-5": "data path availability; events that are told again every 5 and 60 minutes",
     "N-NS-9": "the tags of 2025 for the platform's services",
     "N-AC-5": "the endpoints that the portal makes by itself",
     "N-RI-1": "a network of an affinity group takes no reserved address",
@@ -105,7 +106,6 @@ ABSENT: dict[str, str] = {
     "N-NG-4": "Two gateways of a subnet, a gateway subnet, Basic resources beside it, ICMP and fragments: refused.",
     "N-NG-5": "The example: four flows, of which two to different destinations share a port.",
     "N-ML-4": "Metrics: SNAT connections by state, ports allocated and used, SYN count, health, bytes and packets.",
-    "N-ML-5": "Health events: SNAT exhaustion, high SNAT usage, no healthy backends, data path availability.",
 }
 
 

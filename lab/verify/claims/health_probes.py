@@ -1,5 +1,6 @@
 """Health probes: load-balancer-custom-probe-overview.md (2016-10-24) and its later revisions."""
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -19,9 +20,19 @@ from lab.azure.model import (
 )
 from lab.flow import PortRange
 from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.kit.held_flows import held_trial, kept, occupy, several_goals
 from lab.verify.claims.kit.judges import arrived, judge_by, outcomes, refused, send, wrong_source
 from lab.verify.claims.kit.nsg_oracle import PROBES, answers, before, groups, guarded
-from lab.verify.claims.kit.oracle import WayOut, far_client, far_host, open_to_all, scaled, way_out
+from lab.verify.claims.kit.oracle import (
+    WayOut,
+    far_client,
+    far_host,
+    open_to_all,
+    ports_each,
+    scaled,
+    sole_frontend,
+    way_out,
+)
 from lab.verify.claims.kit.tunnels import fits
 from lab.verify.claims.logged import probe_records
 from lab.verify.experiment import (
@@ -31,6 +42,7 @@ from lab.verify.experiment import (
     Ask,
     Checked,
     CheckFile,
+    Happened,
     Health,
     Hear,
     Heard,
@@ -39,8 +51,11 @@ from lab.verify.experiment import (
     Listen,
     Logged,
     Members,
+    Pause,
     ProbeLog,
     Resume,
+    Run,
+    ShowEvents,
 )
 from lab.verify.verdict import Judgement
 
@@ -828,6 +843,88 @@ def _hp_14(network: Network) -> Iterator[Trial]:
             return
 
 
+_HEALTH_KEYS = [
+    *("TimeGenerated", "HealthEventType", "Severity", "FrontendIP", "Description", "LoadBalancerResourceId"),
+    "operationName",
+]
+_USAGE = 0.75  # of a VM's ports
+_FEW_PORTS = 128  # more flows than this are held elsewhere
+
+
+def _health_events(records: Sequence[dict[str, Any]], kind: str, severity: str, address: str) -> list[dict[str, Any]]:
+    """Return the well-formed records of a kind about a frontend."""
+    return [
+        record
+        for record in records
+        if (record.get("HealthEventType"), record.get("Severity"), record.get("FrontendIP"))
+        == (kind, severity, address)
+        and [key for key in record if key != "lab"] == _HEALTH_KEYS
+        and record["operationName"] == "LoadBalancerHealthEvent"
+    ]
+
+
+def _ml_5(network: Network) -> Iterator[Trial]:
+    yield from _snat_events(network)
+    events = Run(words=("events", "{lab}", "-o", "json"))
+    for client, pool, rule in _asked(network)[:1]:
+        address, _ = _frontend(pool, rule)
+        silent = _ask(client, pool, rule, 1, timeout_s=SILENCE_S)
+        one_left = _ended(network, pool, *pool.members[1:])
+        stages = (
+            Stage((Health(up=pool.keys), events)),
+            Stage((Health(down=pool.keys[1:]), events), one_left),
+            Stage((Health(down=pool.keys), silent, events), _ended(network, pool, *pool.members)),
+        )
+
+        def check(observations: Sequence[Any], pool: Pool = pool, address: str = address) -> tuple[str, str]:
+            _, before, _, less, known, found, after = observations
+            told = [
+                len(_health_events(json.loads(done.said)["records"], "NoHealthyBackends", "Critical", address))
+                for done in (before, less, after)
+            ]
+            observed = f"{_told(known, pool.keys)}; {outcomes(found)}; NoHealthyBackends: {told}"
+            wrong = _not_down(known, pool.keys)
+            if not wrong and told[1] > told[0]:
+                wrong = "NoHealthyBackends is told while a member answers"
+            return observed, wrong or ("" if told[2] > told[1] else "no NoHealthyBackends is told of the frontend")
+
+        expected = f"NoHealthyBackends, Critical, of {address} when its last member is down, and not before"
+        yield Trial("N-ML-5", f"{pool}, all down", expected, stages, judge_by(check))
+
+
+def _snat_events(network: Network) -> Iterator[Trial]:
+    hosts = several_goals(network)
+    found = [(vm, ports) for vm in sole_frontend(network) if (ports := ports_each(network, vm)) is not None]
+    for vm, ports in [(vm, ports) for vm, ports in found if ports <= _FEW_PORTS][:1]:
+        if not hosts or len(way_out(network, vm).addresses) != 1:
+            continue
+        goals, few = hosts[0][1][:1], 4
+        (address,) = way_out(network, vm).addresses
+        upto = int(ports * _USAGE)
+        steps = (
+            Pause(seconds=scaled(network, 300) + 0.1),  # whatever was told before is over
+            *(ShowEvents(), kept(network, goals, upto), ShowEvents()),
+            *(kept(network, goals, 1), ShowEvents()),
+            *(kept(network, goals, ports - upto - 1), kept(network, goals, few, lost=few), ShowEvents()),
+        )
+
+        def check(steps: Sequence[Happened], address: str = address) -> tuple[str, str]:
+            shown = [happened.records for happened in (steps[1], steps[3], steps[5], steps[8])]
+            high, none = (
+                [len(_health_events(records, *kind, address)) for records in shown]
+                for kind in (("HighSnatPortUsage", "Warning"), ("SnatPortExhaustion", "Critical"))
+            )
+            observed = f"HighSnatPortUsage: {high}; SnatPortExhaustion: {none}"
+            if high[1] > high[0] or none[2] > none[0]:
+                return observed, "an event is told too early"
+            if high[2] == high[1]:
+                return observed, "high usage is not told"
+            return observed, "" if none[3] > none[2] else "exhaustion is not told"
+
+        expected = f"HighSnatPortUsage with flow {upto + 1} of {ports}, SnatPortExhaustion with flow {ports + 1}"
+        yield held_trial("N-ML-5", vm.name, expected, occupy(network, vm, *steps), check)
+
+
 _LATER = """\
 name: later
 profile: 2018-12
@@ -1020,6 +1117,21 @@ CLAIMS: tuple[Claim, ...] = (
             "so many successes in a row bring it back",
             "with AllProbedUp flows go to all members where none answers",
             "revisions before do not have it",
+        ),
+    ),
+    Claim(
+        "N-ML-5",
+        "Health events tell of SNAT ports that are exhausted, of more than 75 % of them in use, and of a frontend "
+        "without a healthy member.",
+        "load-balancer-health-event-logs.md (2024-05-21)",
+        _ml_5,
+        facts=(
+            "more than 75 % of the ports is high usage",
+            "high usage is a warning",
+            "exhaustion is critical",
+            "the last member that goes down is told",
+            "no other member's going down is",
+            "it has the keys of the document",
         ),
     ),
 )
