@@ -34,9 +34,10 @@ def members(
     nevertheless if the probe says so (noHealthyBackendsBehavior).
     """
     probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
-    there = tuple(vms[name] for name in lb.targets(rule) if vms[name].power_state != "Deallocated")
-    healthy = tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)
-    return healthy or (there if probe is not None and lb.probe(probe).all_probed_up else ())
+    there = [vms[name] for name in lb.targets(rule) if vms[name].power_state != "Deallocated"]
+    if probe and lb.probe(probe).all_probed_up and all(f"{lb.name}/{probe}/{vm.name}" in down for vm in there):
+        return tuple(there)
+    return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)
 
 
 def pick(rule: LoadBalancingRule | InboundNatRule, count: int) -> HashMark:

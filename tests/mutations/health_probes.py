@@ -9,10 +9,10 @@ _PROFILE = "lab/azure/profile.py"
 _LOGS = "lab/agent/logs.py"
 _MEMBERS = "lab/agent/health.py"
 _MODEL = "lab/azure/model.py"
-_OLD_1 = "if status == 200 else"
-_OLD_2 = "failures=count,"
-_OLD_3 = "successes=count,"
-_OLD_4 = "return healthy or (there if probe is not None and lb.probe(probe).all_probed_up else ())"
+_IF_STATUS_ELSE = "if status == 200 else"
+_FAILURES_COUNT = "failures=count,"
+_SUCCESSES_COUNT = "successes=count,"
+_HEALTHY = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
 
 MUTATIONS = (
     Mutation(
@@ -31,8 +31,10 @@ MUTATIONS = (
         "if PLATFORM_ADDRESS in prefix:",
         "if False:",
     ),
-    Mutation("N-HP-2", "a status of 200 is healthy", "health-probes", _MEMBERS, _OLD_1, "if status == 299 else"),
-    Mutation("N-HP-2", "another status is not", "health-probes", _MEMBERS, _OLD_1, "if status < 300 else"),
+    Mutation(
+        "N-HP-2", "a status of 200 is healthy", "health-probes", _MEMBERS, _IF_STATUS_ELSE, "if status == 299 else"
+    ),
+    Mutation("N-HP-2", "another status is not", "health-probes", _MEMBERS, _IF_STATUS_ELSE, "if status < 300 else"),
     Mutation(
         "N-HP-2",
         "an answer is awaited for 31 seconds",
@@ -117,10 +119,20 @@ MUTATIONS = (
         '"probe_max_s": Cell(122,',
     ),
     Mutation(
-        "N-HP-4", "so many failures in a row take a member out", "health-probes", _PROBES, _OLD_2, "failures=count + 1,"
+        "N-HP-4",
+        "so many failures in a row take a member out",
+        "health-probes",
+        _PROBES,
+        _FAILURES_COUNT,
+        "failures=count + 1,",
     ),
     Mutation(
-        "N-HP-4", "so many successes in a row bring it back", "health-probes", _PROBES, _OLD_3, "successes=count - 1,"
+        "N-HP-4",
+        "so many successes in a row bring it back",
+        "health-probes",
+        _PROBES,
+        _SUCCESSES_COUNT,
+        "successes=count - 1,",
     ),
     Mutation(
         "N-HP-4",
@@ -130,7 +142,14 @@ MUTATIONS = (
         '"probe_threshold": Cell("one",',
         '"probe_threshold": Cell("count",',
     ),
-    Mutation("N-HP-4", "one success brings it back since 2023", "health-2026", _PROBES, _OLD_3, "successes=count + 1,"),
+    Mutation(
+        "N-HP-4",
+        "one success brings it back since 2023",
+        "health-2026",
+        _PROBES,
+        _SUCCESSES_COUNT,
+        "successes=count + 1,",
+    ),
     Mutation(
         "N-HP-4",
         "members of a set have one probe",
@@ -172,7 +191,12 @@ MUTATIONS = (
         "if probe.port in profile.probe_http_refused:",
     ),
     Mutation(
-        "N-HP-7", "a member that is down is sent no new flow", "health-probes", _DISTRIBUTION, _OLD_4, "return there"
+        "N-HP-7",
+        "a member that is down is sent no new flow",
+        "health-probes",
+        _DISTRIBUTION,
+        _HEALTHY,
+        "return tuple(there)",
     ),
     Mutation(
         "N-HP-7",
@@ -190,8 +214,11 @@ MUTATIONS = (
         "with all members down a frontend is silent",
         "health-probes",
         _DISTRIBUTION,
-        _OLD_4,
-        "return healthy or there",
+        _HEALTHY,
+        (
+            'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down) '
+            "or tuple(there)"
+        ),
     ),
     Mutation(
         "N-HP-9",
@@ -281,8 +308,8 @@ MUTATIONS = (
         "its members count as up",
         "health-2026",
         _DISTRIBUTION,
-        "if probe is None or f",
-        "if probe is not None and f",
+        _HEALTHY,
+        ('return tuple(vm for vm in there if probe is not None and f"{lb.name}/{probe}/{vm.name}" not in down)'),
     ),
     Mutation(
         "N-HP-14",
@@ -317,18 +344,28 @@ MUTATIONS = (
         "if False:",
     ),
     Mutation(
-        "N-HP-15", "so many failures in a row take a member out", "health-2026", _PROBES, _OLD_2, "failures=count + 1,"
+        "N-HP-15",
+        "so many failures in a row take a member out",
+        "health-2026",
+        _PROBES,
+        _FAILURES_COUNT,
+        "failures=count + 1,",
     ),
     Mutation(
-        "N-HP-15", "so many successes in a row bring it back", "health-2026", _PROBES, _OLD_3, "successes=count - 1,"
+        "N-HP-15",
+        "so many successes in a row bring it back",
+        "health-2026",
+        _PROBES,
+        _SUCCESSES_COUNT,
+        "successes=count - 1,",
     ),
     Mutation(
         "N-HP-15",
         "with AllProbedUp flows go to all members where none answers",
         "health-2026",
         _DISTRIBUTION,
-        "all_probed_up else ())",
-        "all_probed_up and not down else ())",
+        "all_probed_up and all(",
+        "all_probed_up and not all(",
     ),
     Mutation(
         "N-HP-15",

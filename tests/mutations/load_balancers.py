@@ -8,12 +8,12 @@ _SERVICES = "lab/azure/cloud_services.py"
 _WIRING = "lab/path/wiring.py"
 _INVARIANTS = "lab/azure/invariants.py"
 _MODEL = "lab/azure/model.py"
-_OLD_1 = '"Default": "src,sport,dst,dport,proto"'
-_OLD_2 = 'distribution != "SourceIP" and rule.protocol == "udp"'
-_OLD_3 = '"SourceIP": "src,dst"'
-_OLD_4 = '"SourceIPProtocol": "src,dst,proto"'
-_OLD_5 = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
-_OLD_6 = "self.targets(r) for r in self.rules())"
+_FIVE_FIELDS = '"Default": "src,sport,dst,dport,proto"'
+_DISTRIBUTION_OURCE_AND_RULE = 'distribution != "SourceIP" and rule.protocol == "udp"'
+_OURCE_SRC_DST = '"SourceIP": "src,dst"'
+_OURCE_ROTOCOL_SRC_DST = '"SourceIPProtocol": "src,dst,proto"'
+_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
+_SELF_TARGETS_R_FOR = "self.targets(r) for r in self.rules())"
 
 MUTATIONS = (
     Mutation(
@@ -21,7 +21,7 @@ MUTATIONS = (
         "the source address is one of the fields",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_1,
+        _FIVE_FIELDS,
         '"Default": "sport,dst,dport,proto"',
     ),
     Mutation(
@@ -29,7 +29,7 @@ MUTATIONS = (
         "the source port is one of the fields",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_1,
+        _FIVE_FIELDS,
         '"Default": "src,dst,dport,proto"',
     ),
     Mutation(
@@ -37,7 +37,7 @@ MUTATIONS = (
         "the destination address is one of the fields",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_1,
+        _FIVE_FIELDS,
         '"Default": "src,sport,dport,proto"',
     ),
     Mutation(
@@ -45,7 +45,7 @@ MUTATIONS = (
         "the destination port is one of the fields",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_1,
+        _FIVE_FIELDS,
         '"Default": "src,sport,dst,proto"',
     ),
     Mutation(
@@ -53,18 +53,23 @@ MUTATIONS = (
         "the protocol is one of the fields",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_2,
+        _DISTRIBUTION_OURCE_AND_RULE,
         'distribution == "SourceIPProtocol" and rule.protocol == "udp"',
     ),
     Mutation(
-        "N-DM-2", "SourceIP picks by the source address", "load-balancer", _DISTRIBUTION, _OLD_3, '"SourceIP": "dst"'
+        "N-DM-2",
+        "SourceIP picks by the source address",
+        "load-balancer",
+        _DISTRIBUTION,
+        _OURCE_SRC_DST,
+        '"SourceIP": "dst"',
     ),
     Mutation(
         "N-DM-2",
         "SourceIP picks by the destination address",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_3,
+        _OURCE_SRC_DST,
         '"SourceIP": "src"',
     ),
     Mutation(
@@ -72,7 +77,7 @@ MUTATIONS = (
         "SourceIP does not pick by ports",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_3,
+        _OURCE_SRC_DST,
         '"SourceIP": "src,sport,dst"',
     ),
     Mutation(
@@ -80,7 +85,7 @@ MUTATIONS = (
         "SourceIPProtocol picks by the source address",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_4,
+        _OURCE_ROTOCOL_SRC_DST,
         '"SourceIPProtocol": "dst,proto"',
     ),
     Mutation(
@@ -88,7 +93,7 @@ MUTATIONS = (
         "SourceIPProtocol picks by the destination address",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_4,
+        _OURCE_ROTOCOL_SRC_DST,
         '"SourceIPProtocol": "src,proto"',
     ),
     Mutation(
@@ -96,7 +101,7 @@ MUTATIONS = (
         "SourceIPProtocol does not pick by ports",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_4,
+        _OURCE_ROTOCOL_SRC_DST,
         '"SourceIPProtocol": "src,sport,dst,proto"',
     ),
     Mutation(
@@ -104,7 +109,7 @@ MUTATIONS = (
         "SourceIPProtocol picks by the protocol",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_2,
+        _DISTRIBUTION_OURCE_AND_RULE,
         'distribution == "Default" and rule.protocol == "udp"',
     ),
     Mutation(
@@ -144,7 +149,7 @@ MUTATIONS = (
         "clients behind one address count as one",
         "load-balancer",
         _DISTRIBUTION,
-        _OLD_3,
+        _OURCE_SRC_DST,
         '"SourceIP": "src,sport,dst"',
     ),
     Mutation(
@@ -232,7 +237,7 @@ MUTATIONS = (
         "each rule's VMs answer",
         "load-balancer",
         _LOAD_BALANCER,
-        _OLD_5,
+        _RULE_TARGET,
         ("target=DestinationNat(str(vm.private_ip_address), rule.backend_port + 20000),\n            why=Why("),
     ),
     Mutation(
@@ -277,7 +282,7 @@ MUTATIONS = (
         "a rule leads to its address and port of a VM",
         "load-balancer",
         _LOAD_BALANCER,
-        _OLD_5,
+        _RULE_TARGET,
         ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Why("),
     ),
     Mutation(
@@ -285,7 +290,7 @@ MUTATIONS = (
         "one port of two frontends leads to two ports of a VM",
         "load-balancer",
         _LOAD_BALANCER,
-        _OLD_5,
+        _RULE_TARGET,
         ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Why("),
     ),
     Mutation(
@@ -365,7 +370,7 @@ MUTATIONS = (
         "a load-balancing rule gives it one",
         "load-balancer",
         _MODEL,
-        _OLD_6,
+        _SELF_TARGETS_R_FOR,
         "self.targets(r) for r in self.inbound_nat_rules)",
     ),
     Mutation(
@@ -373,7 +378,7 @@ MUTATIONS = (
         "an inbound NAT rule gives it one",
         "load-balancer",
         _MODEL,
-        _OLD_6,
+        _SELF_TARGETS_R_FOR,
         "self.targets(r) for r in self.load_balancing_rules)",
     ),
     Mutation(

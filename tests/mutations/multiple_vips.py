@@ -7,12 +7,14 @@ _DISTRIBUTION = "lab/path/distribution.py"
 _SERVICES = "lab/azure/cloud_services.py"
 _WIRING = "lab/path/wiring.py"
 _ACCESS = "lab/path/cloud_service.py"
-_OLD_1 = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=why,"
-_OLD_2 = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
-_OLD_3 = "return healthy or (there if probe is not None and lb.probe(probe).all_probed_up else ())"
-_OLD_4 = "used = is_allocated and (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))"
-_OLD_5 = '"True" if is_programmed(service, virtual_ip) else "",'
-_OLD_6 = "return not is_programmed(service, virtual_ip) and bool(service.endpoints_of(virtual_ip.name))"
+_ENDPOINT_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=why,"
+_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
+_HEALTHY = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
+_USED = "used = is_allocated and (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))"
+_RUE_IF_IS_PROGRAMMED = '"True" if is_programmed(service, virtual_ip) else "",'
+_RETURN_NOT_IS_PROGRAMMED = (
+    "return not is_programmed(service, virtual_ip) and bool(service.endpoints_of(virtual_ip.name))"
+)
 
 MUTATIONS = (
     Mutation(
@@ -53,7 +55,7 @@ MUTATIONS = (
         "each VIP's port leads to its own private port",
         "multivip",
         _LOAD_BALANCER,
-        _OLD_1,
+        _ENDPOINT_TARGET,
         (
             "target=DestinationNat(str(vm.private_ip_address), lb.inbound_nat_rules[0].backend_port),\n"
             "            why=why,"
@@ -88,14 +90,19 @@ MUTATIONS = (
         "each listener leads to its own port",
         "multivip",
         _LOAD_BALANCER,
-        _OLD_2,
+        _RULE_TARGET,
         (
             "target=DestinationNat(str(vm.private_ip_address), lb.load_balancing_rules[0].backend_port),\n"
             "            why=Why("
         ),
     ),
     Mutation(
-        "S0-3", "a listener leads to the VM that answers its probe", "multivip", _DISTRIBUTION, _OLD_3, "return there"
+        "S0-3",
+        "a listener leads to the VM that answers its probe",
+        "multivip",
+        _DISTRIBUTION,
+        _HEALTHY,
+        "return tuple(there)",
     ),
     Mutation(
         "S0-4",
@@ -126,7 +133,7 @@ MUTATIONS = (
         "without VMs a service has no address",
         "multivip",
         _SERVICES,
-        _OLD_4,
+        _USED,
         "used = (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))",
     ),
     Mutation(
@@ -193,8 +200,8 @@ MUTATIONS = (
         '"OperationStatus": "Succeeded"',
         '"OperationStatus": "OK"',
     ),
-    Mutation("S0-8", "a VIP that was added has no address", "multivip", _SERVICES, _OLD_4, "used = is_allocated"),
-    Mutation("S0-8", "no name leads to it", "multivip", _SERVICES, _OLD_5, '"True",'),
+    Mutation("S0-8", "a VIP that was added has no address", "multivip", _SERVICES, _USED, "used = is_allocated"),
+    Mutation("S0-8", "no name leads to it", "multivip", _SERVICES, _RUE_IF_IS_PROGRAMMED, '"True",'),
     Mutation(
         "S0-9",
         "a VIP with endpoints is not removed",
@@ -224,7 +231,7 @@ MUTATIONS = (
         "IsDnsProgrammed is shown as documented",
         "multivip",
         _SERVICES,
-        _OLD_5,
+        _RUE_IF_IS_PROGRAMMED,
         "str(is_programmed(service, virtual_ip)),",
     ),
     Mutation(
@@ -249,13 +256,20 @@ MUTATIONS = (
         "default = service.virtual_ip(service.default_virtual_ip)",
         "default = max((v for v in service.virtual_ips if v.address), key=lambda v: v.name)",
     ),
-    Mutation("S0-12", "an additional VIP with an endpoint is billed", "multivip", _SERVICES, _OLD_6, "return False"),
+    Mutation(
+        "S0-12",
+        "an additional VIP with an endpoint is billed",
+        "multivip",
+        _SERVICES,
+        _RETURN_NOT_IS_PROGRAMMED,
+        "return False",
+    ),
     Mutation(
         "S0-12",
         "an additional VIP without an endpoint is not billed",
         "multivip",
         _SERVICES,
-        _OLD_6,
+        _RETURN_NOT_IS_PROGRAMMED,
         "return not is_programmed(service, virtual_ip)",
     ),
     Mutation(
@@ -263,7 +277,7 @@ MUTATIONS = (
         "the default VIP is not billed",
         "multivip",
         _SERVICES,
-        _OLD_6,
+        _RETURN_NOT_IS_PROGRAMMED,
         "return bool(service.endpoints_of(virtual_ip.name))",
     ),
     Mutation(
@@ -271,7 +285,7 @@ MUTATIONS = (
         "the public port leads to the private port of the VM",
         "multivip",
         _LOAD_BALANCER,
-        _OLD_1,
+        _ENDPOINT_TARGET,
         ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=why,"),
     ),
     Mutation(
@@ -322,14 +336,19 @@ MUTATIONS = (
         "path",
     ),
     Mutation(
-        "S0-14", "connections come to each VM of the set", "multivip", _DISTRIBUTION, _OLD_3, "return healthy[:1]"
+        "S0-14",
+        "connections come to each VM of the set",
+        "multivip",
+        _DISTRIBUTION,
+        _HEALTHY,
+        ('return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)[:1]'),
     ),
     Mutation(
         "S0-14",
         "they come to the set's private port",
         "multivip",
         _LOAD_BALANCER,
-        _OLD_2,
+        _RULE_TARGET,
         ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Why("),
     ),
     Mutation(

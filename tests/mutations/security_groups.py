@@ -11,12 +11,12 @@ _GROUPS = "lab/azure/security_groups.py"
 _INVARIANTS = "lab/azure/invariants.py"
 _PROFILE = "lab/azure/profile.py"
 _LOGS = "lab/agent/logs.py"
-_OLD_1 = (
+_FOR_SUBNET_GROUP_IN = (
     "for subnet, group in _subnets(vnet, asked):\n"
     '        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
 )
-_OLD_2 = "return (*vnet.address_space, *sorted(connected))"
-_OLD_3 = 'yield _forward(place, begun, Verdict("ACCEPT"), ctstatus="CONFIRMED")'
+_RETURN_VNET_ADDRESS_SPACE = "return (*vnet.address_space, *sorted(connected))"
+_BEGUN = 'yield _forward(place, begun, Verdict("ACCEPT"), ctstatus="CONFIRMED")'
 
 MUTATIONS = (
     Mutation(
@@ -24,7 +24,7 @@ MUTATIONS = (
         "a group forbids all outbound flows",
         "nsg",
         _FILTER,
-        _OLD_1,
+        _FOR_SUBNET_GROUP_IN,
         (
             "for subnet, group in ():\n"
             '        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
@@ -51,8 +51,8 @@ MUTATIONS = (
         "a VM that is down is sent no new flow",
         "nsg",
         _DISTRIBUTION,
-        "return healthy or (there if probe is not None and lb.probe(probe).all_probed_up else ())",
-        "return there",
+        'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)',
+        "return tuple(there)",
     ),
     Mutation(
         "S2-16",
@@ -135,14 +135,19 @@ MUTATIONS = (
         "default = None",
     ),
     Mutation(
-        "N-NS-2", "VirtualNetwork is the network's own space", "nsg", _GROUPS, _OLD_2, "return tuple(sorted(connected))"
+        "N-NS-2",
+        "VirtualNetwork is the network's own space",
+        "nsg",
+        _GROUPS,
+        _RETURN_VNET_ADDRESS_SPACE,
+        "return tuple(sorted(connected))",
     ),
     Mutation(
         "N-NS-2",
         "VirtualNetwork is connected networks too",
         "vnet-to-vnet",
         _GROUPS,
-        _OLD_2,
+        _RETURN_VNET_ADDRESS_SPACE,
         "return tuple(vnet.address_space)",
     ),
     Mutation(
@@ -230,19 +235,19 @@ MUTATIONS = (
         "the subnet's group must allow a flow out of a VM",
         "nsg",
         _FILTER,
-        _OLD_1,
+        _FOR_SUBNET_GROUP_IN,
         (
             "for subnet, group in ():\n"
             '        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
         ),
     ),
-    Mutation("N-NS-5", "answers need no rule", "nsg", _FILTER, _OLD_3, "yield from ()"),
+    Mutation("N-NS-5", "answers need no rule", "nsg", _FILTER, _BEGUN, "yield from ()"),
     Mutation(
         "N-NS-5",
         "a rule that comes later does not cut a flow",
         "nsg",
         _FILTER,
-        _OLD_3,
+        _BEGUN,
         'yield _forward(place, begun, Verdict("ACCEPT"), protocol="tcp", ctstatus="CONFIRMED")',
     ),
     Mutation(
@@ -250,7 +255,7 @@ MUTATIONS = (
         "a rule that comes later holds for new flows",
         "nsg",
         _FILTER,
-        _OLD_3,
+        _BEGUN,
         'yield _forward(place, begun, Verdict("ACCEPT"))',
     ),
     Mutation(
