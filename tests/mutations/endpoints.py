@@ -7,9 +7,9 @@ _SERVICES = "lab/azure/cloud_services.py"
 _WIRING = "lab/path/wiring.py"
 _ACCESS = "lab/path/cloud_service.py"
 _PROFILE = "lab/azure/profile.py"
-_IF_ANY_RULE_ACTION = 'if any(rule.action == "permit" for rule in rules):'
-_ = "MAX_VIRTUAL_IPS = 5"
-_MADE_UBLIC_P_OWN = 'made = PublicIp(own, public.get("domainNameLabel"), timeout)'
+_PERMITTING = 'if any(rule.action == "permit" for rule in rules):'
+_MOST_VIPS = "MAX_VIRTUAL_IPS = 5"
+_OWN_ADDRESS = 'made = PublicIp(own, public.get("domainNameLabel"), timeout)'
 
 MUTATIONS = (
     Mutation(
@@ -23,8 +23,8 @@ MUTATIONS = (
     Mutation(
         "N-AC-1", "an endpoint has up to 50 rules", "multivip", _SERVICES, "MAX_ACL_RULES = 50", "MAX_ACL_RULES = 51"
     ),
-    Mutation("N-AC-2", "a rule that permits denies all others", "multivip", _ACCESS, _IF_ANY_RULE_ACTION, "if False:"),
-    Mutation("N-AC-2", "rules that only deny permit all others", "multivip", _ACCESS, _IF_ANY_RULE_ACTION, "if rules:"),
+    Mutation("N-AC-2", "a rule that permits denies all others", "multivip", _ACCESS, _PERMITTING, "if False:"),
+    Mutation("N-AC-2", "rules that only deny permit all others", "multivip", _ACCESS, _PERMITTING, "if rules:"),
     Mutation(
         "N-AC-2", "without a list everybody may", "multivip", _ACCESS, "or not rules or name in done", "or name in done"
     ),
@@ -190,8 +190,8 @@ MUTATIONS = (
         "found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]",
         "found += []",
     ),
-    Mutation("N-RI-4", "a service has at most 5 VIPs", "multivip", _SERVICES, _, "MAX_VIRTUAL_IPS = 6"),
-    Mutation("N-RI-4", "a service has 5 VIPs", "multivip", _SERVICES, _, "MAX_VIRTUAL_IPS = 4"),
+    Mutation("N-RI-4", "a service has at most 5 VIPs", "multivip", _SERVICES, _MOST_VIPS, "MAX_VIRTUAL_IPS = 6"),
+    Mutation("N-RI-4", "a service has 5 VIPs", "multivip", _SERVICES, _MOST_VIPS, "MAX_VIRTUAL_IPS = 4"),
     Mutation(
         "N-RI-4",
         "a subscription has at most 20 reserved addresses in 2016",
@@ -245,7 +245,7 @@ MUTATIONS = (
         "its timeout is taken",
         "multivip",
         "lab/formats/cscfg.py",
-        _MADE_UBLIC_P_OWN,
+        _OWN_ADDRESS,
         'made = PublicIp(own, public.get("domainNameLabel"))',
     ),
     Mutation(
@@ -253,7 +253,7 @@ MUTATIONS = (
         "its label is taken",
         "multivip",
         "lab/formats/cscfg.py",
-        _MADE_UBLIC_P_OWN,
+        _OWN_ADDRESS,
         "made = PublicIp(own, None, timeout)",
     ),
     Mutation(

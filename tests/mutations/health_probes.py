@@ -9,9 +9,9 @@ _PROFILE = "lab/azure/profile.py"
 _LOGS = "lab/agent/logs.py"
 _MEMBERS = "lab/agent/health.py"
 _MODEL = "lab/azure/model.py"
-_IF_STATUS_ELSE = "if status == 200 else"
-_FAILURES_COUNT = "failures=count,"
-_SUCCESSES_COUNT = "successes=count,"
+_OK = "if status == 200 else"
+_FAILURES = "failures=count,"
+_SUCCESSES = "successes=count,"
 _HEALTHY = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
 
 MUTATIONS = (
@@ -31,10 +31,8 @@ MUTATIONS = (
         "if PLATFORM_ADDRESS in prefix:",
         "if False:",
     ),
-    Mutation(
-        "N-HP-2", "a status of 200 is healthy", "health-probes", _MEMBERS, _IF_STATUS_ELSE, "if status == 299 else"
-    ),
-    Mutation("N-HP-2", "another status is not", "health-probes", _MEMBERS, _IF_STATUS_ELSE, "if status < 300 else"),
+    Mutation("N-HP-2", "a status of 200 is healthy", "health-probes", _MEMBERS, _OK, "if status == 299 else"),
+    Mutation("N-HP-2", "another status is not", "health-probes", _MEMBERS, _OK, "if status < 300 else"),
     Mutation(
         "N-HP-2",
         "an answer is awaited for 31 seconds",
@@ -123,7 +121,7 @@ MUTATIONS = (
         "so many failures in a row take a member out",
         "health-probes",
         _PROBES,
-        _FAILURES_COUNT,
+        _FAILURES,
         "failures=count + 1,",
     ),
     Mutation(
@@ -131,7 +129,7 @@ MUTATIONS = (
         "so many successes in a row bring it back",
         "health-probes",
         _PROBES,
-        _SUCCESSES_COUNT,
+        _SUCCESSES,
         "successes=count - 1,",
     ),
     Mutation(
@@ -143,12 +141,7 @@ MUTATIONS = (
         '"probe_threshold": Cell("count",',
     ),
     Mutation(
-        "N-HP-4",
-        "one success brings it back since 2023",
-        "health-2026",
-        _PROBES,
-        _SUCCESSES_COUNT,
-        "successes=count + 1,",
+        "N-HP-4", "one success brings it back since 2023", "health-2026", _PROBES, _SUCCESSES, "successes=count + 1,"
     ),
     Mutation(
         "N-HP-4",
@@ -348,7 +341,7 @@ MUTATIONS = (
         "so many failures in a row take a member out",
         "health-2026",
         _PROBES,
-        _FAILURES_COUNT,
+        _FAILURES,
         "failures=count + 1,",
     ),
     Mutation(
@@ -356,7 +349,7 @@ MUTATIONS = (
         "so many successes in a row bring it back",
         "health-2026",
         _PROBES,
-        _SUCCESSES_COUNT,
+        _SUCCESSES,
         "successes=count - 1,",
     ),
     Mutation(

@@ -9,11 +9,11 @@ _WIRING = "lab/path/wiring.py"
 _INVARIANTS = "lab/azure/invariants.py"
 _MODEL = "lab/azure/model.py"
 _FIVE_FIELDS = '"Default": "src,sport,dst,dport,proto"'
-_DISTRIBUTION_OURCE_AND_RULE = 'distribution != "SourceIP" and rule.protocol == "udp"'
-_OURCE_SRC_DST = '"SourceIP": "src,dst"'
-_OURCE_ROTOCOL_SRC_DST = '"SourceIPProtocol": "src,dst,proto"'
+_BY_PROTOCOL = 'distribution != "SourceIP" and rule.protocol == "udp"'
+_TWO_FIELDS = '"SourceIP": "src,dst"'
+_THREE_FIELDS = '"SourceIPProtocol": "src,dst,proto"'
 _RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
-_SELF_TARGETS_R_FOR = "self.targets(r) for r in self.rules())"
+_TIED = "self.targets(r) for r in self.rules())"
 
 MUTATIONS = (
     Mutation(
@@ -53,7 +53,7 @@ MUTATIONS = (
         "the protocol is one of the fields",
         "load-balancer",
         _DISTRIBUTION,
-        _DISTRIBUTION_OURCE_AND_RULE,
+        _BY_PROTOCOL,
         'distribution == "SourceIPProtocol" and rule.protocol == "udp"',
     ),
     Mutation(
@@ -61,7 +61,7 @@ MUTATIONS = (
         "SourceIP picks by the source address",
         "load-balancer",
         _DISTRIBUTION,
-        _OURCE_SRC_DST,
+        _TWO_FIELDS,
         '"SourceIP": "dst"',
     ),
     Mutation(
@@ -69,7 +69,7 @@ MUTATIONS = (
         "SourceIP picks by the destination address",
         "load-balancer",
         _DISTRIBUTION,
-        _OURCE_SRC_DST,
+        _TWO_FIELDS,
         '"SourceIP": "src"',
     ),
     Mutation(
@@ -77,7 +77,7 @@ MUTATIONS = (
         "SourceIP does not pick by ports",
         "load-balancer",
         _DISTRIBUTION,
-        _OURCE_SRC_DST,
+        _TWO_FIELDS,
         '"SourceIP": "src,sport,dst"',
     ),
     Mutation(
@@ -85,7 +85,7 @@ MUTATIONS = (
         "SourceIPProtocol picks by the source address",
         "load-balancer",
         _DISTRIBUTION,
-        _OURCE_ROTOCOL_SRC_DST,
+        _THREE_FIELDS,
         '"SourceIPProtocol": "dst,proto"',
     ),
     Mutation(
@@ -93,7 +93,7 @@ MUTATIONS = (
         "SourceIPProtocol picks by the destination address",
         "load-balancer",
         _DISTRIBUTION,
-        _OURCE_ROTOCOL_SRC_DST,
+        _THREE_FIELDS,
         '"SourceIPProtocol": "src,proto"',
     ),
     Mutation(
@@ -101,7 +101,7 @@ MUTATIONS = (
         "SourceIPProtocol does not pick by ports",
         "load-balancer",
         _DISTRIBUTION,
-        _OURCE_ROTOCOL_SRC_DST,
+        _THREE_FIELDS,
         '"SourceIPProtocol": "src,sport,dst,proto"',
     ),
     Mutation(
@@ -109,7 +109,7 @@ MUTATIONS = (
         "SourceIPProtocol picks by the protocol",
         "load-balancer",
         _DISTRIBUTION,
-        _DISTRIBUTION_OURCE_AND_RULE,
+        _BY_PROTOCOL,
         'distribution == "Default" and rule.protocol == "udp"',
     ),
     Mutation(
@@ -149,7 +149,7 @@ MUTATIONS = (
         "clients behind one address count as one",
         "load-balancer",
         _DISTRIBUTION,
-        _OURCE_SRC_DST,
+        _TWO_FIELDS,
         '"SourceIP": "src,sport,dst"',
     ),
     Mutation(
@@ -370,7 +370,7 @@ MUTATIONS = (
         "a load-balancing rule gives it one",
         "load-balancer",
         _MODEL,
-        _SELF_TARGETS_R_FOR,
+        _TIED,
         "self.targets(r) for r in self.inbound_nat_rules)",
     ),
     Mutation(
@@ -378,7 +378,7 @@ MUTATIONS = (
         "an inbound NAT rule gives it one",
         "load-balancer",
         _MODEL,
-        _SELF_TARGETS_R_FOR,
+        _TIED,
         "self.targets(r) for r in self.load_balancing_rules)",
     ),
     Mutation(
@@ -388,5 +388,21 @@ MUTATIONS = (
         _LOAD_BALANCER,
         "for frontend in lb.addressed():",
         "for frontend in lb.frontends:",
+    ),
+    Mutation(
+        "N-DM-5",
+        "a default probe asks every 15 seconds",
+        "multivip",
+        _MODEL,
+        "    interval_s: int = 15\n",
+        "    interval_s: int = 20\n",
+    ),
+    Mutation(
+        "N-DM-5",
+        "a default probe waits 31 seconds",
+        "multivip",
+        _MODEL,
+        "    timeout_s: int = 31\n",
+        "    timeout_s: int = 30\n",
     ),
 )

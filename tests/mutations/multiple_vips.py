@@ -11,10 +11,8 @@ _ENDPOINT_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backe
 _RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
 _HEALTHY = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
 _USED = "used = is_allocated and (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))"
-_RUE_IF_IS_PROGRAMMED = '"True" if is_programmed(service, virtual_ip) else "",'
-_RETURN_NOT_IS_PROGRAMMED = (
-    "return not is_programmed(service, virtual_ip) and bool(service.endpoints_of(virtual_ip.name))"
-)
+_PROGRAMMED = '"True" if is_programmed(service, virtual_ip) else "",'
+_BILLED = "return not is_programmed(service, virtual_ip) and bool(service.endpoints_of(virtual_ip.name))"
 
 MUTATIONS = (
     Mutation(
@@ -201,7 +199,7 @@ MUTATIONS = (
         '"OperationStatus": "OK"',
     ),
     Mutation("S0-8", "a VIP that was added has no address", "multivip", _SERVICES, _USED, "used = is_allocated"),
-    Mutation("S0-8", "no name leads to it", "multivip", _SERVICES, _RUE_IF_IS_PROGRAMMED, '"True",'),
+    Mutation("S0-8", "no name leads to it", "multivip", _SERVICES, _PROGRAMMED, '"True",'),
     Mutation(
         "S0-9",
         "a VIP with endpoints is not removed",
@@ -231,7 +229,7 @@ MUTATIONS = (
         "IsDnsProgrammed is shown as documented",
         "multivip",
         _SERVICES,
-        _RUE_IF_IS_PROGRAMMED,
+        _PROGRAMMED,
         "str(is_programmed(service, virtual_ip)),",
     ),
     Mutation(
@@ -256,20 +254,13 @@ MUTATIONS = (
         "default = service.virtual_ip(service.default_virtual_ip)",
         "default = max((v for v in service.virtual_ips if v.address), key=lambda v: v.name)",
     ),
-    Mutation(
-        "S0-12",
-        "an additional VIP with an endpoint is billed",
-        "multivip",
-        _SERVICES,
-        _RETURN_NOT_IS_PROGRAMMED,
-        "return False",
-    ),
+    Mutation("S0-12", "an additional VIP with an endpoint is billed", "multivip", _SERVICES, _BILLED, "return False"),
     Mutation(
         "S0-12",
         "an additional VIP without an endpoint is not billed",
         "multivip",
         _SERVICES,
-        _RETURN_NOT_IS_PROGRAMMED,
+        _BILLED,
         "return not is_programmed(service, virtual_ip)",
     ),
     Mutation(
@@ -277,7 +268,7 @@ MUTATIONS = (
         "the default VIP is not billed",
         "multivip",
         _SERVICES,
-        _RETURN_NOT_IS_PROGRAMMED,
+        _BILLED,
         "return bool(service.endpoints_of(virtual_ip.name))",
     ),
     Mutation(

@@ -11,11 +11,11 @@ _GROUPS = "lab/azure/security_groups.py"
 _INVARIANTS = "lab/azure/invariants.py"
 _PROFILE = "lab/azure/profile.py"
 _LOGS = "lab/agent/logs.py"
-_FOR_SUBNET_GROUP_IN = (
+_SHARED_1 = (
     "for subnet, group in _subnets(vnet, asked):\n"
     '        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
 )
-_RETURN_VNET_ADDRESS_SPACE = "return (*vnet.address_space, *sorted(connected))"
+_INSIDE = "return (*vnet.address_space, *sorted(connected))"
 _BEGUN = 'yield _forward(place, begun, Verdict("ACCEPT"), ctstatus="CONFIRMED")'
 
 MUTATIONS = (
@@ -24,7 +24,7 @@ MUTATIONS = (
         "a group forbids all outbound flows",
         "nsg",
         _FILTER,
-        _FOR_SUBNET_GROUP_IN,
+        _SHARED_1,
         (
             "for subnet, group in ():\n"
             '        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
@@ -139,7 +139,7 @@ MUTATIONS = (
         "VirtualNetwork is the network's own space",
         "nsg",
         _GROUPS,
-        _RETURN_VNET_ADDRESS_SPACE,
+        _INSIDE,
         "return tuple(sorted(connected))",
     ),
     Mutation(
@@ -147,7 +147,7 @@ MUTATIONS = (
         "VirtualNetwork is connected networks too",
         "vnet-to-vnet",
         _GROUPS,
-        _RETURN_VNET_ADDRESS_SPACE,
+        _INSIDE,
         "return tuple(vnet.address_space)",
     ),
     Mutation(
@@ -235,7 +235,7 @@ MUTATIONS = (
         "the subnet's group must allow a flow out of a VM",
         "nsg",
         _FILTER,
-        _FOR_SUBNET_GROUP_IN,
+        _SHARED_1,
         (
             "for subnet, group in ():\n"
             '        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'

@@ -285,10 +285,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"An endpoint's access list has up to {_MOST_RULES} rules, of which the one with the lowest order decides.",
         _ACL,
         _ac_1,
-        facts=(
-            "the lowest order decides",
-            "an endpoint has up to 50 rules",
-        ),
+        facts=("the lowest order decides", "an endpoint has up to 50 rules"),
     ),
     Claim(
         "N-AC-2",
@@ -307,21 +304,14 @@ CLAIMS: tuple[Claim, ...] = (
         "Nothing comes to a new VM but through its endpoints; what it sends is let out.",
         _ACL,
         _ac_3,
-        facts=(
-            "nothing comes to a new VM by itself",
-            "what it sends is let out",
-            "an endpoint leads to it",
-        ),
+        facts=("nothing comes to a new VM by itself", "what it sends is let out", "an endpoint leads to it"),
     ),
     Claim(
         "N-AC-4",
         "The list of one member of a load-balanced set is that of all; what is denied never comes to a VM.",
         _ACL,
         _ac_4,
-        facts=(
-            "the list of one member is that of all",
-            "what is denied does not come to a VM",
-        ),
+        facts=("the list of one member is that of all", "what is denied does not come to a VM"),
     ),
     Claim(
         "N-AC-5",

@@ -974,10 +974,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Every probe comes from 168.63.129.16; no virtual network may contain that address.",
         f"{_2016}; {_2023}",
         _hp_1,
-        facts=(
-            "probes come from 168.63.129.16",
-            "no virtual network contains that address",
-        ),
+        facts=("probes come from 168.63.129.16", "no virtual network contains that address"),
     ),
     Claim(
         "N-HP-2",
@@ -1039,10 +1036,7 @@ CLAIMS: tuple[Claim, ...] = (
         "A member that is down receives no new flows, and is probed on.",
         f"{_2018}",
         _hp_7,
-        facts=(
-            "a member that is down is sent no new flow",
-            "it is probed on",
-        ),
+        facts=("a member that is down is sent no new flow", "it is probed on"),
     ),
     Claim(
         "N-HP-8",
@@ -1056,10 +1050,7 @@ CLAIMS: tuple[Claim, ...] = (
         "When one member is down its established TCP flows continue; UDP flows may move to another member.",
         f"{_2018}",
         _hp_9,
-        facts=(
-            "TCP flows of a member that is down go on",
-            "UDP flows go on there or elsewhere",
-        ),
+        facts=("TCP flows of a member that is down go on", "UDP flows go on there or elsewhere"),
     ),
     Claim(
         "N-HP-10",

@@ -1078,10 +1078,7 @@ CLAIMS: tuple[Claim, ...] = (
         "A VM sees the client's own address, and the client is answered from the frontend's address and port.",
         "load-balancer-standard-overview.md (2017-09-28); " + _SEVERAL,
         _n_dm_6,
-        facts=(
-            "VMs see the client's own address",
-            "each rule's VMs answer",
-        ),
+        facts=("VMs see the client's own address", "each rule's VMs answer"),
     ),
     Claim(
         "N-IT-1",

@@ -163,10 +163,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Probes are logged every minute, for public load balancers of the Basic SKU; an alert only when it is raised.",
         _LOG,
         _ml_1,
-        facts=(
-            "the log of probes is written once a minute",
-            "only Basic load balancers are logged",
-        ),
+        facts=("the log of probes is written once a minute", "only Basic load balancers are logged"),
     ),
     Claim(
         "N-ML-2",

@@ -725,10 +725,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Several SQL AlwaysOn listeners may be on one set of VMs.",
         f"{_SEED_000}, first note",
         _s0_3,
-        facts=(
-            "each listener leads to its own port",
-            "a listener leads to the VM that answers its probe",
-        ),
+        facts=("each listener leads to its own port", "a listener leads to the VM that answers its probe"),
     ),
     Claim(
         "S0-4",
@@ -765,31 +762,21 @@ CLAIMS: tuple[Claim, ...] = (
         "Add-AzureVirtualIP answers with the description, the id and the status of the operation.",
         f"{_HOW_TO} add",
         _s0_7,
-        facts=(
-            "the operation is described",
-            "the operation has an id",
-            "the operation has a status",
-        ),
+        facts=("the operation is described", "the operation has an id", "the operation has a status"),
     ),
     Claim(
         "S0-8",
         "A VIP that was added has a name, and no address.",
         f"{_HOW_TO} retrieve",
         _s0_8,
-        facts=(
-            "a VIP that was added has no address",
-            "no name leads to it",
-        ),
+        facts=("a VIP that was added has no address", "no name leads to it"),
     ),
     Claim(
         "S0-9",
         "A VIP can be removed only if no endpoint is associated with it.",
         f"{_HOW_TO} remove",
         _s0_9,
-        facts=(
-            "a VIP with endpoints is not removed",
-            "a VIP without endpoints is removed",
-        ),
+        facts=("a VIP with endpoints is not removed", "a VIP without endpoints is removed"),
     ),
     Claim(
         "S0-10",
@@ -852,9 +839,6 @@ CLAIMS: tuple[Claim, ...] = (
         "A load-balanced set can be moved to another VIP.",
         f"{_HOW_TO} balance",
         _s0_15,
-        facts=(
-            "the set answers at the other VIP",
-            "the set is at one VIP at a time",
-        ),
+        facts=("the set answers at the other VIP", "the set is at one VIP at a time"),
     ),
 )

@@ -213,11 +213,7 @@ CLAIMS: tuple[Claim, ...] = (
         "A reserved address is a VIP's, never a VM's own; it survives that VMs are deallocated, and cannot be chosen.",
         _RESERVED,
         _ri_1,
-        facts=(
-            "a reserved address outlives deallocation",
-            "it cannot be chosen",
-            "it is never a VM's own",
-        ),
+        facts=("a reserved address outlives deallocation", "it cannot be chosen", "it is never a VM's own"),
     ),
     Claim(
         "N-RI-2",

@@ -586,10 +586,7 @@ CLAIMS: tuple[Claim, ...] = (
         "A network security group can forbid outbound flows, or restrict where they may go.",
         f"{_SEED_002}, SNAT and security groups",
         _s2_15,
-        facts=(
-            "a group forbids all outbound flows",
-            "a group forbids some destinations, and no others",
-        ),
+        facts=("a group forbids all outbound flows", "a group forbids some destinations, and no others"),
     ),
     Claim(
         "S2-16",
@@ -640,10 +637,7 @@ CLAIMS: tuple[Claim, ...] = (
         "direction.",
         f"{_GROUPS}, rules",
         _ns_3,
-        facts=(
-            "the lowest priority decides",
-            "a priority is used once in a direction",
-        ),
+        facts=("the lowest priority decides", "a priority is used once in a direction"),
     ),
     Claim(
         "N-NS-4",
@@ -673,10 +667,7 @@ CLAIMS: tuple[Claim, ...] = (
         "A rule is matched on the client's own address and the port at the VM, not on the load balancer's.",
         f"{_GROUPS}, planning: load balancers",
         _ns_6,
-        facts=(
-            "a rule names the port at the VM",
-            "a rule names the client's own address",
-        ),
+        facts=("a rule names the port at the VM", "a rule names the client's own address"),
     ),
     Claim(
         "N-NS-7",
@@ -726,9 +717,6 @@ CLAIMS: tuple[Claim, ...] = (
         "A Standard load balancer's VM is closed to the internet unless a group lets it in.",
         "load-balancer-standard-overview.md (2017-09-28)",
         _ns_11,
-        facts=(
-            "without a group a Standard load balancer's VM is closed",
-            "a group opens it",
-        ),
+        facts=("without a group a Standard load balancer's VM is closed", "a group opens it"),
     ),
 )
