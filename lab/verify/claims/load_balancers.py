@@ -835,7 +835,7 @@ def _n_mv_2(network: Network) -> Iterator[Trial]:
             and one.vms == other.vms
             and not (one.rule.floating_ip or other.rule.floating_ip)
         ]
-        for pair in pairs[:1]:
+        for pair in sorted(pairs, key=lambda pair: pair[0].rule.frontend_port)[:1]:
             if client is None:
                 continue
 
