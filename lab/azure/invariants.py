@@ -347,7 +347,7 @@ def _probe_limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> 
                 yield Problem(
                     path=(*where, key),
                     found=f"{key} in the revision {profile.name}",
-                    must="probes have it in revisions from 2023-10 on (load balancers' probes in the REST reference)",
+                    must="probes have it in revisions from 2023-10 on (Load Balancer Probes, REST API, 2024-01-01)",
                     advice="remove it, or choose a later profile",
                 )
         if probe.number_of_probes < profile.probe_min_count:

@@ -1101,7 +1101,7 @@ CLAIMS: tuple[Claim, ...] = (
         "N-HP-15",
         "probeThreshold is how many results in a row take a member out and bring it back; with "
         "noHealthyBackendsBehavior AllProbedUp new flows go to all members where none answers.",
-        "load balancer probes in the REST reference",
+        "Load Balancer Probes, REST API (2024-01-01)",
         _hp_15,
         facts=(
             "so many failures in a row take a member out",
