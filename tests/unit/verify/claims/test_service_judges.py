@@ -11,13 +11,13 @@ from lab.azure.model import Network
 from lab.topology import load
 from lab.verify import claims
 from lab.verify import experiment as ex
-from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips
+from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips, service_files
 from tests.unit.verify.claims import pretend
 from tests.unit.verify.claims.cloud import Pure
 from tests.unit.verify.claims.pretend import Lie, about, replace
 
 #: Claims that are only of cloud services, and those that load balancers have as well.
-OWN = [c.id for module in (multiple_vips, endpoints, endpoint_acls, reserved_ips) for c in module.CLAIMS]
+OWN = [c.id for module in (multiple_vips, endpoints, endpoint_acls, reserved_ips, service_files) for c in module.CLAIMS]
 SHARED = sorted(endpoints.MORE)
 
 
@@ -137,6 +137,8 @@ LIES: list[tuple[str, Lie | Callable[[], Lie], str]] = [
     ("S0-6", _said("Vip3", "Vip4", "replay"), "VIPs are listed as Vip1, Vip2, Vip4"),
     ("S0-6", _ran("replay", status=2), "exit 2: "),
     ("S0-6", _ran("import", status=2, said="something else"), "a VIP of a service configuration file was not refused"),
+    ("N-CS-1", _ran("import", status=0), "another network was not refused"),
+    ("N-CS-1", _said("<Subnet ", "<Sub ", "export"), "what is written has no <Subnet"),
     ("S0-7", _said("OperationId", "Operation", "vip"), "the columns are not OperationDescription, OperationId"),
     ("S0-7", _said("Succeeded", "Failed", "vip"), "the operation is Add-AzureVirtualIP, Failed"),
     ("S0-7", _ran("vip", said=f"{_HEAD}\nAdd-AzureVirtualIP 42 Succeeded"), "42 is no operation's id"),
