@@ -163,9 +163,10 @@ def _probed(observations: Sequence[Any], wanted: Sequence[str]) -> tuple[str, st
 
 def _ns_2(network: Network) -> Iterator[Trial]:
     def by_side(case: Case) -> object:
-        """Return where the other end of a flow is, which way it goes, and whether it must arrive."""
+        """Return where the other end of a flow is, which way it goes, whether it must arrive, and by which rules."""
         inside = case.flow.passes[0].kind == "VM wire" and bool(case.flow.ends[0].network)
-        return (inside, case.allowed, case.answers[-1].direction) if case.answers else None
+        last = case.answers[-1] if case.answers else None
+        return (inside, case.allowed, last.direction, last.default) if last else None
 
     cases = first_of_each(some(network, _WEB), by_side)
     probed = [key for key, _ in _probes_that_pass(network)]
