@@ -68,7 +68,9 @@ class Agent:
         self.names: dict[str, dict[str, str]] = {}
         self.open: dict[Server, contextlib.AsyncExitStack] = {}
         self.changed = asyncio.Event()
-        self.members = Members(self.plan.lab, folder.probes_file, self.inside, self._tell_health, self.changed.set)
+        self.members = Members(
+            self.plan.lab, folder.probes_file, self.inside, self._tell_health, self.changed.set, self._unserved
+        )
         self.telling = False  # what is known of members will be written in a moment
         self.applied: dict[str, bool] = {}  # what the rules say of each member: whether it is up
         self.certificates = servers.Certificates(folder.certificate_file)
@@ -174,6 +176,13 @@ class Agent:
                 log.write(b"".join(msgspec.json.encode(record) + b"\n" for record in found))
         except OSError as error:
             say(f"{error}; {len(found)} records are lost")
+
+    def _unserved(self, backends: list[Backends]) -> None:
+        """Write which frontends' ports have no healthy member any more."""
+        now = time.time()
+        with self.folder.events_file.open("ab") as log:
+            for item in backends:
+                log.write(msgspec.json.encode(logs.unserved_record(item, now)) + b"\n")
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one question of a command: ``ports``."""

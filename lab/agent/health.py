@@ -43,10 +43,17 @@ class Members:
     """What is known of the members of all pools of a lab; ``told`` is called when that, or a reason, changes.
 
     ``changed`` is called when members come or go: rules must follow, and then ``follow`` must be called.
+    ``unserved`` is called with the frontends' ports that have lost their last healthy member.
     """
 
     def __init__(
-        self, lab: str, log: Path, inside: Inside, told: Callable[[], None], changed: Callable[[], None]
+        self,
+        lab: str,
+        log: Path,
+        inside: Inside,
+        told: Callable[[], None],
+        changed: Callable[[], None],
+        unserved: Callable[[list[Backends]], None] | None = None,
     ) -> None:
         self.health: dict[str, Health] = {}
         self._lab = lab
@@ -54,6 +61,7 @@ class Members:
         self._inside = inside
         self._told = told
         self._changed = changed
+        self._unserved = unserved
         self._probing: dict[HealthCheck, asyncio.Task[None]] = {}
         self._backends: tuple[Backends, ...] = ()
         self._followed: dict[str, bool] = {}  # the members that flows were ended for, as they were then
@@ -93,6 +101,9 @@ class Members:
         over: dict[str, list[Ending]] = {}
         for ending in endings(self._backends, self._followed, judged):
             over.setdefault(ending.place, []).append(ending)
+        lost = _without_any(self._backends, self._followed, judged)
+        if lost and self._unserved is not None:
+            self._unserved(lost)
         self._followed = judged
         for place, found in over.items():
             with self._inside(place):
@@ -164,6 +175,17 @@ class Members:
         if size > _LOG_BYTES:
             newer = self._log_file.read_bytes()[size // 2 :]
             replace(self._log_file, newer[newer.index(b"\n") + 1 :])
+
+
+def _without_any(backends: Iterable[Backends], before: Mapping[str, bool], after: Mapping[str, bool]) -> list[Backends]:
+    """Return the frontends' ports whose last healthy member has gone down."""
+    return [
+        item
+        for item in backends
+        if item.members
+        and all(after.get(member.check) is False for member in item.members)
+        and any(before.get(member.check, True) for member in item.members)
+    ]
 
 
 def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

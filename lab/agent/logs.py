@@ -21,6 +21,7 @@ _OPERATION = "LoadBalancerProbeHealthStatus"
 _HEALTH_EVENTS = {
     "exhausted": ("SnatPortExhaustion", "Critical", "The backend instance has no SNAT ports left on the frontend."),
     "high usage": ("HighSnatPortUsage", "Warning", "The backend instance uses more than 75% of its SNAT ports."),
+    "no backends": ("NoHealthyBackends", "Critical", "No backend instance of the frontend answers its probe."),
 }
 
 
@@ -42,17 +43,7 @@ def records(lab: str, alert: Alert, resource: str, when_s: float) -> list[dict[s
         "portsInUse": alert.in_use,
         "portsAllocated": alert.allocated,
     }
-    kind, severity, description = _HEALTH_EVENTS[alert.kind]
-    health = {
-        "TimeGenerated": time,
-        "HealthEventType": kind,
-        "Severity": severity,
-        "FrontendIP": alert.address,
-        "Description": description,
-        "LoadBalancerResourceId": resource,
-        "operationName": "LoadBalancerHealthEvent",
-        "lab": own,
-    }
+    health = _health_event(alert.kind, alert.address, resource, time, own)
     if alert.kind != "exhausted":
         return [health]
     return [
@@ -71,6 +62,27 @@ def records(lab: str, alert: Alert, resource: str, when_s: float) -> list[dict[s
         },
         health,
     ]
+
+
+def unserved_record(backends: Backends, when_s: float) -> dict[str, Any]:
+    """Return the record of a frontend's port without any healthy member."""
+    own = {"port": backends.port, "protocol": backends.protocol}
+    return _health_event("no backends", backends.address, backends.resource, timestamp(when_s), own)
+
+
+def _health_event(event: str, address: str, resource: str, time: str, own: dict[str, Any]) -> dict[str, Any]:
+    """Return a record in the form of 2024."""
+    kind, severity, description = _HEALTH_EVENTS[event]
+    return {
+        "TimeGenerated": time,
+        "HealthEventType": kind,
+        "Severity": severity,
+        "FrontendIP": address,
+        "Description": description,
+        "LoadBalancerResourceId": resource,
+        "operationName": "LoadBalancerHealthEvent",
+        "lab": own,
+    }
 
 
 def probe_record(lab: str, backends: Backends, down: Sequence[str], when_s: float) -> dict[str, Any]:

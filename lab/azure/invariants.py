@@ -401,6 +401,17 @@ def _probe_limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> 
                 must=f"the shortest interval is {profile.probe_min_interval_s} s {source}",
                 advice="use a longer interval; --time-scale makes a lab's clock run faster",
             )
+        for key, given in (
+            ("probe_threshold", probe.threshold is not None),
+            ("no_healthy_backends_behavior", probe.all_probed_up),
+        ):
+            if given and profile.probe_threshold != "one":
+                yield Problem(
+                    path=(*where, key),
+                    found=f"{key} in the revision {profile.name}",
+                    must="probes have it in revisions from 2023-10 on (Load Balancer Probes, REST API, 2024-01-01)",
+                    advice="remove it, or choose a later profile",
+                )
         if probe.number_of_probes < profile.probe_min_count:
             yield Problem(
                 path=(*where, "number_of_probes"),

@@ -204,6 +204,10 @@ class HealthProbe(_Value, frozen=True, kw_only=True):
     #: None: the default of the revision that is played.
     interval_s: int | None
     number_of_probes: int
+    #: So many failures in a row take a member out, and as many successes bring it back; None: as the revision says.
+    threshold: int | None = None
+    #: Where no member answers, new flows go to all of them.
+    all_probed_up: bool = False
 
 
 class LoadBalancingRule(_Value, frozen=True, kw_only=True):

@@ -144,18 +144,25 @@ def _print_report(done: "Report") -> None:
 @click.option(
     "--diff", nargs=2, metavar="P1 P2", help="What changed between two revisions, with the text that says so."
 )
+@click.option("--coverage", is_flag=True, help="List every statement of the documents, and how far it is proved.")
 @output_option
-def claims_catalogue(claim: str | None, profiles: bool, diff: tuple[str, str] | None, output: str) -> None:
+def claims_catalogue(
+    claim: str | None, profiles: bool, diff: tuple[str, str] | None, coverage: bool, output: str
+) -> None:
     """List what is claimed: statement, source, and the bundled topologies that prove it.
 
     \b
     Example:
       lab claims
       lab claims S1-3
+      lab claims --coverage
       lab claims --diff 2018-02 2019-05
     """
     from lab.verify import claims
 
+    if coverage:
+        _print_coverage(claim, output)
+        return
     if profiles or diff:
         _print_revisions(output, diff)
         return
@@ -194,6 +201,28 @@ def _proved(only: frozenset[str]) -> dict[str, list[str]]:
         for found, _ in claims.trials(network, only):
             proved.setdefault(found, []).append(network.name)
     return proved
+
+
+def _print_coverage(only: str | None, output: str) -> None:
+    """List the statements of the documents, each with its state and what is missing of it."""
+    import msgspec
+
+    from lab.verify.claims import coverage
+
+    everything = coverage.statements()
+    listed = [one for one in everything if only in (None, one.id)]
+    if not listed:
+        raise UsageError(f'no statement "{only}"; {did_you_mean(str(only), [one.id for one in everything])}')
+    states: tuple[coverage.State, ...] = ("proved", "refusal", "partial", "absent")
+    summary = {state: sum(one.state == state for one in listed) for state in states}
+    if output == "json":
+        proved = _proved()
+        found = [{**msgspec.structs.asdict(one), "proved_in": proved.get(one.id, [])} for one in listed]
+        print_json({"statements": found, "summary": summary})
+        return
+    rows = [(one.id, one.state, one.statement, one.missing) for one in listed]
+    print_table(("STATEMENT", "STATE", "WHAT IT SAYS", "MISSING"), rows)
+    click.echo(f"\n{', '.join(f'{number} {state}' for state, number in summary.items())}")
 
 
 def _print_revisions(output: str, diff: tuple[str, str] | None) -> None:

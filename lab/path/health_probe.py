@@ -47,7 +47,7 @@ def _checks(
     interval_s = profile.probe_interval_s if probe.interval_s is None else probe.interval_s
     # A TCP probe that is not answered before the next one is sent has failed.
     timeout_s = profile.probe_http_timeout_s if probe.protocol == "Http" else interval_s
-    count = probe.number_of_probes if profile.probe_threshold == "count" else 1
+    count = probe.threshold or (probe.number_of_probes if profile.probe_threshold == "count" else 1)
     pools = [lb.pool(rule.backend_pool) for rule in lb.load_balancing_rules if rule.probe == probe.name]
     # A VM that is stopped keeps its place, and is found down as any VM that does not answer.
     for name in sorted({m for pool in pools for m in pool.members if vms[m].power_state != "Deallocated"}):
@@ -80,6 +80,7 @@ def _backends(
     profile = network.profile
     names = [name for name in lb.targets(rule) if vms[name].power_state != "Deallocated"]
     sku = "all_down_standard" if lb.sku == "Standard" else "all_down_basic"
+    goes_on = rule.probe is not None and lb.probe(rule.probe).all_probed_up
     logged = lb.sku == "Basic" and rule.probe is not None and network.cloud_service(lb.name) is None
     return Backends(
         place=wiring.load_balancer(vnet),
@@ -95,7 +96,7 @@ def _backends(
             )
             for name in names
         ),
-        ends_tcp=profile.all_down(lb.sku, len(names)),
+        ends_tcp=not goes_on and profile.all_down(lb.sku, len(names)),
         resource=wiring.resource_id(network, vnet, "loadBalancers", lb.name),
         log_s=_LOG_S / network.overrides.time_scale if logged else 0.0,
         marked_at=wiring.router(vnet) if rule.floating_ip else "",

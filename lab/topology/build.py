@@ -401,6 +401,8 @@ class Builder:
                     request_path=probe.request_path,
                     interval_s=probe.interval_in_seconds,
                     number_of_probes=probe.number_of_probes,
+                    threshold=probe.probe_threshold,
+                    all_probed_up=probe.no_healthy_backends_behavior == "AllProbedUp",
                 )
                 for n, probe in ((n, raw.probes[n]) for n in _ordered(raw.probes))
             ),

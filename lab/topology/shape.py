@@ -266,6 +266,8 @@ class Probe(_File):
     request_path: RequestPath = "/"
     interval_in_seconds: Positive | None = None  # 15 or 5, by the profile
     number_of_probes: Positive = 2
+    probe_threshold: Annotated[int, Field(ge=1, le=100)] | None = None
+    no_healthy_backends_behavior: Literal["AllProbedDown", "AllProbedUp"] = "AllProbedDown"
 
 
 class LoadBalancingRule(_File):

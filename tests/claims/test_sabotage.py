@@ -97,6 +97,7 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     # The kernel's 64 ports run out as well, but it tells nobody.
     "S2-8": Sabotage("snat-exhaustion", (_unasked("-s", "@web1"),), "0 alerts were raised instead of one"),
+    "N-ML-5": Sabotage("snat-exhaustion", (_unasked("-s", "@web1"),), "high usage is not told"),
     "N-ML-2": Sabotage("snat-exhaustion", (_unasked("-s", "@web1"),), "0 alerts were raised instead of one"),
     "S2-9": Sabotage(
         "snat-exhaustion",

@@ -129,6 +129,9 @@ SABOTAGES: dict[str, Sabotage] = {
         "no new flow went to bare2",
         _LATER,
     ),
+    "N-HP-15": Sabotage(
+        (_rule(ROUTER, "filter", "FORWARD", "-d @later2 -p tcp --dport 7000 -j DROP"),), "no new flow went to", _LATER
+    ),
     "N-ML-3": Sabotage((_probes_answered_by("half1", "half2"),), "its dipDownCount is 0", up="lb-half/alive/half2"),
     "N-ML-1": Sabotage((), "is not logged every 2 s"),  # by somebody who writes the log too
 }  # fmt: skip

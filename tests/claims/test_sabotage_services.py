@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from lab.kernel.state import Folder
-from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips
+from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips, service_files
 from tests import rootlab
 from tests.sabotage import Command, Labs, acts, altered_programs, assert_noticed, first
 
@@ -107,7 +107,8 @@ lab.cli.main = altered
 """
 COMMANDS: dict[str, str] = {
     "S0-5": "if asked('vip', 'add'): import lab.cloud_services as s; s._virtual_ips = lambda *_: iter(())",
-    "S0-6": "if asked('vip', 'list'): import lab.model as m; m.CloudService.virtual_ips = ()",
+    "S0-6": "if asked('import'): import lab.cscfg as c; c.read = lambda *_: c.Configuration('myService', ())",
+    "N-CS-1": "if asked('import'): import lab.cscfg as c; c.problems = lambda *_: iter(())",
     "S0-7": "if asked('vip', 'add'): import lab.cli.printing as p; p.print_table = lambda *_, **__: None",
     # A VIP that was added is taken for one that an endpoint uses.
     "S0-8": "if asked('vip', 'add'): import lab.model as m; m.CloudService.endpoints_of = lambda *_: (1,)",
@@ -122,7 +123,11 @@ SABOTAGES = {claim: what for what, sabotage in TOGETHER.items() for claim in sab
 
 
 def test_every_claim_about_cloud_services_has_a_sabotage():
-    own = {claim.id for module in (multiple_vips, endpoints, endpoint_acls, reserved_ips) for claim in module.CLAIMS}
+    own = {
+        claim.id
+        for module in (multiple_vips, endpoints, endpoint_acls, reserved_ips, service_files)
+        for claim in module.CLAIMS
+    }
     assert set(SABOTAGES) == own
 
 

@@ -12,15 +12,12 @@ MUTATIONS = mutations()
 FACTS = {claim.id: claim.facts for claim in claims.CATALOGUE}
 #: Groups of claims whose facts are still to be named; a line goes when they are.
 LATER = (
-    "S0-",
+    "S2-",
     "S3-",
     "S4-",
-    "N-AC-",
-    "N-CS-",
-    "N-DM-",
+    "LAB-",
     "N-DN-",
     "N-GW-",
-    "N-HP-",
     "N-IL-",
     "N-ML-",
     "N-MV-",

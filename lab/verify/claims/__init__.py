@@ -27,6 +27,7 @@ from lab.verify.claims import (
     outbound_rules_needed,
     reserved_ips,
     security_groups,
+    service_files,
     snat_ports,
     source_ip,
     vnet_to_vnet,
@@ -63,6 +64,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *gateways.CLAIMS,
     *netcfg.CLAIMS,
     *instance_level_public_ip.CLAIMS,
+    *service_files.CLAIMS,
     *guarantees.CLAIMS,
 )
 #: A trial that lets more time pass is left out unless its claim is asked for: timers of four minutes in real time.

@@ -285,6 +285,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"An endpoint's access list has up to {_MOST_RULES} rules, of which the one with the lowest order decides.",
         _ACL,
         _ac_1,
+        facts=("the lowest order decides", "an endpoint has up to 50 rules"),
     ),
     Claim(
         "N-AC-2",
@@ -292,13 +293,25 @@ CLAIMS: tuple[Claim, ...] = (
         "permit all others.",
         _ACL,
         _ac_2,
+        facts=(
+            "a rule that permits denies all others",
+            "rules that only deny permit all others",
+            "without a list everybody may",
+        ),
     ),
-    Claim("N-AC-3", "Nothing comes to a new VM but through its endpoints; what it sends is let out.", _ACL, _ac_3),
+    Claim(
+        "N-AC-3",
+        "Nothing comes to a new VM but through its endpoints; what it sends is let out.",
+        _ACL,
+        _ac_3,
+        facts=("nothing comes to a new VM by itself", "what it sends is let out", "an endpoint leads to it"),
+    ),
     Claim(
         "N-AC-4",
         "The list of one member of a load-balanced set is that of all; what is denied never comes to a VM.",
         _ACL,
         _ac_4,
+        facts=("the list of one member is that of all", "what is denied does not come to a VM"),
     ),
     Claim(
         "N-AC-5",
@@ -306,5 +319,10 @@ CLAIMS: tuple[Claim, ...] = (
         "need endpoints too.",
         _ENDPOINTS,
         _ac_5,
+        facts=(
+            "a public port leads to a private port",
+            "an endpoint is for TCP or for UDP",
+            "another network needs an endpoint too",
+        ),
     ),
 )

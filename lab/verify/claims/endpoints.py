@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from lab.azure.model import Endpoint, Network, VirtualIp
+from lab.azure.model import Network, VirtualIp
 from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit.cloud_service_kit import (
+    UNUSED,
     Reached,
     alone,
     command,
@@ -41,8 +42,6 @@ _FIELDS = (
     *("ProbeIntervalInSeconds", "ProbeTimeoutInSeconds", "EnableDirectServerReturn", "Acl"),
     *("InternalLoadBalancerName", "IdleTimeoutInMinutes", "LoadBalancerDistribution"),
 )
-#: Classic words for what picks a member.
-_PICKED = {"Default": "none", "SourceIP": "sourceIP", "SourceIPProtocol": "sourceIPProtocol"}
 _TRIES = 5
 
 
@@ -78,61 +77,64 @@ def _dm_2(network: Network) -> Iterator[Trial]:
 
 def _dm_5(network: Network) -> Iterator[Trial]:
     client = far_client(network)
-    for one in [one for one in sets(reached(network)) if one.endpoint.probe is not None][:1]:
-        wanted = _shown(one.endpoint, one.address)
-        script = (
-            f"Get-AzureVM -ServiceName {one.service.name} -Name {one.endpoint.virtual_machine} "
-            f"| Get-AzureEndpoint -Name {one.endpoint.name}\n"
-        )
-
-        def check(observations: Sequence[Any], wanted: dict[str, str] = wanted) -> tuple[str, str]:
-            (done,) = observations
-            lines = [line.split(":", 1) for line in done.said.splitlines() if ":" in line]
-            found = {key.strip(): value.strip() for key, value in lines}
-            observed = ", ".join(f"{key} {value}" for key, value in found.items() if value)
-            wrong = failed_command(done)
-            if not wrong and tuple(found) != _FIELDS:
-                wrong = f"it has the fields {', '.join(found) or 'none'}"
-            odd = [key for key, value in wanted.items() if not wrong and found[key] != value]
-            return observed, wrong or (f"{odd[0]} is {found[odd[0]]} instead of {wanted[odd[0]]}" if odd else "")
-
-        stage = Stage((Run(words=("replay", "{lab}", "{file}"), text=script, suffix=".ps1"),))
-        yield Trial("N-DM-5", f"{one} of {one.service.name}", ", ".join(_FIELDS), (stage,), judge_by(check))
+    for one in alone(reached(network))[:1]:
+        yield _shown(one)
     for one in alone(reached(network)):
         if client is not None and one.kind == "tcp" and one.endpoint.public_port >= 49152:
             yield _any_port(one, client.name)
             return
 
 
-def _shown(endpoint: Endpoint, address: str) -> dict[str, str]:
-    probe = endpoint.probe
-    assert probe is not None
-    return {
-        "LBSetName": endpoint.load_balanced_set or "",
-        "LocalPort": str(endpoint.local_port),
-        "Port": str(endpoint.public_port),
-        "Protocol": endpoint.protocol,
-        "Vip": address,
-        "ProbePort": str(probe.port),
-        "ProbeProtocol": probe.protocol.lower(),
-        "ProbeIntervalInSeconds": str(probe.interval_s),
-        "ProbeTimeoutInSeconds": str(probe.timeout_s),
-        "IdleTimeoutInMinutes": str(endpoint.idle_timeout_min),
-        "LoadBalancerDistribution": _PICKED[endpoint.load_distribution],
-    }
+#: What it prints of an endpoint of a set, of which nothing is said but its ports and that it is probed by default.
+_BY_DEFAULT = {
+    "LBSetName": "setOfATrial",
+    "LocalPort": "4322",
+    "Name": "shownByATrial",
+    "Port": "4323",
+    "Protocol": "tcp",
+    "ProbePort": "4322",
+    "ProbeProtocol": "tcp",
+    "ProbeIntervalInSeconds": "15",
+    "ProbeTimeoutInSeconds": "31",
+    "IdleTimeoutInMinutes": "4",
+    "LoadBalancerDistribution": "none",
+}
+
+
+def _shown(one: Reached) -> Trial:
+    """Return a trial of what is printed of an endpoint that is added by default."""
+    vm, name = one.endpoint.virtual_machine, _BY_DEFAULT["Name"]
+    virtual_ip = next(v for v in one.service.virtual_ips if v.name == one.service.default_virtual_ip)
+    wanted = {**_BY_DEFAULT, "Vip": str(virtual_ip.address)}
+    ports = ("--local-port", wanted["LocalPort"], "--public-port", wanted["Port"])
+    added = command("endpoint", "add", vm, name, *ports, "--load-balanced-set", wanted["LBSetName"], "--default-probe")
+    script = f"Get-AzureVM -ServiceName {one.service.name} -Name {vm} | Get-AzureEndpoint -Name {name}\n"
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        made, done = observations
+        lines = [line.split(":", 1) for line in done.said.splitlines() if ":" in line]
+        found = {key.strip(): value.strip() for key, value in lines}
+        observed = ", ".join(f"{key} {value}" for key, value in found.items() if value)
+        wrong = failed_command(made, done)
+        if not wrong and tuple(found) != _FIELDS:
+            wrong = f"it has the fields {', '.join(found) or 'none'}"
+        odd = [key for key, value in wanted.items() if not wrong and found[key] != value]
+        return observed, wrong or (f"{odd[0]} is {found[odd[0]]} instead of {wanted[odd[0]]}" if odd else "")
+
+    stage = operated(added, Run(words=("replay", "{lab}", "{file}"), text=script, suffix=".ps1"))
+    return Trial("N-DM-5", f"an endpoint of {vm}", ", ".join(_FIELDS), (stage,), judge_by(check))
 
 
 def _any_port(one: Reached, client: str) -> Trial:
     """Return a trial of endpoints without a public port: one of the file, and one that is added."""
-    vm, local = one.vms[0].name, one.endpoint.local_port
-    service = one.service
-    added = command("endpoint", "add", vm, "anyPort", "--protocol", "udp", "--local-port", str(local))
+    vm, service = one.vms[0].name, one.service
+    added = command("endpoint", "add", vm, "anyPort", "--protocol", "tcp", "--local-port", str(UNUSED))
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
         answers, done, shown = observations
         endpoints = (printed(shown) or {}).get("endpoints", ())
         given = [e["public_port"] for e in endpoints if e["name"] == "anyPort"]
-        taken = {(e.virtual_ip, e.public_port) for e in service.endpoints if e.protocol == "udp"}
+        taken = {(e.virtual_ip, e.public_port) for e in service.endpoints if e.protocol == "tcp"}
         observed = f"{one}: {first(answers).node or first(answers).outcome}; added: {given}"
         wrong = one.wrong(answers) or failed_command(done)
         if not wrong and (len(given) != 1 or not 1 <= given[0] <= 65535):
@@ -305,6 +307,18 @@ CLAIMS: tuple[Claim, ...] = (
         "that is free.",
         _DISTRIBUTION,
         _dm_5,
+        facts=(
+            "the fields are those of the document, in their order",
+            "the set is shown",
+            "the ports are shown",
+            "the VIP is shown",
+            "the probe is shown",
+            "the idle timeout is shown",
+            "the distribution is shown",
+            "a port that is not named is free",
+            "a default probe asks every 15 seconds",
+            "a default probe waits 31 seconds",
+        ),
     ),
     Claim(
         "N-IT-2",
@@ -318,6 +332,11 @@ CLAIMS: tuple[Claim, ...] = (
         "A set is probed by default, or in a way of its own, or not at all; these exclude each other.",
         _PROBES,
         _hp_5,
+        facts=(
+            "a set is probed by default",
+            "a set without a probe is not probed",
+            "the ways to probe exclude each other",
+        ),
     ),
 )
 #: Trials that claims of other files have where there are cloud services.

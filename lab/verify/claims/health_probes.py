@@ -1,5 +1,6 @@
 """Health probes: load-balancer-custom-probe-overview.md (2016-10-24) and its later revisions."""
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -19,9 +20,20 @@ from lab.azure.model import (
 )
 from lab.flow import PortRange
 from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.kit.held_flows import held_trial, kept, occupy, several_goals
 from lab.verify.claims.kit.judges import arrived, judge_by, outcomes, refused, send, wrong_source
 from lab.verify.claims.kit.nsg_oracle import PROBES, answers, before, groups, guarded
-from lab.verify.claims.kit.oracle import WayOut, far_client, far_host, open_to_all, scaled, way_out
+from lab.verify.claims.kit.oracle import (
+    WayOut,
+    far_client,
+    far_host,
+    open_to_all,
+    ports_each,
+    scaled,
+    sole_frontend,
+    way_out,
+)
+from lab.verify.claims.kit.tunnels import fits
 from lab.verify.claims.logged import probe_records
 from lab.verify.experiment import (
     SILENCE_S,
@@ -30,6 +42,7 @@ from lab.verify.experiment import (
     Ask,
     Checked,
     CheckFile,
+    Happened,
     Health,
     Hear,
     Heard,
@@ -38,8 +51,11 @@ from lab.verify.experiment import (
     Listen,
     Logged,
     Members,
+    Pause,
     ProbeLog,
     Resume,
+    Run,
+    ShowEvents,
 )
 from lab.verify.verdict import Judgement
 
@@ -84,14 +100,14 @@ def _listens(vm: VirtualMachine, port: int) -> bool:
     return any((s.port, s.protocol) == (port, "tcp") for s in vm.services)
 
 
-def pools(network: Network) -> list[Pool]:
-    """Return all pools that a probe decides about."""
+def pools(network: Network, *, later: bool = False) -> list[Pool]:
+    """Return all pools that a probe decides about; those whose probe has a threshold of its own if ``later``."""
     vms = {vm.name: vm for vm in network.virtual_machines}
     found: dict[tuple[str, str, str], Pool] = {}
     for lb in network.load_balancers:
         for rule in lb.load_balancing_rules:
             members = tuple(vms[name] for name in lb.pool(rule.backend_pool).members)
-            if rule.probe is None or not members:
+            if rule.probe is None or not members or (lb.probe(rule.probe).threshold is not None) != later:
                 continue
             of = (lb.name, rule.probe, rule.backend_pool)
             known = found.get(of, Pool(lb, lb.probe(rule.probe), members, ()))
@@ -115,12 +131,12 @@ def _let_in(network: Network, vm: VirtualMachine, address: str, protocol: str, p
     return vm in guarded(network) and all(a.allows for a in answers(network, vm, "Inbound", protocol, address, port))
 
 
-def _healthy(network: Network) -> list[Pool]:
+def _healthy(network: Network, *, later: bool = False) -> list[Pool]:
     """Return the pools all of whose members answer their probe, on a port of its own that no client is sent to."""
     targets = {(lb.name, rule.backend_port) for lb in network.load_balancers for rule in lb.load_balancing_rules}
     return [
         pool
-        for pool in pools(network)
+        for pool in pools(network, later=later)
         if (pool.lb.name, pool.probe.port) not in targets
         and all(_answers_well(pool, vm) and _let_in(network, vm, PROBES, "tcp", pool.probe.port) for vm in pool.members)
     ]
@@ -827,6 +843,122 @@ def _hp_14(network: Network) -> Iterator[Trial]:
             return
 
 
+_HEALTH_KEYS = [
+    *("TimeGenerated", "HealthEventType", "Severity", "FrontendIP", "Description", "LoadBalancerResourceId"),
+    "operationName",
+]
+_USAGE = 0.75  # of a VM's ports
+_FEW_PORTS = 128  # more flows than this are held elsewhere
+
+
+def _health_events(records: Sequence[dict[str, Any]], kind: str, severity: str, address: str) -> list[dict[str, Any]]:
+    """Return the well-formed records of a kind about a frontend."""
+    return [
+        record
+        for record in records
+        if (record.get("HealthEventType"), record.get("Severity"), record.get("FrontendIP"))
+        == (kind, severity, address)
+        and [key for key in record if key != "lab"] == _HEALTH_KEYS
+        and record["operationName"] == "LoadBalancerHealthEvent"
+    ]
+
+
+def _ml_5(network: Network) -> Iterator[Trial]:
+    yield from _snat_events(network)
+    events = Run(words=("events", "{lab}", "-o", "json"))
+    for client, pool, rule in _asked(network)[:1]:
+        address, _ = _frontend(pool, rule)
+        silent = _ask(client, pool, rule, 1, timeout_s=SILENCE_S)
+        one_left = _ended(network, pool, *pool.members[1:])
+        stages = (
+            Stage((Health(up=pool.keys), events)),
+            Stage((Health(down=pool.keys[1:]), events), one_left),
+            Stage((Health(down=pool.keys), silent, events), _ended(network, pool, *pool.members)),
+        )
+
+        def check(observations: Sequence[Any], pool: Pool = pool, address: str = address) -> tuple[str, str]:
+            _, before, _, less, known, found, after = observations
+            told = [
+                len(_health_events(json.loads(done.said)["records"], "NoHealthyBackends", "Critical", address))
+                for done in (before, less, after)
+            ]
+            observed = f"{_told(known, pool.keys)}; {outcomes(found)}; NoHealthyBackends: {told}"
+            wrong = _not_down(known, pool.keys)
+            if not wrong and told[1] > told[0]:
+                wrong = "NoHealthyBackends is told while a member answers"
+            return observed, wrong or ("" if told[2] > told[1] else "no NoHealthyBackends is told of the frontend")
+
+        expected = f"NoHealthyBackends, Critical, of {address} when its last member is down, and not before"
+        yield Trial("N-ML-5", f"{pool}, all down", expected, stages, judge_by(check))
+
+
+def _snat_events(network: Network) -> Iterator[Trial]:
+    hosts = several_goals(network)
+    found = [(vm, ports) for vm in sole_frontend(network) if (ports := ports_each(network, vm)) is not None]
+    for vm, ports in [(vm, ports) for vm, ports in found if ports <= _FEW_PORTS][:1]:
+        if not hosts or len(way_out(network, vm).addresses) != 1:
+            continue
+        goals, few = hosts[0][1][:1], 4
+        (address,) = way_out(network, vm).addresses
+        upto = int(ports * _USAGE)
+        steps = (
+            Pause(seconds=scaled(network, 300) + 0.1),  # whatever was told before is over
+            *(ShowEvents(), kept(network, goals, upto), ShowEvents()),
+            *(kept(network, goals, 1), ShowEvents()),
+            *(kept(network, goals, ports - upto - 1), kept(network, goals, few, lost=few), ShowEvents()),
+        )
+
+        def check(steps: Sequence[Happened], address: str = address) -> tuple[str, str]:
+            shown = [happened.records for happened in (steps[1], steps[3], steps[5], steps[8])]
+            high, none = (
+                [len(_health_events(records, *kind, address)) for records in shown]
+                for kind in (("HighSnatPortUsage", "Warning"), ("SnatPortExhaustion", "Critical"))
+            )
+            observed = f"HighSnatPortUsage: {high}; SnatPortExhaustion: {none}"
+            if high[1] > high[0] or none[2] > none[0]:
+                return observed, "an event is told too early"
+            if high[2] == high[1]:
+                return observed, "high usage is not told"
+            return observed, "" if none[3] > none[2] else "exhaustion is not told"
+
+        expected = f"HighSnatPortUsage with flow {upto + 1} of {ports}, SnatPortExhaustion with flow {ports + 1}"
+        yield held_trial("N-ML-5", vm.name, expected, occupy(network, vm, *steps), check)
+
+
+_LATER = """\
+name: later
+profile: 2018-12
+load_balancers:
+  lb:
+    frontend_ip_configurations: {f: 192.0.2.1}
+    probes: {p: {port: 80, probe_threshold: 2}, q: {port: 80, no_healthy_backends_behavior: AllProbedUp}}
+"""
+
+
+def _hp_15(network: Network) -> Iterator[Trial]:
+    client = far_client(network)
+    for pool in _healthy(network, later=True):
+        threshold, rule = pool.probe.threshold, pool.to("tcp")
+        if threshold is None or client is None or rule is None:
+            continue
+        yield _turning("N-HP-15", network, pool, threshold, threshold)
+        asked = _ask(client, pool, rule, _CONVERSATIONS)
+        stage = Stage((Health(down=pool.keys), asked), _ended(network, pool, *pool.members))
+
+        def check(observations: Sequence[Any], pool: Pool = pool) -> tuple[str, str]:
+            known, found = observations
+            idle = [vm.name for vm in pool.members if vm.name not in _nodes(found)]
+            observed = f"{_told(known, pool.keys)}; {outcomes(found)}, by {', '.join(_nodes(found)) or 'nobody'}"
+            wrong = _not_down(known, pool.keys)
+            return observed, wrong or (f"no new flow went to {', '.join(idle)}" if idle else "")
+
+        if pool.probe.all_probed_up:
+            yield Trial("N-HP-15", f"{pool}, all down", "new flows to all members", (stage,), judge_by(check))
+        words = ("probe_threshold in the revision 2018-12", "no_healthy_backends_behavior in the revision 2018-12")
+        yield fits("N-HP-15", _LATER, "these properties in 2018", *words)
+        return
+
+
 def _accepted(network: Network) -> Trial:
     def check(observations: Sequence[Any]) -> tuple[str, str]:
         done: Checked = observations[0]
@@ -842,6 +974,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Every probe comes from 168.63.129.16; no virtual network may contain that address.",
         f"{_2016}; {_2023}",
         _hp_1,
+        facts=("probes come from 168.63.129.16", "no virtual network contains that address"),
     ),
     Claim(
         "N-HP-2",
@@ -849,6 +982,15 @@ CLAIMS: tuple[Claim, ...] = (
         "failure. A Basic load balancer has no HTTPS probe.",
         f"{_2016}; {_2018}",
         _hp_2,
+        facts=(
+            "a status of 200 is healthy",
+            "another status is not",
+            "an answer is awaited for 31 seconds",
+            "the default interval is 15 seconds",
+            "another answer marks a member down at once since 2018-09",
+            "another answer counts as a failure in 2016",
+            "there is no HTTPS probe of a Basic load balancer",
+        ),
     ),
     Claim(
         "N-HP-3",
@@ -856,6 +998,12 @@ CLAIMS: tuple[Claim, ...] = (
         "and a product in 2018.",
         f"{_2018}",
         _hp_3,
+        facts=(
+            "a probe closes its connection with a FIN",
+            "the shortest interval is 5 seconds",
+            "the smallest count is 2",
+            "interval times count is at most 120 seconds in 2018",
+        ),
     ),
     Claim(
         "N-HP-4",
@@ -863,30 +1011,46 @@ CLAIMS: tuple[Claim, ...] = (
         "by one since 2023.",
         f"{_2016}; {_2023}",
         _hp_4,
+        facts=(
+            "so many failures in a row take a member out",
+            "so many successes in a row bring it back",
+            "one failure takes it out since 2023",
+            "one success brings it back since 2023",
+            "members of a set have one probe",
+        ),
     ),
     Claim(
         "N-HP-6",
         "Since 2023 the default interval is 5 seconds, the HTTP timeout 30, and some ports are refused to HTTP probes.",
         _2023,
         _hp_6,
+        facts=(
+            "the default interval is 5 seconds since 2023",
+            "the HTTP timeout is 30 seconds since 2023",
+            "HTTP probes of some ports are refused",
+            "TCP probes of these ports are not",
+        ),
     ),
     Claim(
         "N-HP-7",
         "A member that is down receives no new flows, and is probed on.",
         f"{_2018}",
         _hp_7,
+        facts=("a member that is down is sent no new flow", "it is probed on"),
     ),
     Claim(
         "N-HP-8",
         "New flows go to healthy members only; where all are down, a frontend does not answer, not even with a reset.",
         f"{_2018}",
         _hp_8,
+        facts=("with all members down a frontend is silent",),
     ),
     Claim(
         "N-HP-9",
         "When one member is down its established TCP flows continue; UDP flows may move to another member.",
         f"{_2018}",
         _hp_9,
+        facts=("TCP flows of a member that is down go on", "UDP flows go on there or elsewhere"),
     ),
     Claim(
         "N-HP-10",
@@ -894,24 +1058,71 @@ CLAIMS: tuple[Claim, ...] = (
         "established (since 2023: if the pool has more than one member); UDP flows end on both.",
         f"{_2018}; {_2023}",
         _hp_10,
+        facts=(
+            "a Basic load balancer ends TCP flows when all are down",
+            "a Standard one keeps them",
+            "since 2023 only in a pool of several members",
+            "UDP flows end",
+        ),
     ),
-    Claim("N-HP-11", "Outbound flows are unaffected by what probes say.", _2023, _hp_11),
+    Claim(
+        "N-HP-11",
+        "Outbound flows are unaffected by what probes say.",
+        _2023,
+        _hp_11,
+        facts=("outbound flows have the frontend's address when the probe fails",),
+    ),
     Claim(
         "N-HP-12",
         "A probe goes to the member's own address, not to a frontend's.",
         "load-balancer-multivip-overview.md (2016-08-11)",
         _hp_12,
+        facts=("a probe goes to the member's own address",),
     ),
     Claim(
         "N-HP-13",
         "A security rule that denies the probe's source or port marks a member down: a way to simulate failure.",
         f"{_2018}",
         _hp_13,
+        facts=("a group that denies the probe marks the member down",),
     ),
     Claim(
         "N-HP-14",
         "Only the portal insists on a probe: a rule without one is accepted, and its members always count as up.",
         _2023,
         _hp_14,
+        facts=(
+            "a rule without a probe is accepted",
+            "its members count as up",
+            "the portal of 2018 insists on a probe",
+        ),
+    ),
+    Claim(
+        "N-HP-15",
+        "probeThreshold is how many results in a row take a member out and bring it back; with "
+        "noHealthyBackendsBehavior AllProbedUp new flows go to all members where none answers.",
+        "Load Balancer Probes, REST API (2024-01-01)",
+        _hp_15,
+        facts=(
+            "so many failures in a row take a member out",
+            "so many successes in a row bring it back",
+            "with AllProbedUp flows go to all members where none answers",
+            "revisions before do not have it",
+        ),
+    ),
+    Claim(
+        "N-ML-5",
+        "Health events tell of SNAT ports that are exhausted, of more than 75 % of them in use, and of a frontend "
+        "without a healthy member.",
+        "load-balancer-health-event-logs.md (2024-05-21)",
+        _ml_5,
+        facts=(
+            "more than 75 % of the ports is high usage",
+            "high usage is a warning",
+            "exhaustion is critical",
+            "the last member that goes down is told",
+            "no other member's going down is",
+            "it has the keys of the document",
+        ),
     ),
 )

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
+from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -327,6 +328,61 @@ def _n_dm_1(network: Network) -> Iterator[Trial]:
                 f"(false alarm {CHANCE:g}); each flow's first packet, sent again, to the same one"
             )
             yield _spread_trial("N-DM-1", (found,), expected, sweeps, check)
+    if client is not None:
+        yield from _hashed_fields(network, client)
+
+
+def _hashed_fields(network: Network, client: InternetHost) -> Iterator[Trial]:
+    """Yield that each of the five fields tells flows apart that are alike in the others; the port is tried above."""
+    translated = [found for found in _shared(network, "Default") if not found.rule.floating_ip]
+    for found in translated[:1]:
+        count = max(_AT_LEAST, sample(len(found.vms)))
+        sources = [(address, _FIRST_PORT) for address, port in _many_clients(count) if port == _FIRST_PORT]
+
+        def check(members: Members, swept: Sequence[Swept], found: _Listening = found) -> tuple[str, str]:
+            ends = _ends(swept[0])
+            return _shares(ends), _astray(found, members, swept) or _uneven(found, members, ends)
+
+        expected = f"{count} clients with one source port: spread over {len(found.vms)} VMs (false alarm {CHANCE:g})"
+        yield _spread_trial("N-DM-1", (found,), expected, (_sweep(client, found, sources),), check)
+    for field, one, other in _alike_but_for_one(translated):
+        yield _told_apart("N-DM-1", field, one, other, client)
+
+
+#: Fields of a rule by which a flow of one client may differ, and what they are called.
+_OF_A_FLOW = {"frontend": "destination address", "frontend_port": "destination port", "protocol": "protocol"}
+
+
+def _alike_but_for_one(listening: Sequence[_Listening]) -> Iterator[tuple[str, _Listening, _Listening]]:
+    """Yield, for each field of a flow, two rules of one pool that differ in it alone."""
+    found: dict[str, tuple[str, _Listening, _Listening]] = {}
+    for one, other in combinations(listening, 2):
+        assert isinstance(one.rule, LoadBalancingRule)
+        assert isinstance(other.rule, LoadBalancingRule)
+        same = (one.rule.backend_pool, one.rule.probe) == (other.rule.backend_pool, other.rule.probe)
+        if one.lb is other.lb and same:
+            differing = [f for f in _OF_A_FLOW if getattr(one.rule, f) != getattr(other.rule, f)]
+            if len(differing) == 1:
+                found.setdefault(differing[0], (_OF_A_FLOW[differing[0]], one, other))
+    return iter(found.values())
+
+
+def _told_apart(claim: str, field: str, one: _Listening, other: _Listening, client: InternetHost) -> Trial:
+    """Return a trial that flows which differ in one field alone are picked for each on its own."""
+    # That all go the same way by chance: (1/members) ** flows.
+    count = max(sample(len(one.vms)), math.ceil(-math.log(CHANCE) / math.log(len(one.vms))))
+    sources = [(address, port) for address, port in _many_clients(count) if port == _FIRST_PORT]
+
+    def check(members: Members, swept: Sequence[Swept]) -> tuple[str, str]:
+        there, here = (_ends(one) for one in swept)
+        apart = sum(a != b for a, b in zip(there, here, strict=True))
+        observed = f"{_shares(there)}; {_shares(here)}; {apart} of {count} at another VM"
+        wrong = _astray(one, members, swept[:1]) or _astray(other, members, swept[1:])
+        return observed, wrong or ("" if apart else f"the {field} makes no difference")
+
+    expected = f"{count} flows and their likes with another {field}: some at different VMs (false alarm {CHANCE:g})"
+    sweeps = (_sweep(client, one, sources), _sweep(client, other, sources))
+    return _spread_trial(claim, (one, other), expected, sweeps, check)
 
 
 def _torn(sources: Sequence[tuple[str, int]], ends: Sequence[str]) -> list[str]:
@@ -363,6 +419,10 @@ def _n_dm_2(network: Network, *, classic: bool = False) -> Iterator[Trial]:
         yield _spread_trial(
             "N-DM-2", (found,), f"{expected} (false alarm {CHANCE:g})", (_sweep(client, found, sources),), check
         )
+    for distribution in ("SourceIP", "SourceIPProtocol") if not classic else ():
+        for field, one, other in _alike_but_for_one(_shared(network, distribution)):
+            if field == _OF_A_FLOW["frontend"]:
+                yield _told_apart("N-DM-2", field, one, other, client)
     for tcp, udp in _pairs(network, "SourceIPProtocol", classic=classic):
         # That all clients are at one VM with both protocols by chance: (1/members) ** clients.
         count = max(sample(len(tcp.vms)), math.ceil(-math.log(CHANCE) / math.log(len(tcp.vms))))
@@ -809,7 +869,7 @@ def _n_mv_2(network: Network) -> Iterator[Trial]:
             and one.vms == other.vms
             and not (one.rule.floating_ip or other.rule.floating_ip)
         ]
-        for pair in pairs[:1]:
+        for pair in sorted(pairs, key=lambda pair: pair[0].rule.frontend_port)[:1]:
             if client is None:
                 continue
 
@@ -1004,18 +1064,36 @@ CLAIMS: tuple[Claim, ...] = (
         "client are spread, and all packets of a flow go to one member.",
         _DISTRIBUTION,
         _n_dm_1,
+        facts=(
+            "the source address is one of the fields",
+            "the source port is one of the fields",
+            "the destination address is one of the fields",
+            "the destination port is one of the fields",
+            "the protocol is one of the fields",
+        ),
     ),
     Claim(
         "N-DM-2",
         "SourceIP picks by the addresses of both ends (2-tuple), SourceIPProtocol by the protocol too (3-tuple).",
         f"{_DISTRIBUTION}; values of Resource Manager (2021-02-04)",
         _n_dm_2,
+        facts=(
+            "SourceIP picks by the source address",
+            "SourceIP picks by the destination address",
+            "SourceIP does not pick by ports",
+            "SourceIPProtocol picks by the source address",
+            "SourceIPProtocol picks by the destination address",
+            "SourceIPProtocol does not pick by ports",
+            "SourceIPProtocol picks by the protocol",
+            "the distribution is the set's, not a member's",
+        ),
     ),
     Claim(
         "N-DM-3",
         "With SourceIP, TCP and UDP of one client go to one member.",
         f"{_DISTRIBUTION}, media upload",
         _n_dm_3,
+        facts=("with SourceIP the protocol makes no difference",),
     ),
     Claim(
         "N-DM-4",
@@ -1023,12 +1101,18 @@ CLAIMS: tuple[Claim, ...] = (
         "count as one.",
         _DISTRIBUTION,
         _n_dm_4,
+        facts=(
+            "the members that are left share all flows",
+            "the same pool distributes the same flows alike",
+            "clients behind one address count as one",
+        ),
     ),
     Claim(
         "N-DM-6",
         "A VM sees the client's own address, and the client is answered from the frontend's address and port.",
         "load-balancer-standard-overview.md (2017-09-28); " + _SEVERAL,
         _n_dm_6,
+        facts=("VMs see the client's own address", "each rule's VMs answer"),
     ),
     Claim(
         "N-IT-1",
@@ -1070,31 +1154,59 @@ CLAIMS: tuple[Claim, ...] = (
         "there is no rule there is silence.",
         _SEVERAL,
         _n_mv_1,
+        facts=(
+            "the address is part of a frontend",
+            "the port is part of a frontend",
+            "the protocol is part of a frontend",
+            "a rule leads to its address and port of a VM",
+        ),
     ),
     Claim(
         "N-MV-2",
         "Rules of two frontends lead the same port to different ports of the same VM.",
         f"{_SEVERAL}, rule type 1",
         _n_mv_2,
+        facts=("one port of two frontends leads to two ports of a VM",),
     ),
-    Claim("N-MV-3", "Every rule needs its own address and port at the VM.", _SEVERAL, _n_mv_3),
+    Claim(
+        "N-MV-3",
+        "Every rule needs its own address and port at the VM.",
+        _SEVERAL,
+        _n_mv_3,
+        facts=("two rules to one port of a VM are refused",),
+    ),
     Claim(
         "N-MV-4",
         "With floating IP the destination stays the frontend's: a VM that has the address on a loopback interface "
         "answers, one that has not is silent.",
         f"{_SEVERAL}, rule type 2",
         _n_mv_4,
+        facts=(
+            "the destination stays the frontend's",
+            "a VM with the address answers",
+            "a VM without the address is silent",
+        ),
     ),
     Claim(
         "N-MV-5",
         "What a VM sends from a frontend's address of its own accord is not translated and does not leave.",
         f"{_SEVERAL}, limitations",
         _n_mv_5,
+        facts=(
+            "what is sent from the frontend's address does not leave",
+            "what is sent from the VM's own address leaves",
+        ),
     ),
     Claim(
         "N-MV-6",
         "A dynamic public frontend has an address only while a rule of either kind leads it to a VM.",
         "note on dynamic public addresses of load balancers (2018-11-09)",
         _n_mv_6,
+        facts=(
+            "without a rule a dynamic frontend has no address",
+            "a load-balancing rule gives it one",
+            "an inbound NAT rule gives it one",
+            "a VIP without endpoints has no address",
+        ),
     ),
 )

@@ -163,6 +163,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Probes are logged every minute, for public load balancers of the Basic SKU; an alert only when it is raised.",
         _LOG,
         _ml_1,
+        facts=("the log of probes is written once a minute", "only Basic load balancers are logged"),
     ),
     Claim(
         "N-ML-2",
@@ -170,6 +171,16 @@ CLAIMS: tuple[Claim, ...] = (
         _LOG,
         _ml_2,
         ADDRESS_ONLY,
+        facts=(
+            "the keys are in the document's order",
+            "the category is LoadBalancerAlertEvent",
+            "the operation is LoadBalancerProbeHealthStatus",
+            "the time has seven decimals",
+            "the resource is in upper case",
+            "the event is Resource Limits Hit",
+            "its description is Ports exhausted",
+            "it names the public address",
+        ),
     ),
     Claim(
         "N-ML-3",
@@ -177,5 +188,13 @@ CLAIMS: tuple[Claim, ...] = (
         "traffic, and the healthy share in per cent with six decimals.",
         _LOG,
         _ml_3,
+        facts=(
+            "publicIpAddress is as documented",
+            "port is as documented",
+            "totalDipCount is as documented",
+            "dipDownCount is as documented",
+            "healthPercentage is as documented",
+            "the records are in a list of that name",
+        ),
     ),
 )

@@ -46,6 +46,7 @@ from lab.verify.experiment import (
     Experiment,
     Health,
     Members,
+    Run,
     Send,
     Sweep,
     Swept,
@@ -286,9 +287,14 @@ def _s0_4(network: Network) -> Iterator[Trial]:
                 wrong = wrong or (f"{one.service.name} has no address" if address == "blank" else "")
             if not wrong and found[0] != both[0].address:
                 wrong = f"the reserved address became {found[0]}"
+            if not wrong and found[1] == both[1].address:
+                wrong = f"the dynamic address is {found[1]} again"
             return observed, wrong or both[0].wrong(answers) or _unserved(both[1], fetched)
 
-        expected = f"{kept.service.name} at {kept.address} before and after, {dynamic.service.name} at some address"
+        expected = (
+            f"{kept.service.name} at {kept.address} before and after, {dynamic.service.name} at another address than "
+            f"{dynamic.address}"
+        )
         subject = f"{kept.service.name} and {dynamic.service.name} deallocated and started"
         yield Trial("S0-4", subject, expected, (operated(*experiments),), judge_by(check))
 
@@ -316,19 +322,44 @@ def _s0_5(network: Network) -> Iterator[Trial]:
         yield Trial("S0-5", f"a VIP for {service.name}", "refused, exit 2", (stage,), judge_by(check))
 
 
+_BY_FILE = """\
+<?xml version="1.0" encoding="utf-8"?>
+<ServiceConfiguration serviceName="{service}"
+    xmlns="http://schemas.microsoft.com/ServiceHosting/2008/10/ServiceConfiguration">
+  <NetworkConfiguration>
+    <AddressAssignments><VirtualIPs><VirtualIP name="{vip}" /></VirtualIPs></AddressAssignments>
+  </NetworkConfiguration>
+</ServiceConfiguration>
+"""
+
+
 def _s0_6(network: Network) -> Iterator[Trial]:
-    for service in _several(network)[:1]:
+    """Yield that PowerShell adds, lists and removes VIPs, and that the service's file, the only other way, does not."""
+    for service in _extensible(network)[:1]:
+        names = [vip.name for vip in service.virtual_ips]
+        listing = f"(Get-AzureDeployment -ServiceName {service.name}).VirtualIPs\n"
+        adding, removing = (
+            f"{verb}-AzureVirtualIP -VirtualIPName {_NEW} -ServiceName {service.name}" for verb in ("Add", "Remove")
+        )
+        scripts = (listing, f"{adding}\n{listing}", f"{removing} -Force\n{listing}")
+        file = _BY_FILE.format(service=service.name, vip=_NEW)
+        stage = operated(
+            *(Run(words=("replay", "{lab}", "{file}"), text=script, suffix=".ps1") for script in scripts),
+            Run(words=("import", "cscfg", "{file}", "--into", "{lab}"), text=file, suffix=".cscfg"),
+            show(service),
+        )
 
-        def check(observations: Sequence[Any], service: CloudService = service) -> tuple[str, str]:
-            done: Checked = observations[0]
-            listed = [vip["Name"] for vip in (printed(done) or {}).get("virtual_ips", ())]
-            wrong = failed_command(done)
-            if not wrong and listed != [vip.name for vip in service.virtual_ips]:
-                wrong = f"VIPs are listed as {', '.join(listed) or 'none'}"
-            return f"listed: {', '.join(listed)}", wrong
+        def check(observations: Sequence[Any], names: list[str] = names) -> tuple[str, str]:
+            *replayed, imported, shown = observations
+            listed = [re.findall(r"^Name\s*: (\S+)", done.said, re.MULTILINE) for done in replayed]
+            observed = f"{'; then '.join(', '.join(found) or 'none' for found in listed)}; exit {imported.status}"
+            wrong = failed_command(*replayed, shown)
+            for found, wanted in zip(listed, (names, [*names, _NEW], names), strict=True):
+                wrong = wrong or ("" if found == wanted else f"VIPs are listed as {', '.join(found) or 'none'}")
+            wrong = wrong or let(imported, "a VIP of a service configuration file", 'unknown element "VirtualIPs"')
+            return observed, wrong or ("" if [*vips(shown)] == names else "the file has changed the VIPs")
 
-        stage = Stage((command("vip", "list", service.name, "-o", "json"),))
-        expected = f"a command lists {', '.join(vip.name for vip in service.virtual_ips)}"
+        expected = f"PowerShell lists {', '.join(names)}, adds one and removes it; no service configuration file does"
         yield Trial("S0-6", f"VIPs of {service.name}", expected, (stage,), judge_by(check))
 
 
@@ -413,7 +444,8 @@ def _vip_of(one: Reached) -> VirtualIp:
 
 
 def _s0_10(network: Network) -> Iterator[Trial]:
-    for service in _several(network)[:1]:
+    reserved = [service for service in of_machines(network) if any(vip.reserved_ip for vip in service.virtual_ips)]
+    for service in (*_several(network)[:1], *reserved[:1]):
         wanted = "\n\n".join(
             "\n".join(
                 line.rstrip()
@@ -669,6 +701,11 @@ CLAIMS: tuple[Claim, ...] = (
         "A VIP belongs to the load balancer and to no VM; every VM of the service can be reached through one VIP.",
         f"{_SEED_000}, introduction",
         _s0_1,
+        facts=(
+            "no VM has the VIP's address",
+            "each VM answers through the VIP",
+            "a port without an endpoint is silent",
+        ),
     ),
     Claim(
         "S0-2",
@@ -676,50 +713,132 @@ CLAIMS: tuple[Claim, ...] = (
         "private port of its own.",
         f"{_SEED_000}, figure 1",
         _s0_2,
+        facts=(
+            "each VIP's port leads to its own private port",
+            "each site has a certificate of its own",
+            "a port of a VIP has one endpoint",
+            "a port of a VM is the target of one endpoint",
+        ),
     ),
-    Claim("S0-3", "Several SQL AlwaysOn listeners may be on one set of VMs.", f"{_SEED_000}, first note", _s0_3),
+    Claim(
+        "S0-3",
+        "Several SQL AlwaysOn listeners may be on one set of VMs.",
+        f"{_SEED_000}, first note",
+        _s0_3,
+        facts=("each listener leads to its own port", "a listener leads to the VM that answers its probe"),
+    ),
     Claim(
         "S0-4",
         "The address of a VIP is dynamic and may change over time; a reserved one does not.",
         f"{_SEED_000}, introduction",
         _s0_4,
+        facts=(
+            "a reserved address is the same after deallocation",
+            "a dynamic address is another one after deallocation",
+            "without VMs a service has no address",
+        ),
     ),
     Claim(
         "S0-5",
         "Several VIPs are for services of virtual machines only, not for roles.",
         f"{_SEED_000}, limitations",
         _s0_5,
+        facts=("a service with roles has one VIP",),
     ),
-    Claim("S0-6", "Several VIPs are managed by commands only.", f"{_SEED_000}, limitations", _s0_6),
+    Claim(
+        "S0-6",
+        "Several VIPs are managed by commands only.",
+        f"{_SEED_000}, limitations",
+        _s0_6,
+        facts=(
+            "PowerShell adds a VIP",
+            "PowerShell lists the VIPs",
+            "PowerShell removes a VIP",
+            "a service configuration file cannot have VIPs",
+        ),
+    ),
     Claim(
         "S0-7",
         "Add-AzureVirtualIP answers with the description, the id and the status of the operation.",
         f"{_HOW_TO} add",
         _s0_7,
+        facts=("the operation is described", "the operation has an id", "the operation has a status"),
     ),
-    Claim("S0-8", "A VIP that was added has a name, and no address.", f"{_HOW_TO} retrieve", _s0_8),
-    Claim("S0-9", "A VIP can be removed only if no endpoint is associated with it.", f"{_HOW_TO} remove", _s0_9),
+    Claim(
+        "S0-8",
+        "A VIP that was added has a name, and no address.",
+        f"{_HOW_TO} retrieve",
+        _s0_8,
+        facts=("a VIP that was added has no address", "no name leads to it"),
+    ),
+    Claim(
+        "S0-9",
+        "A VIP can be removed only if no endpoint is associated with it.",
+        f"{_HOW_TO} remove",
+        _s0_9,
+        facts=("a VIP with endpoints is not removed", "a VIP without endpoints is removed"),
+    ),
     Claim(
         "S0-10",
         "A service shows of each VIP its Address, IsDnsProgrammed, Name, ReservedIPName and ExtensionData.",
         f"{_HOW_TO} retrieve",
         _s0_10,
+        facts=(
+            "Address is shown as documented",
+            "IsDnsProgrammed is shown as documented",
+            "Name is shown as documented",
+            "ReservedIPName is shown as documented",
+            "ExtensionData is shown as documented",
+        ),
     ),
-    Claim("S0-11", "The default VIP is the one that the service's name leads to.", f"{_HOW_TO} retrieve", _s0_11),
     Claim(
-        "S0-12", "Additional VIPs are billed once an endpoint is associated with them.", f"{_HOW_TO} retrieve", _s0_12
+        "S0-11",
+        "The default VIP is the one that the service's name leads to.",
+        f"{_HOW_TO} retrieve",
+        _s0_11,
+        facts=("the service's name leads to the default VIP",),
+    ),
+    Claim(
+        "S0-12",
+        "Additional VIPs are billed once an endpoint is associated with them.",
+        f"{_HOW_TO} retrieve",
+        _s0_12,
+        facts=(
+            "an additional VIP with an endpoint is billed",
+            "an additional VIP without an endpoint is not billed",
+            "the default VIP is not billed",
+        ),
     ),
     Claim(
         "S0-13",
         "An endpoint that is associated with a VIP leads a port of it to one of a VM, and gives the VIP its address.",
         f"{_HOW_TO} associate",
         _s0_13,
+        facts=(
+            "the public port leads to the private port of the VM",
+            "the endpoint gives the VIP its address",
+            "the endpoint takes its own protocol only",
+            "no other VIP changes",
+            "an unknown VIP is refused",
+        ),
     ),
     Claim(
         "S0-14",
         "A load-balanced set spreads what comes to a port of its VIP over one port of several VMs.",
         f"{_HOW_TO} balance",
         _s0_14,
+        facts=(
+            "connections come to each VM of the set",
+            "they come to the set's private port",
+            "members of a set are alike",
+            "an endpoint's name is unique at its VM",
+        ),
     ),
-    Claim("S0-15", "A load-balanced set can be moved to another VIP.", f"{_HOW_TO} balance", _s0_15),
+    Claim(
+        "S0-15",
+        "A load-balanced set can be moved to another VIP.",
+        f"{_HOW_TO} balance",
+        _s0_15,
+        facts=("the set answers at the other VIP", "the set is at one VIP at a time"),
+    ),
 )

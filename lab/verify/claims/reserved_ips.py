@@ -215,9 +215,20 @@ CLAIMS: tuple[Claim, ...] = (
         "A reserved address is a VIP's, never a VM's own; it survives that VMs are deallocated, and cannot be chosen.",
         _RESERVED,
         _ri_1,
+        facts=("a reserved address outlives deallocation", "it cannot be chosen", "it is never a VM's own"),
     ),
     Claim(
-        "N-RI-2", "A reserved address shows its state, and whether and by which service it is used.", _RESERVED, _ri_2
+        "N-RI-2",
+        "A reserved address shows its state, and whether and by which service it is used.",
+        _RESERVED,
+        _ri_2,
+        facts=(
+            "Address is shown",
+            "State is shown",
+            "InUse is shown",
+            "ServiceName is shown",
+            "the fields are those of the document, in their order",
+        ),
     ),
     Claim(
         "N-RI-3",
@@ -225,11 +236,23 @@ CLAIMS: tuple[Claim, ...] = (
         "what leaves has it.",
         _RESERVED,
         _ri_3,
+        facts=(
+            "the address of a live service is reserved in place",
+            "taken from the service, the address is another's no more",
+            "given back, it is the service's again",
+            "what leaves has it",
+        ),
     ),
     Claim(
         "N-RI-4",
         "A service has at most five VIPs, one with roles one reserved address, a subscription 20 of them in 2016.",
         _LIMITS,
         _ri_4,
+        facts=(
+            "a service has at most 5 VIPs",
+            "a service has 5 VIPs",
+            "a subscription has at most 20 reserved addresses in 2016",
+            "a service has at most one reserved address",
+        ),
     ),
 )

@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 
-from lab.azure.model import InternetHost, Network, SecurityGroup, SecurityRule, VirtualMachine
+from lab.azure.model import Direction, InternetHost, Network, SecurityGroup, SecurityRule, VirtualMachine
 from lab.verify.claims import health_probes
 from lab.verify.claims.claim import Claim, Judge, Stage, Trial
+from lab.verify.claims.kit import tunnels
+from lab.verify.claims.kit.cloud_service_kit import let, operated
 from lab.verify.claims.kit.judges import judge_by, outcomes, refused
 from lab.verify.claims.kit.nsg_oracle import (
     PROBES,
@@ -26,7 +28,7 @@ from lab.verify.claims.kit.nsg_oracle import (
     two_of_each,
 )
 from lab.verify.claims.kit.oracle import far_client
-from lab.verify.experiment import Answers, Ask, Health, Lookup, Members, Protocol, Run, Watch
+from lab.verify.experiment import SILENCE_S, Answers, Ask, Health, Lookup, Members, Protocol, Run, Watch
 from lab.verify.verdict import Judgement
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
@@ -119,55 +121,124 @@ def _ns_1(network: Network) -> Iterator[Trial]:
         return case.answers[-1].rule, case.answers[-1].direction
 
     cases = first_of_each(some(network, _NOBODYS), by_defaults)
+    probed = [key for key, by_default in _probes_that_pass(network) if by_default]
     if cases:
-        yield trial("N-NS-1", "flows that no rule of a user's concerns", cases)
-    names = (
-        ("ALLOW VNET INBOUND", "ALLOW AZURE LOAD BALANCER INBOUND", "DENY ALL INBOUND")
-        if before(network, "2018-07")
-        else ("AllowVnetInBound", "AllowAzureLoadBalancerInBound", "DenyAllInbound")
-    )
+        judge = judge_by(lambda observations: _probed(observations, probed))
+        yield trial("N-NS-1", "flows that no rule of a user's concerns", cases, Health(up=tuple(probed)), judge=judge)
+    names = _default_names(network)
     for vm in guarded(network)[:1]:
         group = next(iter(groups(network, vm).values()))
         listed = Run(words=("nsg", "rule", "list", "{lab}", group))
-        removal = Run(words=("nsg", "rule", "remove", "{lab}", group, names[-1]))
+        removals = tuple(Run(words=("nsg", "rule", "remove", "{lab}", group, name)) for name in names[2::3])
 
         def check(observations: Sequence[Any], names: tuple[str, ...] = names) -> tuple[str, str]:
-            shown, removed = observations
+            shown, *removed, after = observations
             places = [shown.said.find(name) for name in names]
             observed = f"listed: {', '.join(name for name, at in zip(names, places, strict=True) if at >= 0)}"
             if -1 in places or places != sorted(places):
                 return observed, f"{', '.join(names)} are not all listed, in this order"
-            return observed, "" if removed.status == 2 else f"{names[-1]} could be removed"
+            wrong = (let(done, "the removal of a default rule", "cannot be removed") for done in removed)
+            return observed, next(filter(None, wrong), "") or (
+                "" if after.said == shown.said else "the list has changed"
+            )
 
-        yield Trial(
-            "N-NS-1",
-            group,
-            f"{', '.join(names)}: listed, and not removed",
-            (Stage((listed, removal)),),
-            judge_by(check),
-        )
+        expected = f"{', '.join(names)}: listed; the last of each direction is not removed"
+        yield Trial("N-NS-1", group, expected, (operated(listed, *removals, listed),), judge_by(check))
+
+
+def _default_names(network: Network) -> tuple[str, ...]:
+    """Return the default rules of a group, in the order in which they are asked."""
+    if before(network, "2018-07"):
+        inbound = ("ALLOW VNET INBOUND", "ALLOW AZURE LOAD BALANCER INBOUND", "DENY ALL INBOUND")
+        return (*inbound, "ALLOW VNET OUTBOUND", "ALLOW INTERNET OUTBOUND", "DENY ALL OUTBOUND")
+    inbound = ("AllowVnetInBound", "AllowAzureLoadBalancerInBound", "DenyAllInbound")
+    return (*inbound, "AllowVnetOutBound", "AllowInternetOutBound", "DenyAllOutBound")
+
+
+def _probed(observations: Sequence[Any], wanted: Sequence[str]) -> tuple[str, str]:
+    known: Members = observations[0]
+    lost = [key for key in wanted if key not in known.up]
+    return f"up: {', '.join(known.up) or 'nobody'}", f"the probe of {', '.join(lost)} fails" if lost else ""
 
 
 def _ns_2(network: Network) -> Iterator[Trial]:
     def by_side(case: Case) -> object:
-        """Return where the other end of a flow is, which way it goes, and whether it must arrive."""
+        """Return where the other end of a flow is, which way it goes, whether it must arrive, and by which rules."""
         inside = case.flow.passes[0].kind == "VM wire" and bool(case.flow.ends[0].network)
-        return (inside, case.allowed, case.answers[-1].direction) if case.answers else None
+        last = case.answers[-1] if case.answers else None
+        return (inside, case.allowed, last.direction, last.default) if last else None
 
     cases = first_of_each(some(network, _WEB), by_side)
-    probed = list(_probes_that_pass(network))
+    probed = [key for key, _ in _probes_that_pass(network)]
+    if cases:
+        judge = judge_by(lambda observations: _probed(observations, probed))
+        yield trial("N-NS-2", "flows inside and outside", cases, Health(), judge=judge)
+    few = len(network.connections) <= _FEW_TUNNELS
+    found = [pair for pair in tunnels.pairs(network) if few and not pair.policy_based]  # those may rest
+    # A virtual network at the other end, and a device.
+    for pairs in ([p for p in found if p.far_network], [p for p in found if not p.far_network]):
+        for pair in pairs[:1]:
+            yield _connected(network, pair)
+
+
+#: A trial that changes the network disturbs all tunnels of it; networks with more of them are left alone.
+_FEW_TUNNELS = 4
+
+
+def _connected(network: Network, pair: tunnels.Pair) -> Trial:
+    """Return a trial that a connected network is inside, for a group that closes its VM to the internet both ways."""
+    denials = tuple(
+        SecurityRule(
+            name=f"no-internet-{way}".lower(),
+            priority=100,
+            direction=way,
+            access="Deny",
+            protocol="*",
+            **{ends: ("Internet",)},  # type: ignore[arg-type]
+        )
+        for way, ends in _ENDS.items()
+    )
+    group = SecurityGroup(name="inside-only", rules=denials)
+    vms = tuple(
+        msgspec.structs.replace(vm, network_security_group=group.name) if vm.name == pair.near.node else vm
+        for vm in network.virtual_machines
+    )
+    closed = msgspec.structs.replace(
+        network, virtual_machines=vms, network_security_groups=(*network.network_security_groups, group)
+    )
+    back = Ask(client=pair.far.node, address=str(pair.near.address), port=80, kind="http")
+    hosts = [host for host in network.internet if any(s.kind == "http" for s in host.services)]
+    outside = tuple(
+        Ask(client=pair.near.node, address=str(host.address), port=80, kind="http", timeout_s=SILENCE_S)
+        for host in hosts[:1]
+    )
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
-        known: Members = observations[0]
-        lost = [key for key in probed if key not in known.up]
-        return f"up: {', '.join(known.up) or 'nobody'}", f"the probe of {', '.join(lost)} fails" if lost else ""
+        before, out, into, *denied = observations
+        observed = f"before: {outcomes(before)}; out: {outcomes(out)}; in: {outcomes(into)}"
+        observed += "".join(f"; to the internet: {outcomes(one)}" for one in denied)
+        wrong = pair.reached(before) or pair.reached(out)
+        if not wrong and into.answers[0].outcome != "answered":
+            wrong = f"{pair.near.node} is not reached from the connected network ({outcomes(into)})"
+        reached = any(answer.outcome == "answered" for one in denied for answer in one.answers)
+        return observed, wrong or ("the internet counts as the virtual network" if reached else "")
 
-    if cases:
-        yield trial("N-NS-2", "flows inside and outside", cases, Health(), judge=judge_by(check))
+    expected = f"{pair.far.node} is reached and reaches by the rules for VirtualNetwork; the internet is not"
+    stages = (Stage((pair.there,)), Stage((pair.there, back, *outside), closed))
+    return Trial(
+        "N-NS-2", f"{pair.near.node}, across the tunnel to {pair.site.name}", expected, stages, judge_by(check)
+    )
 
 
-def _probes_that_pass(network: Network) -> Iterator[str]:
-    """Yield the members of pools that have a group, a server for their probe, and no rule against it."""
+#: Where a rule of each direction names the other end.
+_ENDS: dict[Direction, str] = {"Inbound": "sources", "Outbound": "destinations"}
+
+
+def _probes_that_pass(network: Network) -> Iterator[tuple[str, bool]]:
+    """Yield the members of pools that have a group, a server for their probe, and no rule against it.
+
+    With each whether only default rules let its probe in.
+    """
     vms = {vm.name: vm for vm in guarded(network)}
     for lb in network.balancers:
         for rule in lb.load_balancing_rules:
@@ -178,7 +249,7 @@ def _probes_that_pass(network: Network) -> Iterator[str]:
                 serves = any(s.port == probe.port and s.kind == "http" for s in vms[name].services)
                 asked = answers(network, vms[name], "Inbound", "tcp", PROBES, probe.port)
                 if serves and all(answer.allows for answer in asked):
-                    yield f"{lb.name}/{probe.name}/{name}"
+                    yield f"{lb.name}/{probe.name}/{name}", all(answer.default for answer in asked)
 
 
 def _ns_3(network: Network) -> Iterator[Trial]:
@@ -344,10 +415,26 @@ def _ns_7(network: Network) -> Iterator[Trial]:
     profile = f"profile: {network.profile.name}\n"
     too_many = f"name: many\n{profile}network_security_groups:\n  g:\n{rules}"
     yield refused("N-NS-7", too_many, f"{limit + 1} rules in a group", f"a group has at most {limit}")
+    groups_of_a_region = ", ".join(f"g{number}: []" for number in range(101))
+    text = f"name: many\n{profile}network_security_groups: {{{groups_of_a_region}}}\n"
+    yield refused("N-NS-7", text, "101 groups", "a region has at most 100")
+    yield refused("N-NS-7", _LIST_TOO, "a group beside the access list of an endpoint", "a VM has one or the other")
     yield refused("N-NS-7", _TWO_GROUPS, "two groups on a VM", "a subnet or VM has at most one")
     yield refused("N-NS-7", _ON_GATEWAY, "a group on the gateway subnet", "the gateway subnet has no")
 
 
+_LIST_TOO = """\
+name: both
+virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
+virtual_machines: {vm: {subnet: v/s, network_security_group: g}}
+network_security_groups: {g: []}
+cloud_services:
+  shop:
+    virtual_machines: [vm]
+    endpoints:
+      - {name: web, virtual_machine: vm, local_port: 80, public_port: 80,
+         acl: [{order: 1, action: deny, remote_subnet: 10.9.0.0/24}]}
+"""
 _TWO_GROUPS = """\
 name: two
 virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
@@ -500,14 +587,19 @@ CLAIMS: tuple[Claim, ...] = (
         "A network security group can forbid outbound flows, or restrict where they may go.",
         f"{_SEED_002}, SNAT and security groups",
         _s2_15,
-        facts=("a rule that denies keeps flows inside", "other destinations stay reachable"),
+        facts=("a group forbids all outbound flows", "a group forbids some destinations, and no others"),
     ),
     Claim(
         "S2-16",
         "A group that blocks AZURE_LOADBALANCER blocks the VM's probes: it is marked down and sent no new flows.",
         f"{_SEED_002}, SNAT and security groups",
         _s2_16,
-        facts=("a group can block probes", "the VM is marked down", "new flows go to others"),
+        facts=(
+            "a group that blocks the probe takes the VM down",
+            "a VM that is down is sent no new flow",
+            "dipDownCount is one more",
+            "established flows go on",
+        ),
     ),
     Claim(
         "N-NS-1",
@@ -515,12 +607,30 @@ CLAIMS: tuple[Claim, ...] = (
         "out, nothing else. They cannot be removed.",
         f"{_GROUPS}, default rules",
         _ns_1,
+        facts=(
+            "the virtual network is let in by default",
+            "probes are let in by default",
+            "the virtual network is let out by default",
+            "the internet is let out by default",
+            "nothing else is let in by default",
+            "the default rules have the names of the revision",
+            "default rules cannot be removed",
+            "the refusal of their removal says why",
+        ),
     ),
     Claim(
         "N-NS-2",
         "Tags stand for the virtual network's space, for where probes come from, and for all that is outside.",
         f"{_GROUPS}, default tags",
         _ns_2,
+        facts=(
+            "VirtualNetwork is the network's own space",
+            "VirtualNetwork is connected networks too",
+            "VirtualNetwork is connected local sites too",
+            "AzureLoadBalancer is where probes come from",
+            "Internet is all that is outside",
+            "Internet is nothing that is inside",
+        ),
     ),
     Claim(
         "N-NS-3",
@@ -528,53 +638,86 @@ CLAIMS: tuple[Claim, ...] = (
         "direction.",
         f"{_GROUPS}, rules",
         _ns_3,
+        facts=("the lowest priority decides", "a priority is used once in a direction"),
     ),
     Claim(
         "N-NS-4",
         "A flow passes the groups of the subnet and of the VM; both must allow it.",
         f"{_GROUPS}, associating groups",
         _ns_4,
+        facts=(
+            "the subnet's group must allow a flow into a VM",
+            "the VM's group must allow a flow into it",
+            "the VM's group must allow a flow out of it",
+            "the subnet's group must allow a flow out of a VM",
+        ),
     ),
     Claim(
         "N-NS-5",
         "Groups are stateful: answers need no rule, and a rule that comes later does not cut a flow.",
         f"{_GROUPS}; security-overview.md (2018-07-20)",
         _ns_5,
+        facts=(
+            "answers need no rule",
+            "a rule that comes later does not cut a flow",
+            "a rule that comes later holds for new flows",
+        ),
     ),
     Claim(
         "N-NS-6",
         "A rule is matched on the client's own address and the port at the VM, not on the load balancer's.",
         f"{_GROUPS}, planning: load balancers",
         _ns_6,
+        facts=("a rule names the port at the VM", "a rule names the client's own address"),
     ),
     Claim(
         "N-NS-7",
         "A subnet or VM has one group at most, a group so many rules, and the gateway subnet no group.",
         f"{_GROUPS}, limits",
         _ns_7,
+        facts=(
+            "a group has so many rules",
+            "a region has so many groups",
+            "a VM has one group",
+            "the gateway subnet has no group",
+            "a VM has a group or an access list",
+        ),
     ),
     Claim(
         "N-NS-8",
         "Rules for TCP or UDP do not touch ICMP, a rule for * does; inside a virtual network it is allowed by default.",
         f"{_GROUPS}, planning: ICMP",
         _ns_8,
+        facts=(
+            "a rule for TCP does not touch ICMP",
+            "a rule for * does",
+            "ICMP is allowed inside by default",
+            "no rule is for ICMP alone before 2025",
+        ),
     ),
     Claim(
         "N-NS-9",
         "168.63.129.16 answers names to VMs whatever their groups deny.",
         f"{_GROUPS}, special rules: the host node's address",
         _ns_9,
+        facts=("168.63.129.16 answers names whatever groups deny",),
     ),
     Claim(
         "N-NS-10",
         "The example: a front subnet takes HTTP from the internet and RDP from itself, and sends the internet nothing.",
         f"{_GROUPS}, sample deployment",
         _ns_10,
+        facts=(
+            "HTTP comes in, and no other port",
+            "RDP comes in from the subnet alone",
+            "nothing goes to the internet",
+        ),
     ),
     Claim(
         "N-NS-11",
         "A Standard load balancer's VM is closed to the internet unless a group lets it in.",
         "load-balancer-standard-overview.md (2017-09-28)",
         _ns_11,
+        facts=("without a group a Standard load balancer's VM is closed", "a group opens it"),
     ),
 )

@@ -183,6 +183,22 @@ def test_a_result_of_an_earlier_probe_than_the_last_one_is_old_news(tmp_path: Pa
     living(tmp_path / "log", work)
 
 
+def test_a_frontend_is_told_of_when_its_last_healthy_member_goes_down(tmp_path: Path) -> None:
+    async def work(made: Members, _happened: list[str]) -> None:
+        told: list[str] = []
+        made._unserved = lambda lost: told.extend(item.address for item in lost)
+        made.change((), [BACKENDS])
+        made.health = {"lb/p/a": Health(up=True, judged=True), "lb/p/b": Health(judged=True)}
+        made.follow(made.known())
+        assert told == []
+        made.health["lb/p/a"] = Health(judged=True)
+        made.follow(made.known())
+        made.follow(made.known())
+        assert told == [BACKENDS.address]
+
+    living(tmp_path / "log", work)
+
+
 def test_the_log_has_a_record_for_each_frontends_port_and_keeps_its_newer_half(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,11 @@ _PATH = '.request_path: "/up"; only an HTTP probe asks for a path; remove it, or
         ("interval_in_seconds: 5s", '.interval_in_seconds: "5s"; it must be a whole number; correct it'),
         ("interval_in_seconds: 0", ".interval_in_seconds: 0; it must be at least 1; correct it"),
         ("number_of_probes: 1", f".number_of_probes: 1; the smallest count is 2 {_PROBES}; use a larger count"),
+        ("probe_threshold: 101", ".probe_threshold: 101; it must be at most 100; correct it"),
+        ("no_healthy_backends_behavior: AllProbedUp",
+         (".no_healthy_backends_behavior: no_healthy_backends_behavior in the revision seeds; probes have it in "
+          "revisions from 2023-10 on (Load Balancer Probes, REST API, 2024-01-01); remove it, or choose a later "
+          "profile")),
         ("interval_in_seconds: 60, number_of_probes: 3",
          f": 60 s x 3; interval times count is at most 120 s {_PROBES_2018}; shorten one of the two"),
         ("protocol: Https", ".protocol: \"Https\"; it must be 'Tcp' or 'Http'; did you mean \"Http\"?"),

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from lab.azure.model import Network
-from lab.path import health_probe
+from lab.path import distribution, health_probe
 from lab.path.health_probe import Ending, Health, Result, endings
 from lab.plan import Backend, Backends, HealthCheck, Why
 from tests import worlds
@@ -35,6 +35,33 @@ load_balancers:
       r: {{frontend: f, backend_pool: p, probe: p, frontend_port: 81, backend_port: 80}}
 """
     )
+
+
+_ALL_UP = "port: 80, no_healthy_backends_behavior: AllProbedUp"
+
+
+@pytest.mark.parametrize(
+    ("probe", "down", "wanted"),
+    [
+        ("port: 80", "a b", []),
+        (_ALL_UP, "a b", ["a", "b"]),
+        (_ALL_UP, "a", ["b"]),
+        (_ALL_UP, "", ["a", "b"]),
+    ],
+)
+def test_all_members_are_led_to_where_none_answers_if_the_probe_says_so(probe: str, down: str, wanted: list[str]):
+    network = probing("2026-07", probe)
+    (lb,) = network.load_balancers
+    vms = {vm.name: vm for vm in network.virtual_machines}
+    keys = frozenset(f"lb1/p/{name}" for name in down.split())
+    assert [vm.name for vm in distribution.members(vms, lb, lb.load_balancing_rules[0], keys)] == wanted
+
+
+def test_tcp_flows_of_members_that_are_all_led_to_do_not_end() -> None:
+    assert [item.ends_tcp for probe in ("port: 80", _ALL_UP) for item in backends(probing("2026-07", probe))] == [
+        True,
+        False,
+    ]
 
 
 def test_every_member_of_a_rules_pool_is_probed_from_the_platforms_address() -> None:
@@ -70,6 +97,7 @@ def test_several_rules_with_one_probe_ask_each_member_once() -> None:
         ("seeds", "port: 80", (15.0, 15.0, 2, 2, True)),
         ("2022-03", "port: 80", (15.0, 15.0, 2, 2, True)),
         ("2026-07", "port: 80, number_of_probes: 3", (5.0, 5.0, 1, 1, True)),
+        ("2026-07", "port: 80, number_of_probes: 3, probe_threshold: 4", (5.0, 5.0, 4, 4, True)),
         ("2026-07", "port: 80, protocol: Http", (5.0, 30.0, 1, 1, False)),
     ],
 )

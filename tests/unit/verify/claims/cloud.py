@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from itertools import cycle
@@ -168,8 +169,13 @@ class Pure:
         if what.words[0] == "replay":
             lab = PureLab(_EMPTY)
             lab.made = self.now
-            return ex.Checked(status=0, said=lab.play(what.text))
-        return self._command([word.format(lab=self.now.name) for word in what.words])
+            said = lab.play(what.text)
+            self.now = lab.made
+            return ex.Checked(status=0, said=said)
+        with tempfile.NamedTemporaryFile("w", suffix=what.suffix) as file:
+            file.write(what.text)
+            file.flush()
+            return self._command([word.format(lab=self.now.name, file=file.name) for word in what.words])
 
     def _command(self, words: Sequence[str]) -> ex.Checked:
         def perform(_lab: str, operation: Operation, _say: object) -> apply.Outcome:

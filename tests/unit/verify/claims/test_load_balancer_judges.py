@@ -38,8 +38,8 @@ class Balancer:
     """A lab whose load balancers do as the documents say, by a hash of its own. Time is invented."""
 
     def __init__(self, *, fields: dict[str, str] | None = None, distracted: bool = False) -> None:
-        #: What each distribution hashes: client, its port, the protocol; the frontend and its port always.
-        self.fields = fields or {"Default": "cpx", "SourceIP": "c", "SourceIPProtocol": "cx"}
+        #: What each distribution hashes: client, its port, the frontend's port, the protocol; the frontend always.
+        self.fields = fields or {"Default": "cpdx", "SourceIP": "c", "SourceIPProtocol": "cx"}
         self.distracted = distracted  # each packet is picked anew, whatever was picked before
         self.count = 0
 
@@ -96,7 +96,7 @@ class Balancer:
                 if listens != (address, protocol, port):
                     continue
                 mode = "Default" if isinstance(rule, InboundNatRule) else rule.load_distribution
-                values = {"c": client, "p": str(client_port), "x": protocol}
+                values = {"c": client, "p": str(client_port), "d": str(port), "x": protocol}
                 self.count += self.distracted
                 hashed = " ".join([address, *(values[field] for field in self.fields[mode]), str(self.count)])
                 members = lb.targets(rule)
@@ -318,6 +318,9 @@ def test_every_claim_about_load_balancers_is_lied_about() -> None:
     ("claim", "lab", "reason"),
     [
         ("N-DM-1", Balancer(distracted=True), "packets of the same flows went to another VM"),
+        ("N-DM-1", Balancer(fields={"Default": "cpx"}), "the destination port makes no difference"),
+        ("N-DM-1", Balancer(fields={"Default": "cpd"}), "the protocol makes no difference"),
+        ("N-DM-1", Balancer(fields={"Default": "pdx"}), "not spread"),
         ("N-DM-2", Balancer(fields={"Default": "cpx", "SourceIP": "cp", "SourceIPProtocol": "cx"}), "to several VMs"),
         (
             "N-DM-2",

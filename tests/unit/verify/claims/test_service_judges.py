@@ -11,13 +11,13 @@ from lab.azure.model import Network
 from lab.topology import load
 from lab.verify import claims
 from lab.verify import experiment as ex
-from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips
+from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips, service_files
 from tests.unit.verify.claims import pretend
 from tests.unit.verify.claims.cloud import Pure
 from tests.unit.verify.claims.pretend import Lie, about, replace
 
 #: Claims that are only of cloud services, and those that load balancers have as well.
-OWN = [c.id for module in (multiple_vips, endpoints, endpoint_acls, reserved_ips) for c in module.CLAIMS]
+OWN = [c.id for module in (multiple_vips, endpoints, endpoint_acls, reserved_ips, service_files) for c in module.CLAIMS]
 SHARED = sorted(endpoints.MORE)
 
 
@@ -106,6 +106,11 @@ def _unheard(seen: Any) -> Any:
     return ex.Swept(passages=tuple(ex.Passage(False, "") for _ in seen.passages), deaf=("myVM1",))
 
 
+def _once_more(address: str) -> Callable[[ex.Names], ex.Names]:
+    """Have a name that is no reserved address's lead to an address again."""
+    return lambda seen: seen if seen.addresses == ("191.238.74.20",) else ex.Names(addresses=(address,), said="")
+
+
 _SILENT = about(ex.Ask, _each(outcome="timeout", node="", server_port=0))
 
 _HEAD = "OperationDescription OperationId OperationStatus"
@@ -128,8 +133,12 @@ LIES: list[tuple[str, Lie | Callable[[], Lie], str]] = [
     ("S0-4", _said("kept2", "myVM1", "exec"), "dynamicService.cloudapp.net is answered by myVM1 instead of kept2"),
     ("S0-4", _ran("vm", "start", status=1), "exit 1: "),
     ("S0-5", _ran("vip", "add", status=0), "a second VIP of a service with roles was not refused"),
-    ("S0-6", _said("Vip3", "Vip4", "vip"), "VIPs are listed as Vip1, Vip2, Vip4"),
-    ("S0-6", _ran("vip", status=2), "exit 2: "),
+    ("S0-4", _after(2, ex.Lookup, _once_more("203.0.113.1")), "the dynamic address is 203.0.113.1 again"),
+    ("S0-6", _said("Vip3", "Vip4", "replay"), "VIPs are listed as Vip1, Vip2, Vip4"),
+    ("S0-6", _ran("replay", status=2), "exit 2: "),
+    ("S0-6", _ran("import", status=2, said="something else"), "a VIP of a service configuration file was not refused"),
+    ("N-CS-1", _ran("import", status=0), "another network was not refused"),
+    ("N-CS-1", _said("<Subnet ", "<Sub ", "export"), "what is written has no <Subnet"),
     ("S0-7", _said("OperationId", "Operation", "vip"), "the columns are not OperationDescription, OperationId"),
     ("S0-7", _said("Succeeded", "Failed", "vip"), "the operation is Add-AzureVirtualIP, Failed"),
     ("S0-7", _ran("vip", said=f"{_HEAD}\nAdd-AzureVirtualIP 42 Succeeded"), "42 is no operation's id"),

@@ -1,0 +1,139 @@
+"""How much of the documents is proved: each of their statements, and what is missing of it.
+
+A statement has the id of its claim. A statement with a claim counts as proved unless a table below says less. The
+tables are corrected when a claim is: the tests hold them against the trials of the bundled topologies.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from lab.verify.claims import CATALOGUE, find
+
+State = Literal["proved", "refusal", "partial", "absent"]
+
+#: How many statements each document, or group of documents, has; they are numbered from 1.
+FAMILIES: dict[str, int] = {
+    "S0": 15,
+    "S1": 8,
+    "S2": 19,
+    "S3": 24,
+    "S4": 13,
+    "N-SN": 22,
+    "N-OR": 10,
+    "N-NG": 5,
+    "N-IT": 4,
+    "N-DM": 6,
+    "N-HP": 15,
+    "N-ML": 5,
+    "N-NS": 11,
+    "N-AC": 5,
+    "N-RI": 4,
+    "N-IL": 1,
+    "N-MV": 6,
+    "N-GW": 14,
+    "N-NC": 3,
+    "N-CS": 1,
+    "N-DN": 3,
+}
+
+#: Statements whose whole content is that something is refused. A refusal is recognised by its reason.
+REFUSED: frozenset[str] = frozenset(
+    {
+        "S0-5",
+        "S1-5",
+        "S3-5",
+        "S3-8",
+        "S3-9",
+        "S3-10",
+        "S3-14",
+        "S3-20",
+        "N-IT-3",
+        "N-MV-3",
+        "N-NS-7",
+        "N-GW-6",
+        "N-GW-11",
+    }
+)
+
+#: Statements with a claim that leaves something out, and what.
+MISSING: dict[str, str] = {
+    "S1-2": "a destination that admits the frontend's address alone rejects the flow",
+    "S3-4": "a VM outside virtual networks reaches nothing through a tunnel",
+    "S3-13": "the network configuration file is symmetric",
+    "S3-21": "the state Connecting",
+    "S4-6": "a network interface for a VM that has an address of its own",
+    "N-SN-2": "what a Standard load balancer of 2017-09 preallocates; the sizes of pools",
+    "N-SN-13": "a NAT gateway comes first (2026-07-07)",
+    "N-SN-20": "secondary IP configurations have no way out by a load balancer",
+    "N-IT-2": "the timeout of an instance's own address is changed without an upgrade",
+    "N-ML-1": "classic services write no record; the names of the containers",
+    "N-ML-5": "data path availability; events that are told again every 5 and 60 minutes",
+    "N-NS-9": "the tags of 2025 for the platform's services",
+    "N-AC-5": "the endpoints that the portal makes by itself",
+    "N-RI-1": "a network of an affinity group takes no reserved address",
+    "N-RI-4": "internal VIPs of a deployment, local sites and virtual networks of a subscription",
+    "N-GW-1": "200 Mbit/s of HighPerformance; point-to-site clients",
+    "N-GW-3": "proposals of policy-based gateways; PFS and dead peer detection",
+    "N-GW-4": "the order of what is offered; PFS of the responder",
+    "N-GW-5": "all but the first proposal; the responder's PFS",
+    "N-GW-14": "the statuses 409 and 404; diagnostics",
+    "N-CS-1": "access lists and DNS servers of a service configuration file, which are refused",
+    "N-DN-2": "a restart that takes up changed servers; servers of a service configuration file; 180 services",
+}
+
+#: Statements without a claim, in our words.
+ABSENT: dict[str, str] = {
+    "N-SN-15": "A rule is needed for outbound flows by a frontend; its listener and probe need not work. In 2016 no "
+    "rule is needed.",
+    "N-SN-16": "A Standard load balancer translates the protocols of its rules only; a Basic one both.",
+    "N-SN-17": "Behind a Standard load balancer there is no default outbound; an availability set follows its members.",
+    "N-SN-21": "Two VM ports, two destinations: one public port serves both destinations at once (2026-07-07).",
+    "N-SN-22": "The default outbound address may change, carries no fragments, and is ended by explicit outbound.",
+    "N-OR-1": "Outbound rules have frontends, ports, timeout, reset, protocol and pool; Standard public ones only.",
+    "N-OR-2": "The idle timeout of an outbound rule is 4 to 66 minutes (2018-09).",
+    "N-OR-3": "64,000 ports for each frontend address, granted in multiples of eight; more is refused.",
+    "N-OR-4": "A rule with disableOutboundSnat gives no outbound; it must be set beside an outbound rule.",
+    "N-OR-5": "Outbound rules do not concern VMs with an address of their own.",
+    "N-OR-6": "At the idle timeout an outbound flow ends in silence, or with a reset to both ends.",
+    "N-OR-7": "Outbound translation carries no ICMP.",
+    "N-OR-8": "Two outbound rules of one frontend and protocol are refused.",
+    "N-OR-9": "Inbound NAT rules alone give no outbound (Standard).",
+    "N-OR-10": "Ports by hand: frontends times 64,000 over instances; the idle timeout is 4 to 120 minutes.",
+    "N-NG-1": "A NAT gateway has up to 16 addresses with 64,512 ports each, on demand, picked at random.",
+    "N-NG-2": "Its ports rest 65 s after FIN, 16 s after RST, 30 s half open, 65 s for UDP.",
+    "N-NG-3": "Its TCP idle timeout is 4 to 120 minutes; later traffic of a dead flow draws a reset to its sender.",
+    "N-NG-4": "Two gateways of a subnet, a gateway subnet, Basic resources beside it, ICMP and fragments: refused.",
+    "N-NG-5": "The example: four flows, of which two to different destinations share a port.",
+    "N-ML-4": "Metrics: SNAT connections by state, ports allocated and used, SYN count, health, bytes and packets.",
+}
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True):
+    """A statement of the documents, and how far it is proved."""
+
+    id: str
+    state: State
+    statement: str
+    missing: str = ""
+
+
+def statements() -> list[Statement]:
+    """Return every statement of the documents, in their order."""
+    numbered = [f"{family}-{number}" for family, count in FAMILIES.items() for number in range(1, count + 1)]
+    return [_statement(one) for one in numbered]
+
+
+def _statement(one: str) -> Statement:
+    claim = find(one)
+    if claim is None:
+        return Statement(id=one, state="absent", statement=ABSENT[one], missing="all of it")
+    if one in MISSING:
+        return Statement(id=one, state="partial", statement=claim.statement, missing=MISSING[one])
+    return Statement(id=one, state="refusal" if one in REFUSED else "proved", statement=claim.statement)
+
+
+def promises() -> list[str]:
+    """Return the ids of claims that are no statement of a document: the lab's own promises."""
+    known = {statement.id for statement in statements()}
+    return [claim.id for claim in CATALOGUE if claim.id not in known]

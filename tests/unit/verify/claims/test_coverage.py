@@ -1,0 +1,91 @@
+"""The table of statements says what the claims do: what packets prove, what is a refusal, what is missing."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import topology
+from lab.verify import claims
+from lab.verify.claims import Trial, coverage
+from lab.verify.claims.coverage import ABSENT, FAMILIES, MISSING, REFUSED
+from lab.verify.experiment import Checked, CheckFile
+from tests.unit.test_cli import Done, Run, lab
+
+__all__ = ["Done", "Run", "lab"]
+
+TOPOLOGIES = Path(__file__).parents[4] / "topologies"
+EVERYTHING = frozenset(claim.id for claim in claims.CATALOGUE)
+STATEMENTS = {one.id: one for one in coverage.statements()}
+
+
+@pytest.fixture(scope="module")
+def trials() -> dict[str, list[Trial]]:
+    """Return the trials of every claim in the bundled topologies."""
+    found: dict[str, list[Trial]] = {}
+    for file in sorted(TOPOLOGIES.glob("*.lab.yaml")):
+        for claim, of_one in claims.trials(topology.load(file), EVERYTHING):
+            found.setdefault(claim, []).extend(of_one)
+    return found
+
+
+def refusals(trials: dict[str, list[Trial]]) -> Iterator[Trial]:
+    """Yield the trials of which every experiment is a file for `lab check`, which must refuse it."""
+    for trial in (trial for of_one in trials.values() for trial in of_one):
+        files = all(isinstance(e, CheckFile) for stage in trial.stages for e in stage.experiments)
+        if files and trial.expected.startswith("refused"):
+            yield trial
+
+
+def test_every_claim_is_a_statement_that_is_listed():
+    assert coverage.promises() == ["LAB-1"]
+    assert len(STATEMENTS) == sum(FAMILIES.values()) == 194
+
+
+def test_the_tables_name_only_statements_and_none_twice():
+    listed = [*REFUSED, *MISSING, *ABSENT]
+    assert [one for one in listed if one not in STATEMENTS] == []
+    assert len(listed) == len(set(listed))
+
+
+def test_a_statement_is_absent_only_if_it_has_no_claim():
+    assert sorted(ABSENT.keys() & EVERYTHING) == []
+    assert {one for one, found in STATEMENTS.items() if found.state == "absent"} == ABSENT.keys()
+
+
+def test_a_statement_that_counts_as_proved_has_a_trial_in_a_bundled_topology(trials: dict[str, list[Trial]]):
+    assert [one for one, found in STATEMENTS.items() if found.state != "absent" and not trials.get(one)] == []
+
+
+def test_a_refusal_is_one_whose_trials_all_are(trials: dict[str, list[Trial]]):
+    refused = {one for one, of_one in trials.items() if all(t.expected == "refused, exit 2" for t in of_one)}
+    assert {one for one in refused & STATEMENTS.keys() if STATEMENTS[one].state != "partial"} == REFUSED
+
+
+def test_a_refusal_for_another_reason_contradicts_a_claim(trials: dict[str, list[Trial]]):
+    other = Checked(status=2, said="x.lab.yaml:1: name: it is wrong; it must be right; correct it")
+    found = list(refusals(trials))
+    assert len(found) >= 20
+    believed = [t.claim for t in found if t.judge([other for stage in t.stages for _ in stage.experiments]).verdict
+                != "CONTRADICTED"]  # fmt: skip
+    assert believed == []
+
+
+def test_the_command_lists_every_statement_with_its_state(lab: Run):
+    done = lab("claims", "--coverage")
+    assert [line.split()[:2] for line in done.out.splitlines()[1:-2]] == [
+        [one.id, one.state] for one in STATEMENTS.values()
+    ]
+    assert done.out.splitlines()[-1].split(", ")[0] == f"{sum(s.state == 'proved' for s in STATEMENTS.values())} proved"
+
+
+def test_the_command_prints_json_with_what_is_missing(lab: Run):
+    found = json.loads(lab("claims", "--coverage", "S1-3", "-o", "json").out)
+    assert found["summary"] == {"proved": 1, "refusal": 0, "partial": 0, "absent": 0}
+    assert list(found["statements"][0]) == ["id", "state", "statement", "missing", "proved_in"]
+    assert "source-ip" in found["statements"][0]["proved_in"]
+
+
+def test_a_statement_that_is_not_listed_is_named_with_the_nearest(lab: Run):
+    assert lab("claims", "--coverage", "S1-33") == Done(2, "", 'no statement "S1-33"; did you mean "S1-3"?\n')
