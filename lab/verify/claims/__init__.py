@@ -16,6 +16,7 @@ from lab.verify.claims import (
     gateways,
     health_probes,
     instance_level_public_ip,
+    instance_level_public_ip_managed,
     load_balancers,
     logged,
     multiple_vips,
@@ -59,6 +60,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *gateways.CLAIMS,
     *netcfg.CLAIMS,
     *instance_level_public_ip.CLAIMS,
+    *instance_level_public_ip_managed.CLAIMS,
     *guarantees.CLAIMS,
 )
 #: A trial that lets more time pass is left out unless its claim is asked for: timers of four minutes in real time.

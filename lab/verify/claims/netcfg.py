@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lab.azure.model import Network
+from lab.azure.model import PLATFORM_NETWORK, Network
 from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.tunnels import Pair, alone, changed, connected, states
@@ -25,7 +25,7 @@ def _file(network: Network, without: str = "", place: str = 'Location="{}"') -> 
     servers = {address: f"d{address}" for vnet in network.virtual_networks for address in vnet.dns_servers}
     defined = "".join(f'<DnsServer name="{name}" IPAddress="{address}"/>' for address, name in servers.items())
     vnets = ""
-    for vnet in network.virtual_networks:
+    for vnet in (v for v in network.virtual_networks if v.name != PLATFORM_NETWORK):
         references = "".join(
             f'<LocalNetworkSiteRef name="{site.name}"><Connection type="IPsec"/></LocalNetworkSiteRef>'
             for site in network.sites_of(vnet.name)

@@ -21,8 +21,11 @@ _DRAINED_S = 9.0
 _COUNTED_S = 6.0  # counters are read twice a second
 _QUIET_S, _QUIET_PACKETS = 0.1, 20
 _PAYLOAD = bytes(1200)
+ESP_PORT = 4500
 _IP_UDP = 20 + 8
 _KINDS = {50: "esp", 1: "icmp", 6: "tcp"}
+_UDP = 8  # bytes of its header
+_NON_ESP = bytes(4)  # before a message of IKE on port 4500 (RFC 3948)
 
 
 def cross(lab: str, what: ex.Cross, numbers: Numbers) -> ex.Crossed:
@@ -44,7 +47,10 @@ def _kind(packet: bytes) -> str:
     if packet[9] != 17:
         return _KINDS.get(packet[9], f"protocol {packet[9]}")
     start = (packet[0] & 15) * 4
-    return f"udp {int.from_bytes(packet[start + 2 : start + 4], 'big')}"
+    port, payload = int.from_bytes(packet[start + 2 : start + 4], "big"), packet[start + _UDP :]
+    if port == ESP_PORT and payload[:4] == _NON_ESP:
+        return "ike 4500"
+    return "keepalive" if port == ESP_PORT and len(payload) == 1 else f"udp {port}"
 
 
 def gateway(lab: str, what: ex.Tunnels) -> ex.Gateway:
@@ -58,9 +64,18 @@ def gateway(lab: str, what: ex.Tunnels) -> ex.Gateway:
         # A gateway that has just been built knows no connection yet.
         return bool(states) and all(s == what.wanted for s in states) and tried
 
+    passed: list[ex.Passed] = []
+
+    def look() -> dict[str, Any]:
+        shown = _show(lab, what.network)
+        if not passed or (passed[-1].status, passed[-1].address) != (shown["Status"], shown["VipAddress"]):
+            passed.append(ex.Passed(shown["Status"], shown["VipAddress"], time.time()))
+        return shown
+
     began = time.monotonic()
-    shown = _wait(lambda: _show(lab, what.network), settled, _SETTLED_S + 2 * what.silence_s)
+    shown = _wait(look, settled, _SETTLED_S + 2 * what.silence_s)
     return ex.Gateway(
+        passed=tuple(passed),
         kind=shown["GatewayType"],
         sku=shown["GatewaySKU"],
         state=shown["State"],
