@@ -71,12 +71,19 @@ def verify_files(
     from lab.verify.probe import Prober
 
     results = []
+    judged: set[object] = set()
     with interruptible(), progress() as say:
         for file, network in zip(chosen, networks, strict=True):
             try:
                 with Prober() as prober:
                     results += runner.verify(
-                        file, prober, say, only=frozenset(only), time_scale=time_scale, profile=profile
+                        file,
+                        prober,
+                        say,
+                        only=frozenset(only),
+                        time_scale=time_scale,
+                        profile=profile,
+                        judged=judged,
                     )
             except MachineError:
                 raise

@@ -196,8 +196,11 @@ def verify(
     only: frozenset[str] = frozenset(),
     time_scale: int | None = None,
     profile: str | None = None,
+    judged: set[object] | None = None,
 ) -> list[Result]:
     """Judge one topology; the lab is down afterwards unless it was up before.
+
+    ``judged``: trials that need no lab and were judged with an earlier topology. They are left out, this one's added.
 
     Raises:
         TopologyError, KernelError, MachineError, LabError: the lab could not be brought up or changed.
@@ -205,7 +208,8 @@ def verify(
 
     """
     network = load(file, time_scale=time_scale, profile=profile)
-    planned = claims.trials(network, only)
+    judged = set() if judged is None else judged
+    planned = claims.trials(network, only, judged)
     if not planned:
         return []
     results = []
@@ -215,8 +219,9 @@ def verify(
         for claim, trials in sorted(planned, key=lambda item: any(_changes(trial) for trial in item[1])):
             progress(f"{network.name}: {claim}")
             began = time.monotonic()
-            judged = [(trial, _try(network, trial, file, prober)) for trial in trials]
-            results.append(_result(network, claim, judged, time.monotonic() - began))
+            found = [(trial, _try(network, trial, file, prober)) for trial in trials]
+            results.append(_result(network, claim, found, time.monotonic() - began))
+    judged |= {key for _, trials in planned for trial in trials if (key := claims.once(trial)) is not None}
     order = [claim for claim, _ in planned]
     return sorted(results, key=lambda result: order.index(result.id))
 

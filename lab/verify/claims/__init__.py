@@ -6,6 +6,8 @@ Nothing here reads the rules under test or their table of numbers: figures are w
 second time, from the documents.
 """
 
+from collections.abc import Container
+
 import msgspec
 
 from lab.azure.model import Network
@@ -32,7 +34,7 @@ from lab.verify.claims import (
 from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit import guarantees
 
-__all__ = ["CATALOGUE", "Claim", "Stage", "Trial", "find", "trials"]
+__all__ = ["CATALOGUE", "Claim", "Stage", "Trial", "find", "once", "trials"]
 
 
 def _of_services_too(claim: Claim) -> Claim:
@@ -72,18 +74,30 @@ def find(claim: str) -> Claim | None:
     return next((c for c in CATALOGUE if c.id == claim), None)
 
 
-def trials(network: Network, only: frozenset[str] = frozenset()) -> list[tuple[str, list[Trial]]]:
+def trials(
+    network: Network, only: frozenset[str] = frozenset(), judged: Container[object] = ()
+) -> list[tuple[str, list[Trial]]]:
     """Return the trials that a network allows, by claim in the order of the catalogue, expectations last.
 
     ``only``: the claims to keep; empty for all. An expectation that names a claim is one of its trials.
+    ``judged``: what `once` returned of trials that were judged; those that need no lab are not judged again.
     """
     grouped: dict[str, list[Trial]] = {}
     for claim in CATALOGUE:
         if not claim.profiles or network.profile.name in claim.profiles:
-            found = [t for t in claim.trials(network) if t.pauses_s <= _PATIENCE_S or claim.id in only]
+            found = [
+                trial
+                for trial in claim.trials(network)
+                if (trial.pauses_s <= _PATIENCE_S or claim.id in only) and once(trial) not in judged
+            ]
             if found:
                 grouped[claim.id] = found
     for number, expected in enumerate(network.expectations, start=1):
         trial = expectation.trial(network, number, expected)
         grouped.setdefault(trial.claim, []).append(trial)
     return [(claim, found) for claim, found in grouped.items() if not only or claim in only]
+
+
+def once(trial: Trial) -> object:
+    """Return what tells a trial that needs no lab from others, None if it needs one: one statement is proved once."""
+    return None if trial.needs_lab else (trial.claim, trial.subject, trial.stages)

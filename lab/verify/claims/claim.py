@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from lab.azure.model import Network
-from lab.verify.experiment import Experiment, Occupy, Open, Pause, Tunnels
+from lab.verify.experiment import CheckFile, Experiment, Occupy, Open, Pause, Run, Tunnels
 from lab.verify.verdict import Judgement
 
 Judge: TypeAlias = Callable[[Sequence[Any]], Judgement]
@@ -41,12 +41,26 @@ class Trial(msgspec.Struct, frozen=True):
         longest = sum(step.within_s for step in steps if isinstance(step, Open))
         return pauses + longest + sum(e.silence_s for e in all_of_it if isinstance(e, Tunnels))
 
+    @property
+    def needs_lab(self) -> bool:
+        """Tell whether the lab that runs has any influence on it; a check of a file of the trial's own has none."""
+        return any(stage.network is not None or stage.operates for stage in self.stages) or not all(
+            isinstance(e, CheckFile) or (isinstance(e, Run) and "{lab}" not in e.words)
+            for stage in self.stages
+            for e in stage.experiments
+        )
+
 
 class Claim(msgspec.Struct, frozen=True):
-    """A testable statement of a document. ``profiles`` empty: every revision states it."""
+    """A testable statement of a document. ``profiles`` empty: every revision states it.
+
+    ``facts``: what the statement depends on, in a few words each. Whichever of them the product gets wrong, the claim
+    must be contradicted: `tests/mutations` has a mutation for each.
+    """
 
     id: str
     statement: str
     source: str
     trials: Callable[[Network], Iterable[Trial]]
     profiles: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()

@@ -91,22 +91,27 @@ def _bound_by(claim: str, network: Network, *, nat_rule: bool) -> Iterator[Trial
         yield from _by_ssh(claim, network, vm, way)
 
 
-_WITHOUT_PROBE = """\
-name: no-probe
+_WITH_PROBE = """\
+name: probed
 virtual_networks: {v: {address_space: [10.0.0.0/16], subnets: {s: 10.0.0.0/24}}}
 virtual_machines: {vm: {subnet: v/s}}
 load_balancers:
   lb:
     frontend_ip_configurations: {public: 192.0.2.1}
     backend_address_pools: {pool: [vm]}
+    probes: {alive: {protocol: Tcp, port: 80, interval_in_seconds: 5, number_of_probes: 2}}
     load_balancing_rules:
-      web: {frontend: public, backend_pool: pool, protocol: Tcp, frontend_port: 80, backend_port: 80}
+      web: {frontend: public, backend_pool: pool, probe: alive, protocol: Tcp, frontend_port: 80, backend_port: 80}
 """
 
 
 def _s1_5(network: Network) -> Iterator[Trial]:
-    if any(lb.load_balancing_rules for lb in network.balancers):
-        yield refused("S1-5", _WITHOUT_PROBE, "a load-balancing rule without a probe", "no probe")
+    if not any(lb.load_balancing_rules for lb in network.balancers):
+        return
+    without = _WITH_PROBE.replace("probe: alive, ", "")
+    undefined = _WITH_PROBE.replace("alive: {", "another: {")
+    yield refused("S1-5", without, "a load-balancing rule without a probe", "no probe", allowed=_WITH_PROBE)
+    yield refused("S1-5", undefined, "a rule whose probe is not defined", 'no probe "alive"', allowed=_WITH_PROBE)
 
 
 def _unanswered_probes(network: Network) -> list[tuple[LoadBalancer, LoadBalancingRule, VirtualMachine]]:
@@ -253,6 +258,11 @@ CLAIMS: tuple[Claim, ...] = (
         "without one, or standing alone without one.",
         f"{_SEED_001}, introduction; seed 002 (2017-05-31), table",
         _s1_1,
+        facts=(
+            "a VM with an address of its own is seen from it",
+            "a load-balanced VM is seen from the frontend",
+            "a standalone VM is seen from the platform's address",
+        ),
     ),
     Claim(
         "S1-2",
@@ -260,28 +270,61 @@ CLAIMS: tuple[Claim, ...] = (
         "it is seen as a standalone VM is.",
         f"{_SEED_001}, scenario and conclusion",
         lambda network: pool_only("S1-2", network),
+        facts=("a pool alone does not bind", "the source is that of a standalone VM"),
     ),
     Claim(
         "S1-3",
         "An inbound NAT rule alone, without probe or load-balancing rule, makes the frontend the VM's source.",
         f"{_SEED_001}, test 1",
         lambda network: _bound_by("S1-3", network, nat_rule=True),
+        facts=(
+            "an inbound NAT rule binds its VM",
+            "it needs no probe and no load-balancing rule",
+            "the source is the rule's frontend",
+        ),
     ),
     Claim(
         "S1-4",
         "A load-balancing rule with its probe, without an inbound NAT rule, makes the frontend the VM's source.",
         f"{_SEED_001}, test 2",
         lambda network: _bound_by("S1-4", network, nat_rule=False),
+        facts=(
+            "a load-balancing rule binds its pool",
+            "it needs no inbound NAT rule",
+            "the source is the rule's frontend",
+        ),
     ),
-    Claim("S1-5", "A load-balancing rule needs a probe that was defined first.", f"{_SEED_001}, test 2", _s1_5),
-    Claim("S1-6", "For outbound flows alone, the probe need not be healthy.", f"{_SEED_001}, test 2", _s1_6),
     Claim(
-        "S1-7", "For inbound flows, the probe must be healthy for them to be forwarded.", f"{_SEED_001}, test 2", _s1_7
+        "S1-5",
+        "A load-balancing rule needs a probe that was defined first.",
+        f"{_SEED_001}, test 2",
+        _s1_5,
+        facts=("a rule without a probe is refused", "a rule whose probe is not defined is refused"),
+    ),
+    Claim(
+        "S1-6",
+        "For outbound flows alone, the probe need not be healthy.",
+        f"{_SEED_001}, test 2",
+        _s1_6,
+        facts=("a member whose probe fails is down", "it is seen from the frontend all the same"),
+    ),
+    Claim(
+        "S1-7",
+        "For inbound flows, the probe must be healthy for them to be forwarded.",
+        f"{_SEED_001}, test 2",
+        _s1_7,
+        facts=("flows to a member that is down are not forwarded", "flows to a healthy member are forwarded"),
     ),
     Claim(
         "S1-8",
         "Either kind of rule binds a backend pool to a frontend; with neither, the platform's default applies.",
         f"{_SEED_001}, conclusion",
         _s1_8,
+        facts=(
+            "an inbound NAT rule binds",
+            "a load-balancing rule binds",
+            "without a rule the platform's default applies",
+            "a rule that is added or removed changes what new flows are seen from",
+        ),
     ),
 )

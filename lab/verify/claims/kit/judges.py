@@ -120,16 +120,23 @@ def source_trial(claim: str, network: Network, vm: VirtualMachine, far: Internet
     return Trial(claim, vm.name, f"source {way}", (Stage((send(network, vm, far),)),), judge_by(check))
 
 
-def refused(claim: str, text: str, what: str, words: str) -> Trial:
-    """Return a trial of a topology that `lab check` must refuse with these words."""
+def refused(claim: str, text: str, what: str, words: str, *, allowed: str = "") -> Trial:
+    """Return a trial of a topology that `lab check` must refuse with these words, and for nothing else.
+
+    ``allowed``: the same without what is refused, which it must accept.
+    """
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
         done: Checked = observations[0]
         if done.status != 2 or words not in done.said:
             return f"exit {done.status}: {done.said}", f"{what} was not refused"
+        accepted: list[Checked] = list(observations[1:])
+        if any(other.status != 0 for other in accepted):
+            return f"exit 2: {done.said}; without it: {accepted[0].said}", f"{what}: it is refused without it, too"
         return f"exit 2: {done.said}", ""
 
-    return Trial(claim, what, "refused, exit 2", (Stage((CheckFile(text=text),)),), judge_by(check))
+    texts = (text, allowed) if allowed else (text,)
+    return Trial(claim, what, "refused, exit 2", (Stage(tuple(CheckFile(text=t) for t in texts)),), judge_by(check))
 
 
 def outcomes(answers: Answers) -> str:
