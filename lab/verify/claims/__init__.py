@@ -30,6 +30,7 @@ from lab.verify.claims import (
     snat_ports,
     source_ip,
     vnet_to_vnet,
+    vnet_to_vnet_steps,
 )
 from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit import guarantees
@@ -59,6 +60,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *reserved_ips.CLAIMS,
     *logged.CLAIMS,
     *vnet_to_vnet.CLAIMS,
+    *vnet_to_vnet_steps.CLAIMS,
     *gateways.CLAIMS,
     *netcfg.CLAIMS,
     *instance_level_public_ip.CLAIMS,

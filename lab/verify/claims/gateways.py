@@ -128,6 +128,7 @@ def _gw_2(network: Network) -> Iterator[Trial]:
         yield fits("N-GW-2", _file(1, key="k" * 129), "a key of 129 characters", "1 to 128 letters and digits")
         empty = _file(1, key="k").replace('"k"', '""')
         yield fits("N-GW-2", empty, "an empty key", "1 to 128 letters and digits")
+        yield fits("N-GW-2", _file(1, key="not-one"), "a key with a dash", "1 to 128 letters and digits")
 
 
 def _encrypted(claim: str, network: Network, *, ike: str, ike_s: int, esp: str, esp_s: int) -> Iterator[Trial]:
@@ -583,45 +584,119 @@ CLAIMS: tuple[Claim, ...] = (
         "A gateway has 10 tunnels, HighPerformance 30, and 1 if it is policy-based, which Basic alone is.",
         _SKU_TABLE,
         _gw_1,
+        facts=(
+            "HighPerformance has 30 tunnels",
+            "and no more",
+            "Standard has 10",
+            "Basic has 10",
+            "a policy-based gateway has one",
+            "Basic alone is policy-based",
+        ),
     ),
     Claim(
-        "N-GW-2", "Static routing is IKEv1, dynamic routing IKEv2; keys are 1 to 128 letters and digits.", _FAQ, _gw_2
+        "N-GW-2",
+        "Static routing is IKEv1, dynamic routing IKEv2; keys are 1 to 128 letters and digits.",
+        _FAQ,
+        _gw_2,
+        facts=(
+            "dynamic routing is IKEv2",
+            "static routing is IKEv1",
+            "a key has 128 characters at most",
+            "and one at least",
+            "letters and digits alone",
+        ),
     ),
     Claim(
         "N-GW-3",
         "Dynamic gateways encrypt with AES-256 and SHA-1, group 2; 10,800 s and 3,600 s.",
         _DEVICES_2016,
         _gw_3,
+        facts=(
+            "IKE is AES-256, SHA-1, group 2",
+            "for 10,800 s",
+            "ESP is AES-256, SHA-1",
+            "for 3,600 s",
+        ),
     ),
-    Claim("N-GW-4", "TCP segments through a tunnel are clamped to 1,350 bytes.", _DEVICES_2016_12, _gw_4),
-    Claim("N-GW-5", "From 2017 on dynamic gateways prefer AES-256-GCM; 28,800 s and 27,000 s.", _DEVICES_2017, _gw_5),
-    Claim("N-GW-6", "A gateway subnet is called GatewaySubnet, is /29 or larger, and has no VM in it.", _FAQ, _gw_6),
+    Claim(
+        "N-GW-4",
+        "TCP segments through a tunnel are clamped to 1,350 bytes.",
+        _DEVICES_2016_12,
+        _gw_4,
+        facts=(
+            "segments are clamped to 1,350 bytes",
+            "and no smaller",
+        ),
+    ),
+    Claim(
+        "N-GW-5",
+        "From 2017 on dynamic gateways prefer AES-256-GCM; 28,800 s and 27,000 s.",
+        _DEVICES_2017,
+        _gw_5,
+        facts=(
+            "IKE is AES-256, SHA-1, group 2",
+            "for 28,800 s",
+            "ESP is AES-256-GCM",
+            "for 27,000 s",
+        ),
+    ),
+    Claim(
+        "N-GW-6",
+        "A gateway subnet is called GatewaySubnet, is /29 or larger, and has no VM in it.",
+        _FAQ,
+        _gw_6,
+        facts=(
+            "its name",
+            "it is /29 or larger",
+            "no VM is in it",
+        ),
+    ),
     Claim(
         "N-GW-7",
         "A policy-based tunnel is dropped after 5 minutes of silence and rebuilt by traffic; a route-based one stays.",
         _FAQ,
         _gw_7,
+        facts=(
+            "a policy-based tunnel is dropped after 5 minutes",
+            "and no sooner",
+            "a route-based one stays",
+            "traffic rebuilds it",
+        ),
     ),
     Claim(
         "N-GW-8",
         "Only what is for a local network's ranges takes the tunnel, untranslated; all else leaves as before.",
         _FAQ,
         _gw_8,
+        facts=(
+            "what is for the local network takes the tunnel",
+            "what is for others leaves as before",
+            "what finds its tunnel down leaves by no other way",
+        ),
     ),
     Claim(
         "N-GW-9",
         "Selectors of route-based tunnels are any to any; policy-based ones have each pair of ranges.",
         _FAQ,
         _gw_9,
+        facts=(
+            "route-based selectors are any to any",
+            "policy-based ones are each pair of ranges",
+        ),
     ),
     Claim(
         "N-GW-10",
         "Networks meet across a third one's gateway if, and only if, their ranges are listed there.",
         _FAQ,
         _gw_10,
+        facts=("networks whose ranges are listed meet",),
     ),
     Claim(
-        "N-GW-11", "Ranges of the sites of one network must be apart.", "vpn-gateway-multi-site.md (2020-09-03)", _gw_11
+        "N-GW-11",
+        "Ranges of the sites of one network must be apart.",
+        "vpn-gateway-multi-site.md (2020-09-03)",
+        _gw_11,
+        facts=("ranges of two sites of one network",),
     ),
     Claim(
         "N-GW-12",
@@ -629,24 +704,68 @@ CLAIMS: tuple[Claim, ...] = (
         "virtual-networks-configure-vnet-to-vnet-connection.md (2016-08-22), "
         "vpn-gateway-howto-vnet-vnet-portal-classic.md (2023-10-06)",
         _gw_12,
+        facts=(
+            "a site has an address, which may be a placeholder",
+            "what setting a key answers",
+            "a gateway that is there is not created again",
+            "its address is lost",
+            "it has the other routing then",
+        ),
     ),
     Claim(
         "N-GW-13",
         "A connection shows its state, last event and bytes, which count what is inside the tunnel.",
         _CONNECTION,
         _gw_13,
+        facts=(
+            "its fields",
+            "the number of the event",
+            "the words of the event",
+            "bytes that go out",
+            "bytes that come in",
+        ),
     ),
     Claim(
         "N-GW-14",
         "A gateway shows its type, state and address; its connections can be disconnected.",
         "Get-AzureVNetGateway, jj154109 (2015-07)",
         _gw_14,
+        facts=(
+            "its type",
+            "its state",
+            "its address",
+            "a connection can be disconnected",
+        ),
     ),
     Claim(
-        "N-DN-1", "The provided resolver knows names of its own network only, and looks up no addresses.", _NAMES, _dn_1
+        "N-DN-1",
+        "The provided resolver knows names of its own network only, and looks up no addresses.",
+        _NAMES,
+        _dn_1,
+        facts=(
+            "names of its own network",
+            "and of no other",
+            "no reverse lookup",
+        ),
     ),
-    Claim("N-DN-2", "DNS servers of one's own are tried in their order, over TCP and UDP 53.", _NAMES, _dn_2),
     Claim(
-        "N-DN-3", "The provided resolver is 168.63.129.16; a network has at most 20 servers of its own.", _NAMES, _dn_3
+        "N-DN-2",
+        "DNS servers of one's own are tried in their order, over TCP and UDP 53.",
+        _NAMES,
+        _dn_2,
+        facts=(
+            "servers are asked in their order",
+            "over TCP, too",
+        ),
+    ),
+    Claim(
+        "N-DN-3",
+        "The provided resolver is 168.63.129.16; a network has at most 20 servers of its own.",
+        _NAMES,
+        _dn_3,
+        facts=(
+            "168.63.129.16 answers",
+            "20 servers at most",
+        ),
     ),
 )

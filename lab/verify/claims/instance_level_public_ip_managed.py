@@ -383,24 +383,73 @@ def _idle(network: Network) -> Iterator[Trial]:
 
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("S4-9", "A VM can be made with one, by a name.", f"{SEED_004}, during VM creation", _s4_9),
+    Claim(
+        "S4-9",
+        "A VM can be made with one, by a name.",
+        f"{SEED_004}, during VM creation",
+        _s4_9,
+        facts=(
+            "the listing gives it an address",
+            "the address has the name that was asked for",
+            "the service's location",
+            "its size",
+            "its name leads to the address",
+        ),
+    ),
     Claim(
         "S4-10",
         "What is shown of a VM has its address and name, beside the private one and the service's name.",
         f"{SEED_004}, retrieve",
         _s4_10,
+        facts=(
+            "all 26 fields",
+            "in the document's order",
+            "the instance's state",
+            "the VM's private address",
+            "its public address",
+            "the name of its public address",
+            "the service's name",
+            "how the operation ended",
+            "a private address of 100.64.0.0/10",
+        ),
     ),
     Claim(
         "S4-11",
         "It can be removed: it is blank then, leads nowhere, and the VM leaves as one without it.",
         f"{SEED_004}, remove",
         _s4_11,
+        facts=(
+            "the listing removes it",
+            "it is blank then",
+            "it leads nowhere, and the VM leaves as one without",
+        ),
     ),
-    Claim("S4-12", "It can be added to a VM that is there.", f"{SEED_004}, add to an existing VM", _s4_12),
+    Claim(
+        "S4-12",
+        "It can be added to a VM that is there.",
+        f"{SEED_004}, add to an existing VM",
+        _s4_12,
+        facts=(
+            "the listing gives a VM that is there an address",
+            "by its name",
+            "it leaves by the address",
+            "everybody reaches it there",
+        ),
+    ),
     Claim(
         "N-IL-1",
         "The address is dynamic; its idle timeout is 4 to 30 minutes; a label makes the name LABEL.NUMBER.SERVICE.",
         f"{_LATER}; {_IDLE}",
         _n_il_1,
+        facts=(
+            "a VM that was deallocated gets another address",
+            "a timeout is 4 minutes at least",
+            "a timeout is 30 minutes at most",
+            "flows live for as long as it says",
+            "and no longer",
+            "the cmdlet sets it",
+            "a label counts the instances of a role",
+            "the fields of the document",
+        ),
     ),
 )

@@ -34,9 +34,11 @@ def cross(lab: str, what: ex.Cross, numbers: Numbers) -> ex.Crossed:
     try:
         arrivals = packets.send(lab, what.send, numbers)
         found: Counter[tuple[str, str, str, str]] = Counter()
+        inner = socket.inet_aton(what.send.private) + socket.inet_aton(what.send.destination)
         for number, packet in capture.read():
             source, destination = socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20])
-            found[what.networks[number], _kind(packet), source, destination] += 1
+            kind = f"{_kind(packet)}{' in clear' if inner in packet else ''}"
+            found[what.networks[number], kind, source, destination] += 1
     finally:
         capture.close()
     outer = tuple(ex.Outer(*key, count) for key, count in sorted(found.items()))
