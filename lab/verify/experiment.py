@@ -640,12 +640,17 @@ class Metered(_Observation, frozen=True, kw_only=True):
 
 
 class Flood(_Experiment, frozen=True, kw_only=True):
-    """Send as much as goes to several destinations at once, and count what leaves a gateway."""
+    """Send as much as goes to several destinations at once, and count what leaves a gateway.
+
+    On a busy machine it is tried again, until so many bits per second were ``offered``, and so many ``carried``.
+    """
 
     client: str
     addresses: tuple[str, ...]
     network: str
     seconds: float
+    offered: float = 0.0
+    carried: float = 0.0
 
 
 class Flooded(_Observation, frozen=True, kw_only=True):

@@ -211,7 +211,8 @@ MUTATIONS = (
         "in the document's order",
         '        "Label": "",\n        "VM": Thing(kind=PERSISTENT_VM, '
         'properties={"RoleName": vm.name, "RoleSize": draft.size}, inside=draft),',
-        '        "VM": Thing(kind=PERSISTENT_VM, properties={"RoleName": vm.name, "RoleSize": draft.size}, inside=draft),'
+        '        "VM": Thing(kind=PERSISTENT_VM, '
+        'properties={"RoleName": vm.name, "RoleSize": draft.size}, inside=draft),'
         '\n        "Label": "",',
     ),
     _shown("the instance's state", '    "Started": ("ReadyRole", "Started"),', '    "Started": ("Ready", "Started"),'),

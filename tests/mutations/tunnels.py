@@ -2,19 +2,32 @@
 
 from tests.mutations import Mutation
 
-_PAIR, _MANY, _BOTH = "vnet-to-vnet", "multi-site", "policy-based"
-_GATEWAY, _LIMITS = "lab/path/vpn_gateway.py", "lab/azure/vpn_limits.py"
-_DAEMONS, _CHARON, _IKE, _SHOW = (
-    "lab/agent/gateways.py",
-    "lab/kernel/charon.py",
-    "lab/azure/ike.py",
-    "lab/runtime/show.py",
-)
-_OPERATIONS, _WIRING = "lab/operations/vpn.py", "lab/path/wiring.py"
+PAIR, MANY, BOTH = "vnet-to-vnet", "multi-site", "policy-based"
+GATEWAY, LIMITS = "lab/path/vpn_gateway.py", "lab/azure/vpn_limits.py"
+DAEMONS, _CHARON, IKE, SHOW = "lab/agent/gateways.py", "lab/kernel/charon.py", "lab/azure/ike.py", "lab/runtime/show.py"
+OPERATIONS, WIRING = "lab/operations/vpn.py", "lab/path/wiring.py"
 
 #: Places of the product that several mutations alter.
 _PASSES = "    yield from _passes(here, router, why)\n    if gateway.shaped:"
-_INSIDE = "for one, other in ((to(router), INNER), (INNER, to(router)), (INNER, INNER)):"
+_LED = "                    destination=str(prefix),\n                    interface=to(place(vnet.name))"
+#: ESP of dynamic gateways, and what follows it up to the revision.
+ESP_2016 = (
+    '            ("aes256-sha1", "aes128-sha1", "3des-sha1"),\n            3600,\n'
+    '            f"{_DEVICES} (2016-06-29), route'
+)
+#: A local network without an address gets a placeholder.
+ADDRESSED = "        if (raw.vpn_gateway is None) == (raw.vpn_gateway_address is None):"
+PLACED = (
+    "        if raw.vpn_gateway is None and raw.vpn_gateway_address is None:\n"
+    '            raw = raw.model_copy(update={"vpn_gateway_address": IPv4Address("5.4.3.2")})\n'
+    f"{ADDRESSED}"
+)
+_RECORD = "        yield Record(place=edge, name=vm.name, address=address, why=why)"
+EVERYWHERE = (
+    "        for home in network.virtual_networks:\n"
+    "            yield Record(place=load_balancer(home), name=vm.name, address=address, why=why)"
+)
+INSIDE = "for one, other in ((to(router), INNER), (INNER, to(router)), (INNER, INNER)):"
 _OF_NETWORK = "        if connection.virtual_network != vnet.name:\n            continue"
 _FAR = "    peer = network.vnet(far.virtual_network)\n    for prefix"
 _AGREE = "    return own <= set(facing.remote) <= own | set(tunnel.transit)"
@@ -47,8 +60,8 @@ MUTATIONS = (
     Mutation(
         "S3-1",
         "flows arrive with the VM's own address",
-        _PAIR,
-        _GATEWAY,
+        PAIR,
+        GATEWAY,
         _PASSES,
         _passes(
             "from lab.plan import SourceNat\n"
@@ -56,60 +69,58 @@ MUTATIONS = (
             'target=SourceNat("10.1.0.99"), why=why)'
         ),
     ),
-    Mutation(
-        "S3-1", "what is for the other network takes the tunnel", _PAIR, _GATEWAY, _INSIDE, "for one, other in ():"
-    ),
-    Mutation("S3-1", "the gateways speak IKE", _PAIR, _GATEWAY, "for port in (500, 4500):", "for port in (4500,):"),
+    Mutation("S3-1", "what is for the other network takes the tunnel", PAIR, GATEWAY, INSIDE, "for one, other in ():"),
+    Mutation("S3-1", "the gateways speak IKE", PAIR, GATEWAY, "for port in (500, 4500):", "for port in (4500,):"),
     Mutation(
         "S3-1",
         "what is inside is encrypted",
-        _PAIR,
-        _IKE,
-        '            ("aes256-sha1", "aes128-sha1", "3des-sha1"),\n            3600,\n            f"{_DEVICES} (2016-06-29), route',
-        '            ("null-sha1",),\n            3600,\n            f"{_DEVICES} (2016-06-29), route',
+        PAIR,
+        IKE,
+        ESP_2016,
+        ESP_2016.replace('"aes256-sha1", "aes128-sha1", "3des-sha1"', '"null-sha1",'),
     ),
-    Mutation("S3-2", "peers may be in one region", _PAIR, _LIMITS, _FAR, _refused("peer.location == vnet.location")),
-    Mutation("S3-2", "peers may be in other regions", _PAIR, _LIMITS, _FAR, _refused('peer.location == "B"')),
+    Mutation("S3-2", "peers may be in one region", PAIR, LIMITS, _FAR, _refused("peer.location == vnet.location")),
+    Mutation("S3-2", "peers may be in other regions", PAIR, LIMITS, _FAR, _refused('peer.location == "B"')),
     Mutation(
         "S3-2",
         "peers may be of one subscription",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         _FAR,
         _refused('peer.subscription == vnet.subscription == "x"'),
     ),
     Mutation(
         "S3-2",
         "peers may be of other subscriptions",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         _FAR,
         _refused("peer.subscription != vnet.subscription"),
     ),
     Mutation(
         "S3-3",
         "the gateway has tunnels to networks",
-        _MANY,
-        _GATEWAY,
+        MANY,
+        GATEWAY,
         _OF_NETWORK,
         _of_network(f"({_SITE}.vpn_gateway and len(network.sites_of(vnet.name)) > 5)"),
     ),
     Mutation(
-        "S3-3", "the gateway has tunnels to sites", _MANY, _GATEWAY, _OF_NETWORK, _of_network(f"{_SITE}.vpn_device")
+        "S3-3", "the gateway has tunnels to sites", MANY, GATEWAY, _OF_NETWORK, _of_network(f"{_SITE}.vpn_device")
     ),
     Mutation(
         "S3-4",
         "no local network has addresses of VMs outside virtual networks",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         "        if prefix.overlaps(PLATFORM_SPACE):",
         "        if prefix.supernet_of(PLATFORM_SPACE) and prefix != PLATFORM_SPACE:",
     ),
     Mutation(
         "S3-4",
         "a VM outside virtual networks reaches none through a gateway",
-        _PAIR,
-        _GATEWAY,
+        PAIR,
+        GATEWAY,
         _PASSES,
         _passes(
             "for prefix in vnet.address_space:\n"
@@ -121,92 +132,92 @@ MUTATIONS = (
     Mutation(
         "S3-5",
         "the near gateway has dynamic routing",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         "for gateway in (network.gateway(vnet.name), far):",
         "for gateway in (far,):",
     ),
     Mutation(
         "S3-5",
         "the far gateway has dynamic routing",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         "for gateway in (network.gateway(vnet.name), far):",
         "for gateway in (network.gateway(vnet.name),):",
     ),
     Mutation(
         "S3-6",
         "a tunnel between networks needs no device",
-        _PAIR,
-        _GATEWAY,
+        PAIR,
+        GATEWAY,
         _OF_NETWORK,
         _of_network(f"{_SITE}.vpn_device is None"),
     ),
     Mutation(
         "S3-7",
         "ten tunnels come up",
-        _MANY,
-        _GATEWAY,
+        MANY,
+        GATEWAY,
         "    for connection in network.connections:\n        if connection.virtual_network != vnet.name:",
         "    for connection in [c for c in network.connections if c.virtual_network == vnet.name][:9]:\n"
         "        if connection.virtual_network != vnet.name:",
     ),
     Mutation(
-        "S3-7", "an eleventh is refused", _MANY, _LIMITS, '"Standard": (10, _SEED_003)', '"Standard": (11, _SEED_003)'
+        "S3-7", "an eleventh is refused", MANY, LIMITS, '"Standard": (10, _SEED_003)', '"Standard": (11, _SEED_003)'
     ),
     Mutation(
         "S3-7",
         "tunnels to networks count",
-        _MANY,
-        _LIMITS,
+        MANY,
+        LIMITS,
         _TOO_MANY,
         _TOO_MANY.replace("mine", f"[m {_NETWORKS_OF} not network.local_network(m[1].local_network).vpn_gateway]"),
     ),
     Mutation(
         "S3-7",
         "tunnels to sites count",
-        _MANY,
-        _LIMITS,
+        MANY,
+        LIMITS,
         _TOO_MANY,
         _TOO_MANY.replace("mine", f"[m {_NETWORKS_OF} network.local_network(m[1].local_network).vpn_gateway]"),
     ),
-    Mutation("S3-8", "equal ranges", _PAIR, _LIMITS, _OVERLAPS, "for s in spaces if p != s[1] and p.overlaps(s[1])):"),
+    Mutation("S3-8", "equal ranges", PAIR, LIMITS, _OVERLAPS, "for s in spaces if p != s[1] and p.overlaps(s[1])):"),
     Mutation(
         "S3-8",
         "a range that contains the network's",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         _OVERLAPS,
         "for s in spaces if p.prefixlen >= s[1].prefixlen and p.overlaps(s[1])):",
     ),
     Mutation(
         "S3-8",
         "a range that the network's contains",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         _OVERLAPS,
         "for s in spaces if p.prefixlen <= s[1].prefixlen and p.overlaps(s[1])):",
     ),
     Mutation(
         "S3-8",
         "ranges of two local networks of one network",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         "        spaces += [(f'\"{site.name}\"', prefix) for prefix in site.address_space]",
         "        spaces += []",
     ),
     Mutation(
         "S3-8",
         "ranges of two connected networks",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         "            if prefix.overlaps(other) and not any(other == p for p in site.address_space):",
         "            if False:",
     ),
     Mutation(
         "S3-8",
         "a configuration file with an overlap is rejected",
-        _PAIR,
+        PAIR,
         "lab/formats/netcfg.py",
         "        return Configuration(dns, sites, vnets)",
         "        return Configuration(dns, (), tuple(msgspec.structs.replace(v, sites=()) for v in vnets))",
@@ -214,18 +225,18 @@ MUTATIONS = (
     Mutation(
         "S3-9",
         "one connection to a local network",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         _REDUNDANT,
         _REDUNDANT.replace("if ", "if site.name not in peers.values() and "),
     ),
     Mutation(
-        "S3-9", "one local network of a peer", _PAIR, _LIMITS, _REDUNDANT, "        if site.name in peers.values():"
+        "S3-9", "one local network of a peer", PAIR, LIMITS, _REDUNDANT, "        if site.name in peers.values():"
     ),
     Mutation(
         "S3-10",
         "a load balancer's pools",
-        _PAIR,
+        PAIR,
         "lab/azure/model.py",
         "        pooled = {member for pool in self.pools for member in pool.members}\n"
         "        return frozenset(pooled | {rule",
@@ -234,7 +245,7 @@ MUTATIONS = (
     Mutation(
         "S3-10",
         "a load balancer's inbound NAT rules",
-        _PAIR,
+        PAIR,
         "lab/azure/model.py",
         "        return frozenset(pooled | {rule.virtual_machine for rule in self.inbound_nat_rules})",
         "        return frozenset(pooled)",
@@ -242,7 +253,7 @@ MUTATIONS = (
     Mutation(
         "S3-10",
         "a pool's members",
-        _PAIR,
+        PAIR,
         "lab/azure/invariants.py",
         "    homes = sorted({vms[name].virtual_network for name in lb.virtual_machines() if name in vms})",
         "    homes = sorted({vms[name].virtual_network for name in sorted(lb.virtual_machines())[:1] if name in vms})",
@@ -250,7 +261,7 @@ MUTATIONS = (
     Mutation(
         "S3-10",
         "a cloud service",
-        _PAIR,
+        PAIR,
         "lab/azure/cloud_services.py",
         "    homes = sorted({vm.virtual_network for vm in _machines(network, service)})\n    if len(homes) > 1:",
         "    homes = sorted({vm.virtual_network for vm in _machines(network, service)})\n    if len(homes) > 2:",
@@ -258,55 +269,56 @@ MUTATIONS = (
     Mutation(
         "S3-11",
         "two tunnels have no more than the bandwidth",
-        _MANY,
-        _GATEWAY,
+        MANY,
+        GATEWAY,
         "    if gateway.shaped:",
         "    if False:",
     ),
     Mutation(
         "S3-11",
         "its SKU's bandwidth",
-        _MANY,
-        _GATEWAY,
+        MANY,
+        GATEWAY,
         '"Basic": 100, "Standard": 100,',
         '"Basic": 100, "Standard": 5,',
     ),
     Mutation(
         "S3-11",
         "one tunnel alone has all of it",
-        _MANY,
-        _GATEWAY,
+        MANY,
+        GATEWAY,
         "mbit_s=_MBIT_S[gateway.sku]",
         "mbit_s=_MBIT_S[gateway.sku] // 2",
     ),
     Mutation(
         "S3-12",
         "all of the other's range is led through the tunnel",
-        _PAIR,
-        _GATEWAY,
-        "                    destination=str(prefix),\n                    interface=to(place(vnet.name))",
-        "                    destination=str(next(prefix.subnets())),\n                    interface=to(place(vnet.name))",
+        PAIR,
+        GATEWAY,
+        _LED,
+        _LED.replace("str(prefix)", "str(next(prefix.subnets()))"),
     ),
     Mutation(
         "S3-12",
         "it is defined with just that range",
-        _PAIR,
+        PAIR,
         "lab/topology/build.py",
         "            address_space=raw.address_space,\n            vpn_gateway_address=address,",
-        "            address_space=tuple(p.supernet() for p in raw.address_space),\n            vpn_gateway_address=address,",
+        "            address_space=tuple(p.supernet() for p in raw.address_space),\n"
+        "            vpn_gateway_address=address,",
     ),
     Mutation(
         "S3-13",
         "a connection is listed by the local network's name",
-        _PAIR,
-        _SHOW,
+        PAIR,
+        SHOW,
         '"LocalNetworkSiteName": site,',
         '"LocalNetworkSiteName": tunnel.peer,',
     ),
     Mutation(
         "S3-13",
         "the configuration file refers to it as to any",
-        _PAIR,
+        PAIR,
         "lab/formats/netcfg.py",
         "        connected = network.sites_of(vnet.name)",
         "        connected = [site for site in network.sites_of(vnet.name) if not site.vpn_gateway]",
@@ -314,15 +326,15 @@ MUTATIONS = (
     Mutation(
         "S3-13",
         "both networks have it",
-        _PAIR,
-        _GATEWAY,
+        PAIR,
+        GATEWAY,
         _OF_NETWORK,
         _of_network("vnet.name == network.connections[0].virtual_network"),
     ),
     Mutation(
         "S3-13",
         "it is shown as one to a site is",
-        _MANY,
+        MANY,
         "lab/cmdlets/vpn.py",
         '        for connection in _reported(desk, given)["Connections"]\n',
         '        for connection in _reported(desk, given)["Connections"]\n'
@@ -331,15 +343,15 @@ MUTATIONS = (
     Mutation(
         "S3-14",
         "by a topology",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         "        if old is not None and old.location != vnet.location:",
         "        if False:",
     ),
     Mutation(
         "S3-14",
         "by a configuration file",
-        _PAIR,
+        PAIR,
         "lab/operations/netcfg.py",
         "            if old and (old.location, old.affinity_group) != (vnet.location, vnet.affinity_group):",
         "            if False:",
@@ -347,17 +359,16 @@ MUTATIONS = (
     Mutation(
         "S3-15",
         "the provided resolver does not know the other network's names",
-        _PAIR,
-        _WIRING,
-        "        yield Record(place=edge, name=vm.name, address=address, why=why)",
-        "        for home in network.virtual_networks:\n"
-        "            yield Record(place=load_balancer(home), name=vm.name, address=address, why=why)",
+        PAIR,
+        WIRING,
+        _RECORD,
+        EVERYWHERE,
     ),
     Mutation(
         "S3-15",
         "a server of one's own does",
-        _PAIR,
-        _WIRING,
+        PAIR,
+        WIRING,
         "    for other in network.virtual_machines:\n        yield Record(place=vm.name",
         "    for other in network.vms_of(network.virtual_network(vm.virtual_network))[:1]:\n"
         "        yield Record(place=vm.name",
@@ -365,43 +376,41 @@ MUTATIONS = (
     Mutation(
         "S3-15",
         "the network's servers are asked",
-        _PAIR,
-        _WIRING,
+        PAIR,
+        WIRING,
         "    servers = tuple(str(address) for address in vnet.dns_servers or (PLATFORM_ADDRESS,))",
         "    servers = (str(PLATFORM_ADDRESS),)",
     ),
     Mutation(
         "S3-16",
         "a VM's address is of its network's range",
-        _PAIR,
+        PAIR,
         "lab/operations/cloud_service.py",
         "            private_ip_address=address,\n            services=self.services,",
         "            private_ip_address=address + 65536 * 7,\n            services=self.services,",
     ),
-    Mutation("S3-17", "its status is Created", _PAIR, _SHOW, '"Created" if netns', '"Creating" if netns'),
+    Mutation("S3-17", "its status is Created", PAIR, SHOW, '"Created" if netns', '"Creating" if netns'),
     Mutation(
         "S3-18",
         "a local network has a device address",
-        _PAIR,
+        PAIR,
         "lab/topology/build.py",
-        "        if (raw.vpn_gateway is None) == (raw.vpn_gateway_address is None):",
-        "        if raw.vpn_gateway is None and raw.vpn_gateway_address is None:\n"
-        '            raw = raw.model_copy(update={"vpn_gateway_address": IPv4Address("5.4.3.2")})\n'
-        "        if (raw.vpn_gateway is None) == (raw.vpn_gateway_address is None):",
+        ADDRESSED,
+        PLACED,
     ),
     Mutation(
         "S3-18",
         "a placeholder will do",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         "        if site.vpn_gateway_address in prefix:",
         '        if site.vpn_gateway_address in prefix or str(site.vpn_gateway_address) == "5.4.3.2":',
     ),
     Mutation(
         "S3-18",
         "with a placeholder there is no tunnel yet",
-        _PAIR,
-        _GATEWAY,
+        PAIR,
+        GATEWAY,
         _PEER,
         _PEER.replace(
             "str(site.vpn_gateway_address)",
@@ -411,8 +420,8 @@ MUTATIONS = (
     Mutation(
         "S3-19",
         "a narrower range",
-        _PAIR,
-        _GATEWAY,
+        PAIR,
+        GATEWAY,
         _AGREE,
         "    ours = [IPv4Network(one) for one in (*own, *tunnel.transit)]\n"
         "    return all(any(IPv4Network(one).subnet_of(each) for each in ours) for one in facing.remote)",
@@ -420,85 +429,86 @@ MUTATIONS = (
     Mutation(
         "S3-19",
         "a wider range",
-        _PAIR,
-        _GATEWAY,
+        PAIR,
+        GATEWAY,
         _AGREE,
         "    theirs = [IPv4Network(one) for one in facing.remote]\n"
         "    return all(any(IPv4Network(one).subnet_of(each) for each in theirs) for one in own)",
     ),
-    Mutation("S3-19", "another range", _PAIR, _GATEWAY, _AGREE, "    return True"),
+    Mutation("S3-19", "another range", PAIR, GATEWAY, _AGREE, "    return True"),
     Mutation(
         "S3-20",
         "a gateway without a gateway subnet is refused",
-        _PAIR,
-        _LIMITS,
+        PAIR,
+        LIMITS,
         "any(s.name == GATEWAY_SUBNET for s in vnet.subnets)",
         "any(s.address_prefix.prefixlen > 24 for s in vnet.subnets)",
     ),
-    Mutation("S3-21", "it is built for 15 minutes", _PAIR, _OPERATIONS, "BUILD_S = 15 * 60", "BUILD_S = 1"),
-    Mutation("S3-21", "and no longer", _PAIR, _OPERATIONS, "BUILD_S = 15 * 60", "BUILD_S = 45 * 60"),
+    Mutation("S3-21", "it is built for 15 minutes", PAIR, OPERATIONS, "BUILD_S = 15 * 60", "BUILD_S = 1"),
+    Mutation("S3-21", "and no longer", PAIR, OPERATIONS, "BUILD_S = 15 * 60", "BUILD_S = 45 * 60"),
     Mutation(
-        "S3-21", "it is Creating at first", _PAIR, _SHOW, '        return "Creating"', '        return "Connecting"'
+        "S3-21", "it is Creating at first", PAIR, SHOW, '        return "Creating"', '        return "Connecting"'
     ),
     Mutation(
         "S3-21",
         "it is Connecting then",
-        _PAIR,
-        _SHOW,
+        PAIR,
+        SHOW,
         '        return "Connecting"\n',
         '        return "NotConnected"\n',
     ),
     Mutation(
         "S3-21",
         "no address before it is built",
-        _PAIR,
-        _SHOW,
+        PAIR,
+        SHOW,
         '"VipAddress": state.address if built else "",',
         '"VipAddress": state.address or "203.0.113.1",',
     ),
     Mutation(
         "S3-21",
         "an address while it is Connecting",
-        _PAIR,
-        _SHOW,
+        PAIR,
+        SHOW,
         '"VipAddress": state.address if built else "",',
         '"VipAddress": state.address if status(state, now) != "Connecting" else "",',
     ),
     Mutation(
         "S3-21",
         "two may be built at once",
-        _PAIR,
-        _OPERATIONS,
+        PAIR,
+        OPERATIONS,
         "        if network.gateway(vnet.name):",
         "        if network.gateway(vnet.name) or any(self.ready_at - g.ready_at < 60 for g in network.vpn_gateways):",
     ),
     Mutation(
         "S3-22",
         "the real address takes the placeholder's place",
-        _PAIR,
-        _OPERATIONS,
+        PAIR,
+        OPERATIONS,
         "        address = self.address or site.vpn_gateway_address",
         "        address = site.vpn_gateway_address",
     ),
     Mutation(
         "S3-22",
         "addresses that are mixed up never connect",
-        _PAIR,
-        _GATEWAY,
+        PAIR,
+        GATEWAY,
         _PEER,
         _PEER.replace(
             "str(site.vpn_gateway_address)",
             "str(next(g.address for g in network.vpn_gateways if g != gateway))"
-            "\n            if site.vpn_gateway_address == gateway.address\n            else str(site.vpn_gateway_address)",
+            "\n            if site.vpn_gateway_address == gateway.address"
+            "\n            else str(site.vpn_gateway_address)",
         ),
     ),
     Mutation(
-        "S3-23", "keys that differ never connect", _PAIR, _DAEMONS, '"data": key or _nobodys()', '"data": "everybodys"'
+        "S3-23", "keys that differ never connect", PAIR, DAEMONS, '"data": key or _nobodys()', '"data": "everybodys"'
     ),
     Mutation(
         "S3-23",
         "the listing sets the key of a side",
-        _PAIR,
+        PAIR,
         "lab/cmdlets/vpn.py",
         'given.text("SharedKey")))',
         'desk.network.connections[0].shared_key or ""))',
@@ -506,16 +516,16 @@ MUTATIONS = (
     Mutation(
         "S3-24",
         "the far end answers",
-        _PAIR,
-        _GATEWAY,
-        _INSIDE,
+        PAIR,
+        GATEWAY,
+        INSIDE,
         "for one, other in ((to(router), INNER), (INNER, INNER)):",
     ),
     Mutation(
         "S3-24",
         "it is shown as Connected",
-        _PAIR,
-        _DAEMONS,
+        PAIR,
+        DAEMONS,
         '                self._note(name, "Connected", "")',
         '                self._note(name, "Connecting", "")',
     ),

@@ -51,7 +51,12 @@ def shared(claim: str, network: Network) -> Iterator[Trial]:
                 )
             return observed, _too_little(alone, peers[:1], cap) or _too_little(both, peers, cap)
 
-        floods = (_flood(free), _flood(*found[:1]), _flood(*found), _flood(free))
+        floods = (
+            _flood(free, carried=_PLENTY * cap),
+            _flood(*found[:1], offered=_PLENTY * cap),
+            _flood(*found, offered=_PLENTY * cap),
+            _flood(free, carried=_PLENTY * cap),
+        )
         expected = f"one tunnel alone has {_CAP[gateway.sku]} Mbit/s, and two together no more"
         yield Trial(claim, gateway.virtual_network, expected, (Stage(floods),), judge_by(check))
 
@@ -61,13 +66,15 @@ def _shaped(network: Network, pair: Pair) -> bool:
     return gateway is not None and gateway.shaped
 
 
-def _flood(*found: Pair) -> Flood:
+def _flood(*found: Pair, offered: float = 0.0, carried: float = 0.0) -> Flood:
     """Return a flood into some tunnels of one gateway."""
     return Flood(
         client=found[0].near.node,
         addresses=tuple(str(pair.far.address) for pair in found),
         network=found[0].network,
         seconds=_FLOOD_S,
+        offered=offered,
+        carried=carried,
     )
 
 
