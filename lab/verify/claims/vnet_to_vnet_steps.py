@@ -44,19 +44,18 @@ def _s3_14(network: Network) -> Iterator[Trial]:
         file = file_of(network).replace(f'name="{vnet.name}" Location="', f'name="{vnet.name}" Location="not ')
         ways = (
             Run(words=("plan", "{file}", "--diff"), text=text),
-            Run(words=("up", "{file}"), text=text),
             imported(file),
+            Run(words=("up", "{file}"), text=text),  # last: where it is not refused, it takes the VMs away
         )
 
-        def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str]:
-            *done, answers = observations
-            observed = "; ".join(f"exit {one.status}: {one.said[:200]}" for one in done)
-            for one, what in zip(done, ("lab plan", "lab up", "a configuration file"), strict=True):
+        def check(observations: Sequence[Any]) -> tuple[str, str]:
+            observed = "; ".join(f"exit {one.status}: {one.said[:200]}" for one in observations)
+            for one, what in zip(observations, ("lab plan", "a configuration file", "lab up"), strict=True):
                 if wrong := let(one, f"a change of location by {what}", "location of a virtual network cannot be"):
                     return observed, wrong
-            return observed, pair.reached(answers)
+            return observed, ""
 
-        yield Trial("S3-14", f"{vnet.name} moved", "refused, exit 2", (operated(*ways, pair.there),), judge_by(check))
+        yield Trial("S3-14", f"{vnet.name} moved", "refused, exit 2", (operated(*ways),), judge_by(check))
 
 
 def _s3_15(network: Network) -> Iterator[Trial]:
@@ -171,8 +170,8 @@ def _s3_20(network: Network) -> Iterator[Trial]:
         yield fits("S3-20", text, "a gateway without a gateway subnet", "a gateway needs a subnet of that very name")
 
 
-#: How long a gateway is built, by the document about 15 minutes; and the fastest pace that a lab has.
-_BUILT_S, _FASTEST = 15 * 60, 240
+#: How long a gateway is built, by the document about 15 minutes; and how many times faster it is tried.
+_BUILT_S, _QUICK = 15 * 60, 180
 _EARLY, _LATE_S = 0.9, 6.0  # of that time, and of real time, in which a machine may be busy with something else
 
 
@@ -182,7 +181,7 @@ def _s3_21(network: Network) -> Iterator[Trial]:
             msgspec.structs.replace(site, vpn_gateway=None, vpn_gateway_address=_PLACEHOLDER)
             for site in network.local_networks
         )
-        overrides = msgspec.structs.replace(network.overrides, time_scale=_FASTEST)
+        overrides = msgspec.structs.replace(network.overrides, time_scale=_QUICK)
         before = changed(network, overrides=overrides, local_networks=placeholders, vpn_gateways=())
 
         def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str] | Judgement:
@@ -191,7 +190,7 @@ def _s3_21(network: Network) -> Iterator[Trial]:
             observed = f"{', '.join(stages)}; then {after.status}, {after.address or 'no address'}"
             if wrong := failed_command(first, second):
                 return observed, wrong
-            if built.passed[0].status != "Creating" and built.passed[0].at > second.began + _BUILT_S / _FASTEST:
+            if built.passed[0].status != "Creating" and built.passed[0].at > second.began + _BUILT_S / _QUICK:
                 return Judgement("INCONCLUSIVE", observed, "it was looked at too late")
             wrong = _unlike_built([(p.status, p.address) for p in built.passed])
             wrong = wrong or _time_to_build(second, built)
@@ -208,7 +207,7 @@ def _s3_21(network: Network) -> Iterator[Trial]:
             Stage((Tunnels(network=pair.network, wanted="Connected"), pair.there)),
         )
         expected = (
-            f"Creating without an address for {_BUILT_S / _FASTEST:g} s (15 minutes), Connecting with one, and "
+            f"Creating without an address for {_BUILT_S / _QUICK:g} s (15 minutes), Connecting with one, and "
             "Connected once the placeholders are replaced"
         )
         yield Trial("S3-21", pair.network, expected, stages, judge_by(check))
@@ -226,7 +225,7 @@ def _unlike_built(passed: list[tuple[str, str]]) -> str:
 
 def _time_to_build(created: Checked, built: Gateway) -> str:
     """Return what contradicts that a gateway took as long to build as the document says, "" if nothing does."""
-    ready, wanted_s = built.passed[1].at, _BUILT_S / _FASTEST
+    ready, wanted_s = built.passed[1].at, _BUILT_S / _QUICK
     if ready - created.began < _EARLY * wanted_s:
         return f"it was built after {ready - created.began:.1f} s instead of {wanted_s:g} s"
     late = ready - created.ended
