@@ -49,7 +49,13 @@ _VIP_TOO = (
 )
 
 #: A VM without an address of its own has the default VIP of its service for one.
-_NONE = "            if vm.instance_public_ip is None:\n                continue\n            why = "
+_LED_TO = "            yield from wiring.public_address(vnet, vm.instance_public_ip.address, why)\n"
+_NONE = (
+    "            if vm.instance_public_ip is None:\n                continue\n"
+    '            why = Why("instance_public_ip", vm.name, _SOURCE)\n'
+    "            public, private = str(vm.instance_public_ip.address), str(vm.private_ip_address)\n"
+    f"{_LED_TO}"
+)
 _VIP_FOR_ITS_OWN = (
     "            of_vm = network.service_of(vm.name)\n"
     "            if vm.instance_public_ip is None and of_vm and not of_vm.roles:\n"
@@ -57,7 +63,7 @@ _VIP_FOR_ITS_OWN = (
     "                from lab.model import InstancePublicIp\n\n"
     '                own = InstancePublicIp(name="vip", address=of_vm.virtual_ips[0].address)\n'
     "                vm = replace(vm, instance_public_ip=own)\n"
-    f"{_NONE}"
+    + _NONE.replace(_LED_TO, f'            if vm.instance_public_ip.name != "vip":\n    {_LED_TO}')
 )
 
 
@@ -153,7 +159,14 @@ MUTATIONS = (
         "        if vm.secondary_interfaces:",
         "        if len(vm.secondary_interfaces) > 1:",
     ),
-    _out("S4-7", "the server's data comes from port 20", 'SourceNat(public, "1024-2047")'),
+    Mutation(
+        "S4-7",
+        "the server's data comes from port 20",
+        _TOPOLOGY,
+        "lab/agent/ftp.py",
+        "port = self.cmd_channel.socket.getsockname()[1] - 1",
+        "port = self.cmd_channel.socket.getsockname()[1] + 1",
+    ),
     Mutation(
         "S4-7",
         "passive data ports are open",
@@ -162,9 +175,10 @@ MUTATIONS = (
         _INTO_RULE,
         _INTO_RULE.replace(
             "                target",
-            '                protocol="tcp",\n                destination_ports=PortRange(21, 21),\n'
+            '                protocol="tcp",\n'
+            '                destination_ports=__import__("lab.flow").flow.PortRange(21, 21),\n'
             "                target",
-        ).replace("destination=f", "destination=f"),
+        ),
     ),
     Mutation("S4-7", "without an address there is no active transfer", _TOPOLOGY, _PATH, _NONE, _VIP_FOR_ITS_OWN),
     _out("S4-8", "its flows are seen from its address", _DEFAULT),
@@ -303,7 +317,14 @@ MUTATIONS = (
         'PublicIp(own, public.get("domainNameLabel"), timeout)',
         "PublicIp(own, None, timeout)",
     ),
-    Mutation("S4-13", "an unknown role is refused", _TOPOLOGY, _CSCFG, "it must name a Role of this file", "it is odd"),
+    Mutation(
+        "S4-13",
+        "an unknown role is refused",
+        _TOPOLOGY,
+        _CSCFG,
+        "        if name not in roles:\n            found",
+        "        if name not in roles:\n            return\n        if name not in roles:\n            found",
+    ),
     Mutation(
         "S4-13",
         "two addresses of an instance are refused",
