@@ -171,7 +171,7 @@ def _s3_20(network: Network) -> Iterator[Trial]:
 
 
 #: How long a gateway is built, by the document about 15 minutes; and how many times faster it is tried.
-_BUILT_S, _QUICK = 15 * 60, 180
+_BUILT_S, _QUICK = 15 * 60, 120
 _EARLY, _LATE_S = 0.9, 6.0  # of that time, and of real time, in which a machine may be busy with something else
 
 
