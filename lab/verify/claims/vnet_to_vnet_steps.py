@@ -190,17 +190,17 @@ def _s3_21(network: Network) -> Iterator[Trial]:
             observed = f"{', '.join(stages)}; then {after.status}, {after.address or 'no address'}"
             if wrong := failed_command(first, second):
                 return observed, wrong
-            if built.passed[0].status != "Creating" and built.passed[0].at > second.began + _BUILT_S / _QUICK:
+            if built.passed[0].status != "Creating" and built.passed[0].at > first.began + _BUILT_S / _QUICK:
                 return Judgement("INCONCLUSIVE", observed, "it was looked at too late")
             wrong = _unlike_built([(p.status, p.address) for p in built.passed])
-            wrong = wrong or _time_to_build(second, built)
+            wrong = wrong or _time_to_build(first, built)
             if not wrong and (after.status, after.state) != ("Connected", "Provisioned"):
                 wrong = "it is not connected"
             return observed, wrong or ("" if after.address else "no address is shown") or pair.reached(answers)
 
         # Both are created at once. With placeholders for their peers they wait for an answer, and get none.
         create = [
-            command("gateway", "create", name, "--routing", "dynamic") for name in (pair.far_network, pair.network)
+            command("gateway", "create", name, "--routing", "dynamic") for name in (pair.network, pair.far_network)
         ]
         stages = (
             operated(*create, Tunnels(network=pair.network, wanted="NotConnected"), network=before),
