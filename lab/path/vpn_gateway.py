@@ -396,7 +396,7 @@ def impossible(tunnel: Tunnel, address: str, facing: Tunnel | None) -> str:
     if tunnel.version == 1 and not _meet(tunnel, facing):
         return ""
     return (
-        f"TS_UNACCEPTABLE: here it is {_list(tunnel.local)} to {_list(tunnel.remote)}, and at the peer "
+        f"ranges differ: here it is {_list(tunnel.local)} to {_list(tunnel.remote)}, and at the peer "
         f"{_list(facing.local)} to {_list(facing.remote)}; ranges must be the same on both sides"
     )
 

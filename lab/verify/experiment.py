@@ -538,10 +538,12 @@ class CheckFile(_Experiment, frozen=True, kw_only=True):
 
 
 class Checked(_Observation, frozen=True, kw_only=True):
-    """How a command of the lab's own ended, and what it said."""
+    """How a command of the lab's own ended, and what it said. Times in seconds since the epoch."""
 
     status: int
     said: str
+    began: float = 0.0
+    ended: float = 0.0
 
 
 class Cross(_Experiment, frozen=True, kw_only=True):
@@ -552,10 +554,10 @@ class Cross(_Experiment, frozen=True, kw_only=True):
 
 
 class Outer(msgspec.Struct, frozen=True):
-    """Packets of one kind that left a gateway."""
+    """Packets of one kind that left a gateway: IKE, ESP ("udp 4500" or "esp"), or whatever else it was."""
 
     network: str
-    kind: str  # "udp 500", "udp 4500", "esp", or whatever else it was
+    kind: str  # "udp 500", "ike 4500", "keepalive", "udp 4500", "esp", and so on
     source: str
     destination: str
     packets: int
@@ -597,6 +599,14 @@ class Connection(msgspec.Struct, frozen=True):
     established: str = ""  # when it was connected last
 
 
+class Passed(msgspec.Struct, frozen=True):
+    """What ``lab gateway show`` had of a gateway at a time, in seconds since the epoch, until it was something else."""
+
+    status: str
+    address: str
+    at: float
+
+
 class Gateway(_Observation, frozen=True, kw_only=True):
     """A gateway as ``lab gateway show`` has it."""
 
@@ -608,6 +618,7 @@ class Gateway(_Observation, frozen=True, kw_only=True):
     fields: tuple[str, ...]  # names of all that is shown of a connection
     connections: tuple[Connection, ...]
     waited_s: float = 0.0  # until they were as wanted
+    passed: tuple[Passed, ...] = ()  # what was seen of it meanwhile, each once
 
 
 class Meter(_Experiment, frozen=True, kw_only=True):
@@ -629,12 +640,17 @@ class Metered(_Observation, frozen=True, kw_only=True):
 
 
 class Flood(_Experiment, frozen=True, kw_only=True):
-    """Send as much as goes to several destinations at once, and count what leaves a gateway."""
+    """Send as much as goes to several destinations at once, and count what leaves a gateway.
+
+    On a busy machine it is tried again, until so many bits per second were ``offered``, and so many ``carried``.
+    """
 
     client: str
     addresses: tuple[str, ...]
     network: str
     seconds: float
+    offered: float = 0.0
+    carried: float = 0.0
 
 
 class Flooded(_Observation, frozen=True, kw_only=True):

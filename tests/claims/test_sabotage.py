@@ -200,10 +200,12 @@ _REFUSED = ("-I", "FORWARD", "1", "-p", "tcp", "-j", "REJECT", "--reject-with", 
 _NO_NAMES = ("-I", "FORWARD", "1", "-p", "udp", "--dport", "53", "-j", "REJECT")
 _AS = ("-t", "nat", "-I", "POSTROUTING", "1", "-s", "@vm1", "-j", "SNAT", "--to-source")
 SABOTAGES |= {
-    **{f"S3-{n}": _in("vnet-to-vnet", "gw.VNet1", *_REFUSED) for n in (2, 6, 13, 18, 19, 21, 22, 23, 24)},
+    **{f"S3-{n}": _in("vnet-to-vnet", "gw.VNet1", *_REFUSED) for n in (2, 6, 13, 18, 19, 22, 23, 24)},
     **{f"N-GW-{n}": _in("vnet-to-vnet", "gw.VNet1", *_REFUSED) for n in (2, 3, 14)},
     **{f"N-GW-{n}": _in("vnet-to-vnet", "gw.VNet1", *_CUT) for n in (8, 13)},
     "S3-12": _in("vnet-to-vnet", "gw.VNet1", *_CUT),
+    # The gateways are made anew: what reaches them is altered.
+    "S3-21": _in("vnet-to-vnet", "vm1", "-I", "OUTPUT", "1", "-d", "10.2.0.4", *_REFUSED[3:]),
     # A source outside the tunnel's prefixes is not carried; one inside them arrives as somebody else's.
     "S3-1": _in("vnet-to-vnet", "gw.VNet1", *_AS, "10.1.0.99"),
     "S3-16": _in("vnet-to-vnet", "gw.VNet1", *_AS, "192.168.9.9"),

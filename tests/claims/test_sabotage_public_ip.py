@@ -48,6 +48,12 @@ def _leaves_as(private: str, to: str, *which: str, reason: str) -> Sabotage:
     return _edge("nat", "POSTROUTING", "-s", private, *which, "-j", "SNAT", "--to-source", to, reason=reason)
 
 
+def _all_seen_as(to: str, *, reason: str) -> Sabotage:
+    return _outside(
+        *("nat", "POSTROUTING", "-d", _STRANGER, "-p", "tcp", "-j", "SNAT", "--to-source", to), reason=reason
+    )
+
+
 _NO_NAMES = ("filter", "INPUT", *_UDP, "--dport", "53", "-j", "REJECT")
 _UNREACHED = _outside("mangle", "FORWARD", "-s", _STRANGER, *_UDP, "-j", "DROP", reason="does not lead to the VM")
 _FORGET_FRAGMENTS = """
@@ -70,8 +76,9 @@ SABOTAGES: dict[str, Sabotage] = {
         _PRIVATE, f"{_OWN}:1024-2047", "-p", "tcp", "--sport", "20", reason="the active transfer failed"
     ),
     "S4-8": _leaves_as(_MIRROR_PRIVATE, _OWN, reason=f"FTPMirror: seen from {_OWN}"),
-    "S4-9": _leaves_as(_PRIVATE, _MIRROR, reason=f"seen from {_MIRROR}"),
-    "S4-10": _leaves_as(_PRIVATE, _MIRROR, reason="the address shown is not the one that is seen"),
+    # These two make the VM anew, and with it the rules of its edge.
+    "S4-9": _all_seen_as(_NOBODYS, reason="it is not seen from the address that is shown"),
+    "S4-10": _all_seen_as(_NOBODYS, reason="the address shown is not the one that is seen"),
     "S4-11": _seen_as(_VIP, _OWN),
     "S4-12": _UNREACHED,
     "S4-13": _UNREACHED,

@@ -371,9 +371,9 @@ def changed(lab: tuple[str, Path], *replacements: tuple[str, str]) -> Path:
     [
         (f"s2, shared_key: {KEY}", "s2, shared_key: Other", "AUTHENTICATION_FAILED: ", "AUTHENTICATION_FAILED: "),
         (f"s2, shared_key: {KEY}", "s2", "AUTHENTICATION_FAILED: ", "AUTHENTICATION_FAILED: "),
-        ("s2: {address_space: [10.2.0.0/16]", "s2: {address_space: [10.2.0.0/17]", *["TS_UNACCEPTABLE: "] * 2),
-        ("s2: {address_space: [10.2.0.0/16]", "s2: {address_space: [10.2.0.0/15]", *["TS_UNACCEPTABLE: "] * 2),
-        ("s2: {address_space: [10.2.0.0/16]", "s2: {address_space: [10.9.0.0/16]", *["TS_UNACCEPTABLE: "] * 2),
+        ("s2: {address_space: [10.2.0.0/16]", "s2: {address_space: [10.2.0.0/17]", *["ranges differ: "] * 2),
+        ("s2: {address_space: [10.2.0.0/16]", "s2: {address_space: [10.2.0.0/15]", *["ranges differ: "] * 2),
+        ("s2: {address_space: [10.2.0.0/16]", "s2: {address_space: [10.9.0.0/16]", *["ranges differ: "] * 2),
         ("[10.2.0.0/16], vpn_gateway: v2", "[10.2.0.0/16], vpn_gateway_address: 5.4.3.2", "no answer from 5.4.3.2",
          "NO_PROPOSAL_CHOSEN: "),
         ("[10.2.0.0/16], vpn_gateway: v2", "[10.2.0.0/16], vpn_gateway: v1", "addresses are mixed up",

@@ -18,9 +18,11 @@ from lab.verify.claims import (
     gateways,
     health_probes,
     instance_level_public_ip,
+    instance_level_public_ip_managed,
     load_balancers,
     logged,
     multiple_vips,
+    names,
     netcfg,
     outbound_classic,
     outbound_connections,
@@ -31,6 +33,7 @@ from lab.verify.claims import (
     snat_ports,
     source_ip,
     vnet_to_vnet,
+    vnet_to_vnet_steps,
 )
 from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit import guarantees
@@ -61,10 +64,13 @@ CATALOGUE: tuple[Claim, ...] = (
     *reserved_ips.CLAIMS,
     *logged.CLAIMS,
     *vnet_to_vnet.CLAIMS,
+    *vnet_to_vnet_steps.CLAIMS,
     *gateways.CLAIMS,
+    *names.CLAIMS,
     *netcfg.CLAIMS,
     *instance_level_public_ip.CLAIMS,
     *service_files.CLAIMS,
+    *instance_level_public_ip_managed.CLAIMS,
     *guarantees.CLAIMS,
 )
 #: A trial that lets more time pass is left out unless its claim is asked for: timers of four minutes in real time.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lab.azure.model import Network
+from lab.azure.model import PLATFORM_NETWORK, Network
 from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.tunnels import Pair, alone, changed, connected, states
@@ -14,7 +14,7 @@ _XMLNS = "http://schemas.microsoft.com/ServiceHosting/2011/07/NetworkConfigurati
 _IMPORT = Run(words=("import", "netcfg", "{file}", "--lab", "{lab}"), suffix=".xml")
 
 
-def _file(network: Network, without: str = "", place: str = 'Location="{}"') -> str:
+def file_of(network: Network, without: str = "", place: str = 'Location="{}"') -> str:
     """Return the file of a network, written by hand; the virtual network ``without`` is connected to nothing."""
     sites = "".join(
         f'<LocalNetworkSite name="{site.name}"><AddressSpace>'
@@ -25,7 +25,7 @@ def _file(network: Network, without: str = "", place: str = 'Location="{}"') -> 
     servers = {address: f"d{address}" for vnet in network.virtual_networks for address in vnet.dns_servers}
     defined = "".join(f'<DnsServer name="{name}" IPAddress="{address}"/>' for address, name in servers.items())
     vnets = ""
-    for vnet in network.virtual_networks:
+    for vnet in (v for v in network.virtual_networks if v.name != PLATFORM_NETWORK):
         references = "".join(
             f'<LocalNetworkSiteRef name="{site.name}"><Connection type="IPsec"/></LocalNetworkSiteRef>'
             for site in network.sites_of(vnet.name)
@@ -49,7 +49,8 @@ def _file(network: Network, without: str = "", place: str = 'Location="{}"') -> 
     )
 
 
-def _import(text: str) -> Run:
+def imported(text: str) -> Run:
+    """Give a configuration file to the lab."""
     return Run(words=_IMPORT.words, text=text, suffix=_IMPORT.suffix)
 
 
@@ -89,7 +90,7 @@ def _nc_2(network: Network) -> Iterator[Trial]:
             return observed, "the tunnel is not there with its reference" if missing else ""
 
         # A network of its own makes the lab be changed back after the trial.
-        change = (_import(_file(network, without=pair.network)), shown, _import(_file(network)), shown)
+        change = (imported(file_of(network, without=pair.network)), shown, imported(file_of(network)), shown)
         stages = (Stage((pair.there,)), Stage(change, changed(network)))
         expected = "no tunnel without its LocalNetworkSiteRef, and one with it"
         yield Trial("N-NC-2", pair.network, expected, stages, judge_by(check))
@@ -105,13 +106,13 @@ def _sites(gateway: Gateway) -> str:
 
 def _nc_3(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:1]:
-        right = _file(network)
+        right = file_of(network)
         own, site = f"<AddressPrefix>{pair.site.address_space[0]}</AddressPrefix></AddressSpace><VPN", pair.site.name
         vnet = network.vnet(pair.network)
         assert vnet is not None
         overlapping = f"<AddressPrefix>{vnet.address_space[0]}</AddressPrefix></AddressSpace><VPN"
         wrong = {
-            "Location and AffinityGroup": _file(network, place='Location="{}" AffinityGroup="a"'),
+            "Location and AffinityGroup": file_of(network, place='Location="{}" AffinityGroup="a"'),
             f'no LocalNetworkSite "{site}x"': right.replace(f'SiteRef name="{site}"', f'SiteRef name="{site}x"'),
             "a second one of that name": right.replace("<LocalNetworkSites>", f"<LocalNetworkSites>{_twice(right)}"),
             "must not overlap": right.replace(own, overlapping),
@@ -126,7 +127,7 @@ def _nc_3(network: Network) -> Iterator[Trial]:
             return observed, connected(shown, pair.site.name) or pair.reached(answers)
 
         after = (Tunnels(network=pair.network, wanted="Connected"), pair.there)
-        stage = Stage((*(_import(text) for text in wrong.values()), *after))
+        stage = Stage((*(imported(text) for text in wrong.values()), *after))
         yield Trial("N-NC-3", "files that are wrong", "refused, and the tunnel as before", (stage,), judge_by(check))
 
 
@@ -137,9 +138,38 @@ def _twice(text: str) -> str:
 
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("N-NC-1", "A network configuration file has the elements of its schema.", _SCHEMA, _nc_1),
     Claim(
-        "N-NC-2", "Adding a LocalNetworkSiteRef creates a tunnel, and removing it removes the tunnel.", _SCHEMA, _nc_2
+        "N-NC-1",
+        "A network configuration file has the elements of its schema.",
+        _SCHEMA,
+        _nc_1,
+        facts=(
+            "its namespace",
+            "local network sites with their addresses",
+            "subnets",
+            "a reference to each local network, of type IPsec",
+        ),
     ),
-    Claim("N-NC-3", "A file that is wrong is rejected as a whole, and what runs stays.", _SCHEMA, _nc_3),
+    Claim(
+        "N-NC-2",
+        "Adding a LocalNetworkSiteRef creates a tunnel, and removing it removes the tunnel.",
+        _SCHEMA,
+        _nc_2,
+        facts=(
+            "a reference makes a tunnel",
+            "without it there is none",
+        ),
+    ),
+    Claim(
+        "N-NC-3",
+        "A file that is wrong is rejected as a whole, and what runs stays.",
+        _SCHEMA,
+        _nc_3,
+        facts=(
+            "Location and AffinityGroup",
+            "a reference to what is not defined",
+            "a name that is given twice",
+            "ranges that overlap",
+        ),
+    ),
 )

@@ -1,39 +1,41 @@
 """Seed 003 (2015-05-15): virtual networks joined by their gateways."""
 
-import json
+import re
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import msgspec
 
-from lab.azure.model import PLATFORM_ADDRESS, Network
+from lab.azure.model import Network
+from lab.verify.claims import bandwidth
 from lab.verify.claims.claim import Claim, Stage, Trial
-from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.kit.cloud_service_kit import command, failed_command, let, operated, replay, things
+from lab.verify.claims.kit.judges import arrived, judge_by, send
+from lab.verify.claims.kit.oracle import far_host
 from lab.verify.claims.kit.tunnels import (
+    End,
     Pair,
     alone,
     between_networks,
-    changed,
     connected,
+    crossed_anyway,
     fits,
-    never,
     not_across,
     pairs,
     said,
     states,
-    with_connection,
-    with_site,
     works,
 )
-from lab.verify.experiment import Ask, Checked, Crossed, Flood, Flooded, Lookup, Names, Run, Send, Tunnels, Watch
+from lab.verify.claims.netcfg import file_of, imported
+from lab.verify.experiment import Run, Send, Tunnels, Watch
+from lab.verify.verdict import Judgement
 
-_SEED_003 = "seed 003 (2015-05-15)"
-#: An address that nobody has; TestVNet's placeholder of a later revision.
-_PLACEHOLDER = IPv4Address("5.4.3.2")
-#: Mbit/s of a gateway, by SKU (vpn-gateway-table-gwtype-legacy-aggtput-include.md).
-_CAP = {"Basic": 100, "Standard": 100, "HighPerformance": 200}
-_YEAR_2100 = 4102444800.0  # seconds since the epoch
+SEED_003 = "seed 003 (2015-05-15)"
+#: Where VMs without a virtual network are numbered.
+_PLATFORM = IPv4Network("100.64.0.0/10")
+#: An image by the name that the classic gallery had for it.
+IMAGE = "b39f27a8b8c64d52b05eac6a62ebad85__Ubuntu-14_04_2_LTS-amd64-server-20150706-en-us-30GB"
 
 
 def _vnet(octet: int, more: str = "") -> str:
@@ -41,18 +43,19 @@ def _vnet(octet: int, more: str = "") -> str:
     return f"{{address_space: [10.{octet}.0.0/16], subnets: {subnets}{more}}}"
 
 
-def _two(sites: str, connections: str, *, first: str = "dynamic", head: str = "") -> str:
+def two(sites: str, connections: str, *, first: str = "dynamic", second: str = "dynamic") -> str:
+    """Return a topology with two networks and their gateways."""
     return f"""\
 name: refused
-virtual_networks: {{v1: {_vnet(1, head)}, v2: {_vnet(2)}}}
-vpn_gateways: {{v1: {{routing: {first}, sku: Basic}}, v2: {{routing: dynamic}}}}
+virtual_networks: {{v1: {_vnet(1)}, v2: {_vnet(2)}}}
+vpn_gateways: {{v1: {{routing: {first}, sku: Basic}}, v2: {{routing: {second}, sku: Basic}}}}
 local_networks: {{{sites}}}
 connections: [{connections}]
 """
 
 
-_TO_2 = "s2: {address_space: [10.2.0.0/16], vpn_gateway: v2}"
-_C2 = "{virtual_network: v1, local_network: s2, shared_key: A1b2C3D4}"
+TO_2 = "s2: {address_space: [10.2.0.0/16], vpn_gateway: v2}"
+C2 = "{virtual_network: v1, local_network: s2, shared_key: A1b2C3D4}"
 
 
 def _s3_1(network: Network) -> Iterator[Trial]:
@@ -113,16 +116,49 @@ def _s3_3(network: Network) -> Iterator[Trial]:
 
 
 def _s3_4(network: Network) -> Iterator[Trial]:
-    if alone(network):
-        site = "s2: {address_space: [100.64.0.0/16], vpn_gateway: v2}"
-        text = _two(site, _C2) + "virtual_machines: {outside: {}}\n"
-        yield fits("S3-4", text, "a tunnel to a VM without a virtual network", "not VMs or services outside them")
+    for pair in alone(network)[:1]:
+        must = "not VMs or services outside them"
+        for what, space in (("", "100.64.0.0/16"), (", among others", "100.0.0.0/8")):
+            site = f"s2: {{address_space: [{space}], vpn_gateway: v2}}"
+            text = two(site, C2) + "virtual_machines: {outside: {}}\n"
+            yield fits("S3-4", text, f"a tunnel to a VM without a virtual network{what}", must)
+        yield _no_way_in(network, pair, must)
+
+
+def _no_way_in(network: Network, pair: Pair, must: str) -> Trial:
+    """Return a trial that a VM of no virtual network neither reaches what is behind a tunnel nor is reached."""
+    outside, far = next(v for v in network.virtual_machines if v.private_ip_address in _PLATFORM), far_host(network)
+    assert far is not None
+    alone_ = End(outside.name, outside.private_ip_address)
+    out = msgspec.structs.replace(pair, near=alone_).crossing("udp", arrives=False)
+    into = msgspec.structs.replace(pair, far=alone_).crossing("udp", arrives=False)
+    beyond = command("local-network", "set", pair.site.name, "--address-space", str(_PLATFORM))
+
+    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
+        before, *crossed, plain, refused, across = observations
+        sides = (f"{outside.name} to {pair.far.node}", f"{pair.near.node} to {outside.name}")
+        observed = "; ".join(f"{side}: {said(one)}" for side, one in zip(sides, crossed, strict=True))
+        observed += f"; {outside.name} to {far.name}: {arrived(plain)}; exit {refused.status}: {refused.said[:200]}"
+        if contradiction := pair.reached(before) or pair.reached(across):
+            return observed, contradiction
+        if not plain.seen[-1]:
+            return Judgement("INCONCLUSIVE", observed, f"{outside.name} is heard nowhere")
+        wrong = next((f"{s}: {w}" for s, o in zip(sides, crossed, strict=True) if (w := crossed_anyway(o))), "")
+        return observed, wrong or let(refused, f"a tunnel to {_PLATFORM}", must)
+
+    stage = operated(pair.there, out, into, send(network, outside, far, "udp", 4), beyond, pair.there)
+    expected = "neither reaches the other, no ESP on the wires, and no local network with its range"
+    return Trial("S3-4", f"{outside.name}, which is in no virtual network", expected, (stage,), judge_by(check))
 
 
 def _s3_5(network: Network) -> Iterator[Trial]:
     if alone(network):
-        text = _two(_TO_2, _C2, first="static")
-        yield fits("S3-5", text, "a static gateway of a pair", "need dynamic routing on both sides")
+        must = "need dynamic routing on both sides"
+        yield fits("S3-5", two(TO_2, C2), "two dynamic gateways")
+        for first, second, which in (("static", "dynamic", "near"), ("dynamic", "static", "far")):
+            text = two(TO_2, C2, first=first, second=second)
+            found = f'the gateway of "{"v1" if which == "near" else "v2"}" has static routing'
+            yield fits("S3-5", text, f"a static {which} gateway", found, must)
 
 
 def _s3_6(network: Network) -> Iterator[Trial]:
@@ -130,11 +166,19 @@ def _s3_6(network: Network) -> Iterator[Trial]:
         yield works("S3-6", pair, "connected, and no device in the file", lambda _: "")
 
 
-def _eleven() -> str:
-    sites = ", ".join(
-        f"s{i}: {{address_space: [172.16.{i}.0/24], vpn_gateway_address: 131.2.3.{i}}}" for i in range(11)
-    )
-    return _two(sites, ", ".join(f"{{virtual_network: v1, local_network: s{i}}}" for i in range(11)))
+def _tunnels(networks: int, sites: int) -> str:
+    """Return a topology with one gateway that has so many tunnels to other networks, and to local sites."""
+    vnets = ", ".join(f"v{i}: {_vnet(i)}" for i in range(networks + 1))
+    to_networks = [f"n{i}: {{address_space: [10.{i}.0.0/16], vpn_gateway: v{i}}}" for i in range(1, networks + 1)]
+    to_sites = [f"s{i}: {{address_space: [172.16.{i}.0/24], vpn_gateway_address: 131.2.3.{i}}}" for i in range(sites)]
+    names = [site.split(":")[0] for site in (*to_networks, *to_sites)]
+    return f"""\
+name: tunnels
+virtual_networks: {{{vnets}}}
+vpn_gateways: {{{", ".join(f"v{i}: {{routing: dynamic}}" for i in range(networks + 1))}}}
+local_networks: {{{", ".join((*to_networks, *to_sites))}}}
+connections: [{", ".join(f"{{virtual_network: v0, local_network: {name}}}" for name in names)}]
+"""
 
 
 def _s3_7(network: Network) -> Iterator[Trial]:
@@ -153,7 +197,13 @@ def _s3_7(network: Network) -> Iterator[Trial]:
 
         stage = Stage((Tunnels(network=name, wanted="Connected"), *(pair.there for pair in found)))
         yield Trial("S3-7", name, "ten tunnels connected, all far ends reached", (stage,), judge_by(check))
-        yield fits("S3-7", _eleven(), "an eleventh tunnel", "at most 10 (seed 003")
+        for networks, sites in ((10, 0), (0, 10), (5, 5)):
+            what = f"{networks} networks and {sites} sites"
+            yield fits("S3-7", _tunnels(networks, sites), f"{what}, ten tunnels")
+        for networks, sites in ((11, 0), (0, 11), (6, 5)):
+            what = f"{networks} networks and {sites} sites"
+            words = ('tunnel 11 of "v0"', "at most 10")
+            yield fits("S3-7", _tunnels(networks, sites), f"{what}, an eleventh tunnel", *words)
 
 
 def _s3_8(network: Network) -> Iterator[Trial]:
@@ -173,53 +223,117 @@ def _s3_8(network: Network) -> Iterator[Trial]:
     yield fits("S3-8", text, f"sites with an overlap ({', '.join(shapes)})", *words, must)
     both = "{address_space: [10.9.0.0/16], vpn_gateway_address: 131.2.3.4}"
     other = "{address_space: [10.9.3.0/24], vpn_gateway_address: 131.4.5.6}"
-    text = _two(f"s2: {both}, s3: {other}", f"{_C2}, {{virtual_network: v1, local_network: s3}}")
+    text = two(f"s2: {both}, s3: {other}", f"{C2}, {{virtual_network: v1, local_network: s3}}")
     yield fits("S3-8", text, "two sites of one network with an overlap", '10.9.3.0/24 of "s3" overlaps 10.9.0.0/16')
+    beyond = two(TO_2, C2).replace("[10.2.0.0/16], subnets", "[10.2.0.0/16, 10.1.128.0/17], subnets")
+    yield fits(
+        "S3-8", beyond, "a connected network with an overlap", '10.1.0.0/16 of "v1" overlaps 10.1.128.0/17', must
+    )
+    yield _upload(network, alone(network)[0], must)
+
+
+def _upload(network: Network, pair: Pair, must: str) -> Trial:
+    """Return a trial that a configuration file with an overlap is rejected as a whole, and what runs stays."""
+    vnet, space = network.virtual_network(pair.network), str(pair.site.address_space[0])
+    right = file_of(network)
+    wrong = right.replace(
+        f"<AddressPrefix>{space}</AddressPrefix></AddressSpace><VPN",
+        f"<AddressPrefix>{next(vnet.address_space[0].subnets())}</AddressPrefix></AddressSpace><VPN",
+    ).replace("<DnsServers>", '<DnsServers><DnsServer name="new" IPAddress="10.2.0.99"/>')
+    exported = Run(words=("export", "netcfg", "{lab}"))
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        before, refused, after, shown, answers = observations
+        observed = f"exit {refused.status}: {refused.said[:200]}; then {states(shown)}"
+        changed_ = "" if before.said == after.said else "the configuration is another one afterwards"
+        contradiction = let(refused, "a file with an overlap", must) or changed_
+        return observed, contradiction or connected(shown, pair.site.name) or pair.reached(answers)
+
+    shown = Tunnels(network=pair.network, wanted="Connected")
+    stage = operated(exported, imported(wrong), exported, shown, pair.there)
+    return Trial("S3-8", "a file with an overlap", "rejected as a whole", (stage,), judge_by(check))
 
 
 def _s3_9(network: Network) -> Iterator[Trial]:
-    if alone(network):
-        text = _two(_TO_2, f"{_C2}, {_C2}")
-        yield fits("S3-9", text, "a second tunnel of a pair", "redundant tunnels between a pair")
+    for pair in alone(network)[:1]:
+        must, other = "redundant tunnels between a pair", "{virtual_network: v1, local_network: t2, shared_key: Other1}"
+        yield fits("S3-9", two(TO_2, f"{C2}, {C2}"), "a second connection to a local network", must)
+        again = "t2: {address_space: [172.16.0.0/16], vpn_gateway: v2}"
+        text = two(f"{TO_2}, {again}", f"{C2}, {other}")
+        yield fits("S3-9", text, "a second local network of the same peer", must)
+        named = TO_2.replace("vpn_gateway: v2", "vpn_gateway_address: 40.1.1.2")
+        sites = f"{named}, {again.replace('vpn_gateway: v2', 'vpn_gateway_address: 40.1.1.2')}"
+        yield fits("S3-9", two(sites, f"{C2}, {other}"), "a second local network of the same device address", must)
+        yield _second_tunnel(pair)
+
+
+def _second_tunnel(pair: Pair) -> Trial:
+    """Return a trial that the commands of a running lab make no second tunnel to a peer, and the first one stays."""
+    address, prefix = str(pair.site.vpn_gateway_address), "172.31.0.0/16"
+    add = command("local-network", "add", "again", "--address-space", prefix, "--address", address)
+    connect = command("gateway", "connect", pair.network, "again")
+    shown = Tunnels(network=pair.network, wanted="Connected")
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        added, done, gateway, answers = observations
+        observed = f"exit {done.status}: {done.said[:300]}; then {states(gateway)}"
+        wrong = failed_command(added) or let(done, "a second tunnel", "redundant tunnels between a pair")
+        if not wrong and [c.site for c in gateway.connections] != [pair.site.name]:
+            wrong = "the gateway has another tunnel"
+        return observed, wrong or connected(gateway, pair.site.name) or pair.reached(answers)
+
+    stage = operated(add, connect, shown, pair.there)
+    return Trial("S3-9", f"{pair.network} of a running lab", "refused, and one tunnel", (stage,), judge_by(check))
 
 
 def _s3_10(network: Network) -> Iterator[Trial]:
-    if alone(network):
-        balancer = "{lb: {frontend_ip_configurations: {f: 40.1.1.1}, backend_address_pools: {p: [a, b]}}}"
-        text = (
-            _two(_TO_2, _C2)
-            + f"virtual_machines: {{a: {{subnet: v1/s}}, b: {{subnet: v2/s}}}}\nload_balancers: {balancer}\n"
+    if not alone(network):
+        return
+    vms = f"{two(TO_2, C2)}virtual_machines: {{a: {{subnet: v1/s}}, b: {{subnet: v2/s}}}}\n"
+    balancer = "frontend_ip_configurations: {f: 40.1.1.1}, backend_address_pools"
+    rule = "inbound_nat_rules: {n: {frontend: f, virtual_machine: b, frontend_port: 80, backend_port: 80}}"
+    one, must = "VMs of v1, v2", "must be in one virtual network"
+    for what, text in (
+        ("a pool across two networks", f"load_balancers: {{lb: {{{balancer}: {{p: [a, b]}}}}}}"),
+        ("pools in two networks", f"load_balancers: {{lb: {{{balancer}: {{p: [a], q: [b]}}}}}}"),
+        ("a rule to a VM of another network", f"load_balancers: {{lb: {{{balancer}: {{p: [a]}}, {rule}}}}}"),
+    ):
+        yield fits("S3-10", f"{vms}{text}\n", what, one, must)
+    end = "{{name: w, load_balanced_set: w, virtual_machine: {}, protocol: tcp, local_port: 80, public_port: 80}}"
+    endpoints = f"endpoints: [{end.format('a')}, {end.format('b')}]"
+    span = "a cloud service cannot span virtual networks"
+    for what, more in (("a cloud service", ""), ("a load-balanced set", f", {endpoints}")):
+        text = f"{vms}cloud_services: {{c: {{virtual_machines: [a, b]{more}}}}}\n"
+        yield fits("S3-10", text, f"{what} across two networks", one, span)
+    apart = "cloud_services: {c: {virtual_machines: [a]}, d: {virtual_machines: [b]}}"
+    yield fits("S3-10", f"{vms}{apart}\n", "a cloud service in each network")
+    yield _joins(alone(network)[0])
+
+
+def _joins(pair: Pair) -> Trial:
+    """Return a trial that no VM of one network is made in the service of another network's VMs."""
+    made = (
+        f"New-AzureVMConfig -Name {name} -InstanceSize Small -ImageName {IMAGE} | New-AzureVM -ServiceName apart "
+        f"-VNetName {vnet}{location}"
+        for name, vnet, location in (
+            ("apart1", pair.network, ' -Location "China North"'),
+            ("apart2", pair.far_network, ""),
         )
-        yield fits("S3-10", text, "a pool across two networks", "must be in one virtual network (seed 003")
+    )
+    done = replay(*made)
+
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        (refused,) = observations
+        wrong = let(refused, "a VM of another network", "a cloud service cannot span virtual networks")
+        first = "" if "New-AzureVM" in refused.said else "the service of one network was not made either"
+        return f"exit {refused.status}: {refused.said[-300:]}", wrong or first
+
+    what = f"a VM of {pair.far_network} in a service of {pair.network}"
+    return Trial("S3-10", what, "refused", (operated(done),), judge_by(check))
 
 
 def _s3_11(network: Network) -> Iterator[Trial]:
-    for gateway in network.vpn_gateways:
-        found = [p for p in pairs(network) if p.network == gateway.virtual_network][-2:]
-        if not gateway.shaped or len(found) < 2:
-            continue
-        cap = _CAP[gateway.sku] * 1e6
-        peers = [str(pair.site.vpn_gateway_address) for pair in found]
-
-        def check(observations: Sequence[Any], cap: float = cap, peers: list[str] = peers) -> tuple[str, str]:
-            seen: Flooded = observations[0]
-            rates = [seen.rates.get(peer, 0.0) for peer in peers]
-            observed = (
-                f"{seen.offered / 1e6:.0f} Mbit/s offered; {' + '.join(f'{r / 1e6:.0f}' for r in rates)} Mbit/s sent"
-            )
-            if not all(rates):
-                return observed, "a tunnel carried nothing"
-            # A bucket's worth may go out at once at the beginning: 5 ms of it, and what was queued.
-            return observed, "more than the gateway's bandwidth" if sum(rates) > 1.1 * cap else ""
-
-        flood = Flood(
-            client=found[0].near.node,
-            addresses=tuple(str(pair.far.address) for pair in found),
-            network=gateway.virtual_network,
-            seconds=1.0,
-        )
-        expected = f"two tunnels together at most {_CAP[gateway.sku]} Mbit/s"
-        yield Trial("S3-11", gateway.virtual_network, expected, (Stage((flood,)),), judge_by(check))
+    yield from bandwidth.shared("S3-11", network)
 
 
 def _s3_12(network: Network) -> Iterator[Trial]:
@@ -268,213 +382,200 @@ def _s3_13(network: Network) -> Iterator[Trial]:
         back = next(p for p in found if (p.network, p.far_network) == (pair.far_network, pair.network))
         yield works("S3-13", pair, f"{pair.network} lists {pair.site.name}", lambda _: "")
         yield works("S3-13", back, f"{back.network} lists {back.site.name}", lambda _: "")
+        yield _just_another(pair, back)
+    by_network = {p.network: [q for q in pairs(network) if q.network == p.network] for p in between_networks(network)}
+    for name, listed in by_network.items():
+        if any(p.site.vpn_device for p in listed):
+            yield _all_alike(name, listed)
 
 
-def _s3_14(network: Network) -> Iterator[Trial]:
-    for pair in alone(network)[:1]:
-        vnet = network.vnet(pair.network)
-        assert vnet is not None
-        space = [str(prefix) for prefix in vnet.address_space]
-        moved = {vnet.name: {"location": f"not {vnet.location}", "address_space": space}}
-        text = json.dumps({"name": network.name, "virtual_networks": moved})
-
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            done: Checked = observations[0]
-            refused = done.status == 2 and "location of a virtual network cannot be changed" in done.said
-            return f"exit {done.status}: {done.said[:300]}", "" if refused else "a change of location was not refused"
-
-        stage = Stage((Run(words=("plan", "{file}", "--diff"), text=text),))
-        yield Trial("S3-14", f"{vnet.name} moved", "refused, exit 2", (stage,), judge_by(check))
+_CONNECTION = "Get-AzureVNetConnection -VNetName {}"
 
 
-def _s3_15(network: Network) -> Iterator[Trial]:
-    servers = {v.private_ip_address: v for v in network.virtual_machines if any(s.kind == "dns" for s in v.services)}
-    for pair in between_networks(network):
-        vnet = network.vnet(pair.network)
-        own = servers.get(vnet.dns_servers[0]) if vnet and vnet.dns_servers else None
-        if own is None or own.virtual_network != pair.far_network:
-            continue
-        provided = Lookup(client=pair.near.node, name=pair.far.node, server=str(PLATFORM_ADDRESS))
-        known = Lookup(client=pair.near.node, name=pair.near.node, server=str(PLATFORM_ADDRESS))
-        across = Lookup(client=pair.near.node, name=pair.far.node)
+def _just_another(pair: Pair, back: Pair) -> Trial:
+    """Return a trial that each network is told of the other by a reference and a connection, as of any site."""
+    said_ = replay(*(_CONNECTION.format(one.network) for one in (pair, back)))
 
-        def check(observations: Sequence[Any], pair: Any = pair) -> tuple[str, str]:
-            no, control, yes = observations
-            observed = (
-                f"provided: {_answer(no)} for {pair.far.node}, {_answer(control)} for {pair.near.node}; "
-                f"own server: {_answer(yes)}"
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        _, _, connections, exported = observations
+        rows = [(f.get("LocalNetworkSiteName"), f.get("ConnectivityState")) for f in things(connections)]
+        observed = f"{rows}; exit {exported.status}"
+        if rows != [(one.site.name, "Connected") for one in (pair, back)]:
+            return observed, f"Get-AzureVNetConnection prints {connections.said[:200]}"
+        for one in (pair, back):
+            start = exported.said.partition(f'<VirtualNetworkSite name="{one.network}"')[2]
+            references = re.findall(
+                r'<LocalNetworkSiteRef name="([^"]+)">\s*<Connection type="IPsec"', start.partition("</Virt")[0]
             )
-            if no.addresses:
-                return observed, "the provided resolver knows a name of another network"
-            if control.addresses != (str(pair.near.address),):
-                return observed, "the provided resolver does not know a name of its own network"
-            return observed, "" if yes.addresses == (str(pair.far.address),) else "the own server does not answer"
+            if references != [one.site.name]:
+                return observed, f"the file has {references} for the connections of {one.network}"
+        return observed, ""
 
-        expected = f"the provided resolver does not know {pair.far.node}, {own.name} does, through the tunnel"
-        yield Trial("S3-15", pair.near.node, expected, (Stage((provided, known, across)),), judge_by(check))
-        return
-
-
-def _answer(names: Names) -> str:
-    return ", ".join(names.addresses) or "no answer"
+    shown = [Tunnels(network=one.network, wanted="Connected") for one in (pair, back)]
+    stage = Stage((*shown, said_, Run(words=("export", "netcfg", "{lab}"))))
+    expected = f"{pair.site.name} and {back.site.name}, each a LocalNetworkSiteRef and a connection"
+    return Trial("S3-13", f"{pair.network} and {back.network}", expected, (stage,), judge_by(check))
 
 
-def _s3_16(network: Network) -> Iterator[Trial]:
-    for pair in alone(network)[:2]:
-        vnet = network.vnet(pair.network)
-        assert vnet is not None
+def _all_alike(name: str, listed: Sequence[Pair]) -> Trial:
+    """Return a trial that connections to networks and to sites are shown with the same fields."""
+    done = replay(_CONNECTION.format(name))
+    wanted = sorted(pair.site.name for pair in listed)
 
-        def check(observations: Sequence[Any], vnet: Any = vnet) -> tuple[str, str]:
-            crossed: Crossed = observations[0]
-            sources = {s.source for s in crossed.arrivals.seen[-1]}
-            outside = [s for s in sources if not any(IPv4Address(s) in prefix for prefix in vnet.address_space)]
-            contradiction = f"seen from {', '.join(outside)}" if outside else "" if sources else "nothing arrived"
-            return said(crossed), contradiction
+    def check(observations: Sequence[Any]) -> tuple[str, str]:
+        fields = things(observations[-1])
+        names = sorted(one.get("LocalNetworkSiteName", "") for one in fields)
+        kinds = {tuple(one) for one in fields}
+        observed = f"{', '.join(names)}: {len(kinds)} sets of fields"
+        wrong = "" if names == wanted else "not all sites are listed"
+        return observed, wrong or ("" if len(kinds) == 1 else "they have not the same fields")
 
-        space = ", ".join(map(str, vnet.address_space))
-        stage = Stage((pair.crossing("tcp"),))
-        yield Trial("S3-16", pair.near.node, f"an address of {space}", (stage,), judge_by(check))
-
-
-def _s3_17(network: Network) -> Iterator[Trial]:
-    for pair in alone(network)[:1]:
-        inside = [v for v in network.virtual_machines if v.virtual_network == pair.far_network]
-        resolver = Ask(client=inside[0].name, address=str(PLATFORM_ADDRESS), port=53, kind="connect")
-
-        def check(observations: Sequence[Any], name: str = pair.far_network) -> tuple[str, str]:
-            done, answers = observations
-            shown = json.loads(done.said)["virtual_networks"] if done.status == 0 else {}
-            observed = f"{name}: {shown.get(name)}; a VM of it: {answers.answers[0].outcome}"
-            if shown.get(name) != "Created":
-                return observed, "the status is not Created"
-            return observed, "" if answers.answers[0].outcome == "answered" else "its VMs reach nothing"
-
-        stage = Stage((Run(words=("show", "{lab}", "-o", "json")), resolver))
-        yield Trial("S3-17", pair.far_network, "Created", (stage,), judge_by(check))
+    stage = Stage((Tunnels(network=name, wanted="Connected"), done))
+    return Trial("S3-13", name, f"{len(wanted)} connections with the same fields", (stage,), judge_by(check))
 
 
-def _s3_18(network: Network) -> Iterator[Trial]:
-    for pair in alone(network)[:1]:
-        after = with_site(network, pair.site.name, vpn_gateway=None, vpn_gateway_address=_PLACEHOLDER)
-        yield never("S3-18", pair, f"placeholder {_PLACEHOLDER}", after, "no answer")
-        text = _two("s2: {address_space: [10.2.0.0/16]}", _C2)
-        yield fits("S3-18", text, "a local network without a VPN device address", "which may be a placeholder")
-
-
-def _s3_19(network: Network) -> Iterator[Trial]:
-    for pair in alone(network)[:1]:
-        (prefix, *_) = pair.site.address_space
-        narrower, other = next(prefix.subnets()), prefix.supernet(8).broadcast_address
-        apart = type(prefix)((int(other) - 0xFFFF, 16))
-        for what, space in (("narrower", narrower), ("another range", apart)):
-            after = with_site(network, pair.site.name, address_space=(space,))
-            yield never("S3-19", pair, f"{what}, {space}", after, "TS_UNACCEPTABLE")
-
-
-def _s3_20(network: Network) -> Iterator[Trial]:
-    if alone(network):
-        text = _two(_TO_2, _C2).replace("GatewaySubnet: 10.1.255.0/29", "gateways: 10.1.255.0/29")
-        yield fits("S3-20", text, "a gateway without a gateway subnet", "a gateway needs a subnet of that very name")
-
-
-def _s3_21(network: Network) -> Iterator[Trial]:
-    for pair in alone(network)[:1]:
-        waiting = tuple(
-            msgspec.structs.replace(g, ready_at=_YEAR_2100) if g.virtual_network == pair.network else g
-            for g in network.vpn_gateways
-        )
-
-        def check(observations: Sequence[Any], pair: Any = pair) -> tuple[str, str]:
-            building, built, answers = observations
-            first = f"{building.status}, address {building.address or 'blank'}"
-            observed = f"{first}; then {built.status}, address {built.address}"
-            if (building.status, building.address, building.state) != ("Creating", "", "Provisioning"):
-                return observed, "a gateway that is being built shows otherwise"
-            wrong = "" if (built.status, built.state) == ("Connected", "Provisioned") else "it is not connected then"
-            return observed, wrong or ("" if built.address else "no address is shown") or pair.reached(answers)
-
-        shown = Tunnels(network=pair.network)
-        stages = (
-            Stage((shown,), changed(network, vpn_gateways=waiting)),
-            Stage((msgspec.structs.replace(shown, wanted="Connected"), pair.there)),
-        )
-        expected = "Creating without an address, then Connected with it"
-        yield Trial("S3-21", pair.network, expected, stages, judge_by(check))
-
-
-def _s3_22(network: Network) -> Iterator[Trial]:
-    for pair in alone(network)[:1]:
-        here, there = network.gateway(pair.network), network.gateway(pair.far_network)
-        own = next((s for s in network.local_networks if s.vpn_gateway == pair.network), None)
-        if here is None or there is None or own is None:
-            continue
-        swapped = with_site(network, pair.site.name, vpn_gateway=here.virtual_network, vpn_gateway_address=here.address)
-        swapped = with_site(swapped, own.name, vpn_gateway=there.virtual_network, vpn_gateway_address=there.address)
-        yield never("S3-22", pair, "addresses swapped", swapped, "addresses are mixed up")
-
-
-def _s3_23(network: Network) -> Iterator[Trial]:
-    for pair in alone(network)[:1]:
-        after = with_connection(network, pair, shared_key="AnotherKey")
-        yield never("S3-23", pair, "another key on one side", after, "AUTHENTICATION_FAILED")
-
-
-def _s3_24(network: Network) -> Iterator[Trial]:
-    for pair in between_networks(network):
-        yield works("S3-24", pair, f"Connected, and {pair.far.node} answers {pair.near.node}", lambda _: "")
-
-
-_REQUIREMENTS, _STEPS = f"{_SEED_003}, requirements", f"{_SEED_003}, steps"
+_REQUIREMENTS = f"{SEED_003}, requirements"
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-1",
         "Virtual networks are connected through their gateways over IPsec/IKE.",
-        f"{_SEED_003}, introduction",
+        f"{SEED_003}, introduction",
         _s3_1,
+        facts=(
+            "flows arrive with the VM's own address",
+            "what is for the other network takes the tunnel",
+            "the gateways speak IKE",
+            "what is inside is encrypted",
+        ),
     ),
-    Claim("S3-2", "Peers may be in the same or in other subscriptions and regions.", _REQUIREMENTS, _s3_2),
-    Claim("S3-3", "Tunnels to networks and to local sites may share one gateway.", f"{_SEED_003}, introduction", _s3_3),
-    Claim("S3-4", "Tunnels connect virtual networks only: no VM or cloud service outside one.", _REQUIREMENTS, _s3_4),
-    Claim("S3-5", "It takes gateways with dynamic routing; static routing is not supported.", _REQUIREMENTS, _s3_5),
-    Claim("S3-6", "No VPN device is needed unless local sites are connected too.", _REQUIREMENTS, _s3_6),
-    Claim("S3-7", "A gateway has at most 10 tunnels, other networks and local sites together.", _REQUIREMENTS, _s3_7),
-    Claim("S3-8", "Address spaces of networks and local sites must not overlap.", _REQUIREMENTS, _s3_8),
-    Claim("S3-9", "Redundant tunnels between a pair of virtual networks are not supported.", _REQUIREMENTS, _s3_9),
+    Claim(
+        "S3-2",
+        "Peers may be in the same or in other subscriptions and regions.",
+        _REQUIREMENTS,
+        _s3_2,
+        facts=(
+            "peers may be in one region",
+            "peers may be in other regions",
+            "peers may be of one subscription",
+            "peers may be of other subscriptions",
+        ),
+    ),
+    Claim(
+        "S3-3",
+        "Tunnels to networks and to local sites may share one gateway.",
+        f"{SEED_003}, introduction",
+        _s3_3,
+        facts=(
+            "the gateway has tunnels to networks",
+            "the gateway has tunnels to sites",
+        ),
+    ),
+    Claim(
+        "S3-4",
+        "Tunnels connect virtual networks only: no VM or cloud service outside one.",
+        _REQUIREMENTS,
+        _s3_4,
+        facts=(
+            "no local network has addresses of VMs outside virtual networks",
+            "a VM outside virtual networks reaches none through a gateway",
+        ),
+    ),
+    Claim(
+        "S3-5",
+        "It takes gateways with dynamic routing; static routing is not supported.",
+        _REQUIREMENTS,
+        _s3_5,
+        facts=(
+            "the near gateway has dynamic routing",
+            "the far gateway has dynamic routing",
+        ),
+    ),
+    Claim(
+        "S3-6",
+        "No VPN device is needed unless local sites are connected too.",
+        _REQUIREMENTS,
+        _s3_6,
+        facts=("a tunnel between networks needs no device",),
+    ),
+    Claim(
+        "S3-7",
+        "A gateway has at most 10 tunnels, other networks and local sites together.",
+        _REQUIREMENTS,
+        _s3_7,
+        facts=(
+            "ten tunnels come up",
+            "an eleventh is refused",
+            "tunnels to networks count",
+            "tunnels to sites count",
+        ),
+    ),
+    Claim(
+        "S3-8",
+        "Address spaces of networks and local sites must not overlap.",
+        _REQUIREMENTS,
+        _s3_8,
+        facts=(
+            "equal ranges",
+            "a range that contains the network's",
+            "a range that the network's contains",
+            "ranges of two local networks of one network",
+            "ranges of two connected networks",
+            "a configuration file with an overlap is rejected",
+        ),
+    ),
+    Claim(
+        "S3-9",
+        "Redundant tunnels between a pair of virtual networks are not supported.",
+        _REQUIREMENTS,
+        _s3_9,
+        facts=(
+            "one connection to a local network",
+            "one local network of a peer",
+        ),
+    ),
     Claim(
         "S3-10",
         "A cloud service or load balancer cannot span virtual networks, connected or not.",
         _REQUIREMENTS,
         _s3_10,
+        facts=(
+            "a load balancer's pools",
+            "a load balancer's inbound NAT rules",
+            "a pool's members",
+            "a cloud service",
+        ),
     ),
-    Claim("S3-11", "All tunnels of a virtual network share the bandwidth of its gateway.", _REQUIREMENTS, _s3_11),
+    Claim(
+        "S3-11",
+        "All tunnels of a virtual network share the bandwidth of its gateway.",
+        _REQUIREMENTS,
+        _s3_11,
+        facts=(
+            "two tunnels have no more than the bandwidth",
+            "its SKU's bandwidth",
+            "one tunnel alone has all of it",
+        ),
+    ),
     Claim(
         "S3-12",
         "Each network defines the other as a local network with exactly its range.",
-        f"{_SEED_003}, plan",
+        f"{SEED_003}, plan",
         _s3_12,
+        facts=(
+            "all of the other's range is led through the tunnel",
+            "it is defined with just that range",
+        ),
     ),
-    Claim("S3-13", "To each network, the other is just another VPN connection.", f"{_SEED_003}, plan", _s3_13),
     Claim(
-        "S3-14",
-        "The location of a virtual network cannot be changed after it was created.",
-        f"{_SEED_003}, create",
-        _s3_14,
-    ),
-    Claim("S3-15", "Names across virtual networks need a DNS server of one's own.", f"{_SEED_003}, create", _s3_15),
-    Claim("S3-16", "VMs get their addresses from the address space of their network.", f"{_SEED_003}, create", _s3_16),
-    Claim("S3-17", "After its creation, the status of a virtual network is Created.", f"{_SEED_003}, create", _s3_17),
-    Claim("S3-18", "A local network needs a VPN device address, and a placeholder will do at first.", _STEPS, _s3_18),
-    Claim("S3-19", "The range of a local network must be exactly that of the peer.", _STEPS, _s3_19),
-    Claim("S3-20", "A gateway needs a gateway subnet in its virtual network.", _STEPS, _s3_20),
-    Claim(
-        "S3-21", "A gateway is Creating, without an address, then Connecting with it, then Connected.", _STEPS, _s3_21
-    ),
-    Claim("S3-22", "The gateways' real addresses replace the placeholders, and must not be mixed up.", _STEPS, _s3_22),
-    Claim("S3-23", "Both sides must hold the same shared key.", f"{_SEED_003}, connect", _s3_23),
-    Claim(
-        "S3-24",
-        "Once the keys are set, the connection initialises and shows Connected.",
-        f"{_SEED_003}, connect",
-        _s3_24,
+        "S3-13",
+        "To each network, the other is just another VPN connection.",
+        f"{SEED_003}, plan",
+        _s3_13,
+        facts=(
+            "a connection is listed by the local network's name",
+            "the configuration file refers to it as to any",
+            "both networks have it",
+            "it is shown as one to a site is",
+        ),
     ),
 )

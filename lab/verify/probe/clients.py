@@ -186,6 +186,7 @@ def run(lab: str, what: ex.Run) -> ex.Checked:
         file.write(what.text)
         file.flush()
         words = [word.format(file=file.name, lab=lab) for word in what.words]
+        began = time.time()
         done = commands.lab(*words)
         said = (done.stdout + done.stderr).replace(file.name, f"file{what.suffix}")
-    return ex.Checked(status=done.status, said=said.strip())
+    return ex.Checked(status=done.status, said=said.strip(), began=began, ended=time.time())

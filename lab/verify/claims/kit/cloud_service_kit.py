@@ -1,6 +1,7 @@
 """Cloud services as claims see them: their endpoints, the lab's own commands, and what these print."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -210,7 +211,19 @@ def silent(*flows: Flow) -> Sweep:
     return Sweep(flows=tuple(msgspec.structs.replace(one, awaited=False) for one in flows))
 
 
+def replay(*listing: str) -> Run:
+    """Run a document's listing against the lab."""
+    return Run(words=("replay", "{lab}", "{file}"), text="\n".join(listing) + "\n", suffix=".ps1")
+
+
 # --- what is said -----------------------------------------------------------------------------
+
+
+def things(done: Checked) -> list[dict[str, str]]:
+    """Return the objects that cmdlets printed as lists: a line for each field, and an empty one between objects."""
+    blocks = [block.strip("\n").splitlines() for block in re.split(r"\n\s*\n", done.said)]
+    parted = [[re.split(r"\s+:(?: |$)", line, maxsplit=1) for line in lines] for lines in blocks]
+    return [{key.strip(): value.strip() for key, value in rows} for rows in parted if all(len(r) == 2 for r in rows)]
 
 
 def printed(done: Checked) -> Any:

@@ -11,7 +11,6 @@ from lab.verify.claims.claim import Stage, Trial
 from lab.verify.claims.kit.judges import arrived, judge_by
 from lab.verify.experiment import (
     ANSWER_S,
-    SILENCE_S,
     Answers,
     Ask,
     Checked,
@@ -26,8 +25,9 @@ from lab.verify.experiment import (
 )
 from lab.verify.verdict import Judgement
 
-#: All that may be on a wire between gateways (RFC 7296, RFC 3948).
-_IKE_AND_ESP = ("udp 500", "udp 4500", "esp")
+#: What carries flows between gateways, and all that may be on a wire there (RFC 7296, RFC 3948).
+_ESP = ("udp 4500", "esp")
+_IKE_AND_ESP = (*_ESP, "udp 500", "ike 4500", "keepalive")
 _FLOWS = 8
 
 
@@ -62,7 +62,7 @@ class Pair(msgspec.Struct, frozen=True):
                 return f"{self.far.address} is answered by {answer.node}, which sees {answer.client_address}"
         return ""
 
-    def crossing(self, protocol: Protocol, count: int = _FLOWS) -> Cross:
+    def crossing(self, protocol: Protocol, count: int = _FLOWS, *, arrives: bool = True) -> Cross:
         """Return flows across, watched at their far end and on the wires of the gateways."""
         flows = Send(
             sender=self.near.node,
@@ -71,6 +71,7 @@ class Pair(msgspec.Struct, frozen=True):
             protocol=protocol,
             count=count,
             watches=(Watch("node", self.far.node),),
+            lost=0 if arrives else count,
             controlled=False,
             untranslated=True,
         )
@@ -147,10 +148,18 @@ def not_across(network: Network, pair: Pair, crossed: Crossed) -> str:
     others = [o for o in clear if o.kind not in _IKE_AND_ESP]
     if others:
         return f"{others[0].kind} from {others[0].source} to {others[0].destination} on the wire of {others[0].network}"
-    carrying = [o for o in crossed.outer if {o.source, o.destination} == ends and o.kind != "udp 500"]
+    carrying = [o for o in crossed.outer if {o.source, o.destination} == ends and o.kind in _ESP]
     if sum(o.packets for o in carrying if o.network == pair.network) < flows.sent:
         return f"the flows arrived, but the wire of {pair.network} carried too little for them"
     return ""
+
+
+def crossed_anyway(crossed: Crossed) -> str:
+    """Return what contradicts that flows arrived nowhere and took no tunnel, "" if nothing does."""
+    if crossed.arrivals.seen[-1]:
+        return "the far end is reached"
+    carrying = [o for o in crossed.outer if o.kind in _ESP]
+    return f"{carrying[0].packets} packets of ESP on the wire of {carrying[0].network}" if carrying else ""
 
 
 def said(crossed: Crossed) -> str:
@@ -197,18 +206,19 @@ def with_connection(network: Network, pair: Pair, **values: Any) -> Network:
     return changed(network, connections=found)
 
 
-def never(claim: str, pair: Pair, what: str, after: Network, words: str) -> Trial:
+def never(claim: str, pair: Pair, what: str, after: Network, words: str = "") -> Trial:
     """Return a trial that a tunnel which works does not when the network is ``after``, and that ``words`` say why.
 
-    Silence counts only beside an answer: the resolver must still hear the VM that is not heard across.
+    What is sent into it arrives nowhere, and no packet of ESP is on the wires of the gateways: what they say of
+    themselves is not enough. Silence counts only beside an answer: the resolver must still hear the VM.
     """
-    silent = msgspec.structs.replace(pair.there, timeout_s=SILENCE_S)
+    silent = pair.crossing("udp", arrives=False)
     heard = Ask(client=pair.near.node, address=str(PLATFORM_ADDRESS), port=53, kind="connect")
     state = Tunnels(network=pair.network, wanted="NotConnected")
 
     def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
         before, shown, control, across = observations
-        observed = f"{_outcome(before)} before; then {states(shown, pair.site.name)}; {_outcome(across)}"
+        observed = f"{_outcome(before)} before; then {states(shown, pair.site.name)}; {said(across)}"
         if contradiction := pair.reached(before):
             return observed, contradiction
         if _outcome(control) != "answered":
@@ -218,10 +228,12 @@ def never(claim: str, pair: Pair, what: str, after: Network, words: str) -> Tria
             return observed, f"{pair.site.name} is {found[0].state if found else 'not shown'}"
         if words not in found[0].reason:
             return observed, f'the reason shown is "{found[0].reason}"'
-        return observed, "the far end answers" if _outcome(across) == "answered" else ""
+        return observed, crossed_anyway(across)
 
     stages = (Stage((pair.there,)), Stage((state, heard, silent), after))
-    return Trial(claim, f"{pair.near.node}, {what}", f'NotConnected ("{words}"), and silence', stages, judge_by(check))
+    why = f' ("{words}")' if words else ""
+    expected = f"NotConnected{why}, nothing arrives, and no ESP on the wires"
+    return Trial(claim, f"{pair.near.node}, {what}", expected, stages, judge_by(check))
 
 
 def _outcome(answers: Answers) -> str:

@@ -23,7 +23,7 @@ TOPOLOGIES = Path(__file__).parents[4] / "topologies"
 
 #: Nodes with their addresses, and the public addresses of gateways and devices, written down from the files.
 NODES = {
-    "vm1": "10.1.0.4", "vm2": "10.2.0.4", "dns2": "10.2.0.10",
+    "outside": "100.64.0.4", "vm1": "10.1.0.4", "vm2": "10.2.0.4", "dns2": "10.2.0.10",
     "hub": "10.10.0.4", "spoke2": "10.20.0.4", "spoke3": "10.30.0.4", "spoke4": "10.40.0.4", "branch": "10.50.0.4",
     "office": "192.168.10.4", "depot": "192.168.20.4",
     **{f"site{i}": f"172.16.{i}.4" for i in range(1, 9)},
@@ -46,7 +46,7 @@ SITES = {
 }
 UNLISTED = {("spoke2", "10.40.0.4"), ("spoke3", "10.40.0.4")}
 #: Why a tunnel that was broken in a trial is down, whatever the trial broke.
-BROKEN = "no answer, TS_UNACCEPTABLE, AUTHENTICATION_FAILED, addresses are mixed up, disconnected by its owner"
+BROKEN = "no answer, AUTHENTICATION_FAILED, disconnected by its owner"
 FIELDS = (
     "ConnectivityState", "EgressBytesTransferred", "IngressBytesTransferred", "LastConnectionEstablished",
     "LastEventID", "LastEventMessage", "LastEventTimeStamp", "LocalNetworkSiteName", "OperationDescription",
@@ -69,7 +69,7 @@ class Lab:
     def __init__(self, *, gcm: bool) -> None:
         self.gcm = gcm
         self.imported: Network | None = None
-        self.recreated = False
+        self.recreated = self.connected = False
 
     def do(self, what: ex.Experiment, *, broken: bool) -> Any:  # noqa: PLR0911 - one for each kind
         match what:
@@ -85,7 +85,8 @@ class Lab:
                 sent = what.send.count * 44
                 return ex.Metered(sent=sent, egress=sent, ingress=sent)
             case ex.Flood():
-                return ex.Flooded(offered=3e8, rates=dict.fromkeys(GATEWAYS.values(), 4e7))
+                each = 9.5e7 / len(what.addresses) if what.network == "Hub" else 2.5e8
+                return ex.Flooded(offered=3e8, rates=dict.fromkeys(GATEWAYS.values(), each))
             case ex.Segments():
                 return ex.SegmentSize(size=1338)
             case ex.Lookup():
@@ -103,12 +104,19 @@ class Lab:
         raise AssertionError(what)
 
     def _run(self, what: ex.Run) -> ex.Checked:
-        if what.words[0] == "show":
-            return ex.Checked(status=0, said=json.dumps({"virtual_networks": {"VNet2": "Created"}}))
-        if what.words[0] == "plan":
-            return ex.Checked(status=2, said="the location of a virtual network cannot be changed after")
-        if what.words[0] == "gateway":
+        moved = ex.Checked(status=2, said="the location of a virtual network cannot be changed after")
+        canned = {
+            "show": ex.Checked(status=0, said=json.dumps({"virtual_networks": {"VNet2": "Created"}})),
+            "plan": moved,
+            "up": moved,
+            "exec": ex.Checked(status=0, said="    inet 127.0.0.1/8\n    inet 10.1.0.5/24 scope global eth0"),
+        }
+        if what.words[0] in canned:
+            return canned[what.words[0]]
+        if what.words[0] in ("gateway", "local-network"):
             return self._operate(what)
+        if what.words[0] == "replay":
+            return self._replay(what.text)
         network = world("vnet-to-vnet")
         if what.words[0] == "export":
             return ex.Checked(status=0, said=netcfg.write(network))
@@ -118,7 +126,22 @@ class Lab:
             return ex.Checked(status=2, said=str(error))
         return ex.Checked(status=0, said="Succeeded")
 
+    def _replay(self, text: str) -> ex.Checked:
+        if "apart2" in text:
+            return ex.Checked(status=2, said="New-AzureVM Succeeded; a cloud service cannot span virtual networks")
+        names = [line.split()[-1] for line in text.splitlines() if line.startswith("Get-AzureVNetConnection")]
+        found = [site for name in names for site in SITES[name]]
+        blocks = [f"ConnectivityState    : Connected\nLocalNetworkSiteName : {site}\nLastEvent :" for site in found]
+        return ex.Checked(status=0, said="\n\n".join(blocks))
+
     def _operate(self, what: ex.Run) -> ex.Checked:
+        if what.words[0] == "local-network":
+            beyond = "100.64.0.0/10" in what.words
+            return ex.Checked(status=2 if beyond else 0, said="not VMs or services outside them" if beyond else "")
+        if what.words[1] == "connect":
+            return ex.Checked(status=2, said="redundant tunnels between a pair of networks are not supported")
+        if what.words[1] == "create" and what.words[2].startswith("VNet"):
+            return ex.Checked(status=0, said="", began=1000.0, ended=1000.5)
         if what.words[1] == "key":
             said = {"Error": "", "HttpStatusCode": "OK", "Id": "1", "Status": "Successful", "RequestId": "2"}
             said |= {"StatusCode": "OK"}
@@ -130,15 +153,14 @@ class Lab:
         return ex.Checked(status=0, said="")
 
     def _cross(self, what: ex.Cross) -> ex.Crossed:
-        seen = tuple(
-            ex.Seen(i, what.send.private, 40000 + i, what.send.destination, 80) for i in range(what.send.count)
-        )
+        carried = what.send.count - what.send.lost
+        seen = tuple(ex.Seen(i, what.send.private, 40000 + i, what.send.destination, 80) for i in range(carried))
         arrivals = ex.Arrivals(
             sent=what.send.count, source_ports=(), control=True, seen=(seen,), strays=(), seconds=0.1
         )
         near, far = what.networks
         outer = tuple(
-            ex.Outer(one, "udp 4500", GATEWAYS[one], GATEWAYS[other], what.send.count)
+            ex.Outer(one, "udp 4500" if carried else "ike 4500", GATEWAYS[one], GATEWAYS[other], what.send.count)
             for one, other in ((near, far), (far, near))
         )
         return ex.Crossed(arrivals=arrivals, outer=outer)
@@ -160,7 +182,7 @@ class Lab:
     def _ask(self, what: ex.Ask, *, broken: bool) -> ex.Answers:
         if what.kind == "connect":
             return ex.Answers(answers=(ex.Answer("answered"),))
-        if broken or (what.client, what.address) in UNLISTED:
+        if (broken and not self.connected) or (what.client, what.address) in UNLISTED:
             return ex.Answers(answers=(ex.Answer("timeout"),))
         node = next(name for name, address in NODES.items() if address == what.address)
         return ex.Answers(answers=(ex.Answer("answered", node, NODES[what.client], 2000, what.address, 80),))
@@ -169,7 +191,14 @@ class Lab:
         imported, self.imported = self.imported, None
         recreated, self.recreated = self.recreated, False
         idle = "dropped after 5 s without a packet" if what.silence_s else ""
+        self.connected = what.wanted == "Connected"
+        broken = (broken and not self.connected) or (what.wanted == "NotConnected" and not idle)
         building = broken and not what.wanted and imported is None
+        passed = [
+            ("Creating", "", 1000.6),
+            ("Connecting", "203.0.113.1", 1007.6),
+            ("NotConnected", "203.0.113.1", 1007.0),
+        ]
         ike = "AES_CBC 256 HMAC_SHA1_96 MODP_1024"
         esp = "AES_GCM_16 256" if self.gcm else "AES_CBC 256 HMAC_SHA1_96"
         connections = tuple(
@@ -191,6 +220,7 @@ class Lab:
             status="Creating" if building else "NotConnected" if broken else "Connected",
             address="" if building and not static else address,
             fields=FIELDS, waited_s=what.silence_s,
+            passed=tuple(ex.Passed(*one) for one in passed),
             connections=() if building else connections,
         )  # fmt: skip
 
@@ -278,12 +308,18 @@ _ACROSS = _only(
     replace(answers=(ex.Answer("answered", "vm2", "10.1.0.4", 1, "10.2.0.4", 80),)),
 )
 
+
+def _lost(change: Callable[[Any], Any]) -> Lie:
+    return _only(ex.Cross, lambda what: what.send.lost > 0, change)
+
+
 #: Trials that break a tunnel: it must not be shown connected, nor for another reason, nor be crossed.
 _NEVER = ["S3-18", "S3-19", "S3-22", "S3-23", "N-GW-14"]
 #: Claims of refusal, with what must not be accepted.
 _REFUSALS = {
-    "S3-4": "without a virtual network", "S3-5": "a static gateway", "S3-8": "an overlap", "S3-9": "a second tunnel",
-    "S3-10": "a pool across", "S3-18": "without a VPN device address", "S3-20": "without a gateway subnet",
+    "S3-4": "without a virtual network", "S3-5": "a static far gateway", "S3-8": "a connected network with an overlap",
+    "S3-9": "a second local network of the same peer", "S3-10": "a cloud service across",
+    "S3-18": "without a VPN device address", "S3-20": "without a gateway subnet",
     "S3-7": "an eleventh tunnel", "N-GW-1": "a 31st tunnel", "N-GW-2": "a key of 129 characters",
     "N-GW-6": "a VM in the gateway subnet", "N-GW-11": "two sites with one range", "N-DN-3": "21 DNS servers",
 }  # fmt: skip
@@ -313,12 +349,31 @@ def _strange(change: Callable[[Any], Any]) -> Lie:
     return _only(ex.Send, lambda what: what.private == "192.168.99.99", change)
 
 
+def _flooded(tunnels: int, each: float) -> Lie:
+    """Have so many tunnels of the gateway that is shaped carry so much each."""
+    return _only(
+        ex.Flood,
+        lambda what: what.network == "Hub" and len(what.addresses) == tunnels,
+        replace(rates=dict.fromkeys(GATEWAYS.values(), each)),
+    )
+
+
+def _built(*passed: tuple[str, str, float]) -> Lie:
+    return about(ex.Tunnels, replace(passed=tuple(ex.Passed(*one) for one in passed)))
+
+
+_TOO_SOON = (("Creating", "", 1001.0), ("Connecting", "a", 1002.0), ("NotConnected", "a", 1009.0))
+_TOO_LATE = (("Creating", "", 1001.0), ("Connecting", "a", 1015.0), ("NotConnected", "a", 1019.0))
+_ADDRESS_SHOWN = (("Creating", "a", 1001.0), ("Connecting", "a", 1008.0), ("NotConnected", "a", 1012.0))
+
+
 #: A claim, a lie, and the reason that must be given for the contradiction.
 LIES: list[tuple[str, Lie, str]] = [
     *((claim, _ACCEPTED, f"{what}") for claim, what in _REFUSALS.items()),
     *((claim, _UP, "is Connected") for claim in _NEVER),
-    *((claim, _WORDS, 'the reason shown is "who knows"') for claim in _NEVER),
-    *((claim, _ACROSS, "the far end answers") for claim in _NEVER),
+    *((claim, _WORDS, 'the reason shown is "who knows"') for claim in ("S3-18", "S3-23", "N-GW-14")),
+    *((claim, _lost(_arrivals(seen=((ex.Seen(0, "", 1, "", 1),),))), "the far end is reached") for claim in _NEVER),
+    *((claim, _lost(_on_the_wire("esp")), "1 packets of ESP on the wire of VNet1") for claim in _NEVER),
     *((f"S3-{n}", _TIMEOUT, _SILENT) for n in (2, 3, 6, 7, 13, 21, 24)),
     *((f"S3-{n}", _OTHER, "is answered by vm9, which sees 10.9.9.9") for n in (2, 3, 6, 7, 13, 24)),
     *((f"S3-{n}", about(ex.Tunnels, _DOWN), "is NotConnected: no answer") for n in (2, 3, 6, 7, 13, 24)),
@@ -328,10 +383,28 @@ LIES: list[tuple[str, Lie, str]] = [
     ("S3-1", about(ex.Cross, replace(outer=())), "the wire of VNet1 carried too little for them"),
     ("S3-2", _REFUSED, "was refused"),
     ("S3-11", about(ex.Flood, replace(rates=dict.fromkeys(GATEWAYS.values(), 8e7))), "more than the gateway's"),
-    ("S3-11", about(ex.Flood, replace(rates={})), "a tunnel carried nothing"),
+    ("S3-11", _flooded(2, 0.0), "a tunnel carried nothing"),
+    ("S3-11", _flooded(2, 2.5e6), "two tunnels have 5 of the gateway's 100 Mbit/s"),
+    ("S3-11", _flooded(1, 5e7), "one tunnel alone has 50 of the gateway's 100 Mbit/s"),
+    ("S3-4", _lost(_arrivals(seen=((ex.Seen(0, "", 1, "", 1),),))), "outside to vm2: the far end is reached"),
+    ("S3-4", _told("100.64.0.0/10", status=0), "a tunnel to 100.64.0.0/10 was not refused"),
+    ("S3-8", _told("netcfg", status=0), "a file with an overlap was not refused"),
+    ("S3-9", _told("connect", status=0), "a second tunnel was not refused"),
+    ("S3-9", _told("connect", said="no such local network"), "a second tunnel was not refused"),
+    ("S3-10", _told("replay", status=0), "a VM of another network was not refused"),
+    ("S3-13", _told("replay", said=""), "Get-AzureVNetConnection prints"),
+    ("S3-13", _told("export", said="<x/>"), "the file has [] for the connections of VNet1"),
+    ("S3-16", _told("exec", said=" inet 10.9.0.4/24"), "10.9.0.4 is not of its network"),
+    ("S3-22", _told("local-network", status=2, said="no"), "exit 2: no"),
+    ("S3-23", _told("replay", status=2, said="no"), "exit 2: no"),
+    ("S3-23", _WORDS, "with a key at one side alone it is NotConnected"),
     ("S3-12", _NOTHING_IN, "not all of 10.2.0.0/16 is led through the tunnel"),
     ("S3-12", about(ex.Send, _FIRST_IN), "more than 10.2.0.0/16 is led through the tunnel"),
-    ("S3-14", about(ex.Run, replace(status=0, said="nothing would change")), "a change of location was not refused"),
+    (
+        "S3-14",
+        about(ex.Run, replace(status=0, said="nothing would change")),
+        "a change of location by lab plan was not refused",
+    ),
     ("S3-15", about(ex.Lookup, replace(addresses=("10.2.0.4",))), "the provided resolver knows a name of another"),
     ("S3-15", _only(ex.Lookup, lambda what: not what.server, replace(addresses=())), "own server does not answer"),
     (
@@ -343,8 +416,12 @@ LIES: list[tuple[str, Lie, str]] = [
     ("S3-16", about(ex.Cross, _arrivals(seen=((),))), "nothing arrived"),
     ("S3-17", about(ex.Run, replace(said='{"virtual_networks": {}}')), "the status is not Created"),
     ("S3-17", _TIMEOUT, "its VMs reach nothing"),
-    ("S3-21", about(ex.Tunnels, replace(address="203.0.113.1")), "a gateway that is being built shows otherwise"),
-    ("S3-21", about(ex.Tunnels, replace(status="Creating")), "it is not connected then"),
+    ("S3-21", _built(("Connecting", "203.0.113.1", 1001.0)), "it was Connecting instead of Creating, Connecting, "),
+    ("S3-21", _built(("Creating", "", 1001.0), ("Connected", "a", 1004.0)), "it was Creating, Connected instead of"),
+    ("S3-21", _built(*_TOO_SOON), "it was built after 2.0 s instead of 7.5 s"),
+    ("S3-21", _built(*_TOO_LATE), "it was not built 14.5 s after its creation"),
+    ("S3-21", _built(*_ADDRESS_SHOWN), "its address is not shown just when it is built"),
+    ("S3-21", about(ex.Tunnels, replace(status="Creating")), "it is not connected"),
     ("N-GW-1", _REFUSED, "30 tunnels of a HighPerformance gateway was refused"),
     ("N-GW-2", about(ex.Tunnels, _connection(version=1)), "it speaks IKEv1"),
     ("N-GW-3", about(ex.Tunnels, _connection(ike="3DES_CBC")), "IKE uses 3DES_CBC"),
@@ -423,6 +500,14 @@ def test_a_claim_whose_experiment_failed_is_inconclusive(claim: str) -> None:
     found = judgements(claim, lambda _what, _seen: ex.Failed(reason="no such place"))
     wanted = ("INCONCLUSIVE", "the experiment failed: no such place")
     assert [(j.verdict, j.reason) for j in found] == [wanted] * len(found)
+
+
+def test_a_machine_that_carries_too_little_says_nothing_of_a_gateways_bandwidth() -> None:
+    def slow(what: ex.Experiment, seen: Any) -> Any:
+        return msgspec.structs.replace(seen, rates={"": 8e7}) if isinstance(seen, ex.Flooded) else seen
+
+    (found,) = judgements("S3-11", slow)
+    assert (found.verdict, found.reason) == ("INCONCLUSIVE", "this machine has not carried 125 Mbit/s")
 
 
 @pytest.mark.parametrize("claim", _NEVER)
