@@ -262,6 +262,8 @@ load_balancers:
     probes: {{alive: {{port: 80, interval_in_seconds: 60, number_of_probes: 2}}}}
     load_balancing_rules:
       web: {{frontend: public, backend_pool: pool, probe: alive, frontend_port: 80, backend_port: 80}}
+      datagrams: {{frontend: public, backend_pool: pool, probe: alive, protocol: Udp, frontend_port: 80,
+                   backend_port: 80}}
 overrides: {{time_scale: 5}}
 """
 

@@ -26,6 +26,7 @@ from lab.verify.claims import (
     security_groups,
     snat_ports,
     source_ip,
+    standard,
     vnet_to_vnet,
 )
 from lab.verify.claims.claim import Claim, Stage, Trial
@@ -48,6 +49,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *outbound_classic.CLAIMS,
     *snat_ports.CLAIMS,
     *outbound_connections.CLAIMS,
+    *standard.CLAIMS,
     *map(_of_services_too, load_balancers.CLAIMS),
     *endpoints.CLAIMS,
     *security_groups.CLAIMS,

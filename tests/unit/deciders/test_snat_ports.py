@@ -137,7 +137,7 @@ def test_a_grant_is_an_address_and_a_port() -> None:
 
 def test_a_source_that_is_no_vm_of_this_network_is_not_known() -> None:
     ports = one()
-    assert (ports.knows(flow(1).source), ports.knows(flow(1, vm=2).source)) == (True, False)
+    assert (ports.knows(flow(1)), ports.knows(flow(1, vm=2))) == (True, False)
     with pytest.raises(KeyError):
         ports.decide(flow(1, vm=2), 0.0)
 
