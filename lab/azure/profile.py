@@ -68,6 +68,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     #: What a Standard load balancer's rules translate, and when its VMs have the platform's address.
     standard_protocols: RuleProtocols
     standard_default: StandardDefault
+    #: Outbound rules are known, and load-balancing rules that translate nothing; the idle timeout that one may have.
+    outbound_rules: bool
+    outbound_idle_min: tuple[int, int]
     #: How the ports of a frontend, and of the platform's own address, are shared out.
     allocation_basic: Allocation
     allocation_standard: Allocation
@@ -192,6 +195,8 @@ TABLE: dict[str, dict[str, Cell]] = {
         "binding_standard": Cell(_RULES | {"backend_pool"}, _OUTBOUND_2016_10 + ": before there was a Standard one"),
         "standard_protocols": Cell("both", _OUTBOUND_2016_10 + ": before there was a Standard one"),
         "standard_default": Cell("always", _OUTBOUND_2016_10 + ": before there was a Standard one"),
+        "outbound_rules": Cell(value=False, source=_RULES_2018_09 + ": the first to tell of them"),
+        "outbound_idle_min": Cell((4, 66), _RULES_2018_09),
         "allocation_basic": Cell("on demand", _OUTBOUND_2016_10 + ": ports are allocated dynamically"),
         "allocation_standard": Cell("on demand", _OUTBOUND_2016_10 + ": before there was a Standard one"),
         "default_allocation": Cell("on demand", _OUTBOUND_2016_10 + ": ports are allocated dynamically"),
@@ -266,6 +271,7 @@ TABLE: dict[str, dict[str, Cell]] = {
             frozenset[Binding]({"load_balancing_rule"}),
             _RULES_2018_09 + ": only inbound NAT rules, no outbound NAT",
         ),
+        "outbound_rules": Cell(value=True, source=_RULES_2018_09),
         "standard_default": Cell(
             "without a rule",
             f"{_RULES_2018_09}: none where rules do not translate; {_OUTBOUND_2018_08}: as a standalone VM without one",
@@ -294,6 +300,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         "rst_s": Cell(15, _OUTBOUND_2019_05),
     },
     "2020-06": {
+        "outbound_idle_min": Cell((4, 120), _OUTBOUND_2020_06 + ": 4 to 120 minutes"),
         "port_order": Cell("lowest", _OUTBOUND_2020_06 + ": the first port that is available is taken"),
     },
     "2020-10": {

@@ -19,7 +19,7 @@ ports of a larger pool: ``Profile.redeploying_counts_twice``.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
 from itertools import groupby
@@ -33,6 +33,7 @@ from lab.azure.model import (
     Frontend,
     InboundNatRule,
     LoadBalancer,
+    LoadBalancingRule,
     Network,
     VirtualMachine,
     VirtualNetwork,
@@ -67,6 +68,8 @@ _PROTOCOLS: tuple[Transport, ...] = ("tcp", "udp")
 #: More VMs than this are found through one chain for each /28, so that a packet meets few rules.
 _FLAT = 16
 _GROUP = 28
+#: Ports of outbound rules are given in multiples of so many (load-balancer-outbound-rules-overview.md, 2018-09-24).
+_BLOCK = 8
 #: The platform looks at alerts every five minutes (load-balancer-monitor-log.md, 2015-12-11).
 _ALERT_S = 300
 
@@ -105,9 +108,14 @@ def _frontends_of(network: Network, lb: LoadBalancer, protocol: Transport | None
         named = {member: set(every) for pool in lb.pools for member in pool.members}
     for rule in lb.rules():
         kind: Binding = "inbound_nat_rule" if isinstance(rule, InboundNatRule) else "load_balancing_rule"
+        if isinstance(rule, LoadBalancingRule) and rule.disable_outbound_snat:
+            continue
         if kind in binding and (rule.protocol == protocol or not _counts(network, lb, protocol)):
             for vm in lb.targets(rule):
                 named.setdefault(vm, set()).add(rule.frontend)
+    for out in lb.outbound_rules:
+        for vm in lb.pool(out.backend_pool).members if protocol in (None, *out.protocols) else ():
+            named.setdefault(vm, set()).update(out.frontends)
     return named
 
 
@@ -160,16 +168,61 @@ def _of_frontends(network: Network, vms: list[str], protocol: Transport | None) 
         for _, frontend in every.get(vm, []):
             linked.setdefault(frontend.address, []).append(vm)
     index = {address: {vm: number for number, vm in enumerate(of_it)} for address, of_it in linked.items()}
+    chosen = _chosen(network, protocol)
     found: dict[str, tuple[SnatRange, ...]] = {}
     for vm in vms:
         candidates = _candidates(network, vm, every.get(vm, []))
+        by_table = [(lb, frontend) for lb, frontend in candidates if (vm, str(frontend.address)) not in chosen]
         given = [
             _share(network, lb, frontend.address, index[frontend.address][vm], linked[frontend.address])
-            for lb, frontend in candidates
+            for lb, frontend in by_table
         ]
-        if given:
-            found[vm] = tuple(_capped(network, candidates[0][0], given))
+        given = _capped(network, by_table[0][0], given) if given else []
+        given += [ports for _, f in candidates if (ports := chosen.get((vm, str(f.address))))]
+        if candidates:
+            found[vm] = tuple(sorted(given, key=lambda ports: IPv4Address(ports.address)))
     return found
+
+
+def _chosen(network: Network, protocol: Transport | None) -> dict[tuple[str, str], SnatRange]:
+    """Return the ports, by VM and address, of the outbound rules that say how many each VM has.
+
+    A rule's number is of all its addresses together (outbound-rules.md, 2024-04-11: addresses times 64,000, divided by
+    the VMs), so that each address has a part of it, in whole blocks. Ports that rules take are beside the number.
+    """
+    found: dict[tuple[str, str], SnatRange] = {}
+    first = network.profile.snat_first_port
+    for lb in network.balancers:
+        taken = _taken(network, [lb]) if lb.outbound_rules else set()
+        for rule in (r for r in lb.outbound_rules if r.ports and protocol in r.protocols):
+            blocks, over = divmod(rule.ports // _BLOCK, len(rule.frontends))
+            for number, name in enumerate(rule.frontends):
+                address, size = lb.frontend(name).address, _BLOCK * (blocks + (number < over))
+                kept = sorted(block for at, block in taken if at == address and block >= first)
+                for place, vm in enumerate(lb.pool(rule.backend_pool).members):
+                    begin, end = _nth(first, place * size, kept), _nth(first, (place + 1) * size - 1, kept)
+                    found[vm, str(address)] = SnatRange(str(address), begin, end)
+    return found
+
+
+def _nth(first: int, number: int, taken: list[int]) -> int:
+    """Return the port with this number, from 0, of those that are in no block that was taken."""
+    port = first + number
+    for block in taken:
+        port += _BLOCK if block <= port else 0
+    return port
+
+
+def _taken(network: Network, balancers: Sequence[LoadBalancer]) -> set[tuple[IPv4Address, int]]:
+    """Return the addresses and first ports of the aligned blocks that rules take from what SNAT may use."""
+    size = network.profile.rule_block
+    if not size:
+        return set()
+    return {
+        (lb.frontend(rule.frontend).address, rule.frontend_port // size * size)
+        for lb in balancers
+        for rule in lb.rules()
+    }
 
 
 def _merged(
@@ -401,16 +454,8 @@ def _resources(network: Network, vnet: VirtualNetwork) -> tuple[tuple[str, str],
 
 def _blocks(network: Network, vnet: VirtualNetwork) -> Iterator[SnatRange]:
     """Yield the aligned blocks of ports that rules take from what SNAT may use."""
-    size = network.profile.rule_block
-    if not size:
-        return
-    taken = {
-        (lb.frontend(rule.frontend).address, rule.frontend_port // size * size)
-        for lb in network.load_balancers_of(vnet)
-        for rule in lb.rules()
-    }
-    for address, first in sorted(taken):
-        yield SnatRange(str(address), first, first + size - 1)
+    for address, first in sorted(_taken(network, network.load_balancers_of(vnet))):
+        yield SnatRange(str(address), first, first + network.profile.rule_block - 1)
 
 
 def _asked(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:

@@ -242,6 +242,10 @@ REFUSALS = {
     "N-GW-11": ("vnet-to-vnet", "vpn_limits._connections"),
     "N-GW-12": ("vnet-to-vnet", "show.operation"),
     "N-NC-1": ("vnet-to-vnet", "netcfg.write"),
+    "T-OR-2": ("outbound-rules", "outbound_rules._ports"),
+    "T-OR-4": ("outbound-rules", "outbound_rules._ports"),
+    "T-OR-11": ("outbound-rules", "outbound_rules._alone_at_frontends"),
+    "T-OR-12": ("outbound-rules", "outbound_rules._beside_load_balancing_rules"),
 }
 
 

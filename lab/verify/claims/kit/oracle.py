@@ -4,7 +4,15 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from lab.azure.model import Endpoint, InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
+from lab.azure.model import (
+    Endpoint,
+    InternetHost,
+    LoadBalancer,
+    LoadBalancingRule,
+    Network,
+    OutboundRule,
+    VirtualMachine,
+)
 from lab.flow import NOT_PUBLIC, Transport
 from lab.verify.experiment import Goal
 
@@ -16,7 +24,7 @@ class WayOut(msgspec.Struct, frozen=True):
     balancer may have none.
     """
 
-    kind: str  # own, frontend, default, none
+    kind: str  # own, rule (an outbound rule), frontend, default, none
     addresses: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
@@ -34,7 +42,7 @@ def way_out(network: Network, vm: VirtualMachine, protocol: Transport | None = N
         return WayOut("own", frozenset({str(vm.instance_public_ip.address)}))
     linked, any_protocol = (_linked(network, vm.name, asked) for asked in (protocol, None))
     if linked:
-        return WayOut("frontend", linked)
+        return WayOut("rule" if outbound_rules(network, vm.name) else "frontend", linked)
     return WayOut("none") if any_protocol or vm.name in without_default(network) else WayOut("default")
 
 
@@ -42,6 +50,12 @@ def _linked(network: Network, vm: str, protocol: Transport | None) -> frozenset[
     """Return the addresses of the frontends that flows of a VM may be seen with."""
     named = ((lb, name) for lb in network.balancers for name in linking(lb, vm, of_standard(network), protocol))
     return frozenset(str(lb.frontend(name).address) for lb, name in named)
+
+
+def outbound_rules(network: Network, vm: str) -> list[tuple[LoadBalancer, OutboundRule]]:
+    """Return the outbound rules whose pool a VM is in."""
+    found = ((lb, rule) for lb in network.load_balancers for rule in lb.outbound_rules)
+    return [(lb, rule) for lb, rule in found if vm in lb.pool(rule.backend_pool).members]
 
 
 def of_standard(network: Network) -> str:
@@ -63,8 +77,13 @@ def linking(lb: LoadBalancer, vm: str, revision: str, protocol: Transport | None
             continue
         if lb.sku == "Standard" and protocol not in (None, rule.protocol) and revision >= "2018-02":
             continue
+        if isinstance(rule, LoadBalancingRule) and rule.disable_outbound_snat:
+            continue
         if vm in lb.targets(rule):
             names.add(rule.frontend)
+    for out in lb.outbound_rules:
+        if vm in lb.pool(out.backend_pool).members and protocol in (None, *out.protocols):
+            names |= set(out.frontends)
     return names
 
 
