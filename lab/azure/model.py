@@ -120,6 +120,8 @@ class InstancePublicIp(_Value, frozen=True, kw_only=True):
     address: IPv4Address
     domain_name_label: str | None = None
     idle_timeout_min: int = 4
+    #: A Standard one lets nothing in that no security group allows.
+    sku: Sku = "Basic"
 
 
 class NetworkInterface(_Value, frozen=True, kw_only=True):

@@ -125,20 +125,25 @@ def _counts(network: Network, lb: LoadBalancer, protocol: Transport | None) -> b
 
 
 def without_default(network: Network) -> frozenset[str]:
-    """Return the VMs that never have the platform's address: those of Standard load balancers.
+    """Return the VMs that never have the platform's address: those of Standard load balancers and public IPs.
 
     The VMs of an availability set behave as one that belongs to a Standard load balancer
     (load-balancer-outbound-connections.md, 2019-05-02).
     """
     when = network.profile.standard_default
     standard = [lb for lb in network.balancers if lb.sku == "Standard"]
-    if when == "always" or not standard:
+    owners = {vm.name for vm in network.virtual_machines if _is_standard(vm)}
+    if when == "always" or not (standard or owners):
         return frozenset()
     if when == "without a rule":
         return frozenset(vm for lb in standard for rule in lb.rules() for vm in lb.targets(rule))
-    theirs = frozenset(vm for lb in standard for vm in lb.virtual_machines())
+    theirs = owners.union(vm for lb in standard for vm in lb.virtual_machines())
     sets = {vm.availability_set for vm in network.virtual_machines if vm.name in theirs} - {None}
-    return theirs | {vm.name for vm in network.virtual_machines if vm.availability_set in sets}
+    return frozenset(theirs | {vm.name for vm in network.virtual_machines if vm.availability_set in sets})
+
+
+def _is_standard(vm: VirtualMachine) -> bool:
+    return vm.instance_public_ip is not None and vm.instance_public_ip.sku == "Standard"
 
 
 def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:

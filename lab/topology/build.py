@@ -186,6 +186,7 @@ class Builder:
                     address=address,
                     domain_name_label=raw.domain_name_label,
                     idle_timeout_min=raw.idle_timeout_in_minutes,
+                    sku=raw.sku,
                 )
         return found
 

@@ -237,6 +237,7 @@ class InstancePublicIp(_File):
     address: Address | None = None
     domain_name_label: str | None = None
     idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
+    sku: Literal["Basic", "Standard"] = "Basic"
 
 
 class NetworkInterface(_File):

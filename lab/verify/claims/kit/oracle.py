@@ -98,15 +98,23 @@ def without_default(network: Network) -> frozenset[str]:
         return frozenset()
     if revision < "2019-05":
         return frozenset(vm for lb in standard for rule in lb.rules() for vm in lb.targets(rule))
-    theirs = {vm for lb in standard for vm in lb.virtual_machines()}
+    theirs = {vm for lb in standard for vm in lb.virtual_machines()} | standard_owners(network)
     sets = {vm.availability_set for vm in network.virtual_machines if vm.name in theirs and vm.availability_set}
     return frozenset(theirs | {vm.name for vm in network.virtual_machines if vm.availability_set in sets})
+
+
+def standard_owners(network: Network) -> set[str]:
+    """Return the VMs with a Standard public IP."""
+    return {
+        vm.name for vm in network.virtual_machines if vm.instance_public_ip and vm.instance_public_ip.sku != "Basic"
+    }
 
 
 def open_to_all(network: Network) -> frozenset[str]:
     """Return the names of the VMs that no security group, access list, or load balancer's SKU closes to anybody."""
     grouped = {(n.name, s.name) for n in network.virtual_networks for s in n.subnets if s.network_security_group}
     closed = {name for lb in network.balancers if lb.sku == "Standard" for name in lb.virtual_machines()}
+    closed |= standard_owners(network)
     lists = [(s, e) for s in network.cloud_services for e in s.endpoints if e.acl]
     closed |= {m.virtual_machine for s, e in lists for m in s.endpoints if m == e or _in_one_set(m, e)}
     return frozenset(
