@@ -49,7 +49,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "N-SN-17": Sabotage("standard", _let_out("mate", "tcp", _PLATFORM), f"mate: tcp left from {_PLATFORM}"),
     "N-OR-9": Sabotage("standard", _let_out("admin", "tcp", "40.117.227.4"), "admin: tcp left from 40.117.227.4"),
     "T-OR-1": Sabotage(_RULES, _around(_PLATFORM, "-s", "@web2", "-p", "tcp"), f"web2: tcp seen from {_PLATFORM}"),
-    "T-OR-3": Sabotage(_RULES, (_unasked("-s", "@web1", "-p", "tcp"),), "tcp: 48 flows from 48 ports instead of 40"),
+    "T-OR-3": Sabotage(_RULES, (_unasked("-s", "@web1", "-p", "udp"),), "48 flows from 48 ports instead of 40"),
     "T-OR-9": Sabotage(_RULES, _around("40.117.227.2", "-s", "@many"), "seen from 40.117.227.2"),
     "T-OR-13": Sabotage(_RULES, _let_out("quiet", "tcp", "40.117.227.6"), "quiet: tcp left from 40.117.227.6"),
     "T-OR-14": Sabotage(_RULES, _let_out("stream", "udp", "40.117.227.4"), "stream: udp left from 40.117.227.4"),

@@ -47,29 +47,25 @@ def _t_or_1(network: Network) -> Iterator[Trial]:
 
 
 def _t_or_3(network: Network) -> Iterator[Trial]:
-    """Open more flows to one destination than a VM has ports, of each protocol, from each rule that gives a number."""
+    """Open more UDP flows to one destination than a VM has ports, from each rule that gives a number.
+
+    A TCP flow that is refused at the far side gives its port back at once.
+    """
     far = far_host(network)
     for vm, rule in _of_rules(network):
-        if far is None or not rule.ports:
+        if far is None or not rule.ports or "udp" not in rule.protocols:
             continue
-        sends = tuple(
-            send(network, vm, far, protocol, rule.ports + MORE, beyond_ports=True, lost=MORE)
-            for protocol in rule.protocols
-        )
+        flows = send(network, vm, far, "udp", rule.ports + MORE, beyond_ports=True, lost=MORE)
 
         def check(observations: Sequence[Any], rule: OutboundRule = rule) -> tuple[str, str]:
-            observed = "; ".join(f"{p}: {arrived(a)}" for p, a in zip(rule.protocols, observations[1:], strict=True))
-            for protocol, arrivals in zip(rule.protocols, observations[1:], strict=True):
-                pairs = Counter((seen.source, seen.source_port) for seen in arrivals.seen[-1])
-                if len(pairs) != rule.ports or max(pairs.values()) > 1:
-                    return (
-                        observed,
-                        f"{protocol}: {pairs.total()} flows from {len(pairs)} ports instead of {rule.ports}",
-                    )
-            return observed, ""
+            _, arrivals = observations
+            pairs = Counter((seen.source, seen.source_port) for seen in arrivals.seen[-1])
+            wrong = len(pairs) != rule.ports or max(pairs.values()) > 1
+            counted = f"{pairs.total()} flows from {len(pairs)} ports instead of {rule.ports}"
+            return arrived(arrivals), counted if wrong else ""
 
         expected = f"{rule.ports} flows to one destination, and no more"
-        yield Trial("T-OR-3", vm.name, expected, (Stage((occupy(network, vm), *sends)),), judge_by(check))
+        yield Trial("T-OR-3", vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
 
 
 def _t_or_9(network: Network) -> Iterator[Trial]:
@@ -229,7 +225,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "T-OR-3",
-        "An outbound rule gives each VM as many ports as it says, of each protocol, and no more.",
+        "An outbound rule gives each VM as many ports as it says, and no more.",
         f"{_OVERVIEW}, SNAT port allocation",
         _t_or_3,
         _KNOWN,

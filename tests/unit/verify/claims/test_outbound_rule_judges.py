@@ -95,9 +95,9 @@ _TWICE = ports("40.117.227.1", *range(1072, 1111), 1072)
     [
         ("T-OR-1", ("web2", "tcp"), Way(ports(pretend.DEFAULT, *range(1024, 1064))), "web2: tcp seen from"),
         ("T-OR-1", ("web1", "udp"), Way(), "web1: udp 4 flows did not arrive"),
-        ("T-OR-3", ("web2", "tcp"), Way(ports("40.117.227.1", *range(1072, 1120))), "48 flows from 48 ports"),
+        ("T-OR-3", ("web2", "udp"), Way(ports("40.117.227.1", *range(1072, 1120))), "48 flows from 48 ports"),
         ("T-OR-3", ("web2", "udp"), Way(ports("40.117.227.1", *range(1072, 1111))), "39 flows from 39 ports"),
-        ("T-OR-3", ("web2", "tcp"), Way(_TWICE), "40 flows from 39 ports instead of 40"),
+        ("T-OR-3", ("web2", "udp"), Way(_TWICE), "40 flows from 39 ports instead of 40"),
         ("T-OR-9", ("many", "tcp"), Way(ports("40.117.227.2", *range(1024, 1056))), "seen from 40.117.227.2"),
         ("T-OR-9", ("many", "tcp"), Way(_SEEN["many", "tcp"].sources[8:] + _SEEN["many", "tcp"].sources[:8]),
          "a second address was used before the first was used up"),
