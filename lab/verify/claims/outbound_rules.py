@@ -73,9 +73,9 @@ def _t_or_9(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for vm, rule in _of_rules(network):
         addresses = _addresses(network, vm, rule)
-        if far is None or len(addresses) < 2 or not rule.ports:
+        if far is None or len(addresses) < 2 or not rule.ports or "udp" not in rule.protocols:
             continue
-        flows = send(network, vm, far, rule.protocols[0], rule.ports, beyond_ports=True)
+        flows = send(network, vm, far, "udp", rule.ports, beyond_ports=True)
         each = rule.ports // len(addresses)
 
         def check(observations: Sequence[Any], addresses: list[str] = addresses, each: int = each) -> tuple[str, str]:
