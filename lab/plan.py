@@ -441,12 +441,17 @@ class DropFragments(_Item, frozen=True, kw_only=True, tag="drop-fragments"):
 # --- SNAT ports that the agent gives out ------------------------------------------------------
 
 
-class SnatRange(msgspec.Struct, frozen=True):
-    """Ports ``first`` to ``last`` of a public address, both included."""
+class SnatRange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Ports ``first`` to ``last`` of a public address, both included; of both protocols unless one is named."""
 
     address: str
     first: int
     last: int
+    protocol: Literal["", "tcp", "udp"] = ""
+
+    def serves(self, protocol: str) -> bool:
+        """Tell whether flows of a protocol may be given these ports."""
+        return self.protocol in ("", protocol)
 
     def ports(self) -> range:
         """Return the ports."""
@@ -459,7 +464,7 @@ class SnatRange(msgspec.Struct, frozen=True):
         return self.last - self.first + 1
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.first}-{self.last}"
+        return f"{self.address}:{self.first}-{self.last}" + (f"/{self.protocol}" if self.protocol else "")
 
 
 class SnatPolicy(_Item, frozen=True, kw_only=True, tag="snat-policy"):
@@ -543,6 +548,10 @@ class Charon(_Item, frozen=True, kw_only=True, tag="charon"):
 
     def __str__(self) -> str:
         return f"charon ({self.kind}) on {self.address}" + (f" from {self.ready_at:.0f} on" if self.ready_at else "")
+
+
+#: How the reason of a tunnel ends that is down for want of traffic only.
+REBUILDS = "the next one rebuilds it"
 
 
 class Tunnel(_Item, frozen=True, kw_only=True, tag="tunnel"):

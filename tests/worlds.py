@@ -89,12 +89,14 @@ overrides: {{{overrides}}}
 def balanced(count: int, *, profile: str, sku: str = "Standard", frontends: int = 1, snat_ports: int = 0) -> Network:
     """VMs web1, web2, … and as many frontends 40.1.1.1, 40.1.1.2, … as asked for, a rule from each of these to all VMs.
 
-    Rule n is for port 79 + n of frontend n, and of the VMs.
+    Rule n is for TCP port 79 + n of frontend n, and of the VMs; there is one for UDP beside it.
     """
     names = [f"web{number}" for number in range(1, count + 1)]
     rules = "".join(
-        f"      r{n}: {{frontend: f{n}, backend_pool: pool, probe: p, frontend_port: {p}, backend_port: {p}}}\n"
+        f"      {r}{n}: {{frontend: f{n}, backend_pool: pool, probe: p, protocol: {protocol}, "
+        f"frontend_port: {p}, backend_port: {p}}}\n"
         for n, p in enumerate(range(80, 80 + frontends), start=1)
+        for r, protocol in (("r", "Tcp"), ("u", "Udp"))
     )
     return network(
         f"""{_OUTSIDE}

@@ -83,7 +83,7 @@ class Allocator:
         now = time.monotonic()
         granted: list[tuple[flows.Packet, Grant]] = []
         for packet in packets:
-            if not self.ports.knows(packet.flow.source):
+            if not self.ports.knows(packet.flow):
                 continue
             grant = self.ports.decide(packet.flow, now)
             if grant is None and now - self._swept >= _SWEEP_S:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.azure import cloud_services, places, public_ips, vpn_limits
+from lab.azure import cloud_services, outbound_rules, places, public_ips, vpn_limits
 from lab.azure.addresses import is_address, unusable
 from lab.azure.model import (
     GATEWAY_SUBNET,
@@ -54,6 +54,7 @@ def _violations(network: Network) -> Iterator[Problem]:
     yield from _security_groups(network)
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
+        yield from outbound_rules.violations(network.profile, lb)
     yield from cloud_services.violations(network)
     yield from _rule_targets(network)
     yield from public_ips.violations(network)

@@ -128,6 +128,8 @@ class InstancePublicIp(_Value, frozen=True, kw_only=True):
     address: IPv4Address
     domain_name_label: str | None = None
     idle_timeout_min: int = 4
+    #: A Standard one lets nothing in that no security group allows.
+    sku: Sku = "Basic"
 
 
 class NetworkInterface(_Value, frozen=True, kw_only=True):
@@ -226,6 +228,21 @@ class LoadBalancingRule(_Value, frozen=True, kw_only=True):
     floating_ip: bool = False
     #: Both ends of a TCP flow that times out are told.
     tcp_reset: bool = False
+    #: Flows that the pool's VMs open do not leave by the frontend for this rule's sake.
+    disable_outbound_snat: bool = False
+
+
+class OutboundRule(_Value, frozen=True, kw_only=True):
+    """The frontends that flows of a pool's VMs leave by, and with how many ports each."""
+
+    name: str
+    frontends: tuple[str, ...]
+    backend_pool: str
+    protocols: tuple[Transport, ...]
+    #: Of each VM, on all frontends together; 0: as the table of the revision says for a pool of its size.
+    ports: int
+    idle_timeout_min: int = 4
+    tcp_reset: bool = False
 
 
 class InboundNatRule(_Value, frozen=True, kw_only=True):
@@ -252,6 +269,7 @@ class LoadBalancer(_Value, frozen=True, kw_only=True):
     probes: tuple[HealthProbe, ...]
     load_balancing_rules: tuple[LoadBalancingRule, ...]
     inbound_nat_rules: tuple[InboundNatRule, ...]
+    outbound_rules: tuple[OutboundRule, ...] = ()
 
     def frontend(self, name: str) -> Frontend:
         """Return a frontend that is known to be there."""
@@ -275,7 +293,9 @@ class LoadBalancer(_Value, frozen=True, kw_only=True):
         A dynamic one gets it with the first rule that ties it to a VM, and loses it with the last
         (note on dynamic public addresses, 2018-11-09).
         """
-        return not frontend.dynamic or any(r.frontend == frontend.name and self.targets(r) for r in self.rules())
+        outward = any(frontend.name in r.frontends and self.pool(r.backend_pool).members for r in self.outbound_rules)
+        inward = any(r.frontend == frontend.name and self.targets(r) for r in self.rules())
+        return not frontend.dynamic or inward or outward
 
     def addressed(self) -> tuple[Frontend, ...]:
         """Return the frontends that have an address."""

@@ -28,6 +28,11 @@ DefaultAllocation = Literal["on demand", "as a pool"]
 #: any of them, each with the whole number of ports; one after the other as they fill up; any of them, with no
 #: more ports in all than a pool of one gives on a single one.
 Frontends = Literal["any", "one at random", "all multiply", "sequential", "capped"]
+#: Which protocols the load-balancing rules of a pool have translated: both, whatever they say, or those that they name.
+RuleProtocols = Literal["both", "named"]
+#: When VMs of a Standard load balancer have the platform's address: whenever no frontend is theirs; only while no rule
+#: names them or their pool; never, and then no other VM of their availability set has it.
+StandardDefault = Literal["always", "without a rule", "never"]
 SecurityProtocol = Literal["*", "Tcp", "Udp", "Icmp"]
 
 
@@ -60,6 +65,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     #: What links a VM to a frontend for outbound flows, per SKU of the load balancer.
     binding_basic: frozenset[Binding]
     binding_standard: frozenset[Binding]
+    #: What a Standard load balancer's rules translate, and when its VMs have the platform's address.
+    standard_protocols: RuleProtocols
+    standard_default: StandardDefault
+    #: Outbound rules are known, and load-balancing rules that translate nothing; the idle timeout that one may have.
+    outbound_rules: bool
+    outbound_idle_min: tuple[int, int]
     #: How the ports of a frontend, and of the platform's own address, are shared out.
     allocation_basic: Allocation
     allocation_standard: Allocation
@@ -134,6 +145,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         """Return the kinds of rule that link a VM to a frontend of a load balancer of ``sku``."""
         return self.binding_standard if sku == "Standard" else self.binding_basic
 
+    def protocol_counts(self, sku: Sku) -> bool:
+        """Tell whether a rule of a load balancer of ``sku`` has only flows of its own protocol translated."""
+        return sku == "Standard" and self.standard_protocols == "named"
+
     def allocation(self, sku: Sku) -> Allocation:
         """Return how a load balancer of ``sku`` shares out the ports of its frontends."""
         return self.allocation_standard if sku == "Standard" else self.allocation_basic
@@ -163,6 +178,8 @@ _OUTBOUND_2016_10 = f"{_OUTBOUND} (2016-10-31)"
 _OUTBOUND_2017_05 = f"English revision of {_OUTBOUND} (2017-05-31)"
 _STANDARD_2017_09 = "load-balancer-standard-overview.md (2017-09-28)"
 _OUTBOUND_2018_02 = f"{_OUTBOUND} (2018-02-05)"
+_OUTBOUND_2018_03 = f"{_OUTBOUND} (2018-03-21)"
+_OUTBOUND_2018_08 = f"{_OUTBOUND} (2018-08-27)"
 _CLASSIC_2018_07 = "load-balancer-outbound-connections-classic.md (2018-07-13)"
 _RULES_2018_09 = "load-balancer-outbound-rules-overview.md (2018-09-24)"
 _OUTBOUND_2019_05 = f"{_OUTBOUND} (2019-05-02)"
@@ -176,6 +193,10 @@ TABLE: dict[str, dict[str, Cell]] = {
     "2016-10": {
         "binding_basic": Cell(_RULES | {"backend_pool"}, _OUTBOUND_2016_10 + ": it requires no rule"),
         "binding_standard": Cell(_RULES | {"backend_pool"}, _OUTBOUND_2016_10 + ": before there was a Standard one"),
+        "standard_protocols": Cell("both", _OUTBOUND_2016_10 + ": before there was a Standard one"),
+        "standard_default": Cell("always", _OUTBOUND_2016_10 + ": before there was a Standard one"),
+        "outbound_rules": Cell(value=False, source=_RULES_2018_09 + ": the first to tell of them"),
+        "outbound_idle_min": Cell((4, 66), _RULES_2018_09),
         "allocation_basic": Cell("on demand", _OUTBOUND_2016_10 + ": ports are allocated dynamically"),
         "allocation_standard": Cell("on demand", _OUTBOUND_2016_10 + ": before there was a Standard one"),
         "default_allocation": Cell("on demand", _OUTBOUND_2016_10 + ": ports are allocated dynamically"),
@@ -216,12 +237,16 @@ TABLE: dict[str, dict[str, Cell]] = {
         "idle_timeout_s": Cell(240, _SEED_002 + ": 4-minute idle timeout"),
     },
     "2017-09": {
+        "standard_protocols": Cell("both", _STANDARD_2017_09 + ": it names no protocol"),
+        "standard_default": Cell("always", _STANDARD_2017_09 + ": only an internal one takes the default away"),
         "allocation_basic": Cell("on demand", _STANDARD_2017_09 + ", table of SKUs: on-demand"),
         "allocation_standard": Cell("preallocated", _STANDARD_2017_09 + ", table of SKUs: preallocated"),
         "port_tiers": Cell(_TIERS_TO_1000, _STANDARD_2017_09),
         "frontends_standard": Cell("any", _STANDARD_2017_09 + ": any, which may be reduced"),
     },
     "2018-02": {
+        "standard_protocols": Cell("named", _OUTBOUND_2018_03 + ": only TCP if there is only a rule for TCP"),
+        "standard_default": Cell("always", _OUTBOUND_2018_03 + ": without a rule, as a standalone VM"),
         "allocation_basic": Cell("preallocated", _OUTBOUND_2018_02 + ": the table is for all load balancers"),
         "port_tiers": Cell(_TIERS_TO_1000, _OUTBOUND_2018_02),
         "tcp_reuse": Cell(
@@ -229,13 +254,13 @@ TABLE: dict[str, dict[str, Cell]] = {
         ),
         "udp_reuse": Cell("destination", _OUTBOUND_2018_02 + ": UDP is treated as TCP"),
         "frontends_basic": Cell("one at random", _OUTBOUND_2018_02 + ": one of them, picked at random"),
+        "frontends_standard": Cell("all multiply", _OUTBOUND_2018_03 + ": all at once, each with the table's ports"),
     },
     "2018-07-classic": {
         "port_tiers": Cell(_TIERS_TO_400, _CLASSIC_2018_07 + ": the table ends at 400"),
         "redeploying_counts_twice": Cell(
             value=True, source=_CLASSIC_2018_07 + ": a pool may be reported as up to twice as large for a while"
         ),
-        "frontends_standard": Cell("one at random", _CLASSIC_2018_07 + ": one of them, picked at random"),
         "fin_close": Cell("both", _CLASSIC_2018_07 + ": after FIN of both sides"),
         "fin_s": Cell(240, _CLASSIC_2018_07),
         "rst_s": Cell(15, _CLASSIC_2018_07),
@@ -246,6 +271,11 @@ TABLE: dict[str, dict[str, Cell]] = {
             frozenset[Binding]({"load_balancing_rule"}),
             _RULES_2018_09 + ": only inbound NAT rules, no outbound NAT",
         ),
+        "outbound_rules": Cell(value=True, source=_RULES_2018_09),
+        "standard_default": Cell(
+            "without a rule",
+            f"{_RULES_2018_09}: none where rules do not translate; {_OUTBOUND_2018_08}: as a standalone VM without one",
+        ),
         "redeploying_counts_twice": Cell(
             value=False, source=_OUTBOUND_2018_02 + ", which seed 001 links to: nothing is said of redeploying"
         ),
@@ -253,6 +283,10 @@ TABLE: dict[str, dict[str, Cell]] = {
         "snat_last_port": Cell(65023, _RULES_2018_09 + ": 64,000 ports for each frontend"),
     },
     "2019-05": {
+        "standard_protocols": Cell("named", _OUTBOUND_2019_05 + ": only TCP if there is only a rule for TCP"),
+        "standard_default": Cell(
+            "never", _OUTBOUND_2019_05 + ": scenario 3 is not there for a Standard SKU, nor for its availability set"
+        ),
         "default_allocation": Cell(
             "as a pool", _OUTBOUND_2019_05 + ": a pool of one, or of the size of its availability set"
         ),
@@ -266,6 +300,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         "rst_s": Cell(15, _OUTBOUND_2019_05),
     },
     "2020-06": {
+        "outbound_idle_min": Cell((4, 120), _OUTBOUND_2020_06 + ": 4 to 120 minutes"),
         "port_order": Cell("lowest", _OUTBOUND_2020_06 + ": the first port that is available is taken"),
     },
     "2020-10": {
@@ -397,7 +432,7 @@ def resolve(name: str) -> Profile:
     cells = _cells(_SEEDS_BASE if name == SEEDS else name)
     if name == SEEDS:
         newest = _cells(_SEEDS_BINDING)
-        taken = ("binding_", "nsg_", "probe_", "all_down_")
+        taken = ("binding_", "standard_", "nsg_", "probe_", "all_down_")
         cells |= {key: cell for key, cell in newest.items() if key.startswith(taken)} | _OF_SEEDS
     values = {key: cell.value for key, cell in cells.items()}
     sources = {key: cell.source for key, cell in cells.items()}

@@ -32,7 +32,7 @@ Protocol = Literal["tcp", "udp", "icmp", "other"]
 _PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "icmp", "other")
 _VNET: tuple[Tag, ...] = ("VirtualNetwork",)
 _HIGHEST = 2**32 - 1
-#: What guards a VM of a Standard load balancer that has no group: the inbound default rules, under this name.
+#: What guards a VM of a Standard load balancer or public IP that has no group: the inbound default rules, so named.
 STANDARD = "(Standard SKU)"
 
 
@@ -210,8 +210,8 @@ class Groups:
     ) -> tuple[Filter, ...]:
         """Return what a VM's flows are asked of, in order; nothing for a VM that no group guards.
 
-        ``interface`` None: the primary one. A VM of a Standard load balancer without a group is closed to the internet
-        (load-balancer-standard-overview.md, 2017-09-28).
+        ``interface`` None: the primary one. Without a group, a VM of a Standard load balancer or with a Standard public
+        IP is closed to the internet (load-balancer-standard-overview.md, 2017-09-28).
         """
         primary = vm.network_interfaces[0]
         interface = interface or primary
@@ -242,7 +242,8 @@ class Groups:
     def _is_closed(self, vm: VirtualMachine) -> bool:
         standard = (lb for lb in self.network.balancers if lb.sku == "Standard")
         required = self.network.profile.nsg_required_standard
-        return required and any(vm.name in lb.virtual_machines() for lb in standard)
+        own = vm.instance_public_ip is not None and vm.instance_public_ip.sku == "Standard"
+        return required and (own or any(vm.name in lb.virtual_machines() for lb in standard))
 
     def matches(self, vnet: VirtualNetwork, asked: Filter) -> list[tuple[SecurityRule, tuple[Box, ...]]]:
         """Return the rules of a filter, each with the flows it matches in a virtual network."""

@@ -216,7 +216,7 @@ def _print_coverage(only: str | None, output: str) -> None:
     states: tuple[coverage.State, ...] = ("proved", "refusal", "partial", "absent")
     summary = {state: sum(one.state == state for one in listed) for state in states}
     if output == "json":
-        proved = _proved()
+        proved = _proved(frozenset(one.id for one in listed))
         found = [{**msgspec.structs.asdict(one), "proved_in": proved.get(one.id, [])} for one in listed]
         print_json({"statements": found, "summary": summary})
         return

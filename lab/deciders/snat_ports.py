@@ -193,6 +193,11 @@ class Ports:
         self._alerts: list[Alert] = []
         self.policy = policy
         self._pools = {int(IPv4Address(pool.source)): pool for pool in pools}
+        self._ranges = {
+            (pool.node, protocol): tuple(share for share in pool.ranges if share.serves(name))
+            for pool in self._pools.values()
+            for protocol, name in _NAMES.items()
+        }
         addresses = {share.address for pool in self._pools.values() for share in pool.ranges}
         self._numbers = {address: int(IPv4Address(address)) for address in addresses}
         self._taken = {
@@ -205,9 +210,10 @@ class Ports:
             for share in pool.ranges
         }
 
-    def knows(self, source: int) -> bool:
-        """Tell whether a VM's flows are given ports here."""
-        return source in self._pools
+    def knows(self, flow: Flow) -> bool:
+        """Tell whether a flow of its VM and its protocol may be given a port here."""
+        pool = self._pools.get(flow.source)
+        return pool is not None and bool(self._ranges[pool.node, flow.protocol])
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -216,6 +222,7 @@ class Ports:
 
         Raises:
             KeyError: the flow's source is no VM of this network.
+            IndexError: flows of its protocol are given no ports (``knows``).
 
         """
         held = self._held.get(flow)
@@ -245,9 +252,9 @@ class Ports:
         return self.policy.tcp_reuse if flow.protocol == TCP else self.policy.udp_reuse
 
     def _in_turn(self, pool: SnatPool, flow: Flow) -> tuple[SnatRange, ...]:
-        """Return the VM's ranges in the order in which they are tried."""
-        ranges = pool.ranges
-        if len(ranges) == 1 or self.policy.sequential:
+        """Return the VM's ranges for a flow's protocol in the order in which they are tried."""
+        ranges = self._ranges[pool.node, flow.protocol]
+        if len(ranges) < 2 or self.policy.sequential:
             return ranges
         start = _mixed(flow) % len(ranges)
         return ranges[start:] + ranges[:start]
@@ -468,18 +475,24 @@ class Ports:
         for (node, address, protocol), account in self._accounts.items():
             kept = after._account(node, address, protocol)
             kept.given, kept.refused = account.given, account.refused
-        ranges = {(pool.node, share.address): share for pool in self._pools.values() for share in pool.ranges}
+        ranges = {
+            (pool.node, share.address, protocol): share
+            for pool in self._pools.values()
+            for protocol in _NAMES
+            for share in self._ranges[pool.node, protocol]
+        }
         for pool in after._pools.values():
-            for share in pool.ranges:
-                old = ranges.get((pool.node, share.address), share)
-                for protocol in (TCP, UDP):
+            for protocol in _NAMES:
+                for share in after._ranges[pool.node, protocol]:
+                    old = ranges.get((pool.node, share.address, protocol), share)
                     peak = max(after._peaks.get((share, protocol), 0), self._peaks.get((old, protocol), 0))
                     after._peaks[share, protocol] = peak
         return after, lost
 
     def _range(self, flow: Flow, grant: Grant) -> SnatRange | None:
         pool = self._pools.get(flow.source)
-        return next((r for r in pool.ranges if self._numbers[r.address] == grant.address), None) if pool else None
+        ranges = self._ranges[pool.node, flow.protocol] if pool else ()
+        return next((r for r in ranges if self._numbers[r.address] == grant.address), None)
 
     # --- what is in use -------------------------------------------------------------------------
 
@@ -506,7 +519,7 @@ class Ports:
             counts[2] += held.due is not None
         for flow in self._refused:
             pool = self._pools.get(flow.source)
-            if pool is not None:
+            if pool is not None and self.knows(flow):
                 share = self._in_turn(pool, flow)[0]
                 key = (pool.node, share.address, flow.protocol)
                 towards.setdefault(key, {}).setdefault(flow[3:], [0, 0, 0])[1] += 1
@@ -518,7 +531,7 @@ class Ports:
         found = []
         for pool in self._pools.values():
             for share in pool.ranges:
-                for protocol in (TCP, UDP):
+                for protocol in (p for p, name in _NAMES.items() if share.serves(name)):
                     key = (pool.node, share.address, protocol)
                     account = self._accounts.get(key) or _Account()
                     found.append(

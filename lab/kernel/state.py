@@ -107,6 +107,11 @@ class TunnelState(msgspec.Struct, frozen=True, kw_only=True):
     ike_rekey_s: int
     esp_life_s: int
 
+    @property
+    def rests(self) -> bool:
+        """Tell whether it is down for want of traffic only: the next packet wakes it."""
+        return self.reason.endswith(plan.REBUILDS)
+
 
 class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent knows of one gateway or VPN device."""

@@ -6,7 +6,9 @@ only: nothing else is carried, and nothing leaves with a private source.
 
 A VM is linked to a frontend by a load-balancing rule whose pool it is in, or by an inbound NAT
 rule that names it, never by a pool alone, and whatever the health of the VM (seed 001). The
-SKU and the document revision may narrow or widen that: ``Profile.binding``.
+SKU and the document revision may narrow or widen that: ``Profile.binding``. The rules of a Standard
+load balancer have only flows of their own protocol translated, and its VMs, with those of their
+availability sets, have no default address: then nothing of them leaves.
 
 The first packet of each flow is kept back until the agent has given it a port (``snat_ports`` decides).
 Only a flow to a public address of its own virtual network is the kernel's to translate, by one rule for
@@ -17,11 +19,14 @@ ports of a larger pool: ``Profile.redeploying_counts_twice``.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
 from itertools import groupby
 from math import ceil
+from typing import Literal
+
+import msgspec
 
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -34,7 +39,8 @@ from lab.azure.model import (
     VirtualNetwork,
     natural,
 )
-from lab.azure.profile import Tier
+from lab.azure.profile import Binding, Tier
+from lab.flow import Transport
 from lab.path import wiring
 from lab.plan import (
     CHAIN_MAX,
@@ -57,27 +63,87 @@ from lab.plan import interface_to as to
 
 _DEFAULT = "seed 002: standalone VM"
 _LINKED = "seed 001; seed 002: load-balanced VM"
+_NO_WAY = "load-balancer-outbound-connections.md (2019-05-02): Standard SKU"
+_PROTOCOLS: tuple[Transport, ...] = ("tcp", "udp")
 #: More VMs than this are found through one chain for each /28, so that a packet meets few rules.
 _FLAT = 16
 _GROUP = 28
+#: Ports of outbound rules are given in multiples of so many (load-balancer-outbound-rules-overview.md, 2018-09-24).
+_BLOCK = 8
 #: The platform looks at alerts every five minutes (load-balancer-monitor-log.md, 2015-12-11).
 _ALERT_S = 300
 
 
-def links(network: Network, vm: str) -> tuple[tuple[LoadBalancer, Frontend], ...]:
-    """Return the frontends that a VM is linked to, by load balancer and frontend."""
-    found = []
+def links(network: Network, vm: str, protocol: Transport | None = None) -> tuple[tuple[LoadBalancer, Frontend], ...]:
+    """Return the frontends that a VM is linked to, by load balancer and frontend; for flows of one protocol, or any."""
+    found: list[tuple[LoadBalancer, Frontend]] = []
     for lb in network.balancers:
-        binding = network.profile.binding(lb.sku)
-        names: set[str] = set()
-        if "backend_pool" in binding and any(vm in pool.members for pool in lb.pools):
-            names |= {frontend.name for frontend in lb.frontends}
-        if "load_balancing_rule" in binding:
-            names |= {r.frontend for r in lb.load_balancing_rules if vm in lb.pool(r.backend_pool).members}
-        if "inbound_nat_rule" in binding:
-            names |= {r.frontend for r in lb.inbound_nat_rules if r.virtual_machine == vm}
-        found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]
+        if vm in lb.virtual_machines():
+            names = _frontends_of(network, lb, protocol).get(vm, ())
+            found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]
     return tuple(found)
+
+
+def has_default(network: Network, vm: str) -> bool:
+    """Tell whether a VM without an address of its own is given the platform's address."""
+    return not links(network, vm) and vm not in without_default(network)
+
+
+def _linked(network: Network, protocol: Transport | None) -> dict[str, list[tuple[LoadBalancer, Frontend]]]:
+    """Return the frontends that each VM is linked to, for flows of one protocol or any."""
+    found: dict[str, list[tuple[LoadBalancer, Frontend]]] = {}
+    for lb in network.balancers:
+        addressed = lb.addressed()
+        for vm, names in _frontends_of(network, lb, protocol).items():
+            found.setdefault(vm, []).extend((lb, frontend) for frontend in addressed if frontend.name in names)
+    return found
+
+
+def _frontends_of(network: Network, lb: LoadBalancer, protocol: Transport | None) -> dict[str, set[str]]:
+    """Return the names of a load balancer's frontends that VMs are linked to."""
+    binding = network.profile.binding(lb.sku)
+    named: dict[str, set[str]] = {}
+    if "backend_pool" in binding:
+        every = {frontend.name for frontend in lb.frontends}
+        named = {member: set(every) for pool in lb.pools for member in pool.members}
+    for rule in lb.rules():
+        kind: Binding = "inbound_nat_rule" if isinstance(rule, InboundNatRule) else "load_balancing_rule"
+        if isinstance(rule, LoadBalancingRule) and rule.disable_outbound_snat:
+            continue
+        if kind in binding and (rule.protocol == protocol or not _counts(network, lb, protocol)):
+            for vm in lb.targets(rule):
+                named.setdefault(vm, set()).add(rule.frontend)
+    for out in lb.outbound_rules:
+        for vm in lb.pool(out.backend_pool).members if protocol in (None, *out.protocols) else ():
+            named.setdefault(vm, set()).update(out.frontends)
+    return named
+
+
+def _counts(network: Network, lb: LoadBalancer, protocol: Transport | None) -> bool:
+    """Tell whether a rule of another protocol links nothing for flows of this one."""
+    return protocol is not None and network.profile.protocol_counts(lb.sku)
+
+
+def without_default(network: Network) -> frozenset[str]:
+    """Return the VMs that never have the platform's address: those of Standard load balancers and public IPs.
+
+    The VMs of an availability set behave as one that belongs to a Standard load balancer
+    (load-balancer-outbound-connections.md, 2019-05-02).
+    """
+    when = network.profile.standard_default
+    standard = [lb for lb in network.balancers if lb.sku == "Standard"]
+    owners = {vm.name for vm in network.virtual_machines if _is_standard(vm)}
+    if when == "always" or not (standard or owners):
+        return frozenset()
+    if when == "without a rule":
+        return frozenset(vm for lb in standard for rule in lb.rules() for vm in lb.targets(rule))
+    theirs = owners.union(vm for lb in standard for vm in lb.virtual_machines())
+    sets = {vm.availability_set for vm in network.virtual_machines if vm.name in theirs} - {None}
+    return frozenset(theirs | {vm.name for vm in network.virtual_machines if vm.availability_set in sets})
+
+
+def _is_standard(vm: VirtualMachine) -> bool:
+    return vm.instance_public_ip is not None and vm.instance_public_ip.sku == "Standard"
 
 
 def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
@@ -85,29 +151,99 @@ def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
 
     Preallocated ranges are disjoint, as large as the profile says for the number of VMs that are linked to the
     frontend, or that are reported to be (``Overrides.snat_ports_per_vm`` replaces it), and smaller where there are
-    too few ports for all.
+    too few ports for all. A VM that has no way out is left out.
     """
-    linked: dict[IPv4Address, list[str]] = {}
-    of_vm: dict[str, list[tuple[LoadBalancer, Frontend]]] = {}
     own = {vm.name for vm in network.virtual_machines if vm.instance_public_ip or vm.released_public_ip}
-    found: dict[str, tuple[SnatRange, ...]] = {}
-    for vm in sorted({vm.name for vm in network.virtual_machines} - own, key=natural):
-        every = links(network, vm)
-        of_vm[vm] = _candidates(network, vm, every)
-        for _, frontend in every:
+    vms = sorted({vm.name for vm in network.virtual_machines} - own, key=natural)
+    if any(network.profile.protocol_counts(lb.sku) for lb in network.balancers):
+        found = _merged(_of_frontends(network, vms, "tcp"), _of_frontends(network, vms, "udp"))
+    else:
+        found = _of_frontends(network, vms, None)
+    left = set(vms) - found.keys() - without_default(network)
+    for vnet in network.virtual_networks:
+        found |= _default_ranges(network, vnet, [vm for vm in network.vms_of(vnet) if vm.name in left])
+    return found
+
+
+def _of_frontends(network: Network, vms: list[str], protocol: Transport | None) -> dict[str, tuple[SnatRange, ...]]:
+    """Return the ports of frontends that VMs may use for flows of a protocol, or of any."""
+    every = _linked(network, protocol)
+    linked: dict[IPv4Address, list[str]] = {}
+    for vm in vms:
+        for _, frontend in every.get(vm, []):
             linked.setdefault(frontend.address, []).append(vm)
-    index = {address: {vm: number for number, vm in enumerate(vms)} for address, vms in linked.items()}
-    for vm, candidates in of_vm.items():
+    index = {address: {vm: number for number, vm in enumerate(of_it)} for address, of_it in linked.items()}
+    chosen = _chosen(network, protocol)
+    found: dict[str, tuple[SnatRange, ...]] = {}
+    for vm in vms:
+        candidates = _candidates(network, vm, every.get(vm, []))
+        by_table = [(lb, frontend) for lb, frontend in candidates if (vm, str(frontend.address)) not in chosen]
         given = [
             _share(network, lb, frontend.address, index[frontend.address][vm], linked[frontend.address])
-            for lb, frontend in candidates
+            for lb, frontend in by_table
         ]
-        if given:
-            found[vm] = tuple(_capped(network, candidates[0][0], given))
-    for vnet in network.virtual_networks:
-        found |= _default_ranges(
-            network, vnet, [vm for vm in network.vms_of(vnet) if vm.name in of_vm and vm.name not in found]
-        )
+        given = _capped(network, by_table[0][0], given) if given else []
+        given += [ports for _, f in candidates if (ports := chosen.get((vm, str(f.address))))]
+        if candidates:
+            found[vm] = tuple(sorted(given, key=lambda ports: IPv4Address(ports.address)))
+    return found
+
+
+def _chosen(network: Network, protocol: Transport | None) -> dict[tuple[str, str], SnatRange]:
+    """Return the ports, by VM and address, of the outbound rules that say how many each VM has.
+
+    A rule's number is of all its addresses together (outbound-rules.md, 2024-04-11: addresses times 64,000, divided by
+    the VMs), so that each address has a part of it, in whole blocks. Ports that rules take are beside the number.
+    """
+    found: dict[tuple[str, str], SnatRange] = {}
+    first = network.profile.snat_first_port
+    for lb in network.balancers:
+        taken = _taken(network, [lb]) if lb.outbound_rules else set()
+        for rule in (r for r in lb.outbound_rules if r.ports and protocol in r.protocols):
+            blocks, over = divmod(rule.ports // _BLOCK, len(rule.frontends))
+            for number, name in enumerate(rule.frontends):
+                address, size = lb.frontend(name).address, _BLOCK * (blocks + (number < over))
+                kept = sorted(block for at, block in taken if at == address and block >= first)
+                for place, vm in enumerate(lb.pool(rule.backend_pool).members):
+                    begin, end = _nth(first, place * size, kept), _nth(first, (place + 1) * size - 1, kept)
+                    found[vm, str(address)] = SnatRange(str(address), begin, end)
+    return found
+
+
+def _nth(first: int, number: int, taken: list[int]) -> int:
+    """Return the port with this number, from 0, of those that are in no block that was taken."""
+    port = first + number
+    for block in taken:
+        port += _BLOCK if block <= port else 0
+    return port
+
+
+def _taken(network: Network, balancers: Sequence[LoadBalancer]) -> set[tuple[IPv4Address, int]]:
+    """Return the addresses and first ports of the aligned blocks that rules take from what SNAT may use."""
+    size = network.profile.rule_block
+    if not size:
+        return set()
+    return {
+        (lb.frontend(rule.frontend).address, rule.frontend_port // size * size)
+        for lb in balancers
+        for rule in lb.rules()
+    }
+
+
+def _merged(
+    tcp: dict[str, tuple[SnatRange, ...]], udp: dict[str, tuple[SnatRange, ...]]
+) -> dict[str, tuple[SnatRange, ...]]:
+    """Return each VM's ranges of both protocols: one for both where these have the same ports."""
+    found = {}
+    for vm in {**tcp, **udp}:
+        of_tcp, of_udp = tcp.get(vm, ()), udp.get(vm, ())
+        if of_tcp == of_udp:
+            found[vm] = of_tcp
+            continue
+        both = [share for share in of_tcp if share in of_udp]
+        alone = [msgspec.structs.replace(share, protocol="tcp") for share in of_tcp if share not in both]
+        alone += [msgspec.structs.replace(share, protocol="udp") for share in of_udp if share not in both]
+        found[vm] = tuple(sorted((*both, *alone), key=lambda share: (IPv4Address(share.address), share.protocol)))
     return found
 
 
@@ -118,7 +254,7 @@ def fewer(network: Network) -> int | None:
 
 
 def _candidates(
-    network: Network, vm: str, linked: tuple[tuple[LoadBalancer, Frontend], ...]
+    network: Network, vm: str, linked: list[tuple[LoadBalancer, Frontend]]
 ) -> list[tuple[LoadBalancer, Frontend]]:
     """Return those of a VM's frontends that its flows may take."""
     found = list(linked)
@@ -231,10 +367,11 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         everybody = SnatRange(
             str(vnet.default_outbound_address), network.profile.snat_first_port, network.profile.snat_last_port
         )
-        yield from _within(vnet, [(vm, given[vm.name][0]) for vm in vms if given[vm.name][0] != everybody])
+        yield from _within(vnet, [(vm, given[vm.name]) for vm in vms if given[vm.name] != (everybody,)])
         for prefix in vnet.address_space:
             # Whoever has no ports of its own, with one rule for all.
             yield from _translation(vnet, "POSTROUTING", str(prefix), everybody, _default_why(vnet))
+        yield from _shut(vnet, [(vm, given.get(vm.name, ())) for vm in everyone if _is_shared(vm)])
         yield from _carried(vnet)
         yield from _whole(network, vnet)
 
@@ -322,20 +459,8 @@ def _resources(network: Network, vnet: VirtualNetwork) -> tuple[tuple[str, str],
 
 def _blocks(network: Network, vnet: VirtualNetwork) -> Iterator[SnatRange]:
     """Yield the aligned blocks of ports that rules take from what SNAT may use."""
-    size = network.profile.rule_block
-    if not size:
-        return
-    taken = {
-        (lb.frontend(rule.frontend).address, rule.frontend_port // size * size)
-        for lb in network.load_balancers_of(vnet)
-        for rule in _rules(lb)
-    }
-    for address, first in sorted(taken):
-        yield SnatRange(str(address), first, first + size - 1)
-
-
-def _rules(lb: LoadBalancer) -> tuple[LoadBalancingRule | InboundNatRule, ...]:
-    return (*lb.load_balancing_rules, *lb.inbound_nat_rules)
+    for address, first in sorted(_taken(network, network.load_balancers_of(vnet))):
+        yield SnatRange(str(address), first, first + network.profile.rule_block - 1)
 
 
 def _asked(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
@@ -353,7 +478,7 @@ def _asked(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
             target=Verdict("ACCEPT"),
             why=own,
         )
-    for protocol in ("tcp", "udp"):
+    for protocol in _PROTOCOLS:
         yield Rule(
             place=place,
             table="mangle",
@@ -367,47 +492,97 @@ def _asked(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         )
 
 
-def _within(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, SnatRange]]) -> Iterator[Item]:
+def _within(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange, ...]]]) -> Iterator[Item]:
     """Yield the translation of flows that come back into their own virtual network."""
-    place = wiring.load_balancer(vnet)
 
-    def of_vm(chain: str, vm: VirtualMachine, ports: SnatRange) -> Iterator[Item]:
-        return _translation(vnet, chain, f"{vm.private_ip_address}/32", ports, _why(vnet, vm, (ports,)))
+    def of_vm(chain: str, vm: VirtualMachine, given: tuple[SnatRange, ...]) -> Iterator[Item]:
+        for protocol in _PROTOCOLS:
+            ports = next((share for share in given if share.serves(protocol)), None)
+            if ports is not None:
+                source = f"{vm.private_ip_address}/32"
+                yield _translated(vnet, chain, source, ports, protocol, _why(vnet, vm, (ports,)))
 
+    yield from _by_source(vnet, "nat", "POSTROUTING", "snat", vms, of_vm)
+
+
+def _shut(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange, ...]]]) -> Iterator[Item]:
+    """Yield what keeps the flows of VMs inside that have no way out for their protocol.
+
+    Those to a public address of their own virtual network are kept as well, which nobody is asked about.
+    """
+
+    def of_vm(chain: str, vm: VirtualMachine, given: tuple[SnatRange, ...]) -> Iterator[Item]:
+        for protocol in _PROTOCOLS:
+            if not any(share.serves(protocol) for share in given):
+                yield Rule(
+                    place=wiring.load_balancer(vnet),
+                    table="filter",
+                    chain=chain,
+                    source=f"{vm.private_ip_address}/32",
+                    in_interface=to(wiring.router(vnet)),
+                    protocol=protocol,
+                    ctstate="NEW",
+                    target=Verdict("DROP"),
+                    why=Why("outbound_snat", f"{vm.name} has no way out for {protocol}", _NO_WAY),
+                )
+
+    shut = [(vm, given) for vm, given in vms if not all(any(s.serves(p) for s in given) for p in _PROTOCOLS)]
+    yield from _by_source(vnet, "filter", "FORWARD", "shut", shut, of_vm)
+
+
+def _is_shared(vm: VirtualMachine) -> bool:
+    """Tell whether a VM that runs has no address of its own."""
+    return not (vm.instance_public_ip or vm.released_public_ip) and vm.power_state != "Deallocated"
+
+
+def _by_source(
+    vnet: VirtualNetwork,
+    table: Literal["nat", "filter"],
+    chain: str,
+    name: str,
+    vms: list[tuple[VirtualMachine, tuple[SnatRange, ...]]],
+    of_vm: Callable[[str, VirtualMachine, tuple[SnatRange, ...]], Iterator[Item]],
+) -> Iterator[Item]:
+    """Yield rules for VMs; those of many are found through one chain for each /28."""
     if len(vms) <= _FLAT:
-        for vm, ports in vms:
-            yield from of_vm("POSTROUTING", vm, ports)
+        for vm, given in vms:
+            yield from of_vm(chain, vm, given)
         return
 
-    def group(entry: tuple[VirtualMachine, SnatRange]) -> IPv4Network:
+    def group(entry: tuple[VirtualMachine, tuple[SnatRange, ...]]) -> IPv4Network:
         return IPv4Network((entry[0].private_ip_address, _GROUP), strict=False)
 
+    place = wiring.load_balancer(vnet)
     for prefix, members in groupby(sorted(vms, key=group), key=group):
-        chain = short(f"snat-{prefix.network_address}", CHAIN_MAX)
+        own = short(f"{name}-{prefix.network_address}", CHAIN_MAX)
         why = Why("outbound_snat", f"VMs of {prefix}", _LINKED)
-        yield Rule(place=place, table="nat", chain="POSTROUTING", source=str(prefix), target=Jump(chain), why=why)
-        for vm, ports in members:
-            yield from of_vm(chain, vm, ports)
+        yield Rule(place=place, table=table, chain=chain, source=str(prefix), target=Jump(own), why=why)
+        for vm, given in members:
+            yield from of_vm(own, vm, given)
 
 
 def _translation(vnet: VirtualNetwork, chain: str, source: str, ports: SnatRange, why: Why) -> Iterator[Item]:
-    for protocol in ("tcp", "udp"):
-        yield Rule(
-            place=wiring.load_balancer(vnet),
-            table="nat",
-            chain=chain,
-            source=source,
-            protocol=protocol,
-            target=SourceNat(ports.address, f"{ports.first}-{ports.last}"),
-            why=why,
-        )
+    for protocol in _PROTOCOLS:
+        yield _translated(vnet, chain, source, ports, protocol, why)
+
+
+def _translated(vnet: VirtualNetwork, chain: str, source: str, ports: SnatRange, protocol: Transport, why: Why) -> Rule:
+    return Rule(
+        place=wiring.load_balancer(vnet),
+        table="nat",
+        chain=chain,
+        source=source,
+        protocol=protocol,
+        target=SourceNat(ports.address, f"{ports.first}-{ports.last}"),
+        why=why,
+    )
 
 
 def _carried(vnet: VirtualNetwork) -> Iterator[Item]:
     why = Why(
         "outbound_snat", f"what SNAT carries out of {vnet.name}", "load-balancer-outbound-connections.md (2018-07)"
     )
-    for protocol in ("tcp", "udp"):
+    for protocol in _PROTOCOLS:
         yield Rule(
             place=wiring.load_balancer(vnet),
             table="filter",

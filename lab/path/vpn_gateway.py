@@ -33,6 +33,7 @@ from lab.flow import PortRange
 from lab.path import wiring
 from lab.plan import (
     NODE_INTERFACE,
+    REBUILDS,
     Address,
     Charon,
     ClampSegments,
@@ -371,10 +372,6 @@ def was_idle(tunnel: Tunnel, silent_s: float) -> bool:
     If it was something else, nothing is lost either: what comes next rebuilds it.
     """
     return 0 < tunnel.idle_s <= 2 * silent_s
-
-
-#: How the reason of a tunnel ends that is down for want of traffic only.
-REBUILDS = "the next one rebuilds it"
 
 
 def idleness(tunnel: Tunnel) -> str:

@@ -270,7 +270,11 @@ class _Trace:
             elif self.service.protocol == "icmp":
                 yield Way(decisions=out, obstacle="what leaves by a shared address is TCP or UDP")
             else:
-                linked = [frontend.address for _, frontend in outbound_snat.links(self.network, vm.name)]
+                protocol = self.service.protocol
+                linked = [frontend.address for _, frontend in outbound_snat.links(self.network, vm.name, protocol)]
+                if not linked and not outbound_snat.has_default(self.network, vm.name):
+                    yield Way(decisions=out, obstacle=f"{vm.name} has no way out for {protocol.upper()}")
+                    return
                 shared = linked or [vnet.default_outbound_address]
                 yield from self.over_the_internet([(address, None) for address in shared], destination, out, vm)
 

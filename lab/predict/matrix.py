@@ -13,7 +13,6 @@ from lab.azure.model import InboundNatRule, InternetHost, LoadBalancingRule, Net
 from lab.azure.security_groups import Groups
 from lab.errors import NotJudgedError
 from lab.kernel.state import GatewayState
-from lab.path.vpn_gateway import REBUILDS
 from lab.predict import forecast as forecasting
 from lab.predict.forecast import Forecast, Service
 from lab.verify.experiment import Failed, Passage, Sweep, Swept
@@ -68,7 +67,7 @@ def broken(network: Network, gateways: Mapping[str, GatewayState]) -> dict[froze
     for place, gateway in gateways.items():
         for site, tunnel in gateway.tunnels.items():
             other = next((s.vpn_gateway for s in network.local_networks if s.name == site), None)
-            if other is not None and tunnel.state != "Connected" and not tunnel.reason.endswith(REBUILDS):
+            if other is not None and tunnel.state != "Connected" and not tunnel.rests:
                 pair = frozenset((place.removeprefix("gw."), other))
                 why = f": {tunnel.reason}" if tunnel.reason else ""
                 found[pair] = f"the tunnel of {place.removeprefix('gw.')} to {site} is {tunnel.state}{why}"

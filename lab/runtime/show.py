@@ -19,6 +19,7 @@ from lab.plan import (
     Server,
     SnatPolicy,
     SnatPool,
+    SnatRange,
     SourceNat,
     Timeout,
     Tracking,
@@ -230,12 +231,16 @@ def outbound(plan: Plan) -> dict[str, tuple[Outbound, ...]]:
     }
     shared = {
         pool.node: tuple(
-            Outbound(r.address, f"{r.first}-{r.last}", "default SNAT" if _is_default(pool) else "SNAT")
+            Outbound(r.address, f"{r.first}-{r.last}", _of_protocol(r, "default SNAT" if _is_default(pool) else "SNAT"))
             for r in pool.ranges
         )
         for pool in plan.of(SnatPool)
     }
     return {**shared, **found}
+
+
+def _of_protocol(ports: SnatRange, kind: str) -> str:
+    return f"{kind}, {ports.protocol} only" if ports.protocol else kind
 
 
 def _is_default(pool: SnatPool) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 
 from lab.azure import allocation, cloud_services, model, profile
 from lab.errors import Problem, did_you_mean
+from lab.flow import Transport
 from lab.topology.shape import (
     ANY_ADDRESS,
     ANY_PORT,
@@ -27,6 +28,10 @@ from lab.topology.text import Position
 
 #: A VM and the name of one of its network interfaces; "" is the only interface of a VM that lists none.
 _Interface: TypeAlias = tuple[str, str]
+
+
+#: What the protocol of an outbound rule names.
+_PROTOCOLS: dict[str, tuple[Transport, ...]] = {"Tcp": ("tcp",), "Udp": ("udp",), "All": ("tcp", "udp")}
 
 
 class Builder:
@@ -186,6 +191,7 @@ class Builder:
                     address=address,
                     domain_name_label=raw.domain_name_label,
                     idle_timeout_min=raw.idle_timeout_in_minutes,
+                    sku=raw.sku,
                 )
         return found
 
@@ -412,6 +418,9 @@ class Builder:
             inbound_nat_rules=tuple(
                 nat for n in _ordered(raw.inbound_nat_rules) if (nat := self._inbound_nat_rule(path, raw, n))
             ),
+            outbound_rules=tuple(
+                out for n in _ordered(raw.outbound_rules) if (out := self._outbound_rule(path, raw, n))
+            ),
         )
 
     def _load_balancing_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.LoadBalancingRule | None:
@@ -436,6 +445,26 @@ class Builder:
             load_distribution=raw.load_distribution,
             idle_timeout_min=raw.idle_timeout_in_minutes,
             floating_ip=raw.enable_floating_ip,
+            tcp_reset=raw.enable_tcp_reset,
+            disable_outbound_snat=raw.disable_outbound_snat,
+        )
+
+    def _outbound_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.OutboundRule | None:
+        raw = lb.outbound_rules[name]
+        where = (*path, "outbound_rules", name)
+        lost = [self._dangling((*where, "backend_pool"), "backend pool", raw.backend_pool, lb.backend_address_pools)]
+        for index, frontend in enumerate(raw.frontends):
+            position = (*where, "frontends", str(index))
+            lost.append(self._dangling(position, "frontend", frontend, lb.frontend_ip_configurations))
+        if any(lost):
+            return None
+        return model.OutboundRule(
+            name=name,
+            frontends=tuple(sorted(set(raw.frontends), key=model.natural)),
+            backend_pool=raw.backend_pool,
+            protocols=_PROTOCOLS[raw.protocol],
+            ports=raw.allocated_outbound_ports,
+            idle_timeout_min=raw.idle_timeout_in_minutes,
             tcp_reset=raw.enable_tcp_reset,
         )
 

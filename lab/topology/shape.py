@@ -233,6 +233,7 @@ class InstancePublicIp(_File):
     address: Address | None = None
     domain_name_label: str | None = None
     idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
+    sku: Literal["Basic", "Standard"] = "Basic"
 
 
 class NetworkInterface(_File):
@@ -283,6 +284,18 @@ class LoadBalancingRule(_File):
     idle_timeout_in_minutes: Positive = 4
     enable_floating_ip: bool = False
     enable_tcp_reset: bool = False
+    disable_outbound_snat: bool = False
+
+
+class OutboundRule(_File):
+    """The frontends that flows of a pool's VMs leave by; without a number of ports, or with 0, the table's."""
+
+    frontends: Annotated[tuple[str, ...], Field(min_length=1)]
+    backend_pool: str
+    protocol: Literal["Tcp", "Udp", "All"] = "All"
+    allocated_outbound_ports: Annotated[int, Field(ge=0, strict=True)] = 0
+    idle_timeout_in_minutes: Positive = 4
+    enable_tcp_reset: bool = False
 
 
 class InboundNatRule(_File):
@@ -309,6 +322,7 @@ class LoadBalancer(_File):
     probes: dict[Name, Probe] = Field(default_factory=dict)
     load_balancing_rules: dict[Name, LoadBalancingRule] = Field(default_factory=dict)
     inbound_nat_rules: dict[Name, InboundNatRule] = Field(default_factory=dict)
+    outbound_rules: dict[Name, OutboundRule] = Field(default_factory=dict)
 
 
 class AclRule(_File):

@@ -34,6 +34,11 @@ REVISIONS = [
     ("snat-2019", "2020-06", "N-SN-6 N-SN-8 N-SN-11"),
     ("snat-2019", "2020-10", "N-SN-12"),
     ("snat-2019", "2022-03", "N-SN-8 N-SN-9 N-SN-11 N-SN-12 N-SN-19"),
+    ("standard", "2018-02", "N-SN-16"),
+    ("standard", "2018-12", "N-OR-9 N-SN-16"),
+    ("standard", "2026-07", "N-OR-9 N-SN-16 N-SN-17"),
+    ("outbound-rules", "2018-12", "T-OR-1 T-OR-3 T-OR-14"),
+    ("outbound-rules", "2026-07", "T-OR-3 T-OR-9 T-OR-19"),
     ("health-probes", "2016-10", "N-HP-2 N-HP-4"),
     ("snat-2019", "2026-07", "N-SN-7 N-SN-8 N-SN-9 N-SN-11 N-SN-12 N-SN-19"),
 ]

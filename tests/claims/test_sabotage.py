@@ -246,6 +246,10 @@ REFUSALS = {
     "N-GW-11": ("vnet-to-vnet", "vpn_limits._connections"),
     "N-GW-12": ("vnet-to-vnet", "show.operation"),
     "N-NC-1": ("vnet-to-vnet", "netcfg.write"),
+    "T-OR-2": ("outbound-rules", "outbound_rules._ports"),
+    "T-OR-4": ("outbound-rules", "outbound_rules._ports"),
+    "T-OR-11": ("outbound-rules", "outbound_rules._alone_at_frontends"),
+    "T-OR-12": ("outbound-rules", "outbound_rules._beside_load_balancing_rules"),
 }
 
 
@@ -266,6 +270,8 @@ load_balancers:
     probes: {{alive: {{port: 80, interval_in_seconds: 60, number_of_probes: 2}}}}
     load_balancing_rules:
       web: {{frontend: public, backend_pool: pool, probe: alive, frontend_port: 80, backend_port: 80}}
+      datagrams: {{frontend: public, backend_pool: pool, probe: alive, protocol: Udp, frontend_port: 80,
+                   backend_port: 80}}
 overrides: {{time_scale: 5}}
 """
 

@@ -136,7 +136,7 @@ def test_claims_have_unique_ids() -> None:
 
 @pytest.mark.parametrize("claim", claims.CATALOGUE, ids=lambda claim: claim.id)
 def test_every_claim_has_a_statement_and_a_source_with_its_date(claim: claims.Claim) -> None:
-    assert re.fullmatch(r"(S[0-4]-\d+[a-z]?|N-[A-Z]+-\d+|LAB-\d+)", claim.id)
+    assert re.fullmatch(r"(S[0-4]-\d+[a-z]?|[NT]-[A-Z]+-\d+|LAB-\d+)", claim.id)
     assert claim.statement.endswith(".")
     assert len(claim.statement) > 30
     assert claim.id.startswith("LAB-") or re.search(r"\(\d{4}-\d{2}(-\d{2})?\)", claim.source)

@@ -14,7 +14,7 @@ from lab.azure.model import Network
 from lab.compile import compile as compile_network
 from lab.errors import TopologyError
 from lab.path import outbound_snat
-from lab.plan import BUILTIN_CHAINS, Backends, HealthCheck, Jump, Rule, SourceNat, difference, encode
+from lab.plan import BUILTIN_CHAINS, Backends, HealthCheck, Jump, Rule, SourceNat, Verdict, difference, encode
 from lab.runtime import show
 from lab.topology import parse
 from tests import strategies
@@ -34,6 +34,9 @@ def refusal(text: str) -> tuple[str, ...]:
 
 def rules_of(network: Network, chain: str) -> list[Rule]:
     return [rule for rule in compile_network(network).of(Rule) if (rule.table, rule.chain) == ("nat", chain)]
+
+
+_DROP = str(Verdict("DROP"))
 
 
 @some
@@ -65,10 +68,11 @@ def test_no_address_has_two_owners(network: Network) -> None:
 @some
 @given(strategies.networks())
 def test_snat_ranges_of_one_frontend_are_disjoint_and_inside_what_snat_may_use(network: Network) -> None:
-    used: dict[str, list[tuple[int, int]]] = {}
+    used: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for shares in outbound_snat.ranges(network).values():
-        for share in shares:
-            used.setdefault(share.address, []).append((share.first, share.last))
+        for share, protocol in itertools.product(shares, ("tcp", "udp")):
+            if share.serves(protocol):
+                used.setdefault((share.address, protocol), []).append((share.first, share.last))
     first_port, last_port = network.profile.snat_first_port, network.profile.snat_last_port
     for ranges in used.values():
         # Where ports are allocated on demand, all VMs may use all of them.
@@ -93,13 +97,15 @@ def test_every_vm_with_an_address_of_its_own_is_taken_before_any_shared_rule(net
 
 @some
 @given(strategies.networks())
-def test_every_vm_is_seen_from_an_address_that_leads_back_to_its_network(network: Network) -> None:
+def test_every_vm_is_seen_from_an_address_that_leads_back_to_its_network_or_is_shut_in(network: Network) -> None:
     made = compile_network(network)
+    dropped = {(r.place, r.source, r.protocol) for r in made.of(Rule) if r.table == "filter" and str(r.target) == _DROP}
     routes = {(r.destination, r.interface) for r in made.of(plan.Route) if r.place == "internet"}
     for vm in network.virtual_machines:
         edge = f"lb.{vm.virtual_network}"
-        seen = show.outbound(made)[vm.name]
-        assert seen
+        seen = show.outbound(made).get(vm.name, ())
+        shut = {(edge, f"{vm.private_ip_address}/32", protocol) for protocol in ("tcp", "udp")}
+        assert seen or shut <= dropped
         assert {(f"{o.address}/32", plan.interface_to(edge)) for o in seen} <= routes
 
 

@@ -660,7 +660,7 @@ def _hp_11(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for pool in _healthy(network)[:1]:
         vm = pool.members[0]
-        way, key = way_out(network, vm), pool.key(vm)
+        way, key = way_out(network, vm, "tcp"), pool.key(vm)
         if far is None or way.kind != "frontend":
             continue
         sent = send(network, vm, far)

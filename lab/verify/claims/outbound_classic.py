@@ -9,6 +9,7 @@ from lab.verify.claims.kit.held_flows import occupy
 from lab.verify.claims.kit.judges import arrived, judge_by, pairs, pool_only, refused, send, sources, wrong_source
 from lab.verify.claims.kit.oracle import (
     WayOut,
+    by_the_table,
     far_client,
     far_host,
     matches,
@@ -70,7 +71,7 @@ def _s2_2(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     if far is None:
         return
-    for vm in some(network, speaking_freely(network)):
+    for vm in some(network, by_the_table(network)):
         way = way_out(network, vm)
         sends = (send(network, vm, far, "tcp"), send(network, vm, far, "udp"))
 

@@ -508,7 +508,7 @@ def _n_sn_18(network: Network) -> Iterator[Trial]:
 
 def _frontends_expected(revision: str, sku: str, frontends: int, ports: int) -> tuple[int, int]:
     """Return how many flows to one destination there can be, and from how many addresses."""
-    if sku == "Basic" or revision in ("2018-07-classic", "2018-12"):
+    if sku == "Basic":
         return ports, 1  # one of them, picked at random
     if revision == "2026-07":
         return min(ports * frontends, 1024), frontends  # MIN(table x frontends, 1,024)

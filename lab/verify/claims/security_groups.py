@@ -568,10 +568,30 @@ def _ns_11(network: Network) -> Iterator[Trial]:
                 cases.append(msgspec.structs.replace(case, flow=flow, answers=(closed,)))
             elif vm in guarded(network) and case.allowed:
                 cases.append(case)
+    cases += _ns_11_public_ips(network)
     if any(not case.allowed for case in cases):
-        known = trial("N-NS-11", "pools of Standard load balancers", cases)
+        known = trial("N-NS-11", "pools of Standard load balancers and Standard public IPs", cases)
         # Members are sent flows once their probes have succeeded.
         yield msgspec.structs.replace(known, stages=(Stage((Health(),)), *known.stages), judge=_after_health(known))
+
+
+def _ns_11_public_ips(network: Network) -> Iterator[Case]:
+    """Yield flows to Standard public IPs of VMs, one of each that has a group and that has none."""
+    owners = [
+        vm for vm in network.virtual_machines if vm.instance_public_ip and vm.instance_public_ip.sku == "Standard"
+    ]
+    for vm in owners if network.internet else ():
+        served = next((s.port for s in vm.services if s.protocol == "tcp"), None)
+        if served is None or vm.instance_public_ip is None:
+            continue
+        at = (str(vm.instance_public_ip.address), served)
+        case = inward(network, network.internet[0], vm, "tcp", served, at=at)
+        if not groups(network, vm):
+            closed = Answer("", "", "Inbound", "no group lets it in", 0, False, ())
+            flow = msgspec.structs.replace(case.flow, awaited=False)
+            yield msgspec.structs.replace(case, flow=flow, answers=(closed,))
+        elif vm in guarded(network) and case.allowed:
+            yield case
 
 
 def _after_health(known: Trial) -> Judge:
@@ -715,7 +735,8 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "N-NS-11",
-        "A Standard load balancer's VM is closed to the internet unless a group lets it in.",
+        "A VM of a Standard load balancer or with a Standard public IP is closed to the internet unless a group "
+        "lets it in.",
         "load-balancer-standard-overview.md (2017-09-28)",
         _ns_11,
         facts=("without a group a Standard load balancer's VM is closed", "a group opens it"),

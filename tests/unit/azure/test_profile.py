@@ -39,7 +39,7 @@ def values(name: str, *but: str) -> dict[str, object]:
 
 def test_the_default_plays_seed_002_and_what_seed_001_found_about_links() -> None:
     seeds, second, first = resolve("seeds"), resolve("2017-05b"), resolve("2018-12")
-    groups = [f for f in Profile.__struct_fields__ if f.startswith(("nsg_", "probe_", "all_down_"))]
+    groups = [f for f in Profile.__struct_fields__ if f.startswith(("standard_", "nsg_", "probe_", "all_down_"))]
     links = ("binding_basic", "binding_standard", *groups)
     assert (seeds.name, values("seeds", *links)) == ("seeds", values("2017-05b", *links))
     same = [f for f in links if f != "nsg_protocols"]  # the seeds do not restrict what a security rule may name
@@ -86,9 +86,9 @@ SHARING = {
     "2017-05a": ("on demand", "on demand", "on demand", "any", "any"),
     "2017-05b": ("preallocated", "preallocated", "on demand", "any", "any"),
     "2017-09": ("on demand", "preallocated", "on demand", "any", "any"),
-    "2018-02": ("preallocated", "preallocated", "on demand", "one at random", "any"),
-    "2018-07-classic": ("preallocated", "preallocated", "on demand", "one at random", "one at random"),
-    "2018-12": ("preallocated", "preallocated", "on demand", "one at random", "one at random"),
+    "2018-02": ("preallocated", "preallocated", "on demand", "one at random", "all multiply"),
+    "2018-07-classic": ("preallocated", "preallocated", "on demand", "one at random", "all multiply"),
+    "2018-12": ("preallocated", "preallocated", "on demand", "one at random", "all multiply"),
     "2019-05": ("preallocated", "preallocated", "as a pool", "one at random", "all multiply"),
     "2020-06": ("preallocated", "preallocated", "as a pool", "one at random", "all multiply"),
     "2020-10": ("preallocated", "preallocated", "as a pool", "one at random", "all multiply"),
@@ -104,6 +104,23 @@ def test_ports_are_shared_out_as_the_revision_says(name: str) -> None:
         found.allocation("Basic"), found.allocation("Standard"), found.default_allocation,
         found.frontends("Basic"), found.frontends("Standard"),
     ) == SHARING[name]  # fmt: skip
+
+
+#: Outbound (2018-03-21, 2018-08-27, 2019-05-02), outbound rules (2018-09-24): the protocols that a Standard load
+#: balancer's rule has translated, and when its VMs have the platform's address.
+STANDARD = {
+    **dict.fromkeys(("2016-10", "2017-05a", "2017-05b", "2017-09"), ("both", "always")),
+    **dict.fromkeys(("2018-02", "2018-07-classic"), ("named", "always")),
+    **dict.fromkeys(("2018-12", "seeds"), ("named", "without a rule")),
+    **dict.fromkeys(("2019-05", "2020-06", "2020-10", "2022-03", "2026-07"), ("named", "never")),
+}
+
+
+@pytest.mark.parametrize("name", profile.NAMES)
+def test_a_standard_load_balancer_is_played_as_the_revision_says(name: str) -> None:
+    found = resolve(name)
+    assert (found.standard_protocols, found.standard_default) == STANDARD[name]
+    assert not found.protocol_counts("Basic")
 
 
 def test_a_pool_alone_links_in_the_oldest_revision_only() -> None:

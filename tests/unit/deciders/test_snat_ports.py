@@ -137,7 +137,7 @@ def test_a_grant_is_an_address_and_a_port() -> None:
 
 def test_a_source_that_is_no_vm_of_this_network_is_not_known() -> None:
     ports = one()
-    assert (ports.knows(flow(1).source), ports.knows(flow(1, vm=2).source)) == (True, False)
+    assert (ports.knows(flow(1)), ports.knows(flow(1, vm=2))) == (True, False)
     with pytest.raises(KeyError):
         ports.decide(flow(1, vm=2), 0.0)
 
@@ -815,3 +815,14 @@ def test_when_all_has_ended_nothing_is_left_behind(reuse: PortReuse, order: str)
     ports.due(240.0)
     assert_empty(ports)
     assert [(u.ports, u.flows, u.fullest) for u in ports.usage()] == [(0, 0, 0)] * 2
+
+
+def test_ports_of_one_protocol_are_given_to_no_flow_of_the_other() -> None:
+    of_tcp, of_udp = SnatRange(FRONTEND, 1024, 1024, "tcp"), SnatRange(FRONTEND, 1030, 1030, "udp")
+    ports = Ports(policy(), [pool(1, of_tcp, of_udp), pool(2, of_tcp)])
+    assert (given(ports, flow(1)), given(ports, flow(2))) == (1024, None)
+    assert (given(ports, flow(1, protocol=UDP)), given(ports, flow(2, protocol=UDP))) == (1030, None)
+    assert (ports.knows(flow(1, vm=2)), ports.knows(flow(1, vm=2, protocol=UDP))) == (True, False)
+    assert [(u.node, u.protocol, u.allocated) for u in ports.usage()] == [
+        ("vm1", "tcp", 1), ("vm1", "udp", 1), ("vm2", "tcp", 1),
+    ]  # fmt: skip

@@ -566,3 +566,85 @@ def test_the_kernel_forgets_a_closed_flow_later_than_its_port_comes_back(
 def test_a_network_without_vms_needs_no_way_out() -> None:
     network = worlds.network("virtual_networks: {v: {address_space: [10.1.0.0/16]}}")
     assert list(outbound_snat.items(network, frozenset())) == []
+
+
+# --- the Standard SKU -------------------------------------------------------------------------
+
+
+def of_standard(profile: str, rules: str, pool: str = "[vm]", nat: str = "") -> Network:
+    return worlds.network(
+        f"""
+profile: {profile}
+virtual_networks: {{v: {{address_space: [10.1.0.0/16], subnets: {{s: 10.1.0.0/24}}}}}}
+virtual_machines:
+  vm: {{subnet: v/s, availability_set: set}}
+  mate: {{subnet: v/s, availability_set: set}}
+  alone: {{subnet: v/s}}
+load_balancers:
+  lb:
+    sku: Standard
+    frontend_ip_configurations: {{f: 40.1.1.1}}
+    backend_address_pools: {{p: {pool}}}
+    probes: {{alive: {{port: 80}}}}
+    load_balancing_rules: {{{rules}}}
+    inbound_nat_rules: {{{nat}}}
+"""
+    )
+
+
+_TCP = "t: {frontend: f, backend_pool: p, probe: alive, frontend_port: 80, backend_port: 80}"
+_UDP = "u: {frontend: f, backend_pool: p, probe: alive, protocol: Udp, frontend_port: 80, backend_port: 80}"
+
+
+@pytest.mark.parametrize(
+    ("profile", "rules", "ending"),
+    [
+        ("2017-09", _TCP, ""),
+        ("2018-02", _TCP, "/tcp"),
+        ("2019-05", _TCP, "/tcp"),
+        ("2026-07", _UDP, "/udp"),
+        ("2026-07", f"{_TCP}, {_UDP}", ""),
+        ("seeds", _TCP, "/tcp"),
+    ],
+)
+def test_a_standard_load_balancer_translates_the_protocols_of_its_rules(profile: str, rules: str, ending: str) -> None:
+    """load-balancer-outbound-connections.md (2018-03-21), preallocated ports."""
+    (found,) = ports(of_standard(profile, rules))["vm"]
+    assert found.startswith("40.1.1.1:")
+    assert found.rpartition("-")[2].lstrip("0123456789") == ending
+
+
+@pytest.mark.parametrize(
+    ("profile", "without"),
+    [("2018-02", set()), ("2018-12", set()), ("2019-05", {"vm", "mate"}), ("2026-07", {"vm", "mate"})],
+)
+def test_a_standard_pool_without_a_rule_has_no_default_address_nor_has_its_set(profile: str, without: set[str]) -> None:
+    """load-balancer-outbound-connections.md (2019-05-02), scenario 3."""
+    network = of_standard(profile, "")
+    assert {"vm", "mate", "alone"} - ranges(network).keys() == without
+    shut = {rule.source for rule in shuts(network)}
+    assert shut == {f"{vm.private_ip_address}/32" for vm in network.virtual_machines if vm.name in without}
+
+
+def shuts(network: Network) -> list[Rule]:
+    found = [i for i in outbound_snat.items(network, frozenset()) if isinstance(i, Rule)]
+    return [rule for rule in found if rule.table == "filter" and str(rule.target) == "-j DROP"]
+
+
+@pytest.mark.parametrize(("profile", "shut"), [("2018-02", False), ("2018-12", True), ("2019-05", True)])
+def test_inbound_nat_rules_of_a_standard_load_balancer_alone_give_no_way_out(profile: str, shut: bool) -> None:
+    """load-balancer-outbound-rules-overview.md (2018-09-24)."""
+    nat = "r: {frontend: f, virtual_machine: vm, frontend_port: 50001, backend_port: 22}"
+    assert ("vm" not in ranges(of_standard(profile, "", "[]", nat))) == shut
+
+
+def test_a_vm_without_a_way_out_for_one_protocol_is_kept_inside_with_that_protocol_only() -> None:
+    rules = shuts(of_standard("2019-05", _TCP))
+    assert [(rule.source, rule.protocol) for rule in rules if rule.source == "10.1.0.6/32"] == [("10.1.0.6/32", "udp")]
+
+
+def test_a_standard_public_ip_takes_the_default_address_from_the_rest_of_its_availability_set() -> None:
+    own = "instance_public_ip: {name: ip, sku: Standard}"
+    machines = f"vm: {{subnet: v/s, availability_set: set, {own}}}, mate: {{subnet: v/s, availability_set: set}}"
+    assert set(ranges(standalone("2019-05", machines))) == set()
+    assert set(ranges(standalone("2019-05", machines.replace("Standard", "Basic")))) == {"mate"}

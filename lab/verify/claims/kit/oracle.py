@@ -4,63 +4,131 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from lab.azure.model import Endpoint, InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
-from lab.flow import NOT_PUBLIC
+from lab.azure.model import (
+    Endpoint,
+    InternetHost,
+    LoadBalancer,
+    LoadBalancingRule,
+    Network,
+    OutboundRule,
+    VirtualMachine,
+)
+from lab.flow import NOT_PUBLIC, Transport
 from lab.verify.experiment import Goal
 
 
 class WayOut(msgspec.Struct, frozen=True):
     """A VM's way out by the decision table of seed 002, and the addresses it may be seen with.
 
-    A default address is the platform's choice: it is none of the addresses of the file.
+    A default address is the platform's choice: it is none of the addresses of the file. A VM of a Standard load
+    balancer may have none.
     """
 
-    kind: str  # own, frontend, default
+    kind: str  # own, rule (an outbound rule), frontend, default, none
     addresses: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         if self.kind == "default":
             return "an address of the platform's choice, none of the topology's"
-        return " or ".join(sorted(self.addresses))
+        return " or ".join(sorted(self.addresses)) or "none: nothing leaves"
 
 
 #: The ways out of the network that was asked about last: claims ask of each VM, many times.
-_known: dict[int, tuple[Network, dict[VirtualMachine, WayOut]]] = {}
+_known: dict[int, tuple[Network, dict[tuple[VirtualMachine, Transport | None], WayOut]]] = {}
 
 
-def way_out(network: Network, vm: VirtualMachine) -> WayOut:
-    """Return the way out of a VM (seed 002, table; seed 001 for what links a VM to a frontend)."""
+def way_out(network: Network, vm: VirtualMachine, protocol: Transport | None = None) -> WayOut:
+    """Return the way out of a VM (seed 002, table; seed 001 for what links a VM to a frontend).
+
+    ``protocol``: of flows of that protocol, which the rules of a Standard load balancer tell apart.
+    """
     if id(network) not in _known:
         _known.clear()
         _known[id(network)] = (network, {})  # the network is kept, so that its number stays its own
     ways = _known[id(network)][1]
-    if vm not in ways:
-        ways[vm] = _way_out(network, vm)
-    return ways[vm]
+    if (vm, protocol) not in ways:
+        ways[vm, protocol] = _way_out(network, vm, protocol)
+    return ways[vm, protocol]
 
 
-def _way_out(network: Network, vm: VirtualMachine) -> WayOut:
+def _way_out(network: Network, vm: VirtualMachine, protocol: Transport | None) -> WayOut:
     if vm.instance_public_ip:
         return WayOut("own", frozenset({str(vm.instance_public_ip.address)}))
-    revision = network.profile.name
-    linked = {str(lb.frontend(n).address) for lb in network.balancers for n in linking(lb, vm.name, revision)}
-    return WayOut("frontend", frozenset(linked)) if linked else WayOut("default")
+    linked, any_protocol = (_linked(network, vm.name, asked) for asked in (protocol, None))
+    if linked:
+        return WayOut("rule" if outbound_rules(network, vm.name) else "frontend", linked)
+    return WayOut("none") if any_protocol or vm.name in without_default(network) else WayOut("default")
 
 
-def linking(lb: LoadBalancer, vm: str, revision: str) -> set[str]:
-    """Return the names of the frontends that a rule links a VM to."""
-    names = {rule.frontend for rule in lb.load_balancing_rules if vm in lb.pool(rule.backend_pool).members}
+def _linked(network: Network, vm: str, protocol: Transport | None) -> frozenset[str]:
+    """Return the addresses of the frontends that flows of a VM may be seen with."""
+    named = ((lb, name) for lb in network.balancers for name in linking(lb, vm, of_standard(network), protocol))
+    return frozenset(str(lb.frontend(name).address) for lb, name in named)
+
+
+def outbound_rules(network: Network, vm: str) -> list[tuple[LoadBalancer, OutboundRule]]:
+    """Return the outbound rules whose pool a VM is in."""
+    found = ((lb, rule) for lb in network.load_balancers for rule in lb.outbound_rules)
+    return [(lb, rule) for lb, rule in found if vm in lb.pool(rule.backend_pool).members]
+
+
+def of_standard(network: Network) -> str:
+    """Return the revision by which a Standard load balancer is played: the seeds know none, so the newest one then."""
+    return "2018-12" if network.profile.name == "seeds" else network.profile.name
+
+
+def linking(lb: LoadBalancer, vm: str, revision: str, protocol: Transport | None = None) -> set[str]:
+    """Return the names of the frontends that a rule links a VM to, for flows of a protocol or of any.
+
+    Of a Standard load balancer a rule translates its own protocol (outbound, 2018-03-21), and inbound NAT rules alone
+    give no way out (outbound rules, 2018-09-24). ``revision``: ``of_standard``.
+    """
     if revision == "2016-10" and any(vm in pool.members for pool in lb.pools):
         return {frontend.name for frontend in lb.frontends}  # it asks for no rule
-    if lb.sku == "Basic":  # Standard: inbound NAT rules alone give no way out (outbound-rules, 2018-09-24)
-        names |= {rule.frontend for rule in lb.inbound_nat_rules if rule.virtual_machine == vm}
+    names: set[str] = set()
+    for rule in lb.rules():
+        if lb.sku == "Standard" and rule in lb.inbound_nat_rules and revision >= "2018-12":
+            continue
+        if lb.sku == "Standard" and protocol not in (None, rule.protocol) and revision >= "2018-02":
+            continue
+        if isinstance(rule, LoadBalancingRule) and rule.disable_outbound_snat:
+            continue
+        if vm in lb.targets(rule):
+            names.add(rule.frontend)
+    for out in lb.outbound_rules:
+        if vm in lb.pool(out.backend_pool).members and protocol in (None, *out.protocols):
+            names |= set(out.frontends)
     return names
+
+
+def without_default(network: Network) -> frozenset[str]:
+    """Return the VMs that the platform gives no address, since they belong to a Standard load balancer.
+
+    Until 2018-08-27 a pool without a rule was as no pool; from 2019-05-02 on a whole availability set follows.
+    """
+    revision = of_standard(network)
+    standard = [lb for lb in network.balancers if lb.sku == "Standard"]
+    if revision < "2018-12":
+        return frozenset()
+    if revision < "2019-05":
+        return frozenset(vm for lb in standard for rule in lb.rules() for vm in lb.targets(rule))
+    theirs = {vm for lb in standard for vm in lb.virtual_machines()} | standard_owners(network)
+    sets = {vm.availability_set for vm in network.virtual_machines if vm.name in theirs and vm.availability_set}
+    return frozenset(theirs | {vm.name for vm in network.virtual_machines if vm.availability_set in sets})
+
+
+def standard_owners(network: Network) -> set[str]:
+    """Return the VMs with a Standard public IP."""
+    return {
+        vm.name for vm in network.virtual_machines if vm.instance_public_ip and vm.instance_public_ip.sku != "Basic"
+    }
 
 
 def open_to_all(network: Network) -> frozenset[str]:
     """Return the names of the VMs that no security group, access list, or load balancer's SKU closes to anybody."""
     grouped = {(n.name, s.name) for n in network.virtual_networks for s in n.subnets if s.network_security_group}
     closed = {name for lb in network.balancers if lb.sku == "Standard" for name in lb.virtual_machines()}
+    closed |= standard_owners(network)
     lists = [(s, e) for s in network.cloud_services for e in s.endpoints if e.acl]
     closed |= {m.virtual_machine for s, e in lists for m in s.endpoints if m == e or _in_one_set(m, e)}
     return frozenset(
@@ -98,8 +166,15 @@ def pooled(network: Network, vm: str) -> list[LoadBalancer]:
 
 
 def of_kind(network: Network, kind: str) -> list[VirtualMachine]:
-    """Return the VMs with one kind of way out, which no security group narrows."""
-    return [vm for vm in speaking_freely(network) if way_out(network, vm).kind == kind]
+    """Return the VMs with one kind of way out for all of their flows, which no security group narrows."""
+    kinds: tuple[Transport, ...] = ("tcp", "udp")
+    return [vm for vm in speaking_freely(network) if all(way_out(network, vm, p).kind == kind for p in kinds)]
+
+
+def by_the_table(network: Network) -> list[VirtualMachine]:
+    """Return the VMs that seed 002's table is true of: all of their flows leave, and by one way."""
+    known = {vm.name for kind in ("own", "frontend", "default") for vm in of_kind(network, kind)}
+    return [vm for vm in network.virtual_machines if vm.name in known]
 
 
 def speaking_freely(network: Network) -> list[VirtualMachine]:
@@ -172,7 +247,7 @@ def ports_each(network: Network, vm: VirtualMachine) -> int | None:
     revision = network.profile.name
     if revision in ("2016-10", "2017-05a") or (revision == "2017-09" and skus == {"Basic"}):
         return None
-    sharing = [other for other in of_kind(network, "frontend") if way_out(network, other).addresses & way.addresses]
+    sharing = [other for other in network.virtual_machines if way_out(network, other).addresses & way.addresses]
     pool = len(sharing)
     if revision == "2018-07-classic":
         # A cloud service that is being redeployed is reported twice; the table of that page ends at 400.

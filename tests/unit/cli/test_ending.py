@@ -18,7 +18,7 @@ from lab.cli import ending
 from lab.errors import ContradictedError, UsageError
 from lab.kernel import state
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 LOST = "what the command printed is lost"
 
 

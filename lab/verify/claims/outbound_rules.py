@@ -1,0 +1,291 @@
+"""outbound-rules.md and its overview: which frontends a rule uses, how many ports it gives, what is refused."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lab.azure.model import Network, OutboundRule, VirtualMachine
+from lab.flow import Transport
+from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.kit.held_flows import MORE, occupy
+from lab.verify.claims.kit.judges import arrived, judge_by, refused, send
+from lab.verify.claims.kit.oracle import far_host, outbound_rules, speaking_freely, way_out
+from lab.verify.claims.standard import ways_trial
+
+_OVERVIEW = "load-balancer-outbound-rules-overview.md (2018-09-24)"
+_RULES = "outbound-rules.md (2024-04-11)"
+_FAQ = "outbound-rules.md (2026-01-08)"
+
+_KNOWN = ("2018-12", "2019-05", "2020-06", "2020-10", "2022-03", "2026-07")
+_BLOCKS = ("2020-10", "2022-03", "2026-07")  # that rules take
+_IN_TURN = ("2022-03",)
+
+_FIRST_PORT, _BLOCK = 1024, 8
+
+
+def _of_rules(network: Network) -> list[tuple[VirtualMachine, OutboundRule]]:
+    """Return the VMs of one outbound rule and no other way out, with the rule."""
+    free = [vm for vm in speaking_freely(network) if way_out(network, vm).kind == "rule"]
+    found = [(vm, outbound_rules(network, vm.name)) for vm in free]
+    return [(vm, rules[0][1]) for vm, rules in found if len(rules) == 1]
+
+
+def _addresses(network: Network, vm: VirtualMachine, rule: OutboundRule) -> list[str]:
+    ((lb, _),) = outbound_rules(network, vm.name)
+    return sorted(str(lb.frontend(name).address) for name in rule.frontends)
+
+
+def _t_or_1(network: Network) -> Iterator[Trial]:
+    """Take two members of a pool, and what each VM of a rule is seen with."""
+    by_rule: dict[str, list[VirtualMachine]] = {}
+    for vm, rule in _of_rules(network):
+        if len(rule.protocols) == 2:
+            by_rule.setdefault(rule.name, []).append(vm)
+    for name, vms in by_rule.items():
+        if len(vms) > 1:
+            yield from ways_trial("T-OR-1", f"rule {name}", network, vms[:2])
+
+
+def _t_or_3(network: Network) -> Iterator[Trial]:
+    """Open more UDP flows to one destination than a VM has ports, from each rule that gives a number.
+
+    A TCP flow that is refused at the far side gives its port back at once.
+    """
+    far = far_host(network)
+    for vm, rule in _of_rules(network):
+        if far is None or not rule.ports or "udp" not in rule.protocols:
+            continue
+        flows = send(network, vm, far, "udp", rule.ports + MORE, beyond_ports=True, lost=MORE)
+
+        def check(observations: Sequence[Any], rule: OutboundRule = rule) -> tuple[str, str]:
+            _, arrivals = observations
+            pairs = Counter((seen.source, seen.source_port) for seen in arrivals.seen[-1])
+            wrong = len(pairs) != rule.ports or max(pairs.values()) > 1
+            counted = f"{pairs.total()} flows from {len(pairs)} ports instead of {rule.ports}"
+            return arrived(arrivals), counted if wrong else ""
+
+        expected = f"{rule.ports} flows to one destination, and no more"
+        yield Trial("T-OR-3", vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+
+
+def _t_or_9(network: Network) -> Iterator[Trial]:
+    """Open as many flows as there are ports on several frontends, and look at the order of their addresses."""
+    far = far_host(network)
+    for vm, rule in _of_rules(network):
+        addresses = _addresses(network, vm, rule)
+        if far is None or len(addresses) < 2 or not rule.ports or "udp" not in rule.protocols:
+            continue
+        flows = send(network, vm, far, "udp", rule.ports, beyond_ports=True)
+        each = rule.ports // len(addresses)
+
+        def check(observations: Sequence[Any], addresses: list[str] = addresses, each: int = each) -> tuple[str, str]:
+            _, arrivals = observations
+            came = [seen.source for seen in sorted(arrivals.seen[-1], key=lambda seen: seen.number)]
+            observed = arrived(arrivals)
+            if sorted(set(came)) != addresses:
+                return observed, f"seen from {', '.join(sorted(set(came))) or 'nowhere'}"
+            if network.profile.name in _IN_TURN and len(set(came[:each])) > 1:
+                return observed, "a second address was used before the first was used up"
+            return observed, ""
+
+        order = "one after the other" if network.profile.name in _IN_TURN else "in any order"
+        expected = f"from {' and '.join(addresses)}, {order}"
+        yield Trial("T-OR-9", vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+
+
+def _t_or_13(network: Network) -> Iterator[Trial]:
+    """Take a VM whose rules translate nothing."""
+    for lb in network.load_balancers:
+        named = {vm for r in lb.load_balancing_rules if r.disable_outbound_snat for vm in lb.targets(r)}
+        quiet = [vm for vm in speaking_freely(network) if vm.name in named and way_out(network, vm).kind == "none"]
+        if quiet:
+            yield from ways_trial("T-OR-13", quiet[0].name, network, quiet[:1])
+
+
+def _t_or_14(network: Network) -> Iterator[Trial]:
+    """Take a VM of a rule of each protocol alone, and one of a rule of both."""
+    found: dict[tuple[Transport, ...], VirtualMachine] = {}
+    for vm, rule in _of_rules(network):
+        found.setdefault(rule.protocols, vm)
+    if len(found) > 1:
+        yield from ways_trial("T-OR-14", "rules by protocol", network, list(found.values()))
+
+
+def _t_or_16(network: Network) -> Iterator[Trial]:
+    """Take a VM with an address of its own in the pool of a rule."""
+    owners = [vm for vm in speaking_freely(network) if vm.instance_public_ip and outbound_rules(network, vm.name)]
+    if owners:
+        yield from ways_trial("T-OR-16", owners[0].name, network, owners[:1])
+
+
+def _t_or_19(network: Network) -> Iterator[Trial]:
+    """Use up the ports of the VM in whose range a load-balancing rule's port is."""
+    far = far_host(network)
+    for vm, rule in _of_rules(network):
+        ((lb, _),) = outbound_rules(network, vm.name)
+        ports = {r.frontend_port for r in lb.rules() if r.frontend in rule.frontends and r.frontend_port >= _FIRST_PORT}
+        blocked = {port // _BLOCK * _BLOCK + offset for port in ports for offset in range(_BLOCK)}
+        first = lb.pool(rule.backend_pool).members.index(vm.name) == 0
+        if far is None or not blocked or not first or not rule.ports:
+            continue
+        flows = send(network, vm, far, "udp", rule.ports, beyond_ports=True)
+
+        def check(observations: Sequence[Any], blocked: set[int] = blocked) -> tuple[str, str]:
+            _, arrivals = observations
+            seen = {s.source_port for s in arrivals.seen[-1]}
+            wrong = f"ports {sorted(seen & blocked)} were seen" if seen & blocked else ""
+            if not wrong and not min(seen, default=0) < min(blocked) < max(seen, default=0):
+                wrong = f"the ports seen are not around {min(blocked)}"
+            return arrived(arrivals), wrong
+
+        expected = f"{rule.ports} ports, none of {min(blocked)}-{max(blocked)}"
+        yield Trial("T-OR-19", vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+def _file(
+    ports: int = 0, *, members: int = 1, frontends: int = 1, more: str = "", sku: str = "Standard", snat: str = "true"
+) -> str:
+    """Return a topology with an outbound rule and a load-balancing rule on its first frontend."""
+    names = [f"vm{number}" for number in range(members)]
+    addresses = [f"f{number}" for number in range(frontends)]
+    return f"""\
+name: chosen
+profile: 2022-03
+virtual_networks: {{v: {{address_space: [10.0.0.0/16], subnets: {{s: 10.0.0.0/24}}}}}}
+virtual_machines: {{{", ".join(f"{name}: {{subnet: v/s}}" for name in names)}}}
+load_balancers:
+  lb:
+    sku: {sku}
+    frontend_ip_configurations: {{{", ".join(f"{name}: 40.1.1.{n}" for n, name in enumerate(addresses, start=1))}}}
+    backend_address_pools: {{p: [{", ".join(names)}]}}
+    probes: {{alive: {{port: 80}}}}
+    load_balancing_rules:
+      r: {{frontend: f0, backend_pool: p, probe: alive, frontend_port: 80, backend_port: 80,
+          disable_outbound_snat: {snat}}}
+    outbound_rules:
+      out: {{frontends: [{", ".join(addresses)}], backend_pool: p, allocated_outbound_ports: {ports}}}
+{more}"""
+
+
+_ALLOCATED = "SpecifiedAllocatedOutboundPortsForOutboundRule"
+
+
+def _if_used(network: Network) -> bool:
+    return any(lb.outbound_rules for lb in network.load_balancers)
+
+
+def _t_or_2(network: Network) -> Iterator[Trial]:
+    for ports in (7, 1001) if _if_used(network) else ():
+        words = f"{_ALLOCATED}IsNotAMultipleOfEight"
+        yield refused("T-OR-2", _file(ports), f"{ports} ports", words)
+
+
+def _t_or_4(network: Network) -> Iterator[Trial]:
+    if not _if_used(network):
+        return
+    too_many = f"{_ALLOCATED}ExceedsTotalNumberOfAvailablePorts"
+    yield refused("T-OR-4", _file(10_000, members=7), "10,000 ports for 7 VMs", too_many)
+    # 64,000 less a block of eight for the load-balancing rule, for ten VMs, in whole blocks.
+    yield refused("T-OR-4", _file(6400, members=10), "6,400 ports for 10 VMs", "total number of available ports 6392")
+    yield refused("T-OR-4", _file(25_600, members=3), "25,600 for 3 VMs", "total number of available ports 21328")
+    per_rule = f"{_ALLOCATED}ExceedsTotalNumberOfAllowedPortsPerRule"
+    yield refused("T-OR-4", _file(64_008), "64,008 ports of one address", per_rule)
+
+
+def _t_or_11(network: Network) -> Iterator[Trial]:
+    words = "MoreThanOneOutboundRuleUsingSameFrontendIPConfigurationAndProtocolIsNotSupported"
+    for protocol in ("All", "Tcp") if _if_used(network) else ():
+        more = f"      second: {{frontends: [f0], backend_pool: p, protocol: {protocol}}}\n"
+        yield refused("T-OR-11", _file(more=more), f"All and {protocol} on one frontend", words)
+
+
+def _t_or_12(network: Network) -> Iterator[Trial]:
+    if _if_used(network):
+        words = "LoadBalancingRuleMustDisableSNATSinceSameFrontendIPConfigurationIsReferencedByOutboundRule"
+        yield refused("T-OR-12", _file(snat="false"), "a load-balancing rule that translates as well", words)
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "T-OR-1",
+        "An outbound rule has the flows of all VMs of its pool translated to its frontends.",
+        f"{_OVERVIEW}, outbound rule",
+        _t_or_1,
+        _KNOWN,
+    ),
+    Claim(
+        "T-OR-2",
+        "The number of ports that an outbound rule gives is a multiple of eight; others are refused.",
+        f"{_OVERVIEW}, SNAT port allocation",
+        _t_or_2,
+        _KNOWN,
+    ),
+    Claim(
+        "T-OR-3",
+        "An outbound rule gives each VM as many ports as it says, and no more.",
+        f"{_OVERVIEW}, SNAT port allocation",
+        _t_or_3,
+        _KNOWN,
+    ),
+    Claim(
+        "T-OR-4",
+        "More ports than the rule's addresses have for all VMs of the pool, 64,000 each less those that rules take, "
+        "are refused.",
+        f"{_OVERVIEW}, SNAT port allocation",
+        _t_or_4,
+        _KNOWN,
+    ),
+    Claim(
+        "T-OR-9",
+        "Several frontends of an outbound rule are all used: one after the other (2022-03-01, 2026-01-08), or in no "
+        "order (2026-07-07).",
+        f"load-balancer-outbound-connections.md (2022-03-01) and (2026-07-07); {_FAQ}",
+        _t_or_9,
+        ("2018-12", "2019-05", "2022-03", "2026-07"),
+    ),
+    Claim(
+        "T-OR-11",
+        "Two outbound rules on one frontend for one protocol are refused.",
+        "Azure/AzLoadBalancerMigration#10 (2022-12-01)",
+        _t_or_11,
+        _KNOWN,
+    ),
+    Claim(
+        "T-OR-12",
+        "A load-balancing rule on a frontend of an outbound rule must disable its own outbound SNAT.",
+        f"{_OVERVIEW}, disabling outbound NAT",
+        _t_or_12,
+        _KNOWN,
+    ),
+    Claim(
+        "T-OR-13",
+        "Where a load-balancing rule disables outbound SNAT and no outbound rule is there, nothing leaves.",
+        f"{_OVERVIEW}, disabling outbound NAT",
+        _t_or_13,
+        _KNOWN,
+    ),
+    Claim(
+        "T-OR-14",
+        "An outbound rule has flows of its protocol translated: TCP, UDP, or both.",
+        f"{_OVERVIEW}, protocols",
+        _t_or_14,
+        _KNOWN,
+    ),
+    Claim(
+        "T-OR-16",
+        "A VM with an address of its own does not follow the outbound rule of its pool.",
+        f"{_RULES}, introduction",
+        _t_or_16,
+        _KNOWN,
+    ),
+    Claim(
+        "T-OR-19",
+        "A load-balancing rule's port takes an aligned block of eight from the ports that an outbound rule gives.",
+        f"{_RULES}, scenario 2",
+        _t_or_19,
+        _BLOCKS,
+    ),
+)
