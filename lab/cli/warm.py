@@ -9,12 +9,16 @@ import lab.cli
 from lab.kernel import warm
 
 #: What commands import when they run.
-_LOADED = ("forecast", "lifecycle", "manage", "ports", "replay", "show", "topology")
+_LOADED = (
+    *("lab.predict.forecast", "lab.topology"),
+    *(f"lab.runtime.{name}" for name in ("lifecycle", "operate", "replay", "show", "snat_usage")),
+    *("rich.console", "rich.table"),
+)
 
 
 def main() -> None:
     """Run the command line for each order."""
-    for module in (*(f"lab.{name}" for name in _LOADED), "rich.console", "rich.table"):
+    for module in _LOADED:
         importlib.import_module(module)
     warm.serve("lab", lab.cli.main)
 

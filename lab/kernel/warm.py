@@ -242,6 +242,11 @@ def _become(program: str, order: Order, descriptors: list[int]) -> None:
     for target, descriptor in enumerate(standard):
         os.dup2(descriptor, target)
         os.close(descriptor)
+    # A stream remembers what it found out about its descriptor, such as whether it can be sought.
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        stream = open(number, mode, errors="backslashreplace" if number == 2 else None, closefd=False)  # noqa: SIM115 - it stays
+        for known in (name, f"__{name}__"):
+            setattr(sys, known, stream)
     os.chdir(order.folder)
     os.environ.clear()
     os.environ.update(order.environment)
