@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -46,9 +47,16 @@ def small(name: str) -> str:
     return SMALL.replace("NAME", name)
 
 
-@functools.cache
 def _commands() -> Server:
-    """Load the command line once for this process; tests/unit/kernel/test_warm.py holds it against one that starts."""
+    """Return the command line, loaded; tests/unit/kernel/test_warm.py holds it against one that starts."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return _loaded(Path("/proc/self/ns/mnt").stat().st_ino, mask, resource.getrlimit(resource.RLIMIT_NOFILE))
+
+
+@functools.cache
+def _loaded(*_inherited: object) -> Server:
+    """Load the command line, once for all that a command inherits: mounts, umask and limits."""
     return Server("lab.cli.warm")
 
 

@@ -16,7 +16,7 @@ virtual_networks:
   Group RG vnet: {address_space: [10.1.0.0/16], subnets: {the front: 10.1.0.0/24, GatewaySubnet: 10.1.255.0/27}}
   platform: {address_space: [10.3.0.0/16], subnets: {platform: 10.3.0.0/24}}
 virtual_machines:
-  a: {subnet: Group RG vnet/the front, services: [http:80]}
+  a: {subnet: Group RG vnet/the front, services: [http:80, http:82]}
   own: {subnet: platform/platform, services: [http:80]}
   alone: {services: [http:80]}
 cloud_services:
@@ -42,6 +42,6 @@ def test_names_that_azure_accepts_work_in_a_lab_that_runs(tmp_path: Path) -> Non
         assert {rootlab.ask(name, vm, "http://198.51.100.10/")["node"] for vm in ("own", "alone")} == {"far"}
         (gateway,) = json.loads(rootlab.ok("gateway", "show", "Group RG vnet", "--lab", name, "-o", "json"))["gateways"]
         assert gateway["Connections"][0]["ConnectivityState"] == "Connected"
-        rootlab.ok("endpoint", "add", "a", "another one", "--local-port", "80", "--public-port", "8080", "--lab", name)
+        rootlab.ok("endpoint", "add", "a", "another one", "--local-port", "82", "--public-port", "8080", "--lab", name)
         assert rootlab.ask(name, "far", f"http://{vip}:8080/")["node"] == "a"
     assert rootlab.leftovers(name) == []
