@@ -9,12 +9,22 @@ import lab.cli
 from lab.kernel import warm
 
 #: What commands import when they run.
-_LOADED = ("forecast", "lifecycle", "manage", "ports", "replay", "show", "topology")
+_LOADED = (
+    "lab.predict.forecast",
+    "lab.runtime.lifecycle",
+    "lab.runtime.operate",
+    "lab.runtime.replay",
+    "lab.runtime.show",
+    "lab.runtime.snat_usage",
+    "lab.topology",
+    "rich.console",
+    "rich.table",
+)
 
 
 def main() -> None:
     """Run the command line for each order."""
-    for module in (*(f"lab.{name}" for name in _LOADED), "rich.console", "rich.table"):
+    for module in _LOADED:
         importlib.import_module(module)
     warm.serve("lab", lab.cli.main)
 
