@@ -97,8 +97,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     names, typed = sorted(set(known)), name.lower()
     begun = [one for one in names if _begins(typed, one.lower())]
-    slips = {one: _slips(typed, one.lower()) for one in reversed(begun or names)}
-    near = [one for one, count in slips.items() if begun or count <= max(1, len(name) // 4)]
+    slips = {one: _slips(typed, one.lower()) for one in reversed(names)}
+    few = max(1, len(name) // 4)
+    # In a long name, one wrong letter is likelier than a name that was left unfinished.
+    near = [one for one, count in slips.items() if count <= 1 < few] or [one for one in slips if one in begun]
+    near = near or [one for one, count in slips.items() if count <= few]
     if near and len(name) > 1:
         return f'did you mean "{min(near, key=slips.__getitem__)}"?'
     if not names:

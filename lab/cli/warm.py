@@ -10,15 +10,9 @@ from lab.kernel import warm
 
 #: What commands import when they run.
 _LOADED = (
-    "lab.predict.forecast",
-    "lab.runtime.lifecycle",
-    "lab.runtime.operate",
-    "lab.runtime.replay",
-    "lab.runtime.show",
-    "lab.runtime.snat_usage",
-    "lab.topology",
-    "rich.console",
-    "rich.table",
+    *("lab.predict.forecast", "lab.topology"),
+    *(f"lab.runtime.{name}" for name in ("lifecycle", "operate", "replay", "show", "snat_usage")),
+    *("rich.console", "rich.table"),
 )
 
 

@@ -13,7 +13,6 @@ import array
 import atexit
 import contextlib
 import gc
-import io
 import os
 import selectors
 import signal
@@ -22,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, NoReturn, Self, TextIO
+from typing import BinaryIO, NoReturn, Self
 
 import msgspec
 
@@ -243,21 +242,16 @@ def _become(program: str, order: Order, descriptors: list[int]) -> None:
     for target, descriptor in enumerate(standard):
         os.dup2(descriptor, target)
         os.close(descriptor)
-    # A stream remembers whether what it was opened on could seek: /dev/null can, a pipe cannot.
-    sys.stdout = sys.__stdout__ = _opened(sys.stdout, 1)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _opened(sys.stderr, 2)  # type: ignore[misc]
+    # A stream remembers what it found out about its descriptor, such as whether it can be sought.
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        stream = open(number, mode, errors="backslashreplace" if number == 2 else None, closefd=False)  # noqa: SIM115 - it stays
+        for known in (name, f"__{name}__"):
+            setattr(sys, known, stream)
     os.chdir(order.folder)
     os.environ.clear()
     os.environ.update(order.environment)
     sys.argv[1:] = order.arguments
     sys.orig_argv[:] = [sys.executable, "-P", "-m", program, *order.arguments]
-
-
-def _opened(former: TextIO, descriptor: int) -> io.TextIOWrapper:
-    """Return a stream on a standard descriptor, like the one before it."""
-    binary = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
-    lines = descriptor == 2 or binary.isatty()
-    return io.TextIOWrapper(binary, former.encoding, former.errors, line_buffering=lines)
 
 
 def _run(main: Callable[[], None]) -> NoReturn:

@@ -14,7 +14,9 @@ _PUBLIC_IP = '<PublicIP name="ipOfATrial" domainNameLabel="label-of-a-trial" idl
 _ELSEWHERE = "NameOfATrial"
 
 
-def _file(service: CloudService, network: str, subnet: str, more: str = "", public_ip: str = _PUBLIC_IP) -> str:
+def _file(
+    service: CloudService, network: str, subnet: str, more: str = "", *, public_ip: str = _PUBLIC_IP, reserved: str = ""
+) -> str:
     role = service.roles[0]
     return f"""\
 <?xml version="1.0" encoding="utf-8"?>
@@ -29,6 +31,7 @@ def _file(service: CloudService, network: str, subnet: str, more: str = "", publ
         <Subnets><Subnet name="{subnet}" /></Subnets>
         <PublicIPs>{public_ip}</PublicIPs>
       </InstanceAddress>
+      {reserved}
     </AddressAssignments>
   </NetworkConfiguration>
 </ServiceConfiguration>
@@ -41,13 +44,17 @@ def _import(text: str) -> Run:
 
 def _wrong(service: CloudService, network: str, subnet: str) -> list[tuple[str, str, str]]:
     """Return files that do not fit the service: what is wrong with each, its text, and what must be said of it."""
-    reserved = f'<AddressAssignments><ReservedIPs><ReservedIP name="{_ELSEWHERE}" /></ReservedIPs></AddressAssignments>'
+    reserved = f'<ReservedIPs><ReservedIP name="{_ELSEWHERE}" /></ReservedIPs>'
     named = f'"{_ELSEWHERE}", and the topology has'
     unplayed = "the lab takes only addresses of role instances from such a file"
     return [
         ("another network", _file(service, _ELSEWHERE, subnet), f"VirtualNetworkSite {named} {network}"),
         ("another subnet", _file(service, network, _ELSEWHERE), f"Subnets {named} {subnet}"),
-        ("a reserved address of its own", _file(service, network, subnet, reserved), f"ReservedIP {named} none"),
+        (
+            "a reserved address of its own",
+            _file(service, network, subnet, reserved=reserved),
+            f"ReservedIP {named} none",
+        ),
         *(
             (f"{part}", _file(service, network, subnet, f"<{part} />"), unplayed)
             for part in ("AccessControls", "EndpointAcls", "Dns")

@@ -13,7 +13,7 @@ from lab.operations.base import Refused, changed
 from lab.operations.netcfg import ImportConfiguration
 from lab.operations.vpn import AddLocalNetwork, AddNetwork, SetLocalNetwork
 from lab.topology import parse, parse_acl_rule
-from tests.unit.test_netcfg import SAMPLE
+from tests.unit.formats.test_netcfg import SAMPLE
 
 RANGES = ["127.0.0.0/8", "224.0.0.0/4", "0.0.0.0/8", "240.0.0.0/4", "169.254.0.0/16", "168.63.129.16/32"]
 _NET = "name: a\nvirtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}, %s}}\n"

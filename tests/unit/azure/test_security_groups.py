@@ -177,6 +177,6 @@ def test_effective_rules_come_in_the_order_they_are_asked_with_tags_expanded() -
 def test_the_virtual_network_of_a_rule_is_also_what_tunnels_connect() -> None:
     """N-NS-2."""
     network = load(Path(__file__).parents[3] / "topologies" / "vnet-to-vnet.lab.yaml")
-    first, second = network.virtual_networks
+    first, second, _platform = network.virtual_networks
     assert groups.spaces(network, first) == (IPv4Network("10.1.0.0/16"), IPv4Network("10.2.0.0/16"))
     assert groups.spaces(network, second) == (IPv4Network("10.2.0.0/16"), IPv4Network("10.1.0.0/16"))

@@ -376,7 +376,7 @@ def test_a_file_that_does_not_fit_the_lab_is_refused_in_words(old: str, new: str
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ("WebRole1", "Web", 'f:3: Role Web: no role "Web"; each Role of the file must be a role of the service; known'),
+        ("WebRole1", "Web", 'f:3: Role Web: no role "Web"; each Role of the file must be a role of the service; did'),
         ('"ILPIPSample"', '"x"', 'f:2: ServiceConfiguration: no cloud service "x"; serviceName must name a service'),
         ('count="1"', 'count="6"', "f: virtual_machines: 6 instance-level public IPs in"),
         ('Label="My', 'Label="_', 'f:13: InstanceAddress WebRole1: PublicIP: domainNameLabel: "_PublicIP"; a label'),

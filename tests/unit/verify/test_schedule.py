@@ -30,17 +30,6 @@ def test_a_check_that_no_topology_has_a_say_in_is_judged_once_and_all_else_in_ea
     assert [claim for claim, _ in second.planned] == [claim for claim, _ in every if claim not in once]
 
 
-def test_another_revision_has_checks_of_its_own() -> None:
-    file = TOPOLOGIES / "source-ip.lab.yaml"
-    first, second = (schedule.read([file], NONE, _quiet, profile=name)[0] for name in ("2018-12", "2016-10"))
-    keys = [
-        {schedule._of_no_lab(one.network, claim, found) for claim, found in one.planned} - {None}
-        for one in (first, second)
-    ]
-    assert keys[0]
-    assert not keys[0] & keys[1]
-
-
 def test_each_file_is_told_before_it_is_read(tmp_path: Path) -> None:
     file = tmp_path / "mine.lab.yaml"
     file.write_text(small("mine"))

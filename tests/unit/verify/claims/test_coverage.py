@@ -11,7 +11,7 @@ from lab.verify import claims
 from lab.verify.claims import Trial, coverage
 from lab.verify.claims.coverage import ABSENT, FAMILIES, MISSING, REFUSED
 from lab.verify.experiment import Checked, CheckFile
-from tests.unit.test_cli import Done, Run, lab
+from tests.unit.cli.test_cli import Done, Run, lab
 
 __all__ = ["Done", "Run", "lab"]
 
