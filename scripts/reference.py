@@ -72,7 +72,13 @@ def topology() -> str:
         "",
         "Generated from the JSON schema that `lab schema` prints. Maps are keyed by your names.",
     ]
-    page += ["Every level also takes keys that begin with `x-`, and ignores them.", "", "## The file", "", *_keys(made)]
+    page += [
+        "names. Every level takes keys that begin with `x-`, and ignores them.",
+        "",
+        "## The file",
+        "",
+        *_keys(made),
+    ]
     for name, definition in sorted(made["definitions"].items()):
         page += ["", f"## {name}", "", definition.get("description", "").strip(), "", *_keys(definition)]
     return "\n".join(page) + "\n"
