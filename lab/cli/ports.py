@@ -155,8 +155,11 @@ def _event_line(record: dict[str, Any]) -> str:
     else:
         what, where = f"{record['HealthEventType']} ({record['Severity']})", record["FrontendIP"]
     when = record.get("time") or record["TimeGenerated"]
-    used = f"{own['portsInUse']} of {own['portsAllocated']} {own['protocol']} ports of {own['virtualMachine']}"
-    return f"{when}  {where:<15}  {what}; {used}"
+    if "virtualMachine" in own:
+        about = f"{own['portsInUse']} of {own['portsAllocated']} {own['protocol']} ports of {own['virtualMachine']}"
+    else:
+        about = f"port {own['port']}/{own['protocol']}"
+    return f"{when}  {where:<15}  {what}; {about}"
 
 
 def _probe_line(record: dict[str, Any]) -> str:

@@ -148,7 +148,7 @@ _SICK = {
 _IMPATIENT = """\
 import sys
 if "lab.verify.probe" in sys.orig_argv:
-    import lab.probe.conversations as c
+    import lab.verify.probe.clients as c
     c._LATE_S = 5.0
 """
 

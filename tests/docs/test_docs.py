@@ -57,19 +57,6 @@ def test_every_option_has_help(name: str, command: click.Command) -> None:
     assert [o.name for o in options if not o.help] == [], name
 
 
-@pytest.mark.parametrize("name", [name for name, _ in COMMANDS])
-def test_every_command_is_in_the_readme(name: str) -> None:
-    words = name.split()
-    # Commands of a group stand in one line: lab GROUP a/b/c.
-    assert re.search(rf"lab {' '.join(words[:-1])}.*\b{words[-1]}\b", document("README.md"))
-
-
-def test_the_readme_names_no_command_that_is_not_there() -> None:
-    command = r"(?:`|^\s*(?:\$ )?|sudo )(?:scripts/)?lab ([a-z][a-z-]*)\b"
-    used = set(re.findall(command, document("README.md"), re.MULTILINE))
-    assert used <= {*cli.commands, *_ALIASES}
-
-
 @pytest.mark.parametrize("name", COMMAND_FILES)
 def test_every_command_that_is_written_can_be_called(name: str) -> None:
     module = importlib.import_module(f"lab.cli.{name.removesuffix('.py')}")

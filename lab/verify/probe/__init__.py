@@ -1,7 +1,8 @@
 """Experiments with real packets inside namespaces.
 
 ``Prober`` is the caller's side, which imports no scapy: the experiments are done by a process of their own,
-which is spoken to in JSON lines. It is forked from ``python -m lab.probe``, which has loaded scapy (kernel/warm.py).
+which is spoken to in JSON lines. It is forked from ``python -m lab.verify.probe``, which has loaded scapy
+(kernel/warm.py).
 
     __main__.py        the process
     commands.py        the lab's own command line, as a user runs it

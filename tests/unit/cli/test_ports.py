@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from lab.agent import logs
 from lab.cli import cli
 from lab.cli import ports as commands
-from lab.deciders.snat_ports import Towards, Usage
+from lab.deciders.snat_ports import Alert, Towards, Usage
 from lab.errors import NotJudgedError
+from lab.plan import Backends, Why
 from lab.runtime import snat_usage
 
 
@@ -76,3 +78,25 @@ def test_a_vm_whose_ports_only_others_have_used_is_counted(monkeypatch: pytest.M
     rows = shown(monkeypatch, [usage("web1", given=3), usage("web1", "udp", given=0), usage("web2", given=0)])
     assert [row[0] for row in rows] == ["VM", "web1", "1"]
     assert " ".join(rows[-1]) == "1 VM never used one of up to 64 ports"
+
+
+def test_each_kind_of_record_is_said_in_one_line() -> None:
+    """A frontend without healthy members concerns a port, not the ports of a VM."""
+    exhausted = Alert("exhausted", "web1", "40.1.1.1", "tcp", 64, 64)
+    backends = Backends(
+        place="agent",
+        why=Why("", ""),
+        address="40.1.1.1",
+        port=80,
+        protocol="tcp",
+        members=(),
+        ends_tcp=False,
+        resource="/x",
+        log_s=0,
+    )
+    made = [*logs.records("any", exhausted, "/subscriptions/x", 0.0), logs.unserved_record(backends, 0.0)]
+    assert [commands._event_line(record).partition("  40.1.1.1")[2].strip() for record in made] == [
+        "Resource Limits Hit: Ports exhausted; 64 of 64 tcp ports of web1",
+        "SnatPortExhaustion (Critical); 64 of 64 tcp ports of web1",
+        "NoHealthyBackends (Critical); port 80/tcp",
+    ]
