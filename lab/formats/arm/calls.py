@@ -109,19 +109,21 @@ class Calls:
         special = getattr(self, f"_do_{node.name}", None)
         if special is not None:
             return self._guarded(node.name, lambda: special(node.arguments, here))
-        arguments = [self.evaluate(argument, here) for argument in node.arguments]
-        if node.name.startswith("list") or node.name in _FUNCTION_OF_VALUES:
-            return Unknown(_FUNCTION_OF_VALUES.get(node.name, "a secret that only Azure knows"))
-        if "." in node.name:
-            return self._own_function(node.name, arguments, here)
-        function = FUNCTIONS.get(node.name)
+        return self._called(node.name, [self.evaluate(argument, here) for argument in node.arguments], here)
+
+    def _called(self, name: str, arguments: list[Any], here: Here) -> Any:
+        """Return what a function makes of its values."""
+        if name.startswith("list") or name in _FUNCTION_OF_VALUES:
+            return Unknown(_FUNCTION_OF_VALUES.get(name, "a secret that only Azure knows"))
+        if "." in name:
+            return self._own_function(name, arguments, here)
+        function = FUNCTIONS.get(name)
         if function is None:
-            raise TemplateError(f'no function "{node.name[:60]}" is known; it must be one of a template; correct it')
-        if node.name not in _TOLERANT:
-            for argument in arguments:
-                if isinstance(argument, Unknown):
-                    return argument
-        found = self._guarded(node.name, lambda: function(*arguments))
+            raise TemplateError(f'no function "{name[:60]}" is known; it must be one of a template; correct it')
+        unknown = [argument for argument in arguments if isinstance(argument, Unknown)]
+        if unknown and name not in _TOLERANT:
+            return unknown[0]
+        found = self._guarded(name, lambda: function(*arguments))
         if isinstance(found, dict | list | str):
             self.limits.measure(found)
         return found

@@ -65,27 +65,27 @@ def parse(text: str) -> Node:
 class _Reader:
     def __init__(self, text: str) -> None:
         self.text, self.at = text, 0
-        self.kind, self.token = "", ""
+        self.kind, self.word = "", ""
         self.next()
 
     def next(self) -> str:
-        was = self.token
+        was = self.word
         match = _TOKEN.match(self.text, self.at)
         if match:
             self.at, self.kind = match.end(), str(match.lastgroup)
-            self.token = match[self.kind]
+            self.word = match[self.kind]
         elif self.text[self.at :].strip():
             raise self.error("an expression")
         else:
-            self.kind, self.token = "end", ""
+            self.kind, self.word = "end", ""
         return was
 
     def error(self, wanted: str) -> TemplateError:
-        rest = self.text[max(0, self.at - len(self.token)) :][:40] or "the end"
+        rest = self.text[max(0, self.at - len(self.word)) :][:40] or "the end"
         return TemplateError(f'found "{rest}" in an expression; {wanted} must stand there; correct the expression')
 
     def take(self, mark: str) -> None:
-        if self.token != mark:
+        if self.word != mark:
             raise self.error(f'"{mark}"')
         self.next()
 
@@ -93,7 +93,7 @@ class _Reader:
         if depth > _DEPTH:
             raise TemplateError(f"an expression of more than {_DEPTH} levels; none is so deep; use variables")
         node = self._primary(depth)
-        while self.token in (".", ".?", "[", "[?") and self.kind == "mark":
+        while self.word in (".", ".?", "[", "[?") and self.kind == "mark":
             mark = self.next()
             key: Node
             if mark[0] == ".":
@@ -118,14 +118,14 @@ class _Reader:
         if kind != "name":
             raise self.error("a function")
         name = self.next()
-        while self.token == "." and self.kind == "mark":  # a function of the template's own namespace
+        while self.word == "." and self.kind == "mark":  # a function of the template's own namespace
             self.next()
             name += "." + self.next()
         self.take("(")
         arguments = []
-        while self.token != ")":
+        while self.word != ")":
             arguments.append(self.expression(depth + 1))
-            if self.token != ",":
+            if self.word != ",":
                 break
             self.next()
         self.take(")")
