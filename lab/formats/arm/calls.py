@@ -185,13 +185,14 @@ class Calls:
         return found
 
     def _do_fail(self, arguments: tuple[Node, ...], here: Here) -> Any:
-        raise TemplateError(f"the template fails: {self.evaluate(arguments[0], here)}; correct its parameters")
+        said = self.evaluate(arguments[0], here)
+        raise TemplateError(f"the template says: {said}; its parameters must be as it asks; correct them")
 
     # --- lambdas ---
 
     def _lambda(self, node: Node, here: Here) -> Callable[..., Any]:
         if not isinstance(node, Call) or node.name != "lambda" or not node.arguments:
-            raise TemplateError("no lambda where one must stand; correct the expression")
+            raise TemplateError("no lambda; one must stand there; correct the expression")
         names = [str(self.evaluate(name, here)).lower() for name in node.arguments[:-1]]
 
         def call(*values: Any) -> Any:

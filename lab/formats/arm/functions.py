@@ -33,7 +33,7 @@ def _text(value: Any) -> str:
 
 def _number(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TemplateError(f"{kind(value)} where a whole number must stand; correct the expression")
+        raise TemplateError(f"{kind(value)}; a whole number must stand there; correct the expression")
     return value
 
 
@@ -45,7 +45,7 @@ def _whole(value: int) -> int:
 
 def _is_text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TemplateError(f"{kind(value)} where text must stand; correct the expression")
+        raise TemplateError(f"{kind(value)}; text must stand there; correct the expression")
     return value
 
 
@@ -125,7 +125,7 @@ def _bool(value: Any) -> bool:
         return value.lower() in ("true", "1")
     if isinstance(value, int):
         return bool(value)
-    raise TemplateError(f"{kind(value)} where true or false must stand; correct the expression")
+    raise TemplateError(f"{kind(value)}; true or false must stand there; correct the expression")
 
 
 def _int(value: Any) -> int:
