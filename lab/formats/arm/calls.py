@@ -48,6 +48,8 @@ class Calls:
             TemplateError: that is no number, or too large.
 
         """
+        if isinstance(number, str) and 0 < len(number) < 10 and number.isdecimal():
+            number = int(number)
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise TemplateError(f"a loop of {kind(number)}; it must be a number of copies; correct it")
         if number > Limits.COPIES:

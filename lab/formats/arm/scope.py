@@ -76,9 +76,11 @@ class Scope:
         if self.is_secure(declared):
             return Unknown(f'the secure parameter "{name}"')
         if name.lower() in self.given:
-            return self.once("parameter", name, self.given[name.lower()])
+            value = self.once("parameter", name, self.given[name.lower()])
+            if value is not None or not has(declared, "defaultValue"):
+                return value
         if has(declared, "defaultValue"):
-            return self.once("parameter", name, lambda: resolve(get(declared, "defaultValue")))
+            return self.once("default of parameter", name, lambda: resolve(get(declared, "defaultValue")))
         if get(declared, "nullable") is True:
             return None
         return Unknown(f'the parameter "{name}", which has no value')

@@ -101,17 +101,22 @@ class _Deployment(Calls):
         for place, symbol, body in entries:
             where = f"{scope.place}.{place}" if scope.place else place
             if isinstance(body, dict):
-                self._attempt(where, partial(self._declare, scope, body, where, symbol, depth))
+                self._attempt(where, partial(self._declare, scope, body, where, symbol, depth), get(body, "type"))
             else:
                 self.problems.append(Problem(where, f"{kind(body)}; a resource is an object; correct it"))
 
-    def _attempt(self, place: str, action: Callable[[], Any]) -> Any:
+    def _attempt(self, place: str, action: Callable[[], Any], kind_: object = None) -> Any:
+        """Do something of a resource; what is wrong with one of a type that is not wanted is a note."""
         try:
             return action()
         except LimitError as error:
             raise LimitError(f"{place}: {error}") from None
         except TemplateError as error:
-            self.problems.append(Problem(place, str(error)))
+            lowered = kind_.lower() if isinstance(kind_, str) else DEPLOYMENT
+            if lowered == DEPLOYMENT or self.wanted(lowered):
+                self.problems.append(Problem(place, str(error)))
+            else:
+                self.notes.append(Problem(place, f"a {kind_} that is left out: {error}"))
             return None
 
     def _declare(self, scope: Scope, body: dict[str, Any], place: str, symbol: str, depth: int) -> None:
@@ -131,7 +136,7 @@ class _Deployment(Calls):
             where = f"{place}[{loops[0].index}]" if loops else place
             self.limits.resource()
             one = Declared(body, scope, loops, where)
-            self._attempt(where, partial(self._add, one, symbol, depth))
+            self._attempt(where, partial(self._add, one, symbol, depth), get(body, "type"))
 
     def _add(self, one: Declared, symbol: str, depth: int, parent: Declared | None = None) -> None:
         wanted = self.value(get(one.body, "condition", True), one.scope, one.loops)
@@ -248,7 +253,7 @@ class _Deployment(Calls):
         """Yield every resource; one that is declared twice is the later one, where it first was."""
         for one in self.declared:
             if self.by_id[one.id.lower()] is one and one.type.lower() != DEPLOYMENT:
-                made = self._attempt(one.place, partial(self.made, one))
+                made = self._attempt(one.place, partial(self.made, one), one.type)
                 if made is not None:
                     yield made
 

@@ -117,6 +117,12 @@ def test_every_error_is_told_at_once() -> None:
     assert [p.place for p in arm.deploy({"resources": bodies}, {}).problems] == [f"resources[{i}]" for i in range(3)]
 
 
+def test_what_is_wrong_with_a_type_that_is_not_wanted_stops_nothing() -> None:
+    bodies = [{"type": "A.B/c", "name": ""}, {"type": "A.B/c", "name": "[nosuch()]"}, {"type": "A.B/d", "name": "x"}]
+    made = arm.deploy({"resources": bodies}, {}, wanted="a.b/d".__eq__)
+    assert ([one["name"] for one in made.resources], made.problems, len(made.notes)) == (["x"], (), 2)
+
+
 def test_loops_of_resources_properties_and_variables() -> None:
     template = {
         "variables": {"copy": [{"name": "names", "count": 2, "input": "[concat('v', copyIndex('names'))]"}]},
@@ -217,6 +223,13 @@ def test_secrets_and_values_that_are_not_given_are_unknown() -> None:
     for expression in ("[parameters('s')]", "[concat('a', parameters('s'))]", "[listKeys('x', '1').keys[0]]"):
         assert isinstance(_value(expression, {"s": "hunter2"}, parameters=parameters), Unknown)
     assert isinstance(_value("[parameters('p')]", parameters=parameters), Unknown)
+
+
+def test_a_parameter_that_is_given_as_null_has_its_default() -> None:
+    parameters = {"p": {"type": "string", "defaultValue": "x"}, "q": {"type": "string", "nullable": True}}
+    assert _value("[parameters('p')]", {"p": None}, parameters=parameters) == "x"
+    assert _value("[parameters('q')]", {"q": None}, parameters=parameters) is None
+    assert _value("[parameters('q')]", parameters=parameters) is None
 
 
 def test_functions_of_the_template_itself() -> None:
