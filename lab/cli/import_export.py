@@ -1,4 +1,4 @@
-"""``lab import`` and ``export``: network configuration files, and service configuration files."""
+"""``lab import`` and ``export``: network and service configuration files, and Azure's own files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 @click.group("import")
 def import_group() -> None:
-    """Take the configuration of networks, or of a cloud service, from a file of the documents' own form.
+    """Take the configuration of networks, or of a cloud service, from a file of the documents' or Azure's own form.
 
     \b
     Example:
       sudo lab import netcfg NetworkConfig.xml
       lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip.lab.yaml
+      lab import azure azuredeploy.json azuredeploy.parameters.json -o mine.lab.yaml
     """
 
 
@@ -72,6 +73,54 @@ def import_cscfg(file: Path, into: str) -> None:
             perform(into, ImportServiceConfiguration(made, file.name))
         except Refused as refused:
             raise TopologyError(cscfg.located(made, problem) for problem in refused.problems) from None
+
+
+@import_group.command("azure")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="TOPOLOGY", type=click.Path(path_type=Path), help="Write here, not to stdout.")
+@click.option("--name", metavar="NAME", help="The lab's name; left out, it comes from the first file.")
+@click.option("--profile", metavar="PROFILE", help="The revision of the documents; left out, the newest.")
+@click.option("--strict", is_flag=True, help="End with status 3 if there is a warning.")
+@click.option("--probes", is_flag=True, help="Give each network interface without a VM a VM.")
+def import_azure(
+    files: tuple[Path, ...], output: Path | None, name: str | None, profile: str | None, strict: bool, probes: bool
+) -> None:
+    """Make a topology of Azure's own files, and list on stderr what it cannot say.
+
+    FILE is an Azure Resource Manager template, its parameter file, or resources as Azure prints them: the answer of
+    `az graph query`, `az ... list -o json`, `az ... show -o json`, `az rest`, or `bicep snapshot`. Several files make
+    one topology. A warning is a thing that may change an answer; it says whether that of `lab outbound` may be wrong.
+
+    \b
+    Example:
+      lab import azure azuredeploy.json azuredeploy.parameters.json -o mine.lab.yaml
+      lab import azure resources.json --strict
+    """
+    from lab.azure import profile as revisions
+    from lab.errors import NotJudgedError
+    from lab.formats import azure_files, azure_resources, azure_topology
+    from lab.topology.imported import playable
+
+    found = azure_files.read([(file, _text(file, azure_files.MAX_BYTES, azure_files.WHAT)) for file in files])
+    made = azure_topology.imported(
+        found.resources, name or azure_files.name_of(files[0]), profile or revisions.NAMES[-1], probes=probes
+    )
+    shown = azure_resources.shown(" ".join(file.name for file in files))
+    text, _, now = playable(made, str(output or files[0]), azure_files.head(shown))
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{output}: {error.strerror}; a file that can be written is needed; name one") from None
+    warnings = [f"warning: {note}" for note in found.notes]
+    warnings += [f"warning: {line}" for line in now.left if line.warning]
+    for line in (*warnings, *(f"note: {line}" for line in now.left if not line.warning)):
+        click.echo(line, err=True)
+    if strict and warnings:
+        told = count(len(warnings), "warning")
+        raise NotJudgedError(f"{shown}: {told}; --strict allows none; change the input, or leave --strict out")
 
 
 def _into_file(file: Path, configuration: "Configuration") -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "DISTRIBUTIONS",
     "SUFFIX",
     "configured",
+    "found",
     "line",
     "load",
     "located",
@@ -137,6 +138,16 @@ def _read(
     # Which of two connections is one too many is the file's to say; to the network their order does not matter.
     ordered = msgspec.structs.replace(network, connections=model.ordered(network.connections))
     return ordered, sorted(problems, key=lambda item: item[0])
+
+
+def found(text: str, file: str) -> tuple[model.Network, list[tuple[int, Problem]]]:
+    """Return the network of a text, without what is wrong in it, and every problem with its line.
+
+    Raises:
+        TopologyError: the text is no YAML, or has too many problems to tell.
+
+    """
+    return _read(text, file)
 
 
 def _bounded(problems: list[tuple[int, Problem]], file: str) -> None:

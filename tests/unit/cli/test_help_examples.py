@@ -1,5 +1,6 @@
 """Every example of every --help that needs no root works as it is printed, from any folder."""
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,13 @@ def _examples() -> list[str]:
 EXAMPLES = sorted({line.split("   ")[0].split(" > ")[0] for line in _examples() if line.startswith("lab ")})
 #: A file that only the user has.
 YOURS = "ServiceConfiguration.cscfg"
+_FIXTURES = Path(__file__).parents[2] / "fixtures" / "arm" / "2-vms-natrules"
+_NETWORK = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}
+#: Files that Azure makes, which are beside the user.
+AZURE = {
+    **{name: (_FIXTURES / name).read_text() for name in ("azuredeploy.json", "azuredeploy.parameters.json")},
+    "resources.json": json.dumps([{"type": "Microsoft.Network/virtualNetworks", "name": "vnet1", **_NETWORK}]),
+}
 NEEDS_A_LAB = "a lab must be up first"
 
 
@@ -44,6 +52,8 @@ def test_an_example_works_as_printed(
     example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name, text in AZURE.items():
+        (tmp_path / name).write_text(text)
     monkeypatch.setattr(state, "RUN", tmp_path / "run")
     monkeypatch.setattr(sys, "argv", shlex.split(example))
     with pytest.raises(SystemExit) as done:
