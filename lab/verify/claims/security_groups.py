@@ -137,7 +137,8 @@ def _ns_1(network: Network) -> Iterator[Trial]:
             observed = f"listed: {', '.join(name for name, at in zip(names, places, strict=True) if at >= 0)}"
             if -1 in places or places != sorted(places):
                 return observed, f"{', '.join(names)} are not all listed, in this order"
-            wrong = (let(done, "the removal of a default rule", "cannot be removed") for done in removed)
+            done_to = zip(names[2::3], removed, strict=True)
+            wrong = (let(done, f"the removal of {name}", "cannot be removed") for name, done in done_to)
             return observed, next(filter(None, wrong), "") or (
                 "" if after.said == shown.said else "the list has changed"
             )
