@@ -54,6 +54,7 @@ _GUARDED = Lab(
     lost=[
         "web? 198.51.100.?0 *", "web? 208.67.222.222 *",  # deny-internet
         "app1 198.51.100.10 *",  # no-partner
+        "sql1 198.51.100.20 tcp 1433",  # no-replica
         "sql1 192.168.3.? *",  # no-apps
         "* 192.168.2.4 tcp 80",  # no-web
         "web? 192.168.2.4 tcp 47",  # no-other-front
