@@ -351,7 +351,7 @@ class Gateway:
         return GatewayState(
             kind=self.item.kind,
             esp=self.esp,
-            address="" if self.creating else self.item.address,
+            address=self.item.address,
             ready_at=self.item.ready_at,
             pid=self.process.pid if self.process else 0,
             starts=self.starts,

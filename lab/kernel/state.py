@@ -118,7 +118,7 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     esp: str  # who encrypts
-    address: str
+    address: str  # which is not to be shown before ``ready_at``
     ready_at: float
     pid: int
     starts: int

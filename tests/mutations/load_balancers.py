@@ -345,7 +345,7 @@ MUTATIONS = (
         "load-balancer",
         "lab/path/outbound_snat.py",
         (
-            '    for protocol in ("tcp", "udp"):\n'
+            "    for protocol in _PROTOCOLS:\n"
             "        yield Rule(\n"
             "            place=wiring.load_balancer(vnet),\n"
             '            table="filter",'
@@ -362,7 +362,7 @@ MUTATIONS = (
         "without a rule a dynamic frontend has no address",
         "load-balancer",
         _MODEL,
-        ("return not frontend.dynamic or any(r.frontend == frontend.name and self.targets(r) for r in self.rules())"),
+        "return not frontend.dynamic or inward or outward",
         "return True",
     ),
     Mutation(

@@ -60,7 +60,7 @@ _VIP_FOR_ITS_OWN = (
     "            of_vm = network.service_of(vm.name)\n"
     "            if vm.instance_public_ip is None and of_vm and not of_vm.roles:\n"
     "                from msgspec.structs import replace\n\n"
-    "                from lab.model import InstancePublicIp\n\n"
+    "                from lab.azure.model import InstancePublicIp\n\n"
     '                own = InstancePublicIp(name="vip", address=of_vm.virtual_ips[0].address)\n'
     "                vm = replace(vm, instance_public_ip=own)\n"
     + _NONE.replace(_LED_TO, f'            if vm.instance_public_ip.name != "vip":\n    {_LED_TO}')
@@ -354,7 +354,7 @@ MUTATIONS = (
         "a VM that was deallocated gets another address",
         _TOPOLOGY,
         _ADDRESSES,
-        "            address = free_address(network, released=vm.released_public_ip.address)",
+        "            address = free_address(network, avoid=[vm.released_public_ip.address])",
         "            address = vm.released_public_ip.address",
     ),
     Mutation(

@@ -8,7 +8,7 @@ DAEMONS, _CHARON, IKE, SHOW = "lab/agent/gateways.py", "lab/kernel/charon.py", "
 OPERATIONS, WIRING = "lab/operations/vpn.py", "lab/path/wiring.py"
 
 #: Places of the product that several mutations alter.
-_PASSES = "    yield from _passes(here, router, why)\n    if gateway.shaped:"
+_PASSES = "    yield from _passes(here, router, why)\n    yield from wiring.mute(here)\n"
 _LED = "                    destination=str(prefix),\n                    interface=to(place(vnet.name))"
 #: ESP of dynamic gateways, and what follows it up to the revision.
 ESP_2016 = (
@@ -39,7 +39,7 @@ _PEER = "            peer=str(site.vpn_gateway_address),\n            local=own,
 
 def _passes(more: str) -> str:
     """Return the rules of a gateway with some more."""
-    return _PASSES.replace("    if gateway.shaped:", f"    {more}\n    if gateway.shaped:")
+    return f"{_PASSES}    {more}\n"
 
 
 def _of_network(condition: str) -> str:

@@ -154,10 +154,10 @@ def probe_log(lab: str, what: ex.ProbeLog) -> ex.Logged:
         done = commands.lab("events", lab, "--probes", "-o", "json")
         if done.status != 0:
             raise LabError(done.stderr.strip())
-        found = Counter(
-            (record["properties"]["publicIpAddress"], record["properties"]["port"])
-            for record in json.loads(done.stdout)["records"]
-        )
+        # Whatever the list of records and its keys are called: that is for a claim to judge.
+        (records,) = json.loads(done.stdout).values()
+        properties = [record.get("properties", {}) for record in records]
+        found = Counter((str(p.get("publicIpAddress")), str(p.get("port"))) for p in properties)
         before = found if before is None else before
         there = all(number - before[of] >= what.records for of, number in found.items())
         if (found and there) or time.monotonic() > end:

@@ -179,6 +179,13 @@ def alert(address: str) -> dict[str, Any]:
     }
 
 
+#: As a group is listed, by the document of 2018-07-20.
+_DEFAULT_RULES = (
+    "AllowVnetInBound AllowAzureLoadBalancerInBound DenyAllInbound "
+    "AllowVnetOutBound AllowInternetOutBound DenyAllOutBound"
+)
+
+
 class Lab:
     """A lab that behaves as the documents say; sources are written down, not computed.
 
@@ -260,8 +267,9 @@ class Lab:
             case ex.CheckFile():
                 return checked(what.text)
             case ex.Run():
-                listed = "AllowVnetInBound AllowAzureLoadBalancerInBound DenyAllInbound"
-                return ex.Checked(status=2, said="") if "remove" in what.words else ex.Checked(status=0, said=listed)
+                if "remove" in what.words:
+                    return ex.Checked(status=2, said="a default rule cannot be removed")
+                return ex.Checked(status=0, said=_DEFAULT_RULES)
 
     def _hold(self, what: ex.Occupy, network: Network | None) -> ex.Occupied:
         self._kept.clear()

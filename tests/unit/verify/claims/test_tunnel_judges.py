@@ -63,6 +63,11 @@ def world(name: str) -> Network:
     return load(TOPOLOGIES / f"{name}.lab.yaml")
 
 
+def _shown(status: str) -> str:
+    """Return what `lab gateway show` prints of a gateway that has just been created."""
+    return json.dumps({"gateways": [{"Status": status}]})
+
+
 class Lab:
     """A lab whose tunnels work; ``gcm``: what the gateways of later revisions prefer."""
 
@@ -140,8 +145,8 @@ class Lab:
             return ex.Checked(status=2 if beyond else 0, said="not VMs or services outside them" if beyond else "")
         if what.words[1] == "connect":
             return ex.Checked(status=2, said="redundant tunnels between a pair of networks are not supported")
-        if what.words[1] == "create" and what.words[2].startswith("VNet"):
-            return ex.Checked(status=0, said="", began=1000.0, ended=1000.5)
+        if what.words[1] in ("create", "show") and what.words[2].startswith("VNet"):
+            return ex.Checked(status=0, said=_shown("Creating"), began=1000.0, ended=1000.5)
         if what.words[1] == "key":
             said = {"Error": "", "HttpStatusCode": "OK", "Id": "1", "Status": "Successful", "RequestId": "2"}
             said |= {"StatusCode": "OK"}
@@ -418,6 +423,7 @@ LIES: list[tuple[str, Lie, str]] = [
     ("S3-17", _TIMEOUT, "its VMs reach nothing"),
     ("S3-21", _built(("Connecting", "203.0.113.1", 1001.0)), "it was Connecting instead of Creating, Connecting, "),
     ("S3-21", _built(("Creating", "", 1001.0), ("Connected", "a", 1004.0)), "it was Creating, Connected instead of"),
+    ("S3-21", about(ex.Run, replace(said=_shown("Connecting"))), "it was Connecting after 0.5 s"),
     ("S3-21", _built(*_TOO_SOON), "it was built after 2.0 s instead of 7.5 s"),
     ("S3-21", _built(*_TOO_LATE), "it was not built 14.5 s after its creation"),
     ("S3-21", _built(*_ADDRESS_SHOWN), "its address is not shown just when it is built"),
