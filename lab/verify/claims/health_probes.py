@@ -248,7 +248,7 @@ def _hp_1(network: Network) -> Iterator[Trial]:
         stage = Stage((_hear(network, pool, vm, 3),))
         yield Trial("N-HP-1", f"{pool} of {vm.name}", f"probes from {PROBES} alone", (stage,), judge_by(check))
         if pool == _one_of_each(_healthy(network))[0]:
-            yield refused("N-HP-1", _COVERED, "a virtual network with that address", f"overlaps {PROBES}/32")
+            yield refused("N-HP-1", _COVERED, "a virtual network with that address", f"overlaps {PROBES}")
 
 
 _COVERED = """\
