@@ -104,6 +104,7 @@ def _gw_1(network: Network) -> Iterator[Trial]:
         yield fits("N-GW-1", file_with(30, sku="HighPerformance"), "30 tunnels of a HighPerformance gateway")
         yield fits("N-GW-1", file_with(31, sku="HighPerformance"), "a 31st tunnel", "at most 30")
         yield fits("N-GW-1", file_with(11), "an 11th tunnel of a Standard gateway", "at most 10")
+        yield fits("N-GW-1", file_with(11, sku="Basic"), "an 11th tunnel of a Basic gateway", "at most 10")
         yield fits("N-GW-1", file_with(2, sku="Basic", routing="static"), "a second policy-based tunnel", "at most 1 ")
         yield fits("N-GW-1", file_with(1, routing="static"), "a Standard policy-based gateway", "only a Basic gateway")
 

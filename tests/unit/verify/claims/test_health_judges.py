@@ -243,7 +243,7 @@ def _checked(text: str) -> ex.Checked:
     if "profile: 2026-07" in text and ("no-probe" in text or "protocol: Tcp, port: 19" in text):
         return ex.Checked(status=0, said="ok")
     words = {
-        "168.63.0.0/16": f"168.63.0.0/16 contains {_PROBES}",
+        "168.63.0.0/16": f"168.63.0.0/16 overlaps {_PROBES}",
         "Https": "protocol: Https",
         "protocol: Http, port: 19": " ".join(f"p{n}.port: {n}" for n in (19, 21, 25, 70, 110, 119, 143, 220, 993)),
         "interval_in_seconds: 4": "the shortest interval is 5 s",
