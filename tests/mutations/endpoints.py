@@ -75,8 +75,8 @@ MUTATIONS = (
         "what is denied does not come to a VM",
         "multivip",
         _ACCESS,
-        'Verdict("RETURN" if rule.action == "permit" else "DROP")',
-        'Verdict("RETURN" if rule.action == "permit" or rule.remote_subnet.prefixlen > 8 else "DROP")',
+        'Terminal("RETURN" if rule.action == "permit" else "DROP")',
+        'Terminal("RETURN" if rule.action == "permit" or rule.remote_subnet.prefixlen > 8 else "DROP")',
     ),
     Mutation(
         "N-AC-5",
@@ -110,7 +110,7 @@ MUTATIONS = (
             "        yield Route(place=INTERNET, destination=space, interface=to(edge), via=EDGE_SIDE, "
             "why=why)\n"
             '        yield Rule(place=edge, table="filter", chain="FORWARD", in_interface=to(INTERNET), '
-            'destination=space, target=Verdict("ACCEPT"), why=why)\n'
+            'destination=space, target=Terminal("ACCEPT"), why=why)\n'
         ),
     ),
     Mutation(

@@ -285,8 +285,8 @@ MUTATIONS = (
         "a group that denies the probe marks the member down",
         "health-probes",
         _PROFILE,
-        '"nsg_filters_platform": Cell(True,',
-        '"nsg_filters_platform": Cell(False,',
+        '"nsg_filters_platform": Cell(\n            value=True,',
+        '"nsg_filters_platform": Cell(\n            value=False,',
     ),
     Mutation(
         "N-HP-14",

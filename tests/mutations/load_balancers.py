@@ -12,7 +12,7 @@ _FIVE_FIELDS = '"Default": "src,sport,dst,dport,proto"'
 _BY_PROTOCOL = 'distribution != "SourceIP" and rule.protocol == "udp"'
 _TWO_FIELDS = '"SourceIP": "src,dst"'
 _THREE_FIELDS = '"SourceIPProtocol": "src,dst,proto"'
-_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
+_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Provenance("
 _TIED = "self.targets(r) for r in self.rules())"
 
 MUTATIONS = (
@@ -238,7 +238,7 @@ MUTATIONS = (
         "load-balancer",
         _LOAD_BALANCER,
         _RULE_TARGET,
-        ("target=DestinationNat(str(vm.private_ip_address), rule.backend_port + 20000),\n            why=Why("),
+        ("target=DestinationNat(str(vm.private_ip_address), rule.backend_port + 20000),\n            why=Provenance("),
     ),
     Mutation(
         "N-MV-1",
@@ -283,7 +283,7 @@ MUTATIONS = (
         "load-balancer",
         _LOAD_BALANCER,
         _RULE_TARGET,
-        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Why("),
+        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Provenance("),
     ),
     Mutation(
         "N-MV-2",
@@ -291,7 +291,7 @@ MUTATIONS = (
         "load-balancer",
         _LOAD_BALANCER,
         _RULE_TARGET,
-        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Why("),
+        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Provenance("),
     ),
     Mutation(
         "N-MV-3",

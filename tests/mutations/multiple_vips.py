@@ -8,7 +8,7 @@ _SERVICES = "lab/azure/cloud_services.py"
 _WIRING = "lab/path/wiring.py"
 _ACCESS = "lab/path/cloud_service.py"
 _ENDPOINT_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=why,"
-_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
+_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Provenance("
 _HEALTHY = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
 _USED = "used = is_allocated and (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))"
 _PROGRAMMED = '"True" if is_programmed(service, virtual_ip) else "",'
@@ -92,7 +92,7 @@ MUTATIONS = (
         _RULE_TARGET,
         (
             "target=DestinationNat(str(vm.private_ip_address), lb.load_balancing_rules[0].backend_port),\n"
-            "            why=Why("
+            "            why=Provenance("
         ),
     ),
     Mutation(
@@ -342,7 +342,7 @@ MUTATIONS = (
         "multivip",
         _LOAD_BALANCER,
         _RULE_TARGET,
-        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Why("),
+        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Provenance("),
     ),
     Mutation(
         "S0-14",

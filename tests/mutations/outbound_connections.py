@@ -29,7 +29,7 @@ _OF_SET = "profile.ports_per_vm(together[vm.availability_set] if vm.availability
 _SCOPE = "        scope = self._scopes.get(key)\n"
 _FREE = "p not in scope.used and p not in taken)"
 _GRANTED = "                self._refused.pop(flow, None)\n                in_use ="
-_IDLE = '"idle_timeout_s": Cell(240, _SEED_002'
+_IDLE = '"idle_timeout_s": Cell(240, _OUTBOUND_2017'
 _FIN = '"fin_s": Cell(240, _OUTBOUND_2019_05)'
 _RST = '"rst_s": Cell(15, _OUTBOUND_2019_05)'
 _UDP_2019 = '"udp_reuse": Cell("nothing", _OUTBOUND_2019_05'
@@ -37,7 +37,7 @@ _UDP_2020 = '"udp_reuse": Cell("destination address", _OUTBOUND_2020_10'
 _TCP_2018 = '"destination", _OUTBOUND_2018_02 + ": one port per flow'
 _BLOCK = '"rule_block": Cell(8,'
 _WHOLE = '"fragments_need_own_address": Cell(value=True'
-_CARRIED = '            protocol=protocol,\n            ctstate="NEW",\n            target=Verdict("ACCEPT"),'
+_CARRIED = '            protocol=protocol,\n            ctstate="NEW",\n            target=Terminal("ACCEPT"),'
 
 
 def _tier(claim_fact: str, topology: str, size: int, ports: int) -> Mutation:

@@ -80,8 +80,8 @@ MUTATIONS = (
         "a rule without a probe is refused",
         "source-ip",
         "lab/azure/profile.py",
-        '"probe_required": Cell(True, _SEED_001',
-        '"probe_required": Cell(False, _SEED_001',
+        '"probe_required": Cell(True, _SOURCE_IP_2018',
+        '"probe_required": Cell(False, _SOURCE_IP_2018',
     ),
     Mutation(
         "S1-5",

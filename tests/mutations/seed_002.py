@@ -200,8 +200,8 @@ MUTATIONS = (
         "without one there is",
         "outbound",
         _PROFILE,
-        '"allocation_basic": Cell("preallocated", _SEED_002',
-        '"allocation_basic": Cell("on demand", _SEED_002',
+        '"allocation_basic": Cell(\n            "preallocated", _OUTBOUND_2017',
+        '"allocation_basic": Cell(\n            "on demand", _OUTBOUND_2017',
     ),
     Mutation(
         "S2-14",

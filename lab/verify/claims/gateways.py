@@ -1,4 +1,7 @@
-"""Gateways, their tunnels and names across them, by the documents around seed 003 (2015 to 2024)."""
+"""Gateways, their tunnels and names across them, by the documents around VNet to VNet connection.
+
+2015-05-15 (2015 to 2024).
+"""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,7 @@
-"""Network security groups: virtual-networks-nsg.md (2016-02-11) and its successors, and what seed 002 says of them."""
+"""Network security groups: virtual-networks-nsg.md (2016-02-11) and its successors.
+
+And what Outbound connections, 2017-05-31 says of them.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -32,7 +35,7 @@ from lab.verify.experiment import SILENCE_S, Answers, Ask, Health, Lookup, Membe
 from lab.verify.verdict import Judgement
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
-_SEED_002 = "seed 002 (2017-05-31)"
+_OUTBOUND_2017 = "Outbound connections (2017-05-31)"
 #: Ports that no rule of a group names and nobody listens on, and one that web servers have.
 _NOBODYS: tuple[tuple[Protocol, int], ...] = (("tcp", 47), ("udp", 47))
 _WEB: tuple[tuple[Protocol, int], ...] = (("tcp", 80), *_NOBODYS)
@@ -40,7 +43,7 @@ _WEB: tuple[tuple[Protocol, int], ...] = (("tcp", 80), *_NOBODYS)
 _CONVERSATIONS = 31
 
 
-# --- seed 002 ---------------------------------------------------------------------------------
+# --- Outbound connections, 2017-05-31 ---------------------------------------------------------------------------------
 
 
 def _s2_15(network: Network) -> Iterator[Trial]:
@@ -609,14 +612,14 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-15",
         "A network security group can forbid outbound flows, or restrict where they may go.",
-        f"{_SEED_002}, SNAT and security groups",
+        f"{_OUTBOUND_2017}, SNAT and security groups",
         _s2_15,
         facts=("a group forbids all outbound flows", "a group forbids some destinations, and no others"),
     ),
     Claim(
         "S2-16",
         "A group that blocks AZURE_LOADBALANCER blocks the VM's probes: it is marked down and sent no new flows.",
-        f"{_SEED_002}, SNAT and security groups",
+        f"{_OUTBOUND_2017}, SNAT and security groups",
         _s2_16,
         facts=(
             "a group that blocks the probe takes the VM down",

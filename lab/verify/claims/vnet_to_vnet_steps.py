@@ -27,7 +27,7 @@ from lab.verify.claims.kit.tunnels import (
     works,
 )
 from lab.verify.claims.netcfg import file_of, imported
-from lab.verify.claims.vnet_to_vnet import C2, IMAGE, SEED_003, TO_2, two
+from lab.verify.claims.vnet_to_vnet import C2, IMAGE, TO_2, TUNNELS_2015, two
 from lab.verify.experiment import Ask, Checked, Crossed, Gateway, Lookup, Names, Run, Tunnels
 from lab.verify.verdict import Judgement
 
@@ -303,12 +303,12 @@ def _s3_24(network: Network) -> Iterator[Trial]:
         yield works("S3-24", pair, f"Connected, and {pair.far.node} answers {pair.near.node}", lambda _: "")
 
 
-_STEPS = f"{SEED_003}, steps"
+_STEPS = f"{TUNNELS_2015}, steps"
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-14",
         "The location of a virtual network cannot be changed after it was created.",
-        f"{SEED_003}, create",
+        f"{TUNNELS_2015}, create",
         _s3_14,
         facts=(
             "by a topology",
@@ -318,7 +318,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-15",
         "Names across virtual networks need a DNS server of one's own.",
-        f"{SEED_003}, create",
+        f"{TUNNELS_2015}, create",
         _s3_15,
         facts=(
             "the provided resolver does not know the other network's names",
@@ -329,14 +329,14 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-16",
         "VMs get their addresses from the address space of their network.",
-        f"{SEED_003}, create",
+        f"{TUNNELS_2015}, create",
         _s3_16,
         facts=("a VM's address is of its network's range",),
     ),
     Claim(
         "S3-17",
         "After its creation, the status of a virtual network is Created.",
-        f"{SEED_003}, create",
+        f"{TUNNELS_2015}, create",
         _s3_17,
         facts=("its status is Created",),
     ),
@@ -397,7 +397,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-23",
         "Both sides must hold the same shared key.",
-        f"{SEED_003}, connect",
+        f"{TUNNELS_2015}, connect",
         _s3_23,
         facts=(
             "keys that differ never connect",
@@ -407,7 +407,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-24",
         "Once the keys are set, the connection initialises and shows Connected.",
-        f"{SEED_003}, connect",
+        f"{TUNNELS_2015}, connect",
         _s3_24,
         facts=(
             "the far end answers",
