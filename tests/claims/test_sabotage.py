@@ -230,26 +230,26 @@ SABOTAGES |= {
 }
 #: Claims about a refusal: no kernel rule is behind them, but a check of ours.
 REFUSALS = {
-    "S1-5": ("source-ip", "invariants._rule_probe"),
-    "N-IT-3": ("load-balancer", "invariants._rule_limits"),
-    "N-MV-3": ("load-balancer", "invariants._rule_targets"),
-    "N-NS-7": ("nsg", "invariants._security_groups"),
-    "S3-4": ("vnet-to-vnet", "vpn_limits._local_network"),
-    "S3-5": ("vnet-to-vnet", "vpn_limits._far_gateway"),
-    "S3-8": ("vnet-to-vnet", "vpn_limits._connections"),
-    "S3-9": ("vnet-to-vnet", "vpn_limits._connections"),
-    "S3-10": ("vnet-to-vnet", "invariants._load_balancer"),
-    "S3-14": ("vnet-to-vnet", "vpn_limits.change_violations"),
-    "S3-20": ("vnet-to-vnet", "vpn_limits.violations"),
-    "N-GW-1": ("vnet-to-vnet", "vpn_limits.violations"),
-    "N-GW-6": ("vnet-to-vnet", "vpn_limits.violations"),
-    "N-GW-11": ("vnet-to-vnet", "vpn_limits._connections"),
-    "N-GW-12": ("vnet-to-vnet", "show.operation"),
-    "N-NC-1": ("vnet-to-vnet", "netcfg.write"),
-    "T-OR-2": ("outbound-rules", "outbound_rules._ports"),
-    "T-OR-4": ("outbound-rules", "outbound_rules._ports"),
-    "T-OR-11": ("outbound-rules", "outbound_rules._alone_at_frontends"),
-    "T-OR-12": ("outbound-rules", "outbound_rules._beside_load_balancing_rules"),
+    "S1-5": ("source-ip", "azure.invariants._rule_probe"),
+    "N-IT-3": ("load-balancer", "azure.invariants._rule_limits"),
+    "N-MV-3": ("load-balancer", "azure.invariants._rule_targets"),
+    "N-NS-7": ("nsg", "azure.invariants._security_groups"),
+    "S3-4": ("vnet-to-vnet", "azure.vpn_limits._local_network"),
+    "S3-5": ("vnet-to-vnet", "azure.vpn_limits._far_gateway"),
+    "S3-8": ("vnet-to-vnet", "azure.vpn_limits._connections"),
+    "S3-9": ("vnet-to-vnet", "azure.vpn_limits._connections"),
+    "S3-10": ("vnet-to-vnet", "azure.invariants._load_balancer"),
+    "S3-14": ("vnet-to-vnet", "azure.vpn_limits.change_violations"),
+    "S3-20": ("vnet-to-vnet", "azure.vpn_limits.violations"),
+    "N-GW-1": ("vnet-to-vnet", "azure.vpn_limits.violations"),
+    "N-GW-6": ("vnet-to-vnet", "azure.vpn_limits.violations"),
+    "N-GW-11": ("vnet-to-vnet", "azure.vpn_limits._connections"),
+    "N-GW-12": ("vnet-to-vnet", "runtime.show.operation"),
+    "N-NC-1": ("vnet-to-vnet", "formats.netcfg.write"),
+    "T-OR-2": ("outbound-rules", "azure.outbound_rules._ports"),
+    "T-OR-4": ("outbound-rules", "azure.outbound_rules._ports"),
+    "T-OR-11": ("outbound-rules", "azure.outbound_rules._alone_at_frontends"),
+    "T-OR-12": ("outbound-rules", "azure.outbound_rules._beside_load_balancing_rules"),
 }
 
 
@@ -299,7 +299,7 @@ def test_a_claim_is_contradicted_when_its_rule_is_altered(labs: Labs, claim: str
 def test_a_refusal_is_contradicted_when_its_check_is_taken_away(labs: Labs, claim: str, tmp_path: Path):
     topology, function = REFUSALS[claim]
     labs.run(topology)
-    module, attribute = function.split(".")
+    module, _, attribute = function.rpartition(".")
     code = f"import lab.{module}\nlab.{module}.{attribute} = lambda *_: iter(())\n"
     with altered_programs(tmp_path, code) as without_it:
         sabotaged = labs.judge(claim, without_it)

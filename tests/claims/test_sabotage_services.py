@@ -106,17 +106,17 @@ def altered(run=lab.cli.main):
 lab.cli.main = altered
 """
 COMMANDS: dict[str, str] = {
-    "S0-5": "if asked('vip', 'add'): import lab.cloud_services as s; s._virtual_ips = lambda *_: iter(())",
-    "S0-6": "if asked('import'): import lab.cscfg as c; c.read = lambda *_: c.Configuration('myService', ())",
-    "N-CS-1": "if asked('import'): import lab.cscfg as c; c.problems = lambda *_: iter(())",
-    "S0-7": "if asked('vip', 'add'): import lab.cli.printing as p; p.print_table = lambda *_, **__: None",
+    "S0-5": "if asked('vip', 'add'): import lab.azure.cloud_services as s; s._virtual_ips = lambda *_: iter(())",
+    "S0-6": "if asked('import'): import lab.formats.cscfg as c; c.read = lambda *_: c.Configuration('myService', ())",
+    "N-CS-1": "if asked('import'): import lab.formats.cscfg as c; c.problems = lambda *_: iter(())",
+    "S0-7": "if asked('vip', 'add'): import lab.cli.output as p; p.print_table = lambda *_, **__: None",
     # A VIP that was added is taken for one that an endpoint uses.
-    "S0-8": "if asked('vip', 'add'): import lab.model as m; m.CloudService.endpoints_of = lambda *_: (1,)",
-    "S0-10": "if asked('service', 'show'): import lab.cloud_services as s; s.is_programmed = lambda *_: True",
-    "S0-12": "if asked('service', 'show'): import lab.cloud_services as s; s.is_billed = lambda *_: True",
-    "N-RI-2": "if asked('replay'): import lab.model as m; m.Network.user_of = lambda *_: None",
-    "N-RI-4": "if asked('vip', 'add'): import lab.cloud_services as s; s.MAX_VIRTUAL_IPS = 6",
-    "N-IT-2": "if asked('set-lb'): import lab.operations.finding as f; f.endpoints = lambda *_: None",
+    "S0-8": "if asked('vip', 'add'): import lab.azure.model as m; m.CloudService.endpoints_of = lambda *_: (1,)",
+    "S0-10": "if asked('service', 'show'): import lab.azure.cloud_services as s; s.is_programmed = lambda *_: True",
+    "S0-12": "if asked('service', 'show'): import lab.azure.cloud_services as s; s.is_billed = lambda *_: True",
+    "N-RI-2": "if asked('replay'): import lab.azure.model as m; m.Network.user_of = lambda *_: None",
+    "N-RI-4": "if asked('vip', 'add'): import lab.azure.cloud_services as s; s.MAX_VIRTUAL_IPS = 6",
+    "N-IT-2": "if asked('set-lb'): import lab.operations.lookup as f; f.endpoints = lambda *_: None",
 }
 #: What shows each claim to be contradicted.
 SABOTAGES = {claim: what for what, sabotage in TOGETHER.items() for claim in sabotage.reasons} | COMMANDS
