@@ -1,6 +1,7 @@
 """What can go wrong, and the exit status each kind ends with.
 
     LabError                       1
+      ContradictedError            1   what was seen is not what was predicted
       TopologyError                2   the file (all its problems at once)
       UsageError                   2   the request: an unknown lab or node
       MachineError                 4   this machine lacks what is needed
@@ -38,6 +39,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 class LabError(Exception):
     """Base of all errors that are shown to the user without a traceback."""
+
+    exit_code = 1
+
+
+class ContradictedError(LabError):
+    """What was seen contradicts what was predicted: the one error that ends with the status of a contradicted claim."""
 
     exit_code = 1
 

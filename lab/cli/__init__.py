@@ -19,6 +19,7 @@ from lab import __version__
 from lab.cli import (
     check_plan,
     endpoint,
+    explain,
     gateway,
     import_export,
     lifecycle,
@@ -94,6 +95,7 @@ _MODULES = (
     node,
     verify,
     nsg,
+    explain,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:

@@ -18,7 +18,6 @@ ports of a larger pool: ``Profile.redeploying_counts_twice``.
 
 from collections import Counter
 from collections.abc import Iterator
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
 from itertools import groupby
 from math import ceil
@@ -34,7 +33,7 @@ from lab.azure.model import (
     VirtualNetwork,
     natural,
 )
-from lab.azure.profile import Tier
+from lab.azure.outbound import links, picked, place
 from lab.path import wiring
 from lab.plan import (
     CHAIN_MAX,
@@ -62,22 +61,6 @@ _FLAT = 16
 _GROUP = 28
 #: The platform looks at alerts every five minutes (load-balancer-monitor-log.md, 2015-12-11).
 _ALERT_S = 300
-
-
-def links(network: Network, vm: str) -> tuple[tuple[LoadBalancer, Frontend], ...]:
-    """Return the frontends that a VM is linked to, by load balancer and frontend."""
-    found = []
-    for lb in network.balancers:
-        binding = network.profile.binding(lb.sku)
-        names: set[str] = set()
-        if "backend_pool" in binding and any(vm in pool.members for pool in lb.pools):
-            names |= {frontend.name for frontend in lb.frontends}
-        if "load_balancing_rule" in binding:
-            names |= {r.frontend for r in lb.load_balancing_rules if vm in lb.pool(r.backend_pool).members}
-        if "inbound_nat_rule" in binding:
-            names |= {r.frontend for r in lb.inbound_nat_rules if r.virtual_machine == vm}
-        found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]
-    return tuple(found)
 
 
 def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
@@ -123,11 +106,11 @@ def _candidates(
     """Return those of a VM's frontends that its flows may take."""
     found = list(linked)
     for lb in network.balancers:
-        ours = [entry for entry in found if entry[0] is lb]
+        # By name: a cloud service's is made anew for whoever asks.
+        ours = [entry for entry in found if entry[0].name == lb.name]
         if len(ours) > 1 and network.profile.frontends(lb.sku) == "one at random":
-            # At random, but the same every time: the order of names hashed with the VM's.
-            kept = min(ours, key=lambda entry: sha256(f"{vm} {entry[1].name}".encode()).digest())
-            found = [entry for entry in found if entry[0] is not lb or entry is kept]
+            kept = picked(vm, [frontend for _, frontend in ours])
+            found = [entry for entry in found if entry[0].name != lb.name or entry[1] is kept]
     return sorted(found, key=lambda entry: entry[1].address)
 
 
@@ -139,7 +122,7 @@ def _share(network: Network, lb: LoadBalancer, address: IPv4Address, number: int
     if wanted is None and profile.allocation(lb.sku) == "on demand":
         return SnatRange(str(address), first, last)
     if wanted is None and (size := profile.ports_per_vm(_reported(network, vms))) is not None:
-        begin = first + _place(number, size, profile.port_tiers[0])
+        begin = first + place(number, size, profile.port_tiers[0])
         return SnatRange(str(address), begin, begin + size - 1)
     size = max(1, min(wanted or 1, room // len(vms)))
     begin = first + number * size
@@ -156,22 +139,6 @@ def _reported(network: Network, vms: list[str]) -> int:
     again = {vm for service in network.cloud_services if service.redeploying for vm in service.virtual_machines}
     most = network.profile.port_tiers[-1].pool_size
     return max(len(vms), min(len(vms) + sum(vm in again for vm in vms), most))
-
-
-def _place(number: int, size: int, smallest: Tier) -> int:
-    """Return where the ports of the VM with this number begin, of pools in which each VM has ``size``.
-
-    The VMs of the smallest pools have a block each. VMs that a pool of the next tier adds are given the second
-    half of those blocks, those of the tier after it the second half of each half: when a pool grows, every VM
-    keeps the first half of what it had.
-    """
-    block, turn = number % smallest.pool_size, number // smallest.pool_size
-    offset, part = 0, smallest.ports
-    while part > size:
-        part //= 2
-        offset += part * (turn & 1)
-        turn >>= 1
-    return block * smallest.ports + offset
 
 
 def _capped(network: Network, lb: LoadBalancer, given: list[SnatRange]) -> list[SnatRange]:

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from lab.azure import outbound
 from lab.azure.cloud_services import access_list, permits
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -24,7 +25,6 @@ from lab.azure.model import (
 )
 from lab.azure.security_groups import Decision, Groups, Packet, spaces
 from lab.flow import PortRange
-from lab.path import outbound_snat
 from lab.verify import experiment as ex
 
 Protocol = Literal["tcp", "udp", "icmp"]
@@ -233,7 +233,7 @@ class _Trace:
             elif self.service.protocol == "icmp":
                 yield Way(decisions=out, obstacle="what leaves by a shared address is TCP or UDP")
             else:
-                linked = [frontend.address for _, frontend in outbound_snat.links(self.network, vm.name)]
+                linked = [frontend.address for _, frontend in outbound.links(self.network, vm.name)]
                 shared = linked or [vnet.default_outbound_address]
                 yield from self.over_the_internet([(address, None) for address in shared], destination, out, vm)
 

@@ -1,0 +1,87 @@
+"""lab/predict/outbound.py: the way out of a VM, what binds it, and why not otherwise."""
+
+from pathlib import Path
+
+import pytest
+
+from lab import topology
+from lab.azure import profile
+from lab.azure.model import Network
+from lab.compile import compile as compiled
+from lab.predict.outbound import Outbound, WayOut
+from lab.runtime.show import outbound as planned
+from tests import worlds
+
+TOPOLOGIES = sorted((Path(__file__).parents[3] / "topologies").glob("*.lab.yaml"))
+
+
+def way(network: Network, name: str) -> WayOut:
+    vm = network.vm(name)
+    assert vm is not None
+    return Outbound(network).of(vm)
+
+
+def seen(found: WayOut) -> list[tuple[str, str]]:
+    return [(str(s.address), f"{s.ports.first}-{s.ports.last}" if s.ports else "unchanged") for s in found.supplies]
+
+
+@pytest.mark.parametrize("revision", profile.NAMES)
+@pytest.mark.parametrize("file", TOPOLOGIES, ids=lambda file: file.name)
+def test_the_prediction_is_what_the_rules_do_in_every_bundled_topology_and_revision(file: Path, revision: str) -> None:
+    try:
+        network = topology.load(file, profile=revision)
+    except topology.TopologyError:
+        pytest.skip("the file asks for what this revision does not have")
+    plan = planned(compiled(network))
+    assert {w.vm: seen(w) for w in Outbound(network).all()} == {
+        vm.name: [(o.address, o.ports) for o in plan.get(vm.name, ())] for vm in network.virtual_machines
+    }
+
+
+def test_a_pool_that_no_rule_names_binds_nothing_and_the_advice_says_what_would() -> None:
+    found = way(worlds.pool_without_rule(), "pooled")
+    (refused,) = (c for c in found.considered if c.way == "load-balancing rule")
+    assert (found.kind, refused.applies) == ("default outbound", False)
+    assert refused.because == (
+        "pooled is in pool `pool` of `lb1`, but no rule refers to this pool; membership alone binds nothing"
+    )
+    assert refused.change == "Add a load-balancing rule for `pool`, or an inbound NAT rule for pooled."
+    assert "(2018-12-11)" in refused.document
+    assert found.reason == "default: pool pool has no rule"
+
+
+@pytest.mark.parametrize(
+    ("network", "vm", "kind", "bound_by"),
+    [
+        (worlds.one_vm(), "vm", "default outbound", ("the platform",)),
+        (worlds.one_vm_with_public_ip(), "vm", "instance-level public IP", ("public IP ip",)),
+        (worlds.nat_rule_only(), "vm", "load balancer", ("NAT rule ssh of lb1",)),
+        (worlds.nat_rule_only("Standard"), "vm", "default outbound", ("the platform",)),
+        (worlds.load_balanced(2), "web1", "load balancer", ("rule web of lb1",)),
+    ],
+)
+def test_what_binds_a_vm_is_named(network: Network, vm: str, kind: str, bound_by: tuple[str, ...]) -> None:
+    found = way(network, vm)
+    assert (found.kind, found.bound_by) == (kind, bound_by)
+
+
+def test_a_way_that_applies_and_is_not_taken_is_told_too() -> None:
+    applies = [c.way for c in way(worlds.one_vm_with_public_ip(), "vm").considered if c.applies]
+    assert applies == ["instance-level public IP", "default outbound"]
+
+
+def test_ports_are_counted_without_the_blocks_that_rules_take_and_with_the_vms_that_share_them() -> None:
+    (alone,) = way(worlds.balanced(2, profile="2020-10"), "web1").supplies
+    assert (alone.count, alone.alone, alone.sharers) == (1024, True, 2)
+    (shared,) = way(worlds.pool_without_rule(), "pooled").supplies
+    assert (shared.count, shared.alone, shared.sharers) == (64511, False, 2)
+
+
+def test_a_deallocated_vm_has_no_way_out() -> None:
+    text = "virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}\n"
+    network = worlds.network(text + "virtual_machines: {off: {subnet: v/s}}")
+    from msgspec.structs import replace
+
+    (vm,) = network.virtual_machines
+    found = way(replace(network, virtual_machines=(replace(vm, power_state="Deallocated"),)), "off")
+    assert (found.kind, found.supplies) == ("none", ())
