@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli.arguments import SUFFIX, network_named
-from lab.cli.options import profile_option
+from lab.cli.execution import need_root
+from lab.cli.options import output_option, profile_option
 from lab.cli.output import count, print_json, print_table
-from lab.errors import UsageError
+from lab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import Network
+    from lab.predict.explain import Explanation, Hop, Packet
+    from lab.predict.forecast import Service
+    from lab.predict.observed import Comparison
     from lab.predict.outbound import Supply, WayOut
 
 _CSV = ("vm", "way_out", "address", "first_port", "last_port", "snat_ports", "alone", "sharers", "bound_by", "document")
@@ -136,4 +140,223 @@ def _way_json(way: "WayOut") -> dict[str, Any]:
     }
 
 
-COMMANDS: tuple[click.Command, ...] = (show_outbound,)
+# --- one flow ---------------------------------------------------------------------------------
+
+
+@click.command("explain")
+@click.argument("name")
+@click.argument("sender", metavar="FROM")
+@click.argument("to", metavar="TO[:PORT/PROTOCOL]")
+@click.option(
+    "--source-port", type=click.IntRange(1, 65535), metavar="PORT", help="The port it is sent from.  [default: any]"
+)
+@click.option("--send", is_flag=True, help="Send it too, and show what is seen at each hop beside the prediction.")
+@profile_option
+@output_option
+def explain_flow(
+    name: str, sender: str, to: str, source_port: int | None, send: bool, profile: str | None, output: str
+) -> None:
+    """Explain the way of a flow: what it looks like at each hop, what decides there, and by which document.
+
+    FROM and TO are VMs, outside hosts, or `internet`, which is any address outside; TO is also an address, or a load
+    balancer or cloud service with one address. Without a port TO's first service is meant, or 80/tcp. Then why the flow
+    does not go otherwise, and what would change it. NAME is a topology file, which needs no root and whose pool members
+    are all taken to be up, or a running lab. With --send, in a running lab, a difference is an error.
+
+    \b
+    Example:
+      lab explain topologies/source-ip.lab.yaml test2vm lbvm:22
+      lab explain topologies/source-ip.lab.yaml internet lb-lbrule:80 -o json
+      sudo lab explain source-ip poolonly lbvm:80 --send
+    """
+    from lab.predict import explain, observed
+    from lab.verify import runner
+
+    network = _network(name, profile)
+    is_file = name.endswith(SUFFIX)
+    target, service = _target(network, name, to)
+    if send and (is_file or explain.INTERNET in (sender, target)):
+        raise UsageError(
+            f"{name}, {sender} to {to}: it cannot be sent; a flow is sent in a running lab, between nodes that it has; "
+            "run `lab up`, name the lab and two of its nodes"
+        )
+    network = explain.with_internet(network, sender, target)
+    down = frozenset() if is_file else runner.down_now(network)
+    try:
+        found = explain.explain(network, sender, target, service, source_port=source_port, down=down)
+    except KeyError as error:
+        known = [*_nodes(network), explain.INTERNET]
+        raise UsageError(f'{name}: no node "{error.args[0]}"; {did_you_mean(error.args[0], known)}') from None
+    if found.predicted.destination == found.predicted.source:
+        raise UsageError(f"{sender} to {to}: its own address; a flow goes over a wire; name another node")
+    compared = None
+    if send:
+        need_root()
+        from lab.verify.probe import Prober
+
+        if found.predicted.destination is None or found.hops[-1].watch is None:
+            raise UsageError(f"{sender} to {to}: {found.answer[0]}; a flow must leave to be sent; name another node")
+        with Prober() as prober:
+            compared = observed.send(network, found, prober)
+    if output == "json":
+        print_json(_explanation_json(found, compared))
+    else:
+        _print_explanation(found, compared)
+    if compared is not None:
+        observed.hold(found, compared)
+
+
+def _nodes(network: "Network") -> list[str]:
+    return [*(vm.name for vm in network.virtual_machines), *(host.name for host in network.internet)]
+
+
+def _target(network: "Network", name: str, to: str) -> "tuple[str, Service]":
+    """Read TO[:PORT/PROTOCOL]: the node or address that is meant, and the service.
+
+    Raises:
+        UsageError: a load balancer or cloud service has not exactly one address, or the service is none.
+
+    """
+    from lab.cli.arguments import read_service
+    from lab.predict.forecast import Service
+
+    host, _, text = (to.removesuffix("/icmp"), "", "icmp") if to.endswith("/icmp") else to.partition(":")
+    for lb in network.balancers:
+        if lb.name == host and host not in _nodes(network):
+            addresses = [str(frontend.address) for frontend in lb.addressed()]
+            if len(addresses) != 1:
+                raise UsageError(
+                    f"{name}: {host} has {len(addresses)} addresses; one must be meant; "
+                    f"name one of {', '.join(addresses)}"
+                )
+            host = addresses[0]
+    if text:
+        return host, read_service(text)
+    services = [s for node in (network.vm(host), network.host(host)) if node is not None for s in node.services]
+    first = services[0] if services else None
+    return host, Service(first.protocol, first.port) if first else Service("tcp", 80)
+
+
+def _print_explanation(found: "Explanation", compared: "Comparison | None") -> None:
+    for line in found.answer:
+        _say(line)
+    for number, hop in enumerate(found.hops):
+        click.echo()
+        _say(f"{number + 1}  {hop.name} ({hop.type})")
+        _say(str(hop.packet), "     ")
+        if compared is not None and compared.hops[number].seen:
+            one = compared.hops[number]
+            _say(
+                f"seen: {one.seen}{', DIFFERS' if one.differs else ', as predicted' if one.seen != 'nothing' else ''}",
+                "     ",
+            )
+        for rule in hop.rules:
+            _say(f"{rule.name}: {rule.says}" if rule.name not in rule.says else rule.says, "     - ", "       ")
+            _say(rule.document, "       ")
+    for line in compared.astray if compared else ():
+        _say(f"seen where nothing was to come: {line}")
+    for title, lines in (("Why not otherwise", found.not_otherwise), ("What would change it", found.changes)):
+        if lines:
+            click.echo(f"\n{title}:")
+        for line in lines:
+            _say(line, "  - ", "    ")
+
+
+def _say(text: str, first: str = "", others: str | None = None) -> None:
+    """Print a line of at most 80 columns, or several."""
+    import textwrap
+
+    rest = first if others is None else others
+    for line in textwrap.wrap(
+        text, 80, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    ):
+        click.echo(line)
+
+
+_STATUS = {"Allow": "Reachable", "Deny": "Unreachable", "NoWay": "Unreachable", "Depends": "Unknown"}
+
+
+def _explanation_json(found: "Explanation", compared: "Comparison | None") -> dict[str, Any]:
+    """Return a flow in the keys of Network Watcher: connection troubleshoot, IP flow verify and next hop."""
+    predicted, last = found.predicted, found.predicted.decision
+    ids = [f"{hop.type}/{hop.name}/{number}" for number, hop in enumerate(found.hops)]
+    inner = [number for number, hop in enumerate(found.hops) if hop.type != "Destination"]
+    return {
+        "from": predicted.sender,
+        "to": predicted.to,
+        "service": str(predicted.service),
+        "connectionStatus": _STATUS[predicted.access],
+        "access": predicted.access,
+        "ruleName": _rule_name(last.rule, last.priority) if last else None,
+        "nextHopType": found.hops[0].next_hop_type,
+        "nextHopIpAddress": None,
+        "routeTableId": "System Route",
+        "sourceAddresses": [str(address) for address in found.way_out.addresses] if found.way_out else None,
+        "hops": [
+            {
+                "id": ids[number],
+                "type": hop.type,
+                "name": hop.name,
+                "address": str((hop.packet.sources if number == 0 else hop.packet.destinations)[0].address),
+                "previousHopIds": [ids[n] for n in inner if n < number][-1:],
+                "nextHopIds": _next_ids(found, ids, number),
+                "nextHopType": hop.next_hop_type,
+                "packet": _packet_json(hop.packet),
+                "rules": [{"name": r.name, "says": r.says, "document": r.document} for r in hop.rules],
+                "issues": _issues(hop),
+                "observed": compared.hops[number].seen or None if compared else None,
+                "differs": compared.hops[number].differs if compared else None,
+            }
+            for number, hop in enumerate(found.hops)
+        ],
+        "answer": found.answer,
+        "notOtherwise": found.not_otherwise,
+        "changes": found.changes,
+        "wayOut": _way_json(found.way_out) if found.way_out else None,
+        "blamed": compared.blamed or None if compared else None,
+    }
+
+
+def _next_ids(found: "Explanation", ids: list[str], number: int) -> list[str]:
+    """Return the hops that a packet goes to: the next one, or any of the destinations."""
+    if found.hops[number].type == "Destination" or number + 1 == len(ids):
+        return []
+    if found.hops[number + 1].type != "Destination":
+        return [ids[number + 1]]
+    return ids[number + 1 :]
+
+
+def _packet_json(packet: "Packet") -> dict[str, Any]:
+    def ends(found: "Any") -> list[dict[str, Any]]:
+        return [
+            {
+                "address": str(end.address),
+                "firstPort": end.ports.first if end.ports else None,
+                "lastPort": end.ports.last if end.ports else None,
+            }
+            for end in found
+        ]
+
+    return {"protocol": packet.protocol, "sources": ends(packet.sources), "destinations": ends(packet.destinations)}
+
+
+def _issues(hop: "Hop") -> list[dict[str, Any]]:
+    """Return what stops a flow at a hop, as connection troubleshoot lists it."""
+    return [
+        {
+            "origin": rule.decision.direction if rule.decision else "Local",
+            "severity": "Error",
+            "type": rule.issue,
+            "context": [{"key": "ruleName", "value": rule.name}, {"key": "message", "value": rule.says}],
+        }
+        for rule in hop.rules
+        if rule.stops or rule.issue == "GuestFirewall"
+    ]
+
+
+def _rule_name(name: str, priority: int) -> str:
+    """Return a rule as IP flow verify names it; no rule of a user's has the priority of a default one."""
+    return f"{'defaultSecurityRules' if priority >= 65000 else 'securityRules'}/{name}"
+
+
+COMMANDS: tuple[click.Command, ...] = (explain_flow, show_outbound)

@@ -176,6 +176,13 @@ def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozen
     )
 
 
+def behind(
+    network: Network, service: Service, address: IPv4Address, down: frozenset[str]
+) -> tuple[tuple[VirtualMachine, IPv4Address, int], ...]:
+    """Return the VMs that a public address leads to, and the address and port that a packet has there."""
+    return tuple(_Trace(network, service, down, Groups(network)).behind(address))
+
+
 def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool:
     """Tell whether two VMs reach each other at their private addresses: in one network, or through a tunnel."""
     if one.virtual_network == other.virtual_network:
