@@ -169,8 +169,7 @@ def explain_flow(
       lab explain topologies/source-ip.lab.yaml internet lb-lbrule:80 -o json
       sudo lab explain source-ip poolonly lbvm:80 --send
     """
-    from lab.predict import explain, observed
-    from lab.verify import runner
+    from lab.predict import explain
 
     network = _network(name, profile)
     is_file = name.endswith(SUFFIX)
@@ -181,29 +180,46 @@ def explain_flow(
             "run `lab up`, name the lab and two of its nodes"
         )
     network = explain.with_internet(network, sender, target)
-    down = frozenset() if is_file else runner.down_now(network)
     try:
+        down = frozenset[str]() if is_file else _down(network)
         found = explain.explain(network, sender, target, service, source_port=source_port, down=down)
     except KeyError as error:
         known = [*_nodes(network), explain.INTERNET]
         raise UsageError(f'{name}: no node "{error.args[0]}"; {did_you_mean(error.args[0], known)}') from None
     if found.predicted.destination == found.predicted.source:
         raise UsageError(f"{sender} to {to}: its own address; a flow goes over a wire; name another node")
-    compared = None
-    if send:
-        need_root()
-        from lab.verify.probe import Prober
-
-        if found.predicted.destination is None or found.hops[-1].watch is None:
-            raise UsageError(f"{sender} to {to}: {found.answer[0]}; a flow must leave to be sent; name another node")
-        with Prober() as prober:
-            compared = observed.send(network, found, prober)
+    compared = _sent(network, found) if send else None
     if output == "json":
         print_json(_explanation_json(found, compared))
     else:
         _print_explanation(found, compared)
     if compared is not None:
+        from lab.predict import observed
+
         observed.hold(found, compared)
+
+
+def _down(network: "Network") -> frozenset[str]:
+    from lab.verify import runner
+
+    return runner.down_now(network)
+
+
+def _sent(network: "Network", found: "Explanation") -> "Comparison":
+    """Send a flow in the running lab of a network.
+
+    Raises:
+        UsageError: it does not leave its node.
+
+    """
+    need_root()
+    from lab.predict import observed
+    from lab.verify.probe import Prober
+
+    if found.predicted.destination is None or found.hops[-1].watch is None:
+        raise UsageError(f"{found.answer[0]}; a flow must leave its node to be sent; name another node")
+    with Prober() as prober:
+        return observed.send(network, found, prober)
 
 
 def _nodes(network: "Network") -> list[str]:

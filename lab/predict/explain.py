@@ -248,12 +248,13 @@ class _Walk:
         after = tuple(End(s.address, s.ports or self.sources[0].ports) for s in way_out.supplies)
         says = f"{', '.join(way_out.bound_by)}: the source becomes {' or '.join(map(str, after))}"
         rules = [Rule(name=way_out.bound_by[0], says=says, document=way_out.document)]
-        targets = forecast.behind(self.network, self.predicted.service, destination, self.down)
-        if targets and targets[0][0].virtual_network == vnet.name:
+        home = self.home(destination)
+        if home is not None and home.name == vnet.name:
             rules += self.listening(destination)
             self.add(kind, name, destination, rules, watch=watch)
             if not self.stopped(rules):
                 self.sources = after
+                targets = forecast.behind(self.network, self.predicted.service, destination, self.down)
                 self.into(targets, ex.Watch("router", vnet.name))
             return
         self.add(kind, name, destination, rules, watch=watch, following="Internet")
@@ -439,6 +440,9 @@ class _Walk:
             yield from self.supply(self.way_out)
         if predicted.access in ("Allow", "Depends") and predicted.service.protocol != "icmp":
             yield from self.idle()
+        if INTERNET in (predicted.sender, predicted.to):
+            here = predicted.source if predicted.sender == INTERNET else predicted.destination
+            yield f"{here} stands for any address outside"
         if predicted.access in ("Allow", "Depends"):
             yield f"by the documents of profile {profile.name}"
 

@@ -7,6 +7,7 @@ import json
 from click.testing import CliRunner
 
 from lab.cli import cli
+from lab.errors import UsageError
 from tests.rootlab import TOPOLOGIES
 
 SOURCE_IP = str(TOPOLOGIES / "source-ip.lab.yaml")
@@ -38,3 +39,45 @@ def test_outbound_as_csv_and_json_has_every_vm() -> None:
 def test_outbound_plays_another_revision_of_a_file() -> None:
     assert "40.125.161.58" in run("outbound", SOURCE_IP, "--profile", "2016-10")
     assert "40.125.161.58" not in run("outbound", SOURCE_IP)
+
+
+def test_explain_tells_the_way_and_why_not_otherwise_in_80_columns() -> None:
+    lines = run("explain", SOURCE_IP, "poolonly", "lbvm:22").splitlines()
+    assert lines[0] == "poolonly to lbvm, 22/tcp: allowed"
+    assert max(map(len, lines)) <= 80
+    assert {"Why not otherwise:", "What would change it:"} <= {*lines}
+    assert "membership alone binds nothing" in " ".join(line.strip() for line in lines)
+
+
+def test_explain_has_the_keys_of_network_watcher() -> None:
+    found = json.loads(run("explain", SOURCE_IP, "test2vm", "lbvm:22", "-o", "json"))
+    assert found["connectionStatus"] == "Reachable"
+    assert (found["access"], found["ruleName"], found["nextHopType"]) == ("Allow", None, "Internet")
+    hops = found["hops"]
+    assert [hop["nextHopIds"] for hop in hops[:-1]] == [[hop["id"]] for hop in hops[1:]]
+    assert [hop["previousHopIds"] for hop in hops[1:]] == [[hop["id"]] for hop in hops[:-1]]
+    assert hops[-1]["packet"]["sources"] == [{"address": "40.125.161.55", "firstPort": 1025, "lastPort": 2048}]
+
+
+def test_explain_names_the_rule_that_denies_as_ip_flow_verify_does() -> None:
+    found = json.loads(run("explain", str(TOPOLOGIES / "nsg.lab.yaml"), "client", "web1:3389", "-o", "json"))
+    assert (found["connectionStatus"], found["access"]) == ("Unreachable", "Deny")
+    issues = [issue for hop in found["hops"] for issue in hop["issues"]]
+    assert [issue["type"] for issue in issues] == ["NetworkSecurityRule"]
+    assert found["ruleName"].endswith("/" + issues[0]["context"][0]["value"])
+
+
+def test_explain_takes_the_name_of_a_load_balancer_and_the_internet() -> None:
+    assert run("explain", SOURCE_IP, "internet", "lb-lbrule").startswith("internet to 40.125.161.56, 80/tcp: allowed")
+
+
+def test_explain_says_what_is_not_there() -> None:
+    assert 'no node "test3vm"; did you mean "test2vm"?' in failing("explain", SOURCE_IP, "test3vm", "lbvm")
+    assert "it cannot be sent" in failing("explain", SOURCE_IP, "test2vm", "lbvm", "--send")
+    assert "its own address" in failing("explain", SOURCE_IP, "test2vm", "10.1.0.4")
+
+
+def failing(*arguments: str) -> str:
+    done = CliRunner().invoke(cli, arguments)
+    assert isinstance(done.exception, UsageError), done.output
+    return str(done.exception)
