@@ -2,23 +2,31 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
+from msgspec import structs
 
 from lab.cli.arguments import SUFFIX, network_named
-from lab.cli.execution import need_root
-from lab.cli.options import output_option, profile_option
-from lab.cli.output import count, print_json, print_table
-from lab.errors import UsageError, did_you_mean
+from lab.cli.execution import interruptible, need_root
+from lab.cli.options import output_option, profile_option, to_profile_option
+from lab.cli.output import count, print_json, print_table, progress
+from lab.errors import ContradictedError, TopologyError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import Network
+    from lab.azure.profile import Sku
     from lab.predict.explain import Explanation, Hop, Packet
     from lab.predict.forecast import Service
     from lab.predict.observed import Comparison
     from lab.predict.outbound import Supply, WayOut
+    from lab.predict.proof import Proof
+    from lab.predict.whatif import Change
+
+    #: What packets said of each difference, in A and in B.
+    Proofs: TypeAlias = tuple[tuple[Proof | None, Proof | None], ...]
 
 _CSV = ("vm", "way_out", "address", "first_port", "last_port", "snat_ports", "alone", "sharers", "bound_by", "document")
 
@@ -375,4 +383,140 @@ def _rule_name(name: str, priority: int) -> str:
     return f"{'defaultSecurityRules' if priority >= 65000 else 'securityRules'}/{name}"
 
 
-COMMANDS: tuple[click.Command, ...] = (explain_flow, show_outbound)
+# --- what changes -----------------------------------------------------------------------------
+
+
+@click.command("whatif")
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="[B]", required=False)
+@profile_option
+@to_profile_option
+@click.option("--to-sku", type=click.Choice(["Basic", "Standard"]), help="Give B's load balancers this SKU.")
+@click.option("--prove", is_flag=True, help="Bring both up, and confirm each line by packets. Needs root.")
+@output_option
+def what_if(
+    before: str,
+    after: str | None,
+    profile: str | None,
+    to_profile: str | None,
+    to_sku: "Sku | None",
+    prove: bool,
+    output: str,
+) -> None:
+    """Show what changes for flows when A becomes B: reachability, source address, ports, timers, and why.
+
+    A and B are topology files. Without B it is A, played by another revision (--to-profile) or with load balancers
+    of another SKU (--to-sku). All pool members are taken to be up. A flow is known by the names of its ends; what is
+    the same on both sides is not shown.
+
+    \b
+    Example:
+      lab whatif topologies/outbound.lab.yaml --profile 2019-05 --to-sku Standard
+      lab whatif topologies/source-ip.lab.yaml --to-profile 2016-10 -o json
+      sudo lab whatif topologies/source-ip.lab.yaml --to-profile 2016-10 --prove
+    """
+    from lab.predict import whatif
+
+    sides = (_side(before, profile), _side(after or before, to_profile or (None if after else profile), to_sku))
+    changes = whatif.changes(*sides)
+    proofs = _proofs((before, after or before), sides, changes) if prove else None
+    if output == "json":
+        print_json({"changes": [_change_json(c, n, proofs) for n, c in enumerate(changes)]})
+    else:
+        _print_changes(changes, proofs)
+    _hold(proofs, changes)
+
+
+def _side(name: str, profile: str | None, sku: "Sku | None" = None) -> "Network":
+    """Return the network of a file by another revision, or with load balancers of another SKU.
+
+    Raises:
+        UsageError: it is no file.
+        TopologyError: the documents do not allow it so.
+
+    """
+    from lab.azure import invariants
+
+    if not name.endswith(SUFFIX):
+        raise UsageError(f"{name}: no topology file; A and B must be files; name a *{SUFFIX}")
+    network = _network(name, profile)
+    if sku is None:
+        return network
+    balancers = tuple(structs.replace(lb, sku=sku) for lb in network.load_balancers)
+    network = structs.replace(network, load_balancers=balancers)
+    if problems := [f"{name}, {sku} load balancers: {problem}" for problem in invariants.violations(network)]:
+        raise TopologyError(problems)
+    return network
+
+
+def _print_changes(changes: "Sequence[Change]", proofs: "Proofs | None") -> None:
+    """Print the differences, those that differ in their sender alone as one."""
+    if not changes:
+        click.echo("nothing changes for any flow")
+    alike: dict[Change, list[int]] = {}
+    for number, change in enumerate(changes):
+        key = change if change.what == "there" else structs.replace(change, sender="")
+        alike.setdefault(key, []).append(number)
+    for change, numbers in alike.items():
+        senders = ", ".join(changes[number].sender for number in numbers)
+        services = f", {', '.join(map(str, change.services))}" if change.services else ""
+        to = f" to {change.to}{services}" if change.what != "there" else ""
+        _say(f"{senders}{to}: {change.what}: {change.before.value} -> {change.after.value}", "", "    ")
+        if change.reason:
+            _say(f"because: {change.reason}", "    ")
+        for side, name in enumerate("AB" if proofs else ""):
+            both = [(changes[n].sender, proofs[n][side]) for n in numbers] if proofs else []
+            told = [(sender, proof) for sender, proof in both if proof is not None]
+            if told:
+                _say(f"{name}: {sum(p.confirmed for _, p in told)} of {len(told)} confirmed", "    ")
+            for sender, proof in told:
+                if not proof.confirmed:
+                    _say(f"{name}: NOT CONFIRMED: {sender}: {proof.says}", "    ", "      ")
+
+
+def _change_json(change: "Change", number: int, proofs: "Proofs | None") -> dict[str, Any]:
+    return {
+        "what": change.what,
+        "from": change.sender,
+        "to": change.to,
+        "services": [str(service) for service in change.services],
+        "before": change.before,
+        "after": change.after,
+        "reason": change.reason,
+        "proof": dict(zip(("before", "after"), proofs[number], strict=True)) if proofs else None,
+    }
+
+
+def _proofs(files: tuple[str, str], networks: "tuple[Network, Network]", changes: "Sequence[Change]") -> "Proofs":
+    """Bring both networks up, one after the other, and confirm each difference in each by packets."""
+    need_root()
+    from lab.predict import proof
+    from lab.verify import runner
+    from lab.verify.probe import Prober
+
+    sides = []
+    with interruptible(), progress() as say:
+        for is_after, (file, network) in enumerate(zip(files, networks, strict=True)):
+            with Prober() as prober, runner.running(network, Path(file), say):
+                down = runner.down_now(network)
+                sides.append(proof.prove(network, changes, down, prober, is_after=bool(is_after)))
+    return tuple(zip(*sides, strict=True))
+
+
+def _hold(proofs: "Proofs | None", changes: "Sequence[Change]") -> None:
+    """Go on only if all that packets can tell is confirmed.
+
+    Raises:
+        ContradictedError: a difference is not.
+
+    """
+    failed = [n for n, both in enumerate(proofs or ()) if any(p is not None and not p.confirmed for p in both)]
+    if failed:
+        first = changes[failed[0]]
+        raise ContradictedError(
+            f"{first.sender} to {first.to}: {first.what}: {len(failed)} of {count(len(changes), 'change')} not "
+            "confirmed; packets must do as predicted; see what was seen above"
+        )
+
+
+COMMANDS: tuple[click.Command, ...] = (explain_flow, show_outbound, what_if)

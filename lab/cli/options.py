@@ -37,6 +37,10 @@ profile_option = click.option(
     help="Play this revision of the documents instead of the file's; see `lab claims --profiles`.",
 )
 
+to_profile_option = click.option(
+    "--to-profile", metavar="P", callback=_revision, help="The revision that B is played by."
+)
+
 lab_or_file_option = click.option(
     "--lab", "name", metavar="NAME", help="The lab, or a topology file; left out, the only lab that is up."
 )

@@ -42,6 +42,12 @@ NextHopType = Literal["VnetLocal", "VirtualNetworkGateway", "Internet", "None"]
 IssueType = Literal["NetworkSecurityRule", "Platform", "GuestFirewall"]
 #: What stands for every address outside that the topology does not name.
 INTERNET = "internet"
+#: What a port serves, by what makes it unique.
+REUSE = {
+    "destination address": "one flow to each destination address",
+    "destination": "one flow to each destination address, port and protocol",
+    "nothing": "one flow in all",
+}
 _DISTRIBUTIONS = {
     "Default": "by a hash of addresses, ports and protocol",
     "SourceIP": "by a hash of the two addresses",
@@ -459,7 +465,7 @@ class _Walk:
             beside = f"; the address is shared with {named}" if supply.alone and others else ""
             yield f"{supply.address}: {supply.count:,} SNAT ports, {kind}{beside}"
         if any(supply.ports for supply in way_out.supplies):
-            yield f"a port serves {_REUSE[profile.tcp_reuse]} ({cited(profile.sources['tcp_reuse'])})"
+            yield f"a port serves {REUSE[profile.tcp_reuse]} ({cited(profile.sources['tcp_reuse'])})"
 
     def idle(self) -> Iterator[str]:
         """Yield when an idle flow ends."""
@@ -511,9 +517,4 @@ _BEFORE = {
     "load balancer": "a load balancer",
     "default outbound": "the platform's address",
     "none": "the power state",
-}
-_REUSE = {
-    "destination address": "one flow to each destination address",
-    "destination": "one flow to each destination address, port and protocol",
-    "nothing": "one flow in all",
 }

@@ -153,7 +153,7 @@ def _agrees(folder: Folder, network: Network) -> bool:
 
 
 @contextmanager
-def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
+def running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
     """Have the lab run; one that runs already, with this very plan, is neither changed nor removed.
 
     Raises:
@@ -209,7 +209,7 @@ def verify(
     if not planned:
         return []
     results = []
-    with _running(network, file, progress):
+    with running(network, file, progress):
         prober.run(network.name, (Health(),))
         # Claims that need the lab changed come last: a change writes rules again, and all else is judged as it stands.
         for claim, trials in sorted(planned, key=lambda item: any(_changes(trial) for trial in item[1])):

@@ -81,3 +81,21 @@ def failing(*arguments: str) -> str:
     done = CliRunner().invoke(cli, arguments)
     assert isinstance(done.exception, UsageError), done.output
     return str(done.exception)
+
+
+def test_whatif_tells_each_difference_with_its_reason_in_80_columns() -> None:
+    lines = run("whatif", SOURCE_IP, "--to-profile", "2016-10").splitlines()
+    assert "poolonly to outside: source address: 192.0.2.254 -> 40.125.161.58" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_whatif_moves_load_balancers_to_another_sku() -> None:
+    outbound = str(TOPOLOGIES / "outbound.lab.yaml")
+    found = json.loads(run("whatif", outbound, "--profile", "2019-05", "--to-sku", "Standard", "-o", "json"))["changes"]
+    assert {c["what"] for c in found} == {"source address", "SNAT ports", "reachability"}
+    assert {c["after"]["value"] for c in found if c["to"] == "lb1/public"} == {"denied"}
+
+
+def test_whatif_says_that_nothing_changes_and_takes_files_only() -> None:
+    assert run("whatif", SOURCE_IP, SOURCE_IP) == "nothing changes for any flow\n"
+    assert "no topology file" in failing("whatif", "source-ip")
