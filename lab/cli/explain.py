@@ -73,8 +73,12 @@ def _network(name: str, profile: str | None) -> "Network":
     """
     from lab import topology
 
-    if profile is None:
+    if profile is None and name.endswith(SUFFIX):
         return network_named(name)
+    if profile is None:
+        from lab.runtime import operate
+
+        return operate.outline_of(name)
     if not name.endswith(SUFFIX):
         raise UsageError(
             f"{name}: a running lab plays the revision that it was made with; --profile needs a file; name a *{SUFFIX}"
@@ -187,9 +191,9 @@ def explain_flow(
             f"{name}, {sender} to {to}: it cannot be sent; a flow is sent in a running lab, between nodes that it has; "
             "run `lab up`, name the lab and two of its nodes"
         )
+    down = frozenset[str]() if is_file else _down(network)
     network = explain.with_internet(network, sender, target)
     try:
-        down = frozenset[str]() if is_file else _down(network)
         found = explain.explain(network, sender, target, service, source_port=source_port, down=down)
     except KeyError as error:
         known = [*_nodes(network), explain.INTERNET]

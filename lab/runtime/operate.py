@@ -28,6 +28,17 @@ def network_of(lab: str) -> Network:
     return model.decode(folder.network_file.read_bytes())
 
 
+def outline_of(lab: str) -> Network:
+    """Return the network of a running lab as it is now, without shared keys: who only reads needs no root.
+
+    Raises:
+        UsageError: there is no such lab.
+
+    """
+    folder, _ = existing(lab)
+    return model.decode(folder.outline_file.read_bytes())
+
+
 def perform(lab: str, operation: base.Operation, progress: runner.Progress) -> apply.Outcome:
     """Do a management operation on a running lab.
 

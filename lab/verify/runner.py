@@ -124,6 +124,7 @@ def source(network: Network, file: Path, made: Iterable[str] = ()) -> apply.Sour
         file=str(file.resolve()),
         addresses={path: str(address) for path, address in network.addresses().items()},
         network=model.encode(network),
+        outline=model.encode(model.without_keys(network)),
         profile=network.profile.name,
         time_scale=network.overrides.time_scale,
         absent=tuple(
