@@ -188,6 +188,9 @@ class _Walk:
         )
         if destination is None or (vm is not None and vm.power_state != "Started"):
             self.add("Source", self.predicted.sender, self.predicted.source, [self.obstacle()])
+        elif self.predicted.source == destination:
+            itself = Rule(name="loopback", says="its own address, which no wire sees", document=documents.INTERFACES)
+            self.add("Source", self.predicted.sender, destination, [itself])
         elif vm is not None:
             self.from_vm(vm, destination)
         elif host is not None:

@@ -308,9 +308,9 @@ class Outbound:
         for of_one in by_balancer.values():
             lb = of_one[0][0]
             if len(of_one) > 1 and self.profile.frontends(lb.sku) == "one at random":
-                kept = picked(vm, [frontend for _, frontend in of_one])
-                of_one = [(lb, kept)]  # noqa: PLW2901 - the others are not taken
-            chosen += of_one
+                chosen.append((lb, picked(vm, [frontend for _, frontend in of_one])))
+            else:
+                chosen += of_one
         chosen.sort(key=lambda pair: pair[1].address)
         given = [(frontend.address, *self._share(lb, frontend.address, vm)) for lb, frontend in chosen]
         if len(given) > 1 and self.profile.frontends(chosen[0][0].sku) == "capped":
