@@ -62,8 +62,8 @@ def show_outbound(name: str, profile: str | None, output: str) -> None:
 
     \b
     Example:
-      lab outbound topologies/source-ip.lab.yaml
-      lab outbound topologies/source-ip.lab.yaml --profile 2016-10 -o csv
+      lab outbound source-ip.lab.yaml
+      lab outbound source-ip.lab.yaml --profile 2016-10 -o csv
     """
     from lab.predict.outbound import Outbound
 
@@ -115,7 +115,7 @@ def _print_ways(ways: "tuple[WayOut, ...]") -> None:
             why = way.reason if way.kind == "default outbound" else bound + (f", {more} more" if more else "")
             rows.append((way.vm if number == 0 else "", str(supply.address), _ports(supply), why))
         if not way.supplies:
-            rows.append((way.vm, "-", "-", way.because))
+            rows.append((way.vm, "-", "-", f"none: {way.reason}"))
     print_table(("VM", "SEEN FROM", "PORTS", "WHY"), rows, empty="no VM")
 
 
@@ -192,8 +192,8 @@ def explain_flow(
 
     \b
     Example:
-      lab explain topologies/source-ip.lab.yaml test2vm lbvm:22
-      lab explain topologies/source-ip.lab.yaml internet lb-lbrule:80 -o json
+      lab explain source-ip.lab.yaml test2vm lbvm:22
+      lab explain source-ip.lab.yaml internet lb-lbrule:80 -o json
       sudo lab explain source-ip poolonly lbvm:80 --send
     """
     from lab.predict import explain
@@ -434,9 +434,9 @@ def what_if(
 
     \b
     Example:
-      lab whatif topologies/outbound.lab.yaml --profile 2019-05 --to-sku Standard
-      lab whatif topologies/source-ip.lab.yaml --to-profile 2016-10 -o json
-      sudo lab whatif topologies/source-ip.lab.yaml --to-profile 2016-10 --prove
+      lab whatif outbound.lab.yaml --profile 2019-05 --to-sku Standard
+      lab whatif source-ip.lab.yaml --to-profile 2016-10 -o json
+      sudo lab whatif source-ip.lab.yaml --to-profile 2016-10 --prove
     """
     from lab.predict import whatif
 

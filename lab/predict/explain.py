@@ -263,7 +263,10 @@ class _Walk:
         watch = ex.Watch("edge inside", vnet.name)
         protocol = self.predicted.service.protocol
         if not way_out.of(protocol) or (protocol == "icmp" and way_out.kind != "instance-level public IP"):
-            self.add("PublicLoadBalancer", f"edge of {vnet.name}", destination, [self.obstacle()], watch=watch)
+            lost = self.obstacle()
+            if protocol != "icmp":
+                lost = msgspec.structs.replace(lost, document=way_out.document)
+            self.add("PublicLoadBalancer", f"edge of {vnet.name}", destination, [lost], watch=watch)
             return
         kind: HopType = "PublicLoadBalancer" if way_out.kind == "load balancer" else "PublicIPAddress"
         name = f"edge of {vnet.name}"

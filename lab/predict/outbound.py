@@ -103,7 +103,7 @@ class WayOut(msgspec.Struct, frozen=True, kw_only=True):
 def _off(_facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
     if vm.power_state == "Deallocated":
         because = f"{vm.name} is deallocated, so it sends nothing"
-        yield _applies(_NONE, "power state", because, documents.OUTBOUND, "off")
+        yield _applies(_NONE, "power state", because, documents.OUTBOUND, "deallocated")
 
 
 def _own_address(_facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
@@ -155,6 +155,7 @@ def _load_balancing_rule(facts: "Outbound", vm: VirtualMachine) -> Iterator[Cons
                 protocols = facts.translated(lb, rule)
                 if protocols != _BOTH:
                     because += f"; it has flows of {rule.protocol.upper()} alone translated"
+                    document = facts.profile.sources["standard_protocols"]
                 yield _applies(_BALANCED, way, because, document, short, bound, protocols)
         outward = any(rule.backend_pool == pool.name for rule in lb.outbound_rules)
         if not rules and not outward and "backend_pool" not in facts.profile.binding(lb.sku):
@@ -207,7 +208,7 @@ def _default(facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
 def _none(facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
     if vm.name in facts.without_default:
         source = facts.profile.sources["standard_default"]
-        yield _applies(_NONE, "no way out", _shut(facts, vm), source, "no default outbound")
+        yield _applies(_NONE, "no way out", _shut(facts, vm), source, "no default outbound behind Standard")
 
 
 def _shut(facts: "Outbound", vm: VirtualMachine) -> str:
@@ -383,10 +384,19 @@ class Outbound:
 
     def sharers(self, address: IPv4Address) -> tuple[str, ...]:
         """Return the VMs that are seen with an address."""
-        bound = dict.fromkeys(vm for of_it in self._turns.values() for vm in of_it.get(address, ()))
-        if bound:
-            return tuple(bound)
+        bound = self._bound_to.get(address)
+        if bound is not None:
+            return bound
         return tuple(vm for vm, supply in self._defaults.items() if supply.address == address)
+
+    @cached_property
+    def _bound_to(self) -> dict[IPv4Address, tuple[str, ...]]:
+        """The VMs that are bound to each address, for flows of any protocol."""
+        found: dict[IPv4Address, dict[str, int]] = {}
+        for of_it in self._turns.values():
+            for address, vms in of_it.items():
+                found.setdefault(address, {}).update(vms)
+        return {address: tuple(vms) for address, vms in found.items()}
 
     def _supplies(self, vm: VirtualMachine, kind: Kind) -> tuple[Supply, ...]:
         match kind:

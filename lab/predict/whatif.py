@@ -15,7 +15,7 @@ from lab.predict import forecast, matrix
 from lab.predict.documents import cited
 from lab.predict.explain import REUSE
 from lab.predict.forecast import Forecast, Service
-from lab.predict.outbound import Outbound, WayOut
+from lab.predict.outbound import Outbound, Supply, WayOut
 
 What = Literal["there", "source address", "SNAT ports", "reachability", "idle timeout", "port release", "port reuse"]
 #: What stands for every host outside, where a difference is the same for all of them.
@@ -90,13 +90,17 @@ def _ways_out(before: Network, after: Network) -> Iterator[Change]:
 
 
 def _addresses(way: WayOut) -> str:
-    return ", ".join(map(str, way.addresses)) or "no way out"
+    return ", ".join(f"{s.address}{_protocol(s)}" for s in way.supplies) or "no way out"
+
+
+def _protocol(supply: Supply) -> str:
+    return f" for {supply.protocol.upper()} alone" if supply.protocol else ""
 
 
 def _ports(way: WayOut) -> str:
     """Say how many ports a VM has, and whether alone; where they begin makes no difference to it."""
     said = [
-        "unchanged" if s.ports is None else f"{s.count:,}{'' if s.alone else f' of {s.sharers} VMs'}"
+        "unchanged" if s.ports is None else f"{s.count:,}{'' if s.alone else f' of {s.sharers} VMs'}{_protocol(s)}"
         for s in way.supplies
     ]
     return ", ".join(said) or "none"
@@ -110,6 +114,8 @@ def _because(network: Network, way: WayOut, other: Network, other_way: WayOut) -
         return f"{way.reason} ({way.document})"
     cells, others = _cells(network, way), _cells(other, other_way)
     texts = [cited(source) for key, (value, source) in cells.items() if key in others and others[key][0] != value]
+    if any(s.protocol for s in way.supplies) and not any(s.protocol for s in other_way.supplies):
+        texts.insert(0, cited(network.profile.sources["standard_protocols"]))
     return f"{way.reason} ({'; '.join(texts)})" if texts else f"{way.reason}; other VMs share the address"
 
 

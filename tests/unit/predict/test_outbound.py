@@ -76,7 +76,7 @@ def test_a_pool_that_no_rule_names_binds_nothing_and_the_advice_says_what_would(
         (worlds.one_vm(), "vm", "default outbound", ("the platform",)),
         (worlds.one_vm_with_public_ip(), "vm", "instance-level public IP", ("public IP ip",)),
         (worlds.nat_rule_only(), "vm", "load balancer", ("NAT rule ssh of lb1",)),
-        (worlds.nat_rule_only("Standard"), "vm", "none", ("no default outbound",)),
+        (worlds.nat_rule_only("Standard"), "vm", "none", ("no default outbound behind Standard",)),
         (worlds.load_balanced(2), "web1", "load balancer", ("rule web of lb1",)),
     ],
 )
