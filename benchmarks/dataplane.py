@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import common
 from benchmarks.common import OUTSIDE, PORT
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 
 SNAT, BARE = "bench-snat", "bench-bare"
 SECONDS = 2.0
@@ -35,7 +35,7 @@ def filter_of(*words: str) -> str:
 
 def take_rules_away() -> None:
     # When members are first judged, the agent writes the tables once more.
-    _, unsettled = Folder(BARE).wait_health(deadline_s=60)
+    _, unsettled = StateDir(BARE).wait_health(deadline_s=60)
     assert not unsettled, "members are not judged"
     for table in TABLES:
         filter_of("-t", table, "-F")

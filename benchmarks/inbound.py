@@ -27,7 +27,7 @@ from benchmarks import common
 from benchmarks.common import PORT
 from lab.compile import compile as compile_network
 from lab.kernel import netfilter
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.topology import load
 
 VIP = "40.1.2.3"
@@ -98,7 +98,7 @@ def pair(folder: Path, traffic: Path | None, kind: str) -> Iterator[tuple[str, s
             # The bare lab has no floating IP: its VM is spoken to by its own address.
             common.run(common.LAB, "up", topology(folder, name, "rule" if (name, kind) == (bare, "floating") else kind))
         for name in (ours, bare):
-            _, unsettled = Folder(name).wait_health(deadline_s=60)
+            _, unsettled = StateDir(name).wait_health(deadline_s=60)
             assert not unsettled, f"members are not judged: {unsettled}"
         take_rules_away(bare)
         for name in (ours, bare):
@@ -163,7 +163,7 @@ def programming(folder: Path) -> dict[str, float]:
         file.write_text(whole.replace("    load_balancing_rules:\n", "    x-rules:\n"))
         common.run(common.LAB, "up", file)
         file.write_text(whole)
-        network = load(file, kept=Folder(name).addresses())
+        network = load(file, kept=StateDir(name).addresses())
         began = time.monotonic()
         tables = compile_network(network).tables()
         netfilter.write(

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import common
 from lab import plan
 from lab.kernel import netfilter
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 
 EDGE = "lb.vnet1"
 HEALTHY_S = 60.0
@@ -32,7 +32,7 @@ POOLS: dict[str, dict[str, Any]] = {
 
 def edge_rules(name: str) -> list[plan.Rule]:
     """Return the rules of a running lab's load balancer."""
-    return [rule for rule in Folder(name).plan().of(plan.Rule) if rule.place == EDGE]
+    return [rule for rule in StateDir(name).plan().of(plan.Rule) if rule.place == EDGE]
 
 
 def healthy(name: str, members: int) -> tuple[int, float]:
@@ -57,7 +57,7 @@ def measured(folder: Path, name: str, shape: dict[str, Any]) -> dict[str, Any]:
             found["members"], found["healthy"] = healthy(name, shape["vms"])
         found["rules"] = len(edge_rules(name))
         found["again"] = common.clocked(common.LAB, "up", file)
-        tables = {table: items for (place, table), items in Folder(name).plan().tables().items() if place == EDGE}
+        tables = {table: items for (place, table), items in StateDir(name).plan().tables().items() if place == EDGE}
         began = time.monotonic()
         netfilter.write(common.namespace(name, EDGE), tables)
         found["tables"] = time.monotonic() - began

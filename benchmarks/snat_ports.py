@@ -28,7 +28,7 @@ from benchmarks import common
 from lab.compile import compile as compile_network
 from lab.deciders.snat_ports import Ports
 from lab.flow import TCP, UDP, Flow
-from lab.kernel.state import Folder, existing
+from lab.kernel.state import StateDir, existing
 from lab.plan import SnatPolicy, SnatPool
 from lab.topology import load
 
@@ -143,7 +143,7 @@ def first(traffic: Path, folder: Path, rounds: int, data: dict[str, Any], rows: 
             common.run(common.LAB, "up", common.topology(folder, lab, size, pools=[size]))
             stack.enter_context(common.serving(traffic, lab))
         for lab in (ONE, MANY):
-            _, unsettled = Folder(lab).wait_health(deadline_s=60)
+            _, unsettled = StateDir(lab).wait_health(deadline_s=60)
             assert not unsettled, "members are not judged"
         parts: dict[str, tuple[Callable[[str], dict[str, Any]], str, int]] = {
             "first UDP datagram, ms": (datagrams, "first_ms", 12 * rounds),

@@ -33,14 +33,23 @@ Down = frozenset[str]
 RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
     (wiring.items, "who is connected to whom; everything below needs it"),
     (security_group.items, "at the VM's wire: after a load balancer's translation inwards, before it outwards"),
-    (vpn_gateway.items, "what is behind a tunnel never comes to the load balancer (seed 003)"),
+    (
+        vpn_gateway.items,
+        "what is behind a tunnel never comes to the load balancer (VNet to VNet connection, 2015-05-15)",
+    ),
     (cloud_service.items, "who may use an endpoint is asked of every new flow, before anything below takes it"),
-    (instance_public_ip.items, "a VM's own address beats every load balancer (seed 002: used whether balanced or not)"),
+    (
+        instance_public_ip.items,
+        "a VM's own address beats every load balancer (Outbound connections, 2017-05-31: used whether balanced or not)",
+    ),
     (load_balancer.items, "frontends to VMs; their addresses are no VM's own, so nothing above competes"),
     (floating_ip.items, "frontends that VMs have themselves: beside the rules that translate, which they never meet"),
     (idle_timeout.items, "how long flows of rules live; nothing is decided by it"),
     (health_probe.items, "who of the VMs behind a frontend is asked for its health; no rule of the packet filter"),
-    (outbound_snat.items, "a linked frontend beats the platform's address (seed 002, load-balanced VM)"),
+    (
+        outbound_snat.items,
+        "a linked frontend beats the platform's address (Outbound connections, 2017-05-31, load-balanced VM)",
+    ),
 )
 
 
@@ -66,9 +75,9 @@ def _check(made: Plan) -> None:  # noqa: PLR0912 - one for each kind
         if item.place not in places:
             raise LabError(f"plan: {item} at {item.place}; every item's place must be in the plan; report this")
         match item:
-            case plan.Place():
+            case plan.Namespace():
                 unique.append(("namespace", item.place))
-            case plan.Wire():
+            case plan.VethPair():
                 unique += [
                     ("interface", item.place, item.interface),
                     ("interface", item.peer_place, item.peer_interface),
@@ -85,7 +94,7 @@ def _check(made: Plan) -> None:  # noqa: PLR0912 - one for each kind
                 unique.append(("chain", item.place, item.table, chain))
             case plan.Server():
                 unique.append(("server", item.place, item.address, str(item.port), item.protocol))
-            case plan.Charon():
+            case plan.IkeDaemon():
                 unique.append(("charon", item.place))
             case plan.Tunnel():
                 unique.append(("tunnel", item.place, item.name))

@@ -6,8 +6,8 @@
       UsageError                   2   the request: an unknown lab or node
       MachineError                 4   this machine lacks what is needed
       KernelError                  4   the kernel refused a step of the plan
-      NotJudgedError               3   a topology could not be judged
-      Busy                         3   another command is changing the lab
+      InconclusiveError            3   a topology could not be judged
+      LabLocked                    3   another command is changing the lab
       Interrupted                130   Ctrl-C or SIGTERM, cleaned up
 
 Every message has four parts: where, what was found, what must hold, what to do.
@@ -76,11 +76,11 @@ class KernelError(LabError):
     exit_code = 4
 
 
-class NotJudgedError(LabError):
+class InconclusiveError(LabError):
     """A topology could not be judged; nothing is said about its claims."""
 
 
-class Busy(LabError):  # noqa: N818 - it passes
+class LabLocked(LabError):  # noqa: N818 - it passes
     """Another command is changing the lab."""
 
 

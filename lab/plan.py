@@ -48,7 +48,7 @@ def interface_to(place: str) -> str:
     return short(place, IFNAMSIZ)
 
 
-class Why(msgspec.Struct, frozen=True, order=True):
+class Provenance(msgspec.Struct, frozen=True, order=True):
     """Which rule file asked for an item, for what, and where the documents say so."""
 
     rule: str
@@ -62,10 +62,10 @@ class Why(msgspec.Struct, frozen=True, order=True):
 
 class _Item(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     place: str
-    why: Why
+    why: Provenance
 
 
-class Place(_Item, frozen=True, kw_only=True, tag="place"):
+class Namespace(_Item, frozen=True, kw_only=True, tag="place"):
     """A network namespace."""
 
     role: Literal["vm", "host", "site", "router", "load balancer", "gateway", "internet"]
@@ -84,7 +84,7 @@ class Sysctl(_Item, frozen=True, kw_only=True, tag="sysctl"):
         return f"sysctl {self.key} = {self.value}"
 
 
-class Wire(_Item, frozen=True, kw_only=True, tag="wire"):
+class VethPair(_Item, frozen=True, kw_only=True, tag="wire"):
     """A veth pair, both ends up."""
 
     interface: str
@@ -132,7 +132,7 @@ class RoutingRule(_Item, frozen=True, kw_only=True, tag="routing-rule"):
 
 
 class Timeout(_Item, frozen=True, kw_only=True, tag="timeout"):
-    """How long TCP flows may be idle that a rule with the target ``Tracking`` has given this name."""
+    """How long TCP flows may be idle that a rule with the target ``CtTarget`` has given this name."""
 
     #: At most four characters: the kernel hands no more of it back, and tools write what they were handed.
     name: str
@@ -146,7 +146,7 @@ class Timeout(_Item, frozen=True, kw_only=True, tag="timeout"):
 # --- packet filter rules ----------------------------------------------------------------------
 
 
-class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
+class Terminal(msgspec.Struct, frozen=True, tag="verdict"):
     """Let the packet pass this chain, or not at all, or leave that to the chain that led here."""
 
     name: Literal["ACCEPT", "DROP", "RETURN"]
@@ -234,7 +234,7 @@ class FlowMark(msgspec.Struct, frozen=True, tag="flow-mark"):
         return f"-j CONNMARK --{self.action}-mark --mask {self.mask:#x}"
 
 
-class Tracking(msgspec.Struct, frozen=True, tag="tracking"):
+class CtTarget(msgspec.Struct, frozen=True, tag="tracking"):
     """How flows that begin are tracked, unless a rule before this one has said so.
 
     ``timeout`` names their ``Timeout``, "" is that of all others; ``reported``: who listens is told when they end, and
@@ -263,7 +263,7 @@ class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
 
 
 Target: TypeAlias = (
-    Verdict | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | FlowMark | Tracking | ClampSegments
+    Terminal | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | FlowMark | CtTarget | ClampSegments
 )
 Table = Literal["filter", "nat", "mangle", "raw"]
 TABLES: tuple[Table, ...] = ("filter", "nat", "mangle", "raw")
@@ -339,7 +339,7 @@ class Server(_Item, frozen=True, kw_only=True, tag="server"):
         return f"{self.kind} server as {self.node} on {self.address}:{self.port}/{self.protocol}"
 
 
-class Record(_Item, frozen=True, kw_only=True, tag="record"):
+class DnsRecord(_Item, frozen=True, kw_only=True, tag="record"):
     """A name that the resolver at a place answers."""
 
     name: str
@@ -525,7 +525,7 @@ class IdleReset(_Item, frozen=True, kw_only=True, tag="idle-reset"):
 # --- tunnels ----------------------------------------------------------------------------------
 
 
-class Shape(_Item, frozen=True, kw_only=True, tag="shape"):
+class RateLimit(_Item, frozen=True, kw_only=True, tag="shape"):
     """How much an interface sends at most."""
 
     interface: str
@@ -535,7 +535,7 @@ class Shape(_Item, frozen=True, kw_only=True, tag="shape"):
         return f"shape {self.interface} to {self.mbit_s} Mbit/s"
 
 
-class Charon(_Item, frozen=True, kw_only=True, tag="charon"):
+class IkeDaemon(_Item, frozen=True, kw_only=True, tag="charon"):
     """An IKE daemon; before ``ready_at`` (seconds since the epoch) it is not there yet.
 
     ``source`` is the address that programs beside the daemon speak from; empty where there are none.
@@ -591,9 +591,9 @@ class Tunnel(_Item, frozen=True, kw_only=True, tag="tunnel"):
 
 
 Item: TypeAlias = (
-    Place
+    Namespace
     | Sysctl
-    | Wire
+    | VethPair
     | Address
     | Route
     | RoutingRule
@@ -601,23 +601,23 @@ Item: TypeAlias = (
     | Policy
     | Rule
     | Server
-    | Record
+    | DnsRecord
     | Resolver
     | HealthCheck
     | Backends
     | SnatPolicy
     | SnatPool
     | IdleReset
-    | Shape
+    | RateLimit
     | DropFragments
-    | Charon
+    | IkeDaemon
     | Tunnel
 )
 #: The order in which kinds are made, and printed.
 KINDS: tuple[type[Item], ...] = (
-    Place,
+    Namespace,
     Sysctl,
-    Wire,
+    VethPair,
     Address,
     Route,
     RoutingRule,
@@ -625,16 +625,16 @@ KINDS: tuple[type[Item], ...] = (
     Policy,
     Rule,
     Server,
-    Record,
+    DnsRecord,
     Resolver,
     HealthCheck,
     Backends,
     SnatPolicy,
     SnatPool,
     IdleReset,
-    Shape,
+    RateLimit,
     DropFragments,
-    Charon,
+    IkeDaemon,
     Tunnel,
 )
 _T = TypeVar("_T", bound=Item)
@@ -652,7 +652,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def places(self) -> tuple[str, ...]:
         """Return the names of the places."""
-        return tuple(item.place for item in self.of(Place))
+        return tuple(item.place for item in self.of(Namespace))
 
     def addresses(self) -> dict[str, str]:
         """Return each node's own address, by its place."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.verify import runner
 from lab.verify.probe import Prober
 from lab.verify.verdict import Result
@@ -54,7 +54,7 @@ def undone(command: Command) -> Command:
 
 def spelled_out(lab: str, command: Command) -> Command:
     """Return a command with the addresses of the VMs that it names."""
-    addresses = Folder(lab).plan().addresses() if any(word.startswith("@") for word in command) else {}
+    addresses = StateDir(lab).plan().addresses() if any(word.startswith("@") for word in command) else {}
 
     def address(word: str) -> str:
         node, colon, rest = word[1:].partition(":")
@@ -125,7 +125,7 @@ class Labs:
             own = f"\nname: {self.name}" + (f"\nprofile: {profile}" if profile else "")
             try:
                 self._stack.enter_context(rootlab.running(self._folder, text.replace(f"\nname: {file}", own, 1)))
-                members, _ = Folder(self.name).wait_health(deadline_s=rootlab.DEADLINE_S)
+                members, _ = StateDir(self.name).wait_health(deadline_s=rootlab.DEADLINE_S)
                 self._up = {key for key, member in members.items() if member.up}
             except BaseException:
                 self.stop()
@@ -176,7 +176,7 @@ class Labs:
 
     def _wait_members(self, what: str, wanted: Callable[[set[str], set[str]], bool]) -> None:
         """Wait for members that are up or down, and for the rules that follow: tables are written anew for them."""
-        folder = Folder(self.name)
+        folder = StateDir(self.name)
 
         def there() -> bool:
             members = folder.health()

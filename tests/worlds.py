@@ -145,7 +145,10 @@ def two_networks() -> Network:
 
 
 def three_ways_out() -> Network:
-    """One VM of each row of seed 002's table: `own`, `web` behind a frontend, `alone`; a name server outside."""
+    """One VM of each row of Outbound connections (2017-05-31) table: `own`, `web` behind a frontend, `alone`.
+
+    A name server outside.
+    """
     return network(
         """
 internet:

@@ -29,23 +29,23 @@ from lab.agent.idle_reset import Resetter
 from lab.agent.snat import Allocator
 from lab.azure.model import decode
 from lab.deciders.snat_ports import Alert
-from lab.errors import Busy, LabError
+from lab.errors import LabError, LabLocked
 from lab.kernel import apply, netns
 from lab.kernel.daemons import Attended
 from lab.kernel.sockets import enlarge
-from lab.kernel.state import CALLER, AgentState, Folder, MemberHealth, locked, replace
+from lab.kernel.state import CALLER, AgentState, MemberHealth, StateDir, locked, replace
 from lab.path import vpn_gateway
 from lab.plan import (
     Backends,
-    Charon,
+    DnsRecord,
     HealthCheck,
     IdleReset,
+    IkeDaemon,
     Plan,
-    Record,
+    Provenance,
     Server,
     SnatPolicy,
     SnatPool,
-    Why,
     namespace,
 )
 
@@ -61,7 +61,7 @@ _AGAIN_S = 1.0  # how long to wait before writing rules again that the kernel di
 class Agent:
     """The servers and probes of one lab."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: StateDir) -> None:
         self.folder = folder
         self.plan: Plan = folder.plan()
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -114,10 +114,10 @@ class Agent:
         self.plan = self.folder.plan()
         problems: list[str] = []
         names: dict[str, dict[str, str]] = {}
-        for record in self.plan.of(Record):
+        for record in self.plan.of(DnsRecord):
             names.setdefault(record.place, {})[record.name.lower()] = record.address
         self.names = names
-        nobody = Why("", "")
+        nobody = Provenance("", "")
         wanted = {msgspec.structs.replace(server, why=nobody) for server in self.plan.of(Server)}
         for server in self.open.keys() - wanted:
             await self.open.pop(server).aclose()
@@ -197,7 +197,7 @@ class Agent:
     async def _follow_gateways(self) -> tuple[str, ...]:
         """Make the gateways follow the plan; their keys are in no plan, but in what it was compiled from."""
         if self.gateways is None:
-            if not any(self.plan.of(Charon)):
+            if not any(self.plan.of(IkeDaemon)):
                 return ()
             from lab.agent.gateways import Gateways  # noqa: PLC0415 - as said above
 
@@ -330,14 +330,14 @@ class Agent:
                 self.applied = known
                 self._write_health()
                 return True
-        except Busy:
+        except LabLocked:
             return False
 
 
 async def run(lab: str, ready: int) -> None:
     """Serve a lab until told to end."""
     loop = asyncio.get_running_loop()
-    folder = Folder(lab)
+    folder = StateDir(lab)
     agent = Agent(folder)
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)

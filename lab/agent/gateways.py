@@ -19,9 +19,9 @@ import msgspec
 from lab.errors import KernelError, LabError
 from lab.kernel import charon, daemons, netns, tunnel_routes
 from lab.kernel.charon import Esp, Vici
-from lab.kernel.state import Folder, GatewayState, TunnelState, replace
+from lab.kernel.state import GatewayState, StateDir, TunnelState, replace
 from lab.path.vpn_gateway import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
-from lab.plan import ANYWHERE, Charon, Plan, Route, Tunnel, Why, namespace
+from lab.plan import ANYWHERE, IkeDaemon, Plan, Provenance, Route, Tunnel, namespace
 
 Keys = Mapping[tuple[str, str], str | None]
 
@@ -52,7 +52,7 @@ class Counters:
 class Gateway:
     """One daemon and its tunnels."""
 
-    def __init__(self, folder: Folder, item: Charon, esp: Esp) -> None:
+    def __init__(self, folder: StateDir, item: IkeDaemon, esp: Esp) -> None:
         self.folder = folder
         self.item = item
         self.esp: Esp = esp
@@ -351,7 +351,7 @@ class Gateway:
         return GatewayState(
             kind=self.item.kind,
             esp=self.esp,
-            address="" if self.creating else self.item.address,
+            address=self.item.address,
             ready_at=self.item.ready_at,
             pid=self.process.pid if self.process else 0,
             starts=self.starts,
@@ -421,7 +421,7 @@ def _carried(ike: Mapping[str, Any], side: str) -> tuple[str, ...]:
 class Gateways:
     """All gateways and VPN devices of a lab."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: StateDir) -> None:
         self.folder = folder
         self.open: dict[str, Gateway] = {}
         self.tending: dict[str, asyncio.Task[None]] = {}
@@ -431,8 +431,8 @@ class Gateways:
 
     async def read(self, plan: Plan, keys: Keys) -> tuple[str, ...]:
         """Make the daemons follow a plan: start and end them, load what changed. Return what could not be done."""
-        nobody = Why("", "")
-        wanted = {item.place: msgspec.structs.replace(item, why=nobody) for item in plan.of(Charon)}
+        nobody = Provenance("", "")
+        wanted = {item.place: msgspec.structs.replace(item, why=nobody) for item in plan.of(IkeDaemon)}
         for place in [p for p, one in self.open.items() if wanted.get(p) != one.item]:
             await self._close(place)
         if wanted and self.esp is None:

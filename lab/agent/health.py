@@ -23,7 +23,7 @@ from lab.flow import TCP, UDP, Flow
 from lab.kernel import flows
 from lab.kernel.state import replace
 from lab.path.health_probe import Ending, Health, Result, endings
-from lab.plan import Backends, HealthCheck, Why
+from lab.plan import Backends, HealthCheck, Provenance
 
 Inside = Callable[[str], contextlib.AbstractContextManager[None]]
 
@@ -71,7 +71,7 @@ class Members:
 
     def change(self, checks: Iterable[HealthCheck], backends: Iterable[Backends]) -> None:
         """Ask these members from now on. Of those that were asked before all is kept that is known."""
-        nobody = Why("", "")
+        nobody = Provenance("", "")
         wanted = {msgspec.structs.replace(check, why=nobody) for check in checks}
         for check in self._probing.keys() - wanted:
             self._probing.pop(check).cancel()

@@ -3,8 +3,10 @@
 ``http`` and ``https`` answer any path, ``tcp`` and ``udp`` every line, with the same JSON: the node,
 the client's address and port as the server sees them, and its own. For health probes that must fail,
 the path ``/status/503`` is answered with that status, or any other, and ``/silence`` never. ``dns`` answers
-``myip.opendns.com`` with the source of the query (seed 002). ``ssh`` is the system's own sshd, which
-names its peer in a log (seed 001). ``ftp`` is a process of its own for each service. All of them take
+``myip.opendns.com`` with the source of the query (Outbound connections, 2017-05-31). ``ssh`` is the system's own
+sshd, which
+names its peer in a log (Source IP of outbound flows, 2018-12-11). ``ftp`` is a process of its own for each service.
+All of them take
 sockets that somebody else opened, so one process serves any number of namespaces.
 """
 

@@ -1,7 +1,9 @@
 """Cloud services: which of their VIPs have an address, and what must hold of their parts.
 
-A VIP other than the default one has an address only while an endpoint uses it (seed 000), and all of a service's
-dynamic addresses go when its last VM is deallocated: started again, it may have others (seed 000; reserved-public-ip,
+A VIP other than the default one has an address only while an endpoint uses it (Multiple VIPs, 2015-07-23), and all of
+a service's
+dynamic addresses go when its last VM is deallocated: started again, it may have others (Multiple VIPs, 2015-07-23;
+reserved-public-ip,
 2016-02-10, says which stay).
 """
 
@@ -25,7 +27,7 @@ from lab.azure.model import (
 )
 from lab.errors import Problem
 
-_SEED = "seed 000"
+_SEED = "Multiple VIPs, 2015-07-23"
 _LIMITS = "virtual-network-ip-addresses-overview-classic.md, 2016-02-11"
 _RESERVED = "virtual-networks-reserved-public-ip.md, 2016-02-10"
 _ACL = "virtual-networks-acl.md, 2016-03-15"
@@ -43,7 +45,7 @@ KEYS = {"idle_timeout_min": "idle_timeout_in_minutes", "load_distribution": "loa
 _FIRST_DYNAMIC_PORT = 49152
 
 
-#: What names of services end in (seed 004).
+#: What names of services end in (Instance level public IP, 2016-02-10).
 SUFFIX = "cloudapp.net"
 
 
@@ -58,7 +60,10 @@ def is_programmed(service: CloudService, virtual_ip: VirtualIp) -> bool:
 
 
 def is_billed(service: CloudService, virtual_ip: VirtualIp) -> bool:
-    """Tell whether a VIP is paid for: every one but the default, once an endpoint uses it (seed 000)."""
+    """Tell whether a VIP is paid for: every one but the default, once an endpoint uses it.
+
+    Source: Multiple VIPs, 2015-07-23.
+    """
     return not is_programmed(service, virtual_ip) and bool(service.endpoints_of(virtual_ip.name))
 
 
@@ -139,7 +144,10 @@ def settled(network: Network) -> Network:
 
 
 def shown_virtual_ip(service: CloudService, virtual_ip: VirtualIp) -> dict[str, str]:
-    """Return a VIP as ``(Get-AzureDeployment …).VirtualIPs`` prints it; blank where it has nothing (seed 000)."""
+    """Return a VIP as ``(Get-AzureDeployment …).VirtualIPs`` prints it; blank where it has nothing.
+
+    Source: Multiple VIPs, 2015-07-23.
+    """
     return {
         "Address": str(virtual_ip.address or ""),
         "IsDnsProgrammed": "True" if is_programmed(service, virtual_ip) else "",
@@ -208,7 +216,8 @@ def _members(network: Network, path: tuple[str, ...], service: CloudService) -> 
         yield Problem(
             path=(*path, "virtual_machines"),
             found=f"VMs of {', '.join(homes)}",
-            must="a cloud service cannot span virtual networks, connected or not (seed 003, What to know)",
+            must="a cloud service cannot span virtual networks, connected or not (VNet to VNet connection, "
+            "2015-05-15, What to know)",
             advice="make one service for each virtual network",
         )
     instances = {role.instance(number) for role in service.roles for number in range(role.instances)}
@@ -455,7 +464,8 @@ def _memberships(network: Network) -> Iterator[Problem]:
             yield Problem(
                 path=("load_balancers", lb.name),
                 found=f'"{name}" is in the cloud service "{owner[name]}"',
-                must="a VM is of the classic or of the Resource Manager model (seed 004, Important)",
+                must="a VM is of the classic or of the Resource Manager model (Instance level public IP, "
+                "2016-02-10, Important)",
                 advice="give it an endpoint instead, or take it out of the service",
             )
 

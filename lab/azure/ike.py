@@ -34,7 +34,8 @@ _STATIC = Suite(
     3600,
     f"{_DEVICES} (2016-06-29), policy-based",
 )
-#: First month of a revision, and what dynamic gateways of it do. What seed 003 (2015) leaves unsaid is of 2016.
+#: First month of a revision, and what dynamic gateways of it do. What VNet to VNet connection, 2015-05-15 (2015)
+#: leaves unsaid is of 2016.
 TABLE: tuple[tuple[str, Suite], ...] = (
     (
         "2015-04",
@@ -69,7 +70,7 @@ TABLE: tuple[tuple[str, Suite], ...] = (
 
 
 def suite(profile: str, *, dynamic: bool) -> Suite:
-    """Return what gateways do in a revision; the revision ``seeds`` is that of seed 003.
+    """Return what gateways do in a revision; the revision ``seeds`` is that of VNet to VNet connection, 2015-05-15.
 
     The name of every other revision begins with its month, such as 2017-05.
     """

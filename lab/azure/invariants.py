@@ -353,7 +353,8 @@ def _load_balancer(network: Network, lb: LoadBalancer) -> Iterator[Problem]:
         yield Problem(
             path=(*path, "backend_address_pools"),
             found=f"VMs of {_list(homes)}",
-            must="the VMs of a load balancer must be in one virtual network (seed 003, What to know)",
+            must="the VMs of a load balancer must be in one virtual network (VNet to VNet connection, "
+            "2015-05-15, What to know)",
             advice="make one load balancer for each virtual network",
         )
     yield from _unique_members(path, lb)
@@ -506,7 +507,8 @@ def _rule_probe(profile: Profile, where: tuple[str, ...], rule: LoadBalancingRul
         yield Problem(
             path=where,
             found="no probe",
-            must="a load-balancing rule needs a probe that was defined first (seed 001, test 2)",
+            must="a load-balancing rule needs a probe that was defined first (Source IP of outbound flows, "
+            "2018-12-11, test 2)",
             advice="define one under probes and name it: probe: NAME",
         )
 

@@ -22,7 +22,8 @@ Routing = Literal["dynamic", "static"]
 GatewaySku = Literal["Basic", "Standard", "HighPerformance"]
 Direction = Literal["Inbound", "Outbound"]
 AclAction = Literal["permit", "deny"]
-#: As Get-AzureVM prints it (seed 004). A stopped VM keeps what it was given, a deallocated one gives it back.
+#: As Get-AzureVM prints it (Instance level public IP, 2016-02-10). A stopped VM keeps what it was given, a
+#: deallocated one gives it back.
 PowerState = Literal["Started", "Stopped", "Deallocated"]
 Access = Literal["Allow", "Deny"]
 #: Names that a security rule may give instead of a prefix (virtual-networks-nsg.md, 2016-02-11: default tags).
@@ -39,7 +40,7 @@ DOCUMENTATION_NETWORKS = tuple(IPv4Network(n) for n in ("203.0.113.0/24", "198.5
 #: The resolver of the outside hosts; RFC 5737, never given to anything else.
 PUBLIC_RESOLVER = IPv4Address("192.0.2.53")
 #: A VM that names no subnet belongs to no virtual network; the platform numbers it from here
-#: (seed 004 shows 100.74.118.91 for such a VM; RFC 6598).
+#: (Instance level public IP, 2016-02-10 shows 100.74.118.91 for such a VM; RFC 6598).
 PLATFORM_NETWORK = "_platform"
 PLATFORM_SPACE = IPv4Network("100.64.0.0/10")
 #: What names of nodes, and of what has a name in DNS, are, as a pattern.
@@ -107,7 +108,7 @@ class VirtualNetwork(_Value, frozen=True, kw_only=True):
     address_space: tuple[IPv4Network, ...]
     subnets: tuple[Subnet, ...]
     #: What VMs without another way out are seen with: the platform's choice, which cannot be
-    #: configured and is in no list of the user's addresses (seed 002, standalone VM).
+    #: configured and is in no list of the user's addresses (Outbound connections, 2017-05-31, standalone VM).
     default_outbound_address: IPv4Address
     dns_servers: tuple[IPv4Address, ...] = ()
     #: Where a network configuration file names one in the place of a location.
@@ -360,7 +361,10 @@ class Endpoint(_Value, frozen=True, kw_only=True):
 
 
 class VirtualIp(_Value, frozen=True, kw_only=True):
-    """A VIP of a cloud service; unless it is the default one it has no address until an endpoint uses it (seed 000)."""
+    """A VIP of a cloud service; unless it is the default one it has no address until an endpoint uses it.
+
+    Source: Multiple VIPs, 2015-07-23.
+    """
 
     name: str
     address: IPv4Address | None = None

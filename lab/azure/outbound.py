@@ -3,9 +3,10 @@
 Both the rules of the path and predictions rely on these: a choice that is nobody's but the lab's has no second opinion.
 
 A VM is linked to a frontend by a load-balancing rule whose pool it is in, or by an inbound NAT rule that names it,
-never by a pool alone, and whatever the health of the VM (seed 001). The SKU and the document revision may narrow or
-widen that: ``Profile.binding``. The rules of a Standard load balancer have only flows of their own protocol translated,
-and its VMs, with those of their availability sets, have no default address. Outbound rules link the VMs of their pool.
+never by a pool alone, and whatever the health of the VM (Source IP of outbound flows, 2018-12-11). The SKU and the
+document revision may narrow or widen that: ``Profile.binding``. The rules of a Standard load balancer have only flows
+of their own protocol translated, and its VMs, with those of their availability sets, have no default address. Outbound
+rules link the VMs of their pool.
 """
 
 from collections.abc import Sequence

@@ -21,7 +21,7 @@ _LINUX = frozenset(
 )
 
 
-#: Name that OpenDNS answers with the source of the query (seed 002).
+#: Name that OpenDNS answers with the source of the query (Outbound connections, 2017-05-31).
 MY_ADDRESS = "myip.opendns.com"
 
 

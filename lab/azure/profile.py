@@ -4,9 +4,10 @@
 a revision leaves blank is taken from the newest earlier revision that fills it. What never
 differed between revisions stays in the rule that uses it.
 
-The default row ``seeds`` plays the seed documents together: SNAT as seed 002 describes it,
+The default row ``seeds`` plays the seed documents together: SNAT as Outbound connections, 2017-05-31 describes it,
 its unnamed port counts from the table first printed on 2017-09-28, what binds a pool to
-a frontend as tested in seed 001, and health probes by the text that seed 001 was written with.
+a frontend as tested in Source IP of outbound flows, 2018-12-11, and health probes by the text that Source IP of
+outbound flows, 2018-12-11 was written with.
 
 What the words of a cell mean for a packet is in ``path/snat_ports.py``.
 """
@@ -171,8 +172,8 @@ _RULES = frozenset[Binding]({"load_balancing_rule", "inbound_nat_rule"})
 _TIERS_TO_400 = (Tier(50, 1024), Tier(100, 512), Tier(200, 256), Tier(400, 128))
 _TIERS_TO_1000 = (*_TIERS_TO_400, Tier(800, 64), Tier(1000, 32))
 
-_SEED_001 = "seed 001, tests 1 and 2 (2018-12-11)"
-_SEED_002 = "seed 002 (2017-05-31)"
+_SOURCE_IP_2018 = "Source IP of outbound flows, tests 1 and 2 (2018-12-11)"
+_OUTBOUND_2017 = "Outbound connections (2017-05-31)"
 _OUTBOUND = "load-balancer-outbound-connections.md"
 _OUTBOUND_2016_10 = f"{_OUTBOUND} (2016-10-31)"
 _OUTBOUND_2017_05 = f"English revision of {_OUTBOUND} (2017-05-31)"
@@ -209,8 +210,8 @@ TABLE: dict[str, dict[str, Cell]] = {
         "udp_reuse": Cell("destination address", _OUTBOUND_2016_10 + ": flows, whatever their protocol"),
         "port_per_protocol": Cell(value=False, source=_OUTBOUND_2016_10 + ": flows, whatever their protocol"),
         "port_order": Cell("random", _OUTBOUND_2016_10 + ": no order is promised"),
-        "frontends_basic": Cell("any", _SEED_002 + ", Limitations; not said before"),
-        "frontends_standard": Cell("any", _SEED_002 + ", Limitations; before there was a Standard one"),
+        "frontends_basic": Cell("any", _OUTBOUND_2017 + ", Limitations; not said before"),
+        "frontends_standard": Cell("any", _OUTBOUND_2017 + ", Limitations; before there was a Standard one"),
         "fin_close": Cell("both", _OUTBOUND_2016_10 + ": a port is released with its flow"),
         "fin_s": Cell(0, _OUTBOUND_2016_10 + ": no time after the end of a flow"),
         "rst_s": Cell(0, _OUTBOUND_2016_10 + ": no time after the end of a flow"),
@@ -224,17 +225,23 @@ TABLE: dict[str, dict[str, Cell]] = {
         "frontends_basic": Cell("any", _OUTBOUND_2017_05 + ", Limitations: any of the addresses is a candidate"),
     },
     "2017-05b": {
-        "binding_basic": Cell(_RULES, _SEED_002 + ": a rule that links frontend and pool; it names no kind of rule"),
-        "binding_standard": Cell(_RULES, _SEED_002 + ": written before there was a Standard load balancer"),
-        "allocation_basic": Cell("preallocated", _SEED_002 + ": the number of ports depends on the size of the pool"),
-        "allocation_standard": Cell("preallocated", _SEED_002 + ": the number of ports depends on the pool's size"),
-        "port_tiers": Cell(
-            _TIERS_TO_1000, _SEED_002 + ": by pool size, figures unnamed; figures of " + _STANDARD_2017_09
+        "binding_basic": Cell(
+            _RULES, _OUTBOUND_2017 + ": a rule that links frontend and pool; it names no kind of rule"
         ),
-        "tcp_reuse": Cell("destination address", _SEED_002 + ": each flow to one destination IP takes one port"),
-        "udp_reuse": Cell("destination address", _SEED_002 + ": flows, whatever their protocol"),
-        "frontends_basic": Cell("any", _SEED_002 + ", Limitations: any of the addresses is a candidate"),
-        "idle_timeout_s": Cell(240, _SEED_002 + ": 4-minute idle timeout"),
+        "binding_standard": Cell(_RULES, _OUTBOUND_2017 + ": written before there was a Standard load balancer"),
+        "allocation_basic": Cell(
+            "preallocated", _OUTBOUND_2017 + ": the number of ports depends on the size of the pool"
+        ),
+        "allocation_standard": Cell(
+            "preallocated", _OUTBOUND_2017 + ": the number of ports depends on the pool's size"
+        ),
+        "port_tiers": Cell(
+            _TIERS_TO_1000, _OUTBOUND_2017 + ": by pool size, figures unnamed; figures of " + _STANDARD_2017_09
+        ),
+        "tcp_reuse": Cell("destination address", _OUTBOUND_2017 + ": each flow to one destination IP takes one port"),
+        "udp_reuse": Cell("destination address", _OUTBOUND_2017 + ": flows, whatever their protocol"),
+        "frontends_basic": Cell("any", _OUTBOUND_2017 + ", Limitations: any of the addresses is a candidate"),
+        "idle_timeout_s": Cell(240, _OUTBOUND_2017 + ": 4-minute idle timeout"),
     },
     "2017-09": {
         "standard_protocols": Cell("both", _STANDARD_2017_09 + ": it names no protocol"),
@@ -266,7 +273,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         "rst_s": Cell(15, _CLASSIC_2018_07),
     },
     "2018-12": {
-        "binding_basic": Cell(_RULES, _SEED_001 + ": a load-balancing rule or an inbound NAT rule"),
+        "binding_basic": Cell(_RULES, _SOURCE_IP_2018 + ": a load-balancing rule or an inbound NAT rule"),
         "binding_standard": Cell(
             frozenset[Binding]({"load_balancing_rule"}),
             _RULES_2018_09 + ": only inbound NAT rules, no outbound NAT",
@@ -277,7 +284,9 @@ TABLE: dict[str, dict[str, Cell]] = {
             f"{_RULES_2018_09}: none where rules do not translate; {_OUTBOUND_2018_08}: as a standalone VM without one",
         ),
         "redeploying_counts_twice": Cell(
-            value=False, source=_OUTBOUND_2018_02 + ", which seed 001 links to: nothing is said of redeploying"
+            value=False,
+            source=_OUTBOUND_2018_02
+            + ", which Source IP of outbound flows, 2018-12-11 links to: nothing is said of redeploying",
         ),
         "snat_first_port": Cell(1024, _RULES_2018_09 + ": 64,000 ports for each frontend"),
         "snat_last_port": Cell(65023, _RULES_2018_09 + ": 64,000 ports for each frontend"),
@@ -339,7 +348,9 @@ SECURITY_GROUPS: dict[str, dict[str, Cell]] = {
             ),
             _GROUPS_2016_02 + ": default rules",
         ),
-        "nsg_filters_platform": Cell(True, "seed 002 (2017-05-31), SNAT and security groups: a group can block probes"),
+        "nsg_filters_platform": Cell(
+            value=True, source="Outbound connections (2017-05-31), SNAT and security groups: a group can block probes"
+        ),
         "nsg_required_standard": Cell(False, _GROUPS_2016_02 + ": written before there was a Standard load balancer"),
     },
     "2017-09": {"nsg_required_standard": Cell(True, _STANDARD_2017_09 + ": closed unless a group lets it in")},
@@ -366,7 +377,7 @@ _ADDRESSES_2022_12 = "azure-virtual-network-limits.md (2022-12-05)"
 PUBLIC_ADDRESSES: dict[str, dict[str, Cell]] = {
     "2016-02": {
         "reserved_ips_max": Cell(20, _ADDRESSES_2016_02),
-        "public_ips_max": Cell(5, "seed 004 (2016-02-10): up to 5 of a subscription"),
+        "public_ips_max": Cell(5, "Instance level public IP (2016-02-10): up to 5 of a subscription"),
         "public_ip_idle_min": Cell((4, 30), "load-balancer-tcp-idle-timeout.md (2016-10-24)"),
     },
     "2022-12": {
@@ -388,7 +399,7 @@ PROBES: dict[str, dict[str, Cell]] = {
         "probe_min_count": Cell(2, _PROBES_2018_09 + "; earlier revisions print no minimum"),
         "probe_max_s": Cell(None, _PROBES_2016_10 + ": it prints no maximum"),
         "probe_http_refused": Cell(frozenset[int](), _PROBES_2016_10 + ": it names no port that is refused"),
-        "probe_required": Cell(True, _SEED_001 + ": a probe must be defined first"),
+        "probe_required": Cell(True, _SOURCE_IP_2018 + ": a probe must be defined first"),
         "probe_threshold": Cell("count", _PROBES_2016_10 + ": SuccessFailCount results in a row"),
         "probe_http_failure": Cell("counts", _PROBES_2016_10 + ": any answer but 200 is a failure"),
         "all_down_basic": Cell("end", _PROBES_2018_09 + "; earlier revisions do not say"),
@@ -416,7 +427,7 @@ PROBES: dict[str, dict[str, Cell]] = {
 #: What the seeds, played together, do not restrict and a later revision allows.
 _OF_SEEDS = {"nsg_protocols": SECURITY_GROUPS["2025-07"]["nsg_protocols"]}
 
-#: The default: seed 002, and what seed 001 adds to it.
+#: The default: Outbound connections, 2017-05-31, and what Source IP of outbound flows, 2018-12-11 adds to it.
 SEEDS = "seeds"
 _SEEDS_BASE, _SEEDS_BINDING = "2017-05b", "2018-12"
 NAMES = (SEEDS, *TABLE)

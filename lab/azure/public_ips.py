@@ -24,7 +24,8 @@ _LABEL = r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 def instance_names(service: CloudService, vm: str, label: str | None) -> tuple[str, ...]:
     """Return the names that lead to the instance-level public IP of a VM or role instance.
 
-    The instance's own (seed 004), and, with a label, the one of the later revision, which counts the instances of a
+    The instance's own (Instance level public IP, 2016-02-10), and, with a label, the one of the later revision, which
+    counts the instances of a
     role (virtual-networks-instance-level-public-ip.md, 2018-08-03); a virtual machine is the only one of its role.
     """
     numbers = {role.instance(number): number for role in service.roles for number in range(role.instances)}
@@ -118,7 +119,7 @@ def violations(network: Network) -> Iterator[Problem]:
             yield Problem(
                 path=path,
                 found=f"an instance-level public IP on a VM with {len(vm.network_interfaces)} network interfaces",
-                must="a VM with several network interfaces cannot have one (seed 004)",
+                must="a VM with several network interfaces cannot have one (Instance level public IP, 2016-02-10)",
                 advice="leave the VM one interface, or remove the public IP",
             )
         if own.domain_name_label is not None and not re.fullmatch(_LABEL, own.domain_name_label):

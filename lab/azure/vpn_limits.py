@@ -17,14 +17,14 @@ from lab.azure.model import (
 )
 from lab.errors import Problem
 
-_SEED_003 = "seed 003, requirements"
+_TUNNELS_2015 = "VNet to VNet connection, 2015-05-15, requirements"
 _SKUS = "vpn-gateway-table-gwtype-legacy-aggtput-include.md"
 _DNS_SERVERS = 20
-_OVERLAP = f"address spaces of a virtual network and its local networks must not overlap ({_SEED_003})"
+_OVERLAP = f"address spaces of a virtual network and its local networks must not overlap ({_TUNNELS_2015})"
 #: Tunnels of one gateway, other virtual networks and local sites counted together.
 _TUNNELS: dict[GatewaySku, tuple[int, str]] = {
-    "Basic": (10, _SEED_003),
-    "Standard": (10, _SEED_003),
+    "Basic": (10, _TUNNELS_2015),
+    "Standard": (10, _TUNNELS_2015),
     "HighPerformance": (30, _SKUS),
 }
 
@@ -37,7 +37,8 @@ def violations(network: Network) -> Iterator[Problem]:
             yield Problem(
                 path=("vpn_gateways", vnet.name),
                 found=f'"{vnet.name}" has no subnet "{GATEWAY_SUBNET}"',
-                must="a gateway needs a subnet of that very name, /29 or larger (seed 003, add a gateway subnet)",
+                must="a gateway needs a subnet of that very name, /29 or larger (VNet to VNet connection, "
+                "2015-05-15, add a gateway subnet)",
                 advice=f"add one to the network's subnets, such as {GATEWAY_SUBNET}: {_suggestion(vnet)}",
             )
         if gateway.routing == "static" and gateway.sku != "Basic":
@@ -68,7 +69,8 @@ def change_violations(before: Network, after: Network) -> Iterator[Problem]:
             yield Problem(
                 path=("virtual_networks", vnet.name, "location"),
                 found=f'"{vnet.location}", and the network that runs is in "{old.location}"',
-                must="the location of a virtual network cannot be changed after it was created (seed 003, create)",
+                must="the location of a virtual network cannot be changed after it was created (VNet to VNet "
+                "connection, 2015-05-15, create)",
                 advice="keep it, or take the lab down first",
             )
 
@@ -99,7 +101,7 @@ def _local_network(site: LocalNetwork) -> Iterator[Problem]:
             yield Problem(
                 path=where,
                 found=f"{prefix} overlaps {PLATFORM_SPACE}, where VMs without a virtual network live",
-                must=f"tunnels connect virtual networks and sites, not VMs or services outside them ({_SEED_003})",
+                must=f"tunnels connect virtual networks and sites, not VMs or services outside them ({_TUNNELS_2015})",
                 advice="place the VM in a virtual network",
             )
         if site.vpn_gateway_address in prefix:
@@ -132,7 +134,7 @@ def _connections(network: Network, vnet: VirtualNetwork) -> Iterator[Problem]:
                 path=path,
                 found=f'"{vnet.name}" has a tunnel to {site.vpn_gateway_address} already, to "'
                 f'{peers[site.vpn_gateway_address]}"',
-                must=f"redundant tunnels between a pair of networks are not supported ({_SEED_003})",
+                must=f"redundant tunnels between a pair of networks are not supported ({_TUNNELS_2015})",
                 advice="remove one of the two",
             )
             continue
@@ -169,13 +171,15 @@ def _far_gateway(
     site = network.local_network(connection.local_network)
     far = next((g for g in network.vpn_gateways if g.address == site.vpn_gateway_address), None)
     if far is None or far.virtual_network == vnet.name:
-        return  # a site with the gateway's own address is allowed, and never connects (seed 003, mixed-up addresses)
+        # A site with the gateway's own address is allowed, and never connects: VNet to VNet connection, 2015-05-15,
+        # mixed-up addresses.
+        return
     for gateway in (network.gateway(vnet.name), far):
         if gateway is not None and gateway.routing == "static":
             yield Problem(
                 path=path,
                 found=f'the gateway of "{gateway.virtual_network}" has static routing',
-                must=f"tunnels between virtual networks need dynamic routing on both sides ({_SEED_003})",
+                must=f"tunnels between virtual networks need dynamic routing on both sides ({_TUNNELS_2015})",
                 advice=f"use vpn_gateways.{gateway.virtual_network}.routing: dynamic; in a lab that runs, "
                 "delete the gateway and create it again, with another address",
             )

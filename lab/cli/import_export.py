@@ -97,7 +97,7 @@ def import_azure(
       lab import azure resources.json --strict
     """
     from lab.azure import profile as revisions
-    from lab.errors import NotJudgedError
+    from lab.errors import InconclusiveError
     from lab.formats import azure_files, azure_resources, azure_topology
     from lab.topology.imported import playable
 
@@ -120,7 +120,7 @@ def import_azure(
         click.echo(line, err=True)
     if strict and warnings:
         told = count(len(warnings), "warning")
-        raise NotJudgedError(f"{shown}: {told}; --strict allows none; change the input, or leave --strict out")
+        raise InconclusiveError(f"{shown}: {told}; --strict allows none; change the input, or leave --strict out")
 
 
 def _into_file(file: Path, configuration: "Configuration") -> None:

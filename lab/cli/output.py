@@ -76,7 +76,10 @@ def _print_plain(rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_operation(description: str, output: str) -> None:
-    """Print that an operation succeeded, in the columns of the documents' cmdlets (seed 000, add a VIP)."""
+    """Print that an operation succeeded, in the columns of the documents' cmdlets.
+
+    Source: Multiple VIPs, 2015-07-23, add a VIP.
+    """
     from uuid import uuid4
 
     done = {"OperationDescription": description, "OperationId": str(uuid4()), "OperationStatus": "Succeeded"}

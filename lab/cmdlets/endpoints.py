@@ -7,7 +7,7 @@ import msgspec
 
 from lab.azure.model import AclAction, AclRule, CloudService, Distribution, Endpoint, EndpointProbe
 from lab.cmdlets.pending_vm import VM, Draft, draft_of, must_exist, passed_on, service_named
-from lab.cmdlets.session import MODEL, Desk, meant
+from lab.cmdlets.session import MODEL, CmdletSession, meant
 from lab.errors import UsageError
 from lab.operations.endpoint import AddEndpoint, Probe, RemoveEndpoint, SetEndpoint, SetLoadBalancedSet
 from lab.powershell.binding import Cmdlet, Given, Parameter
@@ -46,7 +46,7 @@ def shown(service: CloudService, endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _get_endpoint(desk: Desk, given: Given) -> Iterable[Value]:
+def _get_endpoint(desk: CmdletSession, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     must_exist(draft, "Get-AzureEndpoint")
     service = draft.seen(desk.network).service_of(draft.name)
@@ -58,12 +58,12 @@ def _get_endpoint(desk: Desk, given: Given) -> Iterable[Value]:
             yield Thing(kind=f"{MODEL}InputEndpointContext", properties=shown(service, endpoint))
 
 
-def _service(desk: Desk, draft: Draft) -> CloudService | None:
+def _service(desk: CmdletSession, draft: Draft) -> CloudService | None:
     """Return the service of a draft's VM, if it is there: its names are found without regard to case."""
     return draft.seen(desk.network).service_of(draft.name)
 
 
-def _name(draft: Draft, desk: Desk, given: Given) -> str:
+def _name(draft: Draft, desk: CmdletSession, given: Given) -> str:
     """Return the name of one of the VM's endpoints."""
     service = _service(desk, draft)
     known = [e.name for e in service.endpoints if e.virtual_machine == draft.name] if service else []
@@ -108,7 +108,7 @@ def _probe(given: Given, protocol: str | None, local_port: int) -> Probe | None:
     return msgspec.structs.replace(plain, **{name: value for name, value in described.items() if value is not None})
 
 
-def _add_endpoint(desk: Desk, given: Given) -> Iterable[Value]:
+def _add_endpoint(desk: CmdletSession, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     service = _service(desk, draft)
     wanted = given.maybe("LBSetName")
@@ -127,7 +127,7 @@ def _add_endpoint(desk: Desk, given: Given) -> Iterable[Value]:
     return passed_on(given)
 
 
-def _set_endpoint(desk: Desk, given: Given) -> Iterable[Value]:
+def _set_endpoint(desk: CmdletSession, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     must_exist(draft, "Set-AzureEndpoint")
     virtual_ip = _virtual_ip(_service(desk, draft), given)
@@ -136,14 +136,14 @@ def _set_endpoint(desk: Desk, given: Given) -> Iterable[Value]:
     return passed_on(given)
 
 
-def _remove_endpoint(desk: Desk, given: Given) -> Iterable[Value]:
+def _remove_endpoint(desk: CmdletSession, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     must_exist(draft, "Remove-AzureEndpoint")
     draft.ask(desk, RemoveEndpoint(draft.name, _name(draft, desk, given)))
     return passed_on(given)
 
 
-def _set_balanced(desk: Desk, given: Given) -> Iterable[Value]:
+def _set_balanced(desk: CmdletSession, given: Given) -> Iterable[Value]:
     service = service_named(desk, given)
     sets = service.load_balanced_sets()
     name = meant(given.text("LBSetName"), sets)
@@ -178,11 +178,11 @@ def _listed(number: int, rule: AclRule) -> Thing:
     )
 
 
-def _new_acl(_desk: Desk, _given: Given) -> Iterable[Value]:
+def _new_acl(_desk: CmdletSession, _given: Given) -> Iterable[Value]:
     return [Thing(kind=_ACL, properties={}, parts=[])]
 
 
-def _set_acl(_desk: Desk, given: Given) -> Iterable[Value]:
+def _set_acl(_desk: CmdletSession, given: Given) -> Iterable[Value]:
     parts: list[Thing] = given.values["ACL"].parts
     number = given.whole("RuleId")
     place = next((i for i, part in enumerate(parts) if part.properties["RuleId"] == number), None)
@@ -247,7 +247,7 @@ _OTHERS = (
 )
 _RULE = ("add", "set")
 
-CMDLETS: tuple[Cmdlet[Desk], ...] = (
+CMDLETS: tuple[Cmdlet[CmdletSession], ...] = (
     Cmdlet(
         name="Get-AzureEndpoint",
         parameters=(VM, Parameter(name="Name", position=0)),

@@ -20,7 +20,7 @@ from lab.cmdlets.pending_vm import (
     service_named,
     vm_named,
 )
-from lab.cmdlets.session import MODEL, Desk, meant, named
+from lab.cmdlets.session import MODEL, CmdletSession, meant, named
 from lab.errors import UsageError
 from lab.operations.batch import Together
 from lab.operations.cloud_service import AddService, AddVirtualMachine
@@ -38,7 +38,7 @@ _STATES = {
 #: How many domains the members of an availability set are spread over in turn
 #: (virtual-machines-manage-availability, 2015: two fault domains, five update domains).
 _FAULT_DOMAINS, _UPDATE_DOMAINS = 2, 5
-#: Images as they were called; seed 004 looks for the first.
+#: Images as they were called; Instance level public IP, 2016-02-10 looks for the first.
 _IMAGES = {
     "0b11de9248dd4d87b18621318e037d37__RightImage-Windows-2012R2-x64-v14.2": ("RightScale Windows 2012 R2", "Windows"),
     "b39f27a8b8c64d52b05eac6a62ebad85__Ubuntu-14_04_2_LTS-amd64-server-20150706-en-us-30GB": (
@@ -49,7 +49,10 @@ _IMAGES = {
 
 
 def shown(network: Network, service: CloudService, vm: VirtualMachine, draft: Draft) -> dict[str, Any]:
-    """Return what Get-AzureVM shows of a VM, in the order of seed 004, without the operation itself."""
+    """Return what Get-AzureVM shows of a VM, in the order of Instance level public IP, 2016-02-10.
+
+    Without the operation itself.
+    """
     status, power = _STATES[vm.power_state]
     is_started = vm.power_state == "Started"
     own = vm.instance_public_ip
@@ -82,7 +85,7 @@ def shown(network: Network, service: CloudService, vm: VirtualMachine, draft: Dr
     }
 
 
-def _get_vm(desk: Desk, given: Given) -> Iterable[Value]:
+def _get_vm(desk: CmdletSession, given: Given) -> Iterable[Value]:
     network = desk.network
     services = [service_named(desk, given)] if given.has("ServiceName") else list(network.cloud_services)
     wanted = given.maybe("Name")
@@ -94,7 +97,7 @@ def _get_vm(desk: Desk, given: Given) -> Iterable[Value]:
             yield Thing(kind=ROLE_CONTEXT, properties={**shown(network, service, vm, draft), **operation}, inside=draft)
 
 
-def _update_vm(desk: Desk, given: Given) -> Iterable[Value]:
+def _update_vm(desk: CmdletSession, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     must_exist(draft, "Update-AzureVM")
     network = desk.network
@@ -109,20 +112,20 @@ def _update_vm(desk: Desk, given: Given) -> Iterable[Value]:
     return [desk.succeeded("Update-AzureVM")]
 
 
-def _set_public_ip(desk: Desk, given: Given) -> Iterable[Value]:
+def _set_public_ip(desk: CmdletSession, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     label, timeout = given.maybe("DomainNameLabel"), given.whole("IdleTimeoutInMinutes")
     draft.ask(desk, SetPublicIp(draft.name, given.text("PublicIPName"), label, timeout))
     return passed_on(given)
 
 
-def _remove_public_ip(desk: Desk, given: Given) -> Iterable[Value]:
+def _remove_public_ip(desk: CmdletSession, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     draft.ask(desk, RemovePublicIp(draft.name))
     return passed_on(given)
 
 
-def _get_image(desk: Desk, given: Given) -> Iterable[Value]:
+def _get_image(desk: CmdletSession, given: Given) -> Iterable[Value]:
     wanted = given.maybe("ImageName")
     operation = desk.operation("Get-AzureVMImage")
     for name, (label, system) in _IMAGES.items():
@@ -131,7 +134,7 @@ def _get_image(desk: Desk, given: Given) -> Iterable[Value]:
             yield Thing(kind=f"{MODEL}OSImageContext", properties={**shown_, **operation})
 
 
-def _new_config(_desk: Desk, given: Given) -> Iterable[Value]:
+def _new_config(_desk: CmdletSession, given: Given) -> Iterable[Value]:
     draft = Draft(given.text("Name"), size=given.text("InstanceSize"))
     draft.availability_set = given.maybe("AvailabilitySetName")
     shown_: Mapping[str, Any] = {
@@ -147,12 +150,12 @@ def _new_config(_desk: Desk, given: Given) -> Iterable[Value]:
     return [Thing(kind=PERSISTENT_VM, properties=shown_, inside=draft)]
 
 
-def _add_provisioning(_desk: Desk, given: Given) -> Iterable[Value]:
+def _add_provisioning(_desk: CmdletSession, given: Given) -> Iterable[Value]:
     # Nobody logs in to a lab's VM by password: a name and a password must be given, and are not kept.
     return passed_on(given)
 
 
-def _set_subnet(_desk: Desk, given: Given) -> Iterable[Value]:
+def _set_subnet(_desk: CmdletSession, given: Given) -> Iterable[Value]:
     draft = draft_of(given)
     if draft.service is not None:
         raise UsageError(f"{draft.name}: is there already; a VM keeps its subnet; give it with New-AzureVMConfig")
@@ -160,7 +163,7 @@ def _set_subnet(_desk: Desk, given: Given) -> Iterable[Value]:
     return passed_on(given)
 
 
-def _new_vm(desk: Desk, given: Given) -> Iterable[Value]:
+def _new_vm(desk: CmdletSession, given: Given) -> Iterable[Value]:
     """Make a VM, and what was asked for it, in a service; with a location, the service too if it is not there."""
     draft, network = draft_of(given), desk.network
     if draft.service is not None:
@@ -205,7 +208,7 @@ def _subnet(network: Network, vnet: str | None, subnet: str | None) -> str | Non
     return f"{found.name}/{names[0] if subnet is None else named(f'subnet of {found.name}', subnet, names)}"
 
 
-def _power(cmdlet: str, desk: Desk, given: Given) -> Iterable[Value]:
+def _power(cmdlet: str, desk: CmdletSession, given: Given) -> Iterable[Value]:
     vm = vm_named(desk.network, service_named(desk, given), given.text("Name"))
     state: PowerState = "Stopped" if given.flag("StayProvisioned") else "Deallocated"
     desk.perform(SetPower(vm.name, "Started" if cmdlet == "Start-AzureVM" else state))
@@ -218,7 +221,7 @@ _NEW = Parameter(
     name="VMs", kind="thing", aliases=("VM",), accepts=(ROLE_CONTEXT, PERSISTENT_VM), required=True, piped="object"
 )
 
-CMDLETS: tuple[Cmdlet[Desk], ...] = (
+CMDLETS: tuple[Cmdlet[CmdletSession], ...] = (
     Cmdlet(
         name="Get-AzureVM",
         parameters=(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lab.azure.model import CloudService, Network, VirtualMachine
-from lab.cmdlets.session import MODEL, Desk, named
+from lab.cmdlets.session import MODEL, CmdletSession, named
 from lab.errors import UsageError
 from lab.operations.base import Operation
 from lab.operations.batch import Together
@@ -35,7 +35,7 @@ class Draft:
         """
         return Together(tuple(self.asked)).after(network) if self.service else network
 
-    def ask(self, desk: Desk, operation: Operation) -> None:
+    def ask(self, desk: CmdletSession, operation: Operation) -> None:
         """Ask for something more; of a VM that is there, it is tried on paper at once.
 
         Raises:
@@ -54,7 +54,7 @@ def draft_of(given: Given) -> Draft:
     return found
 
 
-def service_named(desk: Desk, given: Given) -> CloudService:
+def service_named(desk: CmdletSession, given: Given) -> CloudService:
     """Return the cloud service that a command names.
 
     Raises:

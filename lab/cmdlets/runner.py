@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from lab.cmdlets import endpoints, machines, services, vpn
-from lab.cmdlets.session import Desk, Effects
+from lab.cmdlets.session import CmdletSession, Effects
 from lab.errors import Interrupted, LabError
 from lab.powershell import builtins
 from lab.powershell.binding import Table
@@ -13,7 +13,9 @@ from lab.powershell.parser import parse
 from lab.powershell.printing import printed
 from lab.powershell.syntax import Script
 
-TABLE: Table[Desk] = Table((*builtins.CMDLETS, *services.CMDLETS, *endpoints.CMDLETS, *machines.CMDLETS, *vpn.CMDLETS))
+TABLE: Table[CmdletSession] = Table(
+    (*builtins.CMDLETS, *services.CMDLETS, *endpoints.CMDLETS, *machines.CMDLETS, *vpn.CMDLETS)
+)
 
 
 class Stopped(LabError):  # noqa: N818 - what a script was
@@ -43,7 +45,7 @@ def play(script: Script, effects: Effects, random: Random) -> Iterator[str]:
         Stopped: a statement could not be done; those before it are.
 
     """
-    desk = Desk(effects, random)
+    desk = CmdletSession(effects, random)
     try:
         for left in Session(TABLE, desk).run(script):
             if left:

@@ -6,7 +6,7 @@ from typing import Any
 from lab.azure import cloud_services
 from lab.azure.model import PLATFORM_NETWORK, CloudService, Network, ReservedIp, VirtualIp
 from lab.cmdlets.pending_vm import service_named
-from lab.cmdlets.session import MODEL, Desk, meant, named
+from lab.cmdlets.session import MODEL, CmdletSession, meant, named
 from lab.errors import UsageError
 from lab.operations.cloud_service import AddService
 from lab.operations.reserved_ip import AssociateIp, DisassociateIp, ReleaseIp, ReserveIp
@@ -20,12 +20,12 @@ def _shown_vip(service: CloudService, vip: VirtualIp) -> Thing:
     return Thing(kind=f"{MODEL}VirtualIP", properties={name: value or None for name, value in fields.items()})
 
 
-def _new_service(desk: Desk, given: Given) -> Iterable[Value]:
+def _new_service(desk: CmdletSession, given: Given) -> Iterable[Value]:
     desk.perform(AddService(name=given.text("ServiceName"), location=given.text("Location")))
     return [desk.succeeded("New-AzureService")]
 
 
-def _get_deployment(desk: Desk, given: Given) -> Iterable[Value]:
+def _get_deployment(desk: CmdletSession, given: Given) -> Iterable[Value]:
     service = service_named(desk, given)
     vms = [vm for vm in map(desk.network.vm, service.virtual_machines) if vm]
     if not vms:
@@ -51,7 +51,7 @@ def _get_deployment(desk: Desk, given: Given) -> Iterable[Value]:
     ]
 
 
-def _add_vip(desk: Desk, given: Given) -> Iterable[Value]:
+def _add_vip(desk: CmdletSession, given: Given) -> Iterable[Value]:
     desk.perform(AddVirtualIp(service_named(desk, given).name, given.text("VirtualIPName")))
     return [desk.succeeded("Add-AzureVirtualIP")]
 
@@ -60,7 +60,7 @@ def _vip(service: CloudService, given: Given) -> str:
     return meant(given.text("VirtualIPName"), [v.name for v in service.virtual_ips])
 
 
-def _remove_vip(desk: Desk, given: Given) -> Iterable[Value]:
+def _remove_vip(desk: CmdletSession, given: Given) -> Iterable[Value]:
     service = service_named(desk, given)
     desk.perform(RemoveVirtualIp(service.name, _vip(service, given)))
     return [desk.succeeded("Remove-AzureVirtualIP")]
@@ -69,17 +69,17 @@ def _remove_vip(desk: Desk, given: Given) -> Iterable[Value]:
 # --- reserved addresses (virtual-networks-reserved-public-ip.md, 2016-02-10) --------------------
 
 
-def _shown_reserved(network: Network, reserved: ReservedIp, desk: Desk) -> dict[str, Any]:
+def _shown_reserved(network: Network, reserved: ReservedIp, desk: CmdletSession) -> dict[str, Any]:
     is_used = network.user_of(reserved.name) is not None
     fields = cloud_services.shown_reserved_ip(network, reserved)
     return {**fields, "InUse": is_used, **desk.operation("Get-AzureReservedIP")}
 
 
-def _reserved(desk: Desk, given: Given) -> str:
+def _reserved(desk: CmdletSession, given: Given) -> str:
     return meant(given.text("ReservedIPName"), [r.name for r in desk.network.reserved_ips])
 
 
-def _get_reserved(desk: Desk, given: Given) -> Iterable[Value]:
+def _get_reserved(desk: CmdletSession, given: Given) -> Iterable[Value]:
     network = desk.network
     known = [r.name for r in network.reserved_ips]
     wanted = given.maybe("ReservedIPName")
@@ -91,7 +91,7 @@ def _get_reserved(desk: Desk, given: Given) -> Iterable[Value]:
     ]
 
 
-def _new_reserved(desk: Desk, given: Given) -> Iterable[Value]:
+def _new_reserved(desk: CmdletSession, given: Given) -> Iterable[Value]:
     service = service_named(desk, given) if given.has("ServiceName") else None
     desk.perform(
         ReserveIp(
@@ -105,19 +105,19 @@ def _new_reserved(desk: Desk, given: Given) -> Iterable[Value]:
     return [desk.succeeded("New-AzureReservedIP")]
 
 
-def _remove_reserved(desk: Desk, given: Given) -> Iterable[Value]:
+def _remove_reserved(desk: CmdletSession, given: Given) -> Iterable[Value]:
     desk.perform(ReleaseIp(_reserved(desk, given)))
     return [desk.succeeded("Remove-AzureReservedIP")]
 
 
-def _associate(desk: Desk, given: Given) -> Iterable[Value]:
+def _associate(desk: CmdletSession, given: Given) -> Iterable[Value]:
     service = service_named(desk, given)
     vip = _vip(service, given) if given.has("VirtualIPName") else None
     desk.perform(AssociateIp(_reserved(desk, given), service.name, vip))
     return [desk.succeeded("Set-AzureReservedIPAssociation")]
 
 
-def _disassociate(desk: Desk, given: Given) -> Iterable[Value]:
+def _disassociate(desk: CmdletSession, given: Given) -> Iterable[Value]:
     desk.perform(DisassociateIp(_reserved(desk, given), service_named(desk, given).name))
     return [desk.succeeded("Remove-AzureReservedIPAssociation")]
 
@@ -128,7 +128,7 @@ _SLOT = Parameter(name="Slot", accepts=("Production",))
 _RESERVED = Parameter(name="ReservedIPName", kind="title", required=True, piped="property")
 _FORCE = Parameter(name="Force", kind="switch")
 
-CMDLETS: tuple[Cmdlet[Desk], ...] = (
+CMDLETS: tuple[Cmdlet[CmdletSession], ...] = (
     Cmdlet(
         name="New-AzureService",
         parameters=(

@@ -37,7 +37,7 @@ class Effects(Protocol):
         """Write a text to a file."""
 
 
-class Desk:
+class CmdletSession:
     """The lab as one script sees it, and what the script has done to it."""
 
     def __init__(self, effects: Effects, random: Random) -> None:
@@ -64,7 +64,7 @@ class Desk:
         return UUID(int=self.random.getrandbits(128), version=4)
 
     def operation(self, cmdlet: str, status: str = "Succeeded", *, dashes: bool = True) -> dict[str, Any]:
-        """Return the three columns that every operation shows (seed 000, adding a VIP)."""
+        """Return the three columns that every operation shows (Multiple VIPs, 2015-07-23, adding a VIP)."""
         identity = self.new_id()
         return {
             "OperationDescription": cmdlet,

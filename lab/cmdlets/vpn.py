@@ -1,10 +1,13 @@
-"""Seed 003's cmdlets: shared keys, gateways, connections, and the network configuration file."""
+"""VNet to VNet connection (2015-05-15) cmdlets: shared keys, gateways, connections.
+
+And the network configuration file.
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
 from lab.azure.model import GatewaySku, Routing
-from lab.cmdlets.session import MODEL, Desk, meant, named
+from lab.cmdlets.session import MODEL, CmdletSession, meant, named
 from lab.formats import netcfg
 from lab.operations.netcfg import ImportConfiguration
 from lab.operations.vpn import BUILD_S, Connect, CreateGateway, DeleteGateway, SetKey
@@ -24,7 +27,7 @@ _CONNECTION = (
 )  # fmt: skip
 
 
-def _answer(desk: Desk) -> Thing:
+def _answer(desk: CmdletSession) -> Thing:
     """Return the result of an operation on gateways (vpn-gateway-howto-vnet-vnet-portal-classic.md, 2023-10-06)."""
     return Thing(
         kind="Microsoft.WindowsAzure.Management.Network.Models.GatewayGetOperationStatusResponse",
@@ -39,25 +42,25 @@ def _answer(desk: Desk) -> Thing:
     )
 
 
-def _network(desk: Desk, given: Given) -> str:
+def _network(desk: CmdletSession, given: Given) -> str:
     return meant(given.text("VNetName"), [v.name for v in desk.network.virtual_networks])
 
 
-def _site(desk: Desk, given: Given) -> str:
+def _site(desk: CmdletSession, given: Given) -> str:
     return meant(given.text("LocalNetworkSiteName"), [s.name for s in desk.network.local_networks])
 
 
-def _set_key(desk: Desk, given: Given) -> Iterable[Value]:
+def _set_key(desk: CmdletSession, given: Given) -> Iterable[Value]:
     desk.perform(SetKey(_network(desk, given), _site(desk, given), given.text("SharedKey")))
     return [_answer(desk)]
 
 
-def _set_gateway(desk: Desk, given: Given) -> Iterable[Value]:
+def _set_gateway(desk: CmdletSession, given: Given) -> Iterable[Value]:
     desk.perform(Connect(_network(desk, given), _site(desk, given), connect=given.flag("Connect")))
     return [_answer(desk)]
 
 
-def _new_gateway(desk: Desk, given: Given) -> Iterable[Value]:
+def _new_gateway(desk: CmdletSession, given: Given) -> Iterable[Value]:
     routing = _ROUTING[given.maybe("GatewayType") or "StaticRouting"]
     sku: GatewaySku = "Basic" if routing == "static" else "Standard"
     size = given.maybe("GatewaySKU")
@@ -66,12 +69,12 @@ def _new_gateway(desk: Desk, given: Given) -> Iterable[Value]:
     return [_answer(desk)]
 
 
-def _remove_gateway(desk: Desk, given: Given) -> Iterable[Value]:
+def _remove_gateway(desk: CmdletSession, given: Given) -> Iterable[Value]:
     desk.perform(DeleteGateway(_network(desk, given)))
     return [_answer(desk)]
 
 
-def _reported(desk: Desk, given: Given) -> Any:
+def _reported(desk: CmdletSession, given: Given) -> Any:
     """Return what a gateway says of itself.
 
     Raises:
@@ -83,7 +86,7 @@ def _reported(desk: Desk, given: Given) -> Any:
     return known[named("gateway of", network, known, missing="NotProvisioned, HTTP 404")]
 
 
-def _get_gateway(desk: Desk, given: Given) -> Iterable[Value]:
+def _get_gateway(desk: CmdletSession, given: Given) -> Iterable[Value]:
     found = _reported(desk, given)
     event = found["LastEvent"]
     shown = {
@@ -106,7 +109,7 @@ def _get_gateway(desk: Desk, given: Given) -> Iterable[Value]:
     ]
 
 
-def _get_connection(desk: Desk, given: Given) -> Iterable[Value]:
+def _get_connection(desk: CmdletSession, given: Given) -> Iterable[Value]:
     operation = desk.operation("Get-AzureVNetConnection")
     kind = f"{MODEL}GatewayConnectionContext"
     return [
@@ -115,13 +118,13 @@ def _get_connection(desk: Desk, given: Given) -> Iterable[Value]:
     ]
 
 
-def _set_config(desk: Desk, given: Given) -> Iterable[Value]:
+def _set_config(desk: CmdletSession, given: Given) -> Iterable[Value]:
     file = given.text("ConfigurationPath")
     desk.perform(ImportConfiguration(netcfg.read(desk.effects.read(file), file), file))
     return [desk.succeeded("Set-AzureVNetConfig")]
 
 
-def _get_config(desk: Desk, given: Given) -> Iterable[Value]:
+def _get_config(desk: CmdletSession, given: Given) -> Iterable[Value]:
     text = netcfg.write(desk.network)
     file = given.maybe("ExportToFile")
     if file is not None:
@@ -130,7 +133,7 @@ def _get_config(desk: Desk, given: Given) -> Iterable[Value]:
     return [Thing(kind=kind, properties={"XMLConfiguration": text, **desk.operation("Get-AzureVNetConfig")})]
 
 
-CMDLETS: tuple[Cmdlet[Desk], ...] = (
+CMDLETS: tuple[Cmdlet[CmdletSession], ...] = (
     Cmdlet(
         name="Set-AzureVNetGatewayKey",
         parameters=(_NETWORK, _SITE, Parameter(name="SharedKey", required=True, position=2, is_secret=True)),

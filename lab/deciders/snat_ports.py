@@ -49,7 +49,7 @@ class Alert(msgspec.Struct, frozen=True):
     allocated: int
 
 
-class Towards(msgspec.Struct, frozen=True):
+class DestinationUsage(msgspec.Struct, frozen=True):
     """Ports in use to one destination, and flows to it that were refused; ``cooling``: those that cool down."""
 
     address: str
@@ -63,7 +63,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What one VM uses of one public address for one protocol.
 
     ``ports`` counts different port numbers, ``flows`` counts a port once for each scope it is used in: the two
-    readings that the documents had in turn (seed 002; load-balancer-standard-overview.md, 2017-09-28).
+    readings that the documents had in turn (Outbound connections, 2017-05-31; load-balancer-standard-overview.md,
+    2017-09-28).
     ``cooling``: those of ``flows`` that are closed and held for their cool-down. ``given``: how often a port was
     taken for such a flow, so far. ``fullest``: the most ports in use in one scope; ``peak``: the most it ever was; both
     of all VMs where ports are on demand, and of both protocols where these share a scope. ``refused`` counts flows,
@@ -81,10 +82,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     fullest: int
     peak: int
     refused: int
-    destinations: tuple[Towards, ...]
+    destinations: tuple[DestinationUsage, ...]
 
 
-class _Free:
+class _FreeList:
     """The free ports of one range in one scope."""
 
     __slots__ = ("_first", "_lowest", "_next", "_random", "_returned", "_size", "_start", "_step", "in_use")
@@ -142,7 +143,7 @@ class _Scope:
     def __init__(self, key: _ScopeKey) -> None:
         self.key = key
         self.used: set[int] = set()
-        self.free: dict[SnatRange, _Free] = {}
+        self.free: dict[SnatRange, _FreeList] = {}
 
     def protocols(self) -> tuple[int, ...]:
         """Return the protocols whose flows the scope is of."""
@@ -161,12 +162,12 @@ class _Account:
         self.refused = 0
 
 
-class _Held:
+class _Allocation:
     """A port in use in a scope, by one flow; by all flows of one private socket where only that makes it unique."""
 
     __slots__ = ("account", "due", "flows", "free", "grant", "scope", "socket")
 
-    def __init__(self, grant: Grant, scope: _Scope, free: _Free | None, account: _Account) -> None:
+    def __init__(self, grant: Grant, scope: _Scope, free: _FreeList | None, account: _Account) -> None:
         self.grant = grant
         self.scope = scope
         self.free = free  # None: adopted with a port that is in none of the VM's ranges
@@ -182,10 +183,10 @@ class Ports:
     def __init__(self, policy: SnatPolicy, pools: Iterable[SnatPool]) -> None:
         self._random = Random(_SEED)  # noqa: S311 - nothing secret
         self._scopes: dict[_ScopeKey, _Scope] = {}
-        self._held: dict[Flow, _Held] = {}
-        self._sockets: dict[tuple[int, int, int], _Held] = {}
+        self._held: dict[Flow, _Allocation] = {}
+        self._sockets: dict[tuple[int, int, int], _Allocation] = {}
         self._accounts: dict[tuple[str, str, int], _Account] = {}
-        self._cooling: list[tuple[float, int, _Held, Flow]] = []  # a heap by the end of the cool-down
+        self._cooling: list[tuple[float, int, _Allocation, Flow]] = []  # a heap by the end of the cool-down
         self._count = 0
         self._peaks: dict[tuple[SnatRange, int], int] = {}  # by protocol
         self._refused: dict[Flow, float] = {}
@@ -273,13 +274,13 @@ class Ports:
             scope = self._scopes[key] = _Scope(key)
         return scope
 
-    def _free(self, scope: _Scope, share: SnatRange) -> _Free:
+    def _free(self, scope: _Scope, share: SnatRange) -> _FreeList:
         free = scope.free.get(share)
         if free is None:
-            free = scope.free[share] = _Free(share, self._random, lowest=self.policy.order == "lowest")
+            free = scope.free[share] = _FreeList(share, self._random, lowest=self.policy.order == "lowest")
         return free
 
-    def _take(self, pool: SnatPool, share: SnatRange, flow: Flow, reuse: PortReuse) -> _Held | None:
+    def _take(self, pool: SnatPool, share: SnatRange, flow: Flow, reuse: PortReuse) -> _Allocation | None:
         scope = self._scope_of(self._numbers[share.address], flow, reuse)
         free = self._free(scope, share)
         taken = self._taken[share.address]
@@ -291,16 +292,16 @@ class Ports:
         self._use(scope, share, free)
         return self._hold(pool.node, share.address, flow, port, scope, free, reuse)
 
-    def _use(self, scope: _Scope, share: SnatRange, free: _Free) -> None:
+    def _use(self, scope: _Scope, share: SnatRange, free: _FreeList) -> None:
         free.in_use += 1
         for protocol in scope.protocols():
             self._peaks[share, protocol] = max(self._peaks.get((share, protocol), 0), free.in_use)
 
     def _hold(
-        self, node: str, address: str, flow: Flow, port: int, scope: _Scope, free: _Free | None, reuse: PortReuse
-    ) -> _Held:
+        self, node: str, address: str, flow: Flow, port: int, scope: _Scope, free: _FreeList | None, reuse: PortReuse
+    ) -> _Allocation:
         account = self._account(node, address, flow.protocol)
-        held = _Held(Grant(scope.key[0], port), scope, free, account)
+        held = _Allocation(Grant(scope.key[0], port), scope, free, account)
         held.flows.add(flow)
         scope.used.add(port)
         self._held[flow] = held
@@ -342,7 +343,7 @@ class Ports:
             self._cool(flow, held, now_s + hold_s)
         return False
 
-    def _cool(self, flow: Flow, held: _Held, due_s: float) -> None:
+    def _cool(self, flow: Flow, held: _Allocation, due_s: float) -> None:
         held.due = due_s
         self._count += 1
         heappush(self._cooling, (due_s, self._count, held, flow))
@@ -391,12 +392,12 @@ class Ports:
         """Return when the next cool-down is over, None if nothing cools down."""
         return self._cooling[0][0] if self._cooling else None
 
-    def _forget(self, flow: Flow, held: _Held) -> None:
+    def _forget(self, flow: Flow, held: _Allocation) -> None:
         """Take the flow's name off a port that stays held."""
         if self._held.get(flow) is held:
             del self._held[flow]
 
-    def _release(self, flow: Flow, held: _Held) -> None:
+    def _release(self, flow: Flow, held: _Allocation) -> None:
         self._forget(flow, held)
         held.flows.discard(flow)
         if held.flows:
@@ -548,7 +549,7 @@ class Ports:
                             peak=self._peaks.get((share, protocol), 0),
                             refused=account.refused,
                             destinations=tuple(
-                                Towards(str(IPv4Address(address)), port, used, refused, cooling_down)
+                                DestinationUsage(str(IPv4Address(address)), port, used, refused, cooling_down)
                                 for (address, port), (used, refused, cooling_down) in sorted(
                                     towards.get(key, {}).items(), key=lambda item: (-item[1][0], item[0])
                                 )

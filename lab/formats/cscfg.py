@@ -1,6 +1,7 @@
 """The service configuration file (.cscfg) of a cloud service with roles: what it says of instance-level public IPs.
 
-Schema: seed 004's sample; schema-cscfg-networkconfiguration.md (2023-02-21); load-balancer-tcp-idle-timeout.md
+Schema: Instance level public IP (2016-02-10) sample; schema-cscfg-networkconfiguration.md (2023-02-21);
+load-balancer-tcp-idle-timeout.md
 (2016-10-24) for the timeout. Settings and certificates are the application's and left alone. Of the network, what a
 topology says elsewhere must agree with it, and what the lab does not play is refused.
 """
@@ -20,7 +21,8 @@ from lab.formats.xml import Part
 NAMESPACE = "http://schemas.microsoft.com/ServiceHosting/2008/10/ServiceConfiguration"
 #: Far more than any service's configuration has.
 MAX_BYTES = 1024 * 1024
-#: What the sample of seed 004 says of the instances' operating system, which the lab has no say in.
+#: What the sample of Instance level public IP, 2016-02-10 says of the instances' operating system, which the lab has
+#: no say in.
 _SYSTEM = {"osFamily": "4", "osVersion": "*", "schemaVersion": "2014-01.2.3"}
 #: Parts of NetworkConfiguration that are not taken from such a file.
 _REFUSED = ("AccessControls", "EndpointAcls", "Dns", "LoadBalancers")
@@ -189,7 +191,13 @@ class _Reader:
         listed = list(element.iterfind(f"{_tag('PublicIPs')}/{_tag('PublicIP')}"))
         if len(listed) > 1:
             found = f"{len(listed)} PublicIP"
-            self.problem(listed[1], where, found, "an instance has at most one public IP (seed 004)", "keep one")
+            self.problem(
+                listed[1],
+                where,
+                found,
+                "an instance has at most one public IP (Instance level public IP, 2016-02-10)",
+                "keep one",
+            )
         for public in listed[:1]:
             own = self.name(f"{where}: PublicIP", public)
             idle = public.get("idleTimeoutInMinutes")

@@ -19,20 +19,20 @@ import msgspec
 from lab import plan
 from lab.errors import LabError, UsageError
 from lab.kernel import daemons, netns, timeouts
-from lab.kernel.state import Absent, Folder, Record, existing, locked, note_removed, replace
+from lab.kernel.state import LabState, StateDir, StoppedVm, existing, locked, note_removed, replace
 from lab.plan import (
     Address,
     DropFragments,
     Item,
-    Place,
+    Namespace,
     Plan,
+    RateLimit,
     Resolver,
     Route,
     RoutingRule,
-    Shape,
     Sysctl,
     Timeout,
-    Wire,
+    VethPair,
     namespace,
 )
 
@@ -71,7 +71,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     outline: bytes = b""  # the same without shared keys, which anybody may read
     profile: str
     time_scale: int
-    absent: tuple[Absent, ...] = ()  # VMs that are stopped, which no plan holds
+    absent: tuple[StoppedVm, ...] = ()  # VMs that are stopped, which no plan holds
     made: tuple[str, ...] = ()  # what commands made and no file has
 
 
@@ -83,7 +83,7 @@ def up(made: Plan, source: Source, progress: Progress) -> Outcome:
         MachineError: the machine lacks a feature; nothing is left.
 
     """
-    folder = Folder(made.lab)
+    folder = StateDir(made.lab)
     with locked(made.lab):
         record = folder.read()
         if record is not None and is_whole(record):
@@ -117,7 +117,7 @@ def down(lab: str) -> Removal | None:
         UsageError: this process is in one of its nodes.
 
     """
-    folder = Folder(lab)
+    folder = StateDir(lab)
     with locked(lab):
         record = folder.read()
         if record is None:
@@ -131,12 +131,12 @@ def down(lab: str) -> Removal | None:
         return Removal(_remove(folder, record))
 
 
-def is_whole(record: Record) -> bool:
+def is_whole(record: LabState) -> bool:
     """Tell whether a lab runs and no namespace of it is missing."""
     return record.state == "running" and all(netns.exists(name) for name in record.namespaces)
 
 
-def agent_alive(record: Record) -> bool:
+def agent_alive(record: LabState) -> bool:
     """Tell whether the lab's agent runs: its servers answer and its probes are sent."""
     return daemons.alive(record.agent)
 
@@ -144,7 +144,7 @@ def agent_alive(record: Record) -> bool:
 # --- from nothing -----------------------------------------------------------------------------
 
 
-def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> None:
+def _build(folder: StateDir, made: Plan, source: Source, progress: Progress) -> None:
     names = tuple(namespace(made.lab, place) for place in made.places())
     taken = [name for name in names if netns.exists(name)]
     if taken:
@@ -153,7 +153,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
             f"if it is left over, remove it with `ip netns del {taken[0]}`"
         )
     _need_files(made)
-    record = Record(
+    record = LabState(
         lab=made.lab,
         state="building",
         file=source.file,
@@ -177,7 +177,7 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
         progress("writing packet-filter tables")
         _write_timeouts(made.lab, made.of(Timeout))
         _write_tables(made, made.tables(), made.of(Sysctl))
-        _write_shapes(made.lab, made.of(Shape))
+        _write_shapes(made.lab, made.of(RateLimit))
         _write_fragments(made.lab, made.of(DropFragments))
         progress("starting servers and probes")
         agent.go()
@@ -192,12 +192,12 @@ def _build(folder: Folder, made: Plan, source: Source, progress: Progress) -> No
 def _need_files(made: Plan) -> None:
     """Go on only if as many files may be open as building takes, or the agent: the sockets of servers and probes."""
     building = 2 * len(made.places())
-    each: dict[type[Item], int] = {plan.Server: 2, plan.HealthCheck: 1, plan.Charon: 8}
+    each: dict[type[Item], int] = {plan.Server: 2, plan.HealthCheck: 1, plan.IkeDaemon: 8}
     serving = sum(each.get(type(item), 0) for item in made.items)
     netns.need_files(max(building, serving), f"{made.lab} with {len(made.places())} namespaces")
 
 
-def _write_sources(folder: Folder, made: Plan, source: Source) -> None:
+def _write_sources(folder: StateDir, made: Plan, source: Source) -> None:
     replace(folder.network_file, source.network, mode=0o600)
     replace(folder.outline_file, source.outline)
     replace(folder.addresses_file, msgspec.json.encode(source.addresses))
@@ -226,7 +226,7 @@ def _make_all(made: Plan) -> None:
         links[place] = rtnl.Link(place)
     netns.remove_seed()
     raised = {place: ["lo"] for place in links}
-    for wire in made.of(Wire):
+    for wire in made.of(VethPair):
         links[wire.place].add_wire(wire, links[wire.peer_place], descriptors[wire.peer_place])
         raised[wire.peer_place].append(wire.peer_interface)
     for link in links.values():
@@ -282,13 +282,13 @@ def _timeouts(lab: str, wanted: list[Timeout], undone: list[Timeout]) -> None:
         timeouts.remove_here(item for item in undone if item.place == place)
 
 
-def _write_shapes(lab: str, shapes: Iterable[Shape], gone: Iterable[Shape] = ()) -> None:
+def _write_shapes(lab: str, shapes: Iterable[RateLimit], gone: Iterable[RateLimit] = ()) -> None:
     wanted, undone = list(shapes), list(gone)
     if wanted or undone:
         netns.in_child(_shape, lab, wanted, undone)
 
 
-def _shape(lab: str, wanted: list[Shape], undone: list[Shape]) -> None:
+def _shape(lab: str, wanted: list[RateLimit], undone: list[RateLimit]) -> None:
     """Set how much interfaces send. Runs in a child."""
     from lab.kernel import rtnl  # noqa: PLC0415 - few labs need it
 
@@ -334,7 +334,7 @@ def _write_sysctls(lab: str, sysctls: Iterable[Sysctl]) -> None:
 class _AgentStart:
     """The agent, started early so that it loads while namespaces are made, then told to begin."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: StateDir) -> None:
         self._log = folder.log / "agent.log"
         begin, self._begin = os.pipe()
         self._ready, ready = os.pipe()
@@ -375,7 +375,7 @@ def _last_line(log: Path) -> str:
 # --- a running lab ----------------------------------------------------------------------------
 
 
-def _change(folder: Folder, record: Record, made: Plan, source: Source, progress: Progress) -> Outcome:
+def _change(folder: StateDir, record: LabState, made: Plan, source: Source, progress: Progress) -> Outcome:
     old = folder.plan()
     change = plan.difference(old, made)
     if not change:
@@ -391,7 +391,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
     names = tuple(namespace(made.lab, place) for place in made.places())
     both = tuple(dict.fromkeys((*record.namespaces, *names)))
     folder.write(msgspec.structs.replace(record, state="changing", namespaces=both))
-    gone = [namespace(made.lab, item.place) for item in change.gone if isinstance(item, Place)]
+    gone = [namespace(made.lab, item.place) for item in change.gone if isinstance(item, Namespace)]
     left = daemons.left_in(gone, [record.agent]) if gone else []
     daemons.end_all(one.process for one in left)
     try:
@@ -416,7 +416,7 @@ def _change(folder: Folder, record: Record, made: Plan, source: Source, progress
     return Outcome(built=False, changed=len(change.gone) + len(change.new), ended=_told(made.lab, left))
 
 
-def _renew_agent(folder: Folder, record: Record, progress: Progress) -> None:
+def _renew_agent(folder: StateDir, record: LabState, progress: Progress) -> None:
     """Have a live agent read its plan again, keeping its connections; start one where none lives.
 
     Always, whatever changed: the plan that was just applied may know less of the members than the agent does.
@@ -433,7 +433,7 @@ def _renew_agent(folder: Folder, record: Record, progress: Progress) -> None:
     agent.go()
 
 
-def rewrite(folder: Folder, made: Plan) -> None:
+def rewrite(folder: StateDir, made: Plan) -> None:
     """Apply what a rule decided while the lab runs: the packet-filter tables that differ, nothing else.
 
     For the agent. The caller holds the lock of the lab.
@@ -445,7 +445,7 @@ def rewrite(folder: Folder, made: Plan) -> None:
 
 def _content(item: Item) -> Item:
     """Return an item without its why: what the kernel sees of it."""
-    return msgspec.structs.replace(item, why=plan.Why("", ""))
+    return msgspec.structs.replace(item, why=plan.Provenance("", ""))
 
 
 def _apply_difference(old: Plan, new: Plan) -> None:
@@ -464,7 +464,7 @@ def _apply_difference(old: Plan, new: Plan) -> None:
     _write_timeouts(
         new.lab, (), [i for i in gone if isinstance(i, Timeout) and i.place in kept and (i.place, i.name) not in named]
     )
-    _write_shapes(new.lab, new.of(Shape), [item for item in gone if isinstance(item, Shape)])
+    _write_shapes(new.lab, new.of(RateLimit), [item for item in gone if isinstance(item, RateLimit)])
     lost = [item for item in gone if isinstance(item, DropFragments)]
     if lost or any(isinstance(item, DropFragments) for item in added):
         _write_fragments(new.lab, new.of(DropFragments), lost)
@@ -472,13 +472,13 @@ def _apply_difference(old: Plan, new: Plan) -> None:
 
 def _on_new_wires(new: Plan, added: list[Item]) -> list[Item]:
     """Return the addresses and routes that stay as they are, on interfaces that are made anew."""
-    ends = {end for wire in added if isinstance(wire, Wire) for end in _ends(wire)}
+    ends = {end for wire in added if isinstance(wire, VethPair) for end in _ends(wire)}
     known = {_content(item) for item in added}
     placed = (item for item in new.items if isinstance(item, Address | Route))
     return [item for item in placed if (item.place, item.interface) in ends and _content(item) not in known]
 
 
-def _ends(wire: Wire) -> tuple[tuple[str, str], tuple[str, str]]:
+def _ends(wire: VethPair) -> tuple[tuple[str, str], tuple[str, str]]:
     return (wire.place, wire.interface), (wire.peer_place, wire.peer_interface)
 
 
@@ -489,20 +489,20 @@ def _restore(made: Plan) -> None:
     _write_timeouts(made.lab, made.of(Timeout))
     _write_late_sysctls(made.lab, made.of(Sysctl))
     tables = made.tables()
-    for place in made.of(Place):
+    for place in made.of(Namespace):
         if place.role not in ("vm", "host"):
             from lab.kernel import netfilter  # noqa: PLC0415
 
             own = {table: items for (where, table), items in tables.items() if where == place.place}
             netfilter.write(namespace(made.lab, place.place), own, only=True)
-    _write_shapes(made.lab, made.of(Shape))
+    _write_shapes(made.lab, made.of(RateLimit))
     _write_fragments(made.lab, made.of(DropFragments))
 
 
 def _alter(lab: str, gone: list[Item], added: list[Item]) -> None:
     """Remove and make links, addresses, routes and namespaces. Runs in a child."""
     netns.prepare()
-    _Alteration(lab, {item.place for item in gone if isinstance(item, Place)}).run(gone, added)
+    _Alteration(lab, {item.place for item in gone if isinstance(item, Namespace)}).run(gone, added)
 
 
 class _Alteration:
@@ -525,7 +525,7 @@ class _Alteration:
         replaced is never missing, so live flows keep their way.
         """
         for item in gone:
-            if isinstance(item, Wire):
+            if isinstance(item, VethPair):
                 self.remove_wire(item)
         netns.remove(*(namespace(self.lab, place) for place in self.removed))
         for item in added:
@@ -559,7 +559,7 @@ class _Alteration:
         for one in self.links.values():
             one.flush()
 
-    def remove_wire(self, wire: Wire) -> None:
+    def remove_wire(self, wire: VethPair) -> None:
         """Remove a wire at whichever end survives: what goes with a namespace goes when the kernel finds time."""
         for place, interface in _ends(wire):
             if self.stays(place):
@@ -569,7 +569,7 @@ class _Alteration:
 
     def make(self, item: Item) -> None:
         """Make one item; what it needs is there."""
-        if isinstance(item, Place):
+        if isinstance(item, Namespace):
             netns.remove(namespace(self.lab, item.place))  # left by a change that was undone
             self.descriptors[item.place] = netns.make(namespace(self.lab, item.place))
             self.links[item.place] = self.new_link(item.place)
@@ -577,7 +577,7 @@ class _Alteration:
         elif isinstance(item, Sysctl) and _early(item):
             netns.enter(namespace(self.lab, item.place))
             netns.write_sysctl(item.key, item.value)
-        elif isinstance(item, Wire):
+        elif isinstance(item, VethPair):
             near, far = self.link(item.place), self.link(item.peer_place)
             near.add_wire(item, far, self.descriptors[item.peer_place])
             near.flush()
@@ -598,7 +598,7 @@ def _position(item: Item) -> tuple[object, ...]:
 # --- removal ----------------------------------------------------------------------------------
 
 
-def _remove(folder: Folder, record: Record) -> tuple[str, ...]:
+def _remove(folder: StateDir, record: LabState) -> tuple[str, ...]:
     """Remove what the record says may be there: processes first, then namespaces, then the record.
 
     Returns the user's processes that were ended: they would go on in namespaces that have no name any more.

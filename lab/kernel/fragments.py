@@ -10,7 +10,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from lab.errors import KernelError
-from lab.plan import DropFragments, Why
+from lab.plan import DropFragments, Provenance
 
 TABLE = "lab-fragments"
 _CHAIN = "before-tracking"
@@ -100,4 +100,6 @@ def try_out() -> None:
         KernelError: the kernel refuses.
 
     """
-    write_here(DropFragments(place="", why=Why("doctor", "trial"), sources=("10.0.0.0/8",), exempt=("10.0.0.1/32",)))
+    write_here(
+        DropFragments(place="", why=Provenance("doctor", "trial"), sources=("10.0.0.0/8",), exempt=("10.0.0.1/32",))
+    )

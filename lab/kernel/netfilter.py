@@ -31,20 +31,20 @@ from lab.plan import (
     BUILTIN_CHAINS,
     TABLES,
     ClampSegments,
+    CtTarget,
     DestinationNat,
     FlowMark,
     HashMark,
     Jump,
     Policy,
+    Provenance,
     Queue,
     Rule,
     SetMark,
     SourceNat,
     Table,
+    Terminal,
     Timeout,
-    Tracking,
-    Verdict,
-    Why,
 )
 
 # What python-iptables asks for when it is imported, and does as well without, costs 80 ms: distutils, which setuptools
@@ -113,7 +113,7 @@ def write(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]], *, onl
 
 
 #: What the trial of the target CT names.
-TRIAL_TIMEOUT = Timeout(place="", why=Why("doctor", "trial"), name="1", seconds=1, nominal_s=1)
+TRIAL_TIMEOUT = Timeout(place="", why=Provenance("doctor", "trial"), name="1", seconds=1, nominal_s=1)
 
 
 def gaps() -> list[str]:
@@ -121,7 +121,9 @@ def gaps() -> list[str]:
 
     Must run in a namespace that nobody else uses, and that has the ``TRIAL_TIMEOUT``.
     """
-    trial = Rule(place="", why=Why("doctor", "trial"), table="nat", chain="PREROUTING", target=Verdict("ACCEPT"))
+    trial = Rule(
+        place="", why=Provenance("doctor", "trial"), table="nat", chain="PREROUTING", target=Terminal("ACCEPT")
+    )
     change = msgspec.structs.replace
     trials = {
         "match conntrack": change(trial, ctstate="NEW"),
@@ -135,7 +137,7 @@ def gaps() -> list[str]:
         ),
         "target MARK": change(trial, table="filter", chain="FORWARD", target=SetMark(1)),
         "target CONNMARK": change(trial, table="mangle", target=FlowMark("restore", 1)),
-        "target CT": change(trial, table="raw", protocol="tcp", target=Tracking(TRIAL_TIMEOUT.name)),
+        "target CT": change(trial, table="raw", protocol="tcp", target=CtTarget(TRIAL_TIMEOUT.name)),
         "target TCPMSS": change(trial, table="mangle", chain="FORWARD", protocol="tcp", target=ClampSegments(1350)),
         "target HMARK": change(trial, target=HashMark("src,dst", 2, 1)),
     }
@@ -373,7 +375,7 @@ def _match_ports(built: Any, rule: Rule) -> None:
 def _aim(built: Any, target: Any) -> None:
     """Give a rule its target."""
     match target:
-        case Verdict(name) | Jump(name):
+        case Terminal(name) | Jump(name):
             built.target = iptc.Target(built, name)
         case SourceNat():
             built.create_target("SNAT").to_source = target.to
@@ -387,7 +389,7 @@ def _aim(built: Any, target: Any) -> None:
             option = built.create_target("CONNMARK")
             setattr(option, f"{action}_mark", "")
             option.nfmask = option.ctmask = hex(mask)
-        case Tracking(timeout):
+        case CtTarget(timeout):
             option = built.create_target("CT")
             if timeout:
                 option.timeout = timeout

@@ -330,7 +330,7 @@ def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         os._exit(1)
 
 
-class _KeptBack:
+class _DeferredSignals:
     """Interrupts that come from now on, until ``release``: handlers run in the main thread, whoever is signalled."""
 
     def __init__(self) -> None:
@@ -370,7 +370,7 @@ class _Child(Generic[_T]):
         reader, writer = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        kept_back = _KeptBack()  # until we know whom an interrupt must end
+        kept_back = _DeferredSignals()  # until we know whom an interrupt must end
         try:
             self._pid = os.fork()
         except OSError:

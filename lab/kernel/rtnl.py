@@ -18,7 +18,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from lab.errors import KernelError
-from lab.plan import Address, Item, Route, RoutingRule, Shape, Wire
+from lab.plan import Address, Item, RateLimit, Route, RoutingRule, VethPair
 
 _NLM_F_REQUEST, _NLM_F_ACK = 1, 4
 _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -244,7 +244,7 @@ class Link:
         """Bring an interface up."""
         self._queue(f"{name} up", _link(_RTM_NEWLINK).fill(index=_word(self.interfaces[name])))
 
-    def add_wire(self, wire: Wire, peer: "Link", peer_namespace: int) -> None:
+    def add_wire(self, wire: VethPair, peer: "Link", peer_namespace: int) -> None:
         """Make a veth pair from here to the namespace of ``peer``, this end up."""
         message = _new_wire().fill(
             index=_word(self._next_interface(wire.interface)),
@@ -311,7 +311,7 @@ def interfaces_here() -> dict[str, int]:
     return {name: number for number, name in socket.if_nameindex()}
 
 
-def shape_here(item: Shape) -> None:
+def shape_here(item: RateLimit) -> None:
     """Limit what an interface sends, in the namespace this process is in: a token bucket of 5 ms."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - takes a while to load
 
@@ -321,7 +321,7 @@ def shape_here(item: Shape) -> None:
         route.tc("replace", "tbf", index, rate=rate, burst=max(rate // 200, 10_000), latency="50ms")
 
 
-def unshape_here(item: Shape) -> None:
+def unshape_here(item: RateLimit) -> None:
     """Let an interface send as it can; one that is gone or has no limit is fine."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - takes a while to load
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415

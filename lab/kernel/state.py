@@ -36,7 +36,7 @@ from typing import Literal
 import msgspec
 
 from lab import plan
-from lab.errors import Busy, LabError, MachineError, UsageError, did_you_mean
+from lab.errors import LabError, LabLocked, MachineError, UsageError, did_you_mean
 from lab.kernel import netns
 from lab.kernel.daemons import Process, alive, identify
 
@@ -47,7 +47,7 @@ _RULES_S = 30.0  # how long a busy agent may take to write the rules that follow
 State = Literal["building", "running", "changing", "removing"]
 
 
-class Absent(msgspec.Struct, frozen=True, kw_only=True):
+class StoppedVm(msgspec.Struct, frozen=True, kw_only=True):
     """A VM that is not running: no namespace of it is there."""
 
     name: str
@@ -55,7 +55,7 @@ class Absent(msgspec.Struct, frozen=True, kw_only=True):
     address: str  # the private one, which it has again
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class LabState(msgspec.Struct, frozen=True, kw_only=True):
     """One lab of this machine."""
 
     lab: str
@@ -65,7 +65,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     time_scale: int
     created: float  # seconds since the epoch
     namespaces: tuple[str, ...]  # every namespace that may be there
-    absent: tuple[Absent, ...] = ()
+    absent: tuple[StoppedVm, ...] = ()
     made: tuple[str, ...] = ()  # by commands, since the file was applied last
     generation: int = 0  # counts the plans that the agent was told to read
     agent: Process | None = None
@@ -119,7 +119,7 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     esp: str  # who encrypts
-    address: str
+    address: str  # which is not to be shown before ``ready_at``
     ready_at: float
     pid: int
     starts: int
@@ -128,7 +128,7 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     unknown: str = ""  # why nobody knows how it is now; the agent, which knows, never says so
 
 
-class Folder:
+class StateDir:
     """The folder of one lab."""
 
     def __init__(self, lab: str) -> None:
@@ -156,10 +156,10 @@ class Folder:
         for folder in (RUN, self.path, self.log, self.own):
             netns.make_folder(folder, 0o755)
 
-    def read(self) -> Record | None:
+    def read(self) -> LabState | None:
         """Return the record, None if there is none."""
         try:
-            return msgspec.json.decode(self.record_file.read_bytes(), type=Record)
+            return msgspec.json.decode(self.record_file.read_bytes(), type=LabState)
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:
@@ -168,7 +168,7 @@ class Folder:
                 f"remove its namespaces ({plan.namespace(self.lab, '*')} in /run/netns), then the folder"
             ) from None
 
-    def write(self, record: Record) -> None:
+    def write(self, record: LabState) -> None:
         """Replace the record in one step."""
         replace(self.record_file, msgspec.json.encode(record))
 
@@ -236,7 +236,7 @@ class Folder:
     def wait_tunnels(self, *, deadline_s: float) -> dict[str, GatewayState]:
         """Wait until every tunnel of the plan is connected, or it is known why not; return what is known."""
         plan_now = self.plan()
-        built = {c.place for c in plan_now.of(plan.Charon) if c.ready_at <= time.time()}
+        built = {c.place for c in plan_now.of(plan.IkeDaemon) if c.ready_at <= time.time()}
         wanted = {(t.place, t.name) for t in plan_now.of(plan.Tunnel) if t.place in built}
         end = time.monotonic() + deadline_s
         while True:
@@ -315,21 +315,21 @@ def folders() -> list[str]:
     return sorted(path.name for path in RUN.glob("*/") if path.is_dir())
 
 
-def existing(lab: str) -> tuple[Folder, Record]:
+def existing(lab: str) -> tuple[StateDir, LabState]:
     """Return a lab's folder and record.
 
     Raises:
         UsageError: there is no such lab.
 
     """
-    folder = Folder(lab)
+    folder = StateDir(lab)
     record = folder.read()
     if record is None:
         raise UsageError(f'no lab "{lab}"; a lab must be up first; {did_you_mean(lab, names())}; see `lab list`')
     return folder, record
 
 
-def started(record: Record, node: str) -> None:
+def started(record: LabState, node: str) -> None:
     """Go on only if a node is none that is stopped.
 
     Raises:
@@ -379,7 +379,7 @@ def _holder_file(lab: str) -> Path:
     return RUN / f".{lab}.busy"
 
 
-def ready(lab: str) -> tuple[Folder, Record]:
+def ready(lab: str) -> tuple[StateDir, LabState]:
     """Return a lab's folder and record once no command is making, changing or removing the lab.
 
     Raises:
@@ -397,9 +397,9 @@ def ready(lab: str) -> tuple[Folder, Record]:
         time.sleep(_LOOK_S)
 
 
-def _busy(lab: str, by: Holder | None) -> Busy:
+def _busy(lab: str, by: Holder | None) -> LabLocked:
     who = f"by {by}" if by else "by another command"
-    return Busy(
+    return LabLocked(
         f'lab "{lab}" is being changed {who}; one command at a time changes a lab; '
         f"it was waited for {CALLER.wait_s:g} s; wait longer (--wait SECONDS, or LAB_WAIT), or end that command"
     )
@@ -426,7 +426,7 @@ def locked(lab: str, *, deadline_s: float | None = None) -> Iterator[None]:
         yield
     finally:
         _holder_file(lab).unlink(missing_ok=True)
-        if not Folder(lab).record_file.exists():
+        if not StateDir(lab).record_file.exists():
             file.unlink(missing_ok=True)  # while it is held: whoever waits for it sees that it is gone
         os.close(descriptor)
 

@@ -1,4 +1,7 @@
-"""Cloud services are made, and VMs in them (New-AzureService, New-AzureVM: seed 004); their deployment is changed."""
+"""Cloud services and VMs in them are created, and their deployments changed.
+
+New-AzureService, New-AzureVM: Instance level public IP, 2016-02-10.
+"""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""A service configuration file gives role instances their public IPs (seed 004)."""
+"""A service configuration file gives role instances their public IPs (Instance level public IP, 2016-02-10)."""
 
 import msgspec
 

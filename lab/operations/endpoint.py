@@ -1,6 +1,7 @@
 """Endpoints of VMs come, change and go; load-balanced sets change as a whole.
 
-As Add-, Set- and Remove-AzureEndpoint and Set-AzureLoadBalancedEndpoint do, each after its Update-AzureVM (seed 000).
+As Add-, Set- and Remove-AzureEndpoint and Set-AzureLoadBalancedEndpoint do, each after its Update-AzureVM (Multiple
+VIPs, 2015-07-23).
 """
 
 from typing import Literal, TypeAlias, TypeVar
@@ -58,7 +59,7 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
         if self.load_balanced_set is not None:
             lookup.title(self, (*path, "load_balanced_set", self.load_balanced_set))
         if self.load_balanced_set is None and self.probe not in (None, "none"):
-            must = "only members of a load-balanced set are probed (seed 000, load-balanced sets)"
+            must = "only members of a load-balanced set are probed (Multiple VIPs, 2015-07-23, load-balanced sets)"
             lookup.refuse(self, path, "a probe of an endpoint that is in no set", must, "name the set, or no probe")
         if self.load_balanced_set is not None and self.idle_timeout_min is not None:
             lookup.refuse(
@@ -180,7 +181,7 @@ class RemoveEndpoint(msgspec.Struct, frozen=True):
 class SetLoadBalancedSet(msgspec.Struct, frozen=True, kw_only=True):
     """A load-balanced set changes as a whole, or moves to another VIP; what is None stays.
 
-    As Set-AzureLoadBalancedEndpoint does (seed 000; load-balancer-tcp-idle-timeout.md, 2016-10-24).
+    As Set-AzureLoadBalancedEndpoint does (Multiple VIPs, 2015-07-23; load-balancer-tcp-idle-timeout.md, 2016-10-24).
     """
 
     service: str

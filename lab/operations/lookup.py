@@ -130,7 +130,7 @@ def service_of(operation: Operation, network: Network, vm: str) -> CloudService:
     path = ("virtual_machines", vm)
     if owner is None:
         members = [name for s in network.cloud_services for name in s.virtual_machines]
-        must = "endpoints are of VMs in a cloud service (seed 000)"
+        must = "endpoints are of VMs in a cloud service (Multiple VIPs, 2015-07-23)"
         refuse(operation, path, "in no cloud service", must, did_you_mean(vm, members))
     if owner.roles:
         must = (

@@ -109,7 +109,8 @@ class ImportConfiguration(msgspec.Struct, frozen=True):
             old = before.vnet(vnet.name)
             if old and (old.location, old.affinity_group) != (vnet.location, vnet.affinity_group):
                 found = f'"{vnet.location or vnet.affinity_group}", and it is in "{old.location or old.affinity_group}"'
-                must = "the location of a virtual network cannot be changed (seed 003, create)"
+                must = "the location of a virtual network cannot be changed (VNet to VNet connection, "
+                "2015-05-15, create)"
                 problems.append(_problem(("virtual_networks", vnet.name, "location"), found, must))
         return problems
 

@@ -13,7 +13,8 @@ class SetPower(msgspec.Struct, frozen=True):
     """A VM is started, or stopped and keeps what it was given, or deallocated and gives it back.
 
     With the last VM that is deallocated a cloud service gives its dynamic addresses back; started again it is given
-    others. A reserved address is the same (seed 000; virtual-networks-reserved-public-ip.md, 2016-02-10).
+    others. A reserved address is the same (Multiple VIPs, 2015-07-23; virtual-networks-reserved-public-ip.md,
+    2016-02-10).
     """
 
     virtual_machine: str

@@ -1,4 +1,7 @@
-"""Instance-level public IPs of VMs come and go (seed 004: Set-AzurePublicIP, Remove-AzurePublicIP)."""
+"""Instance-level public IPs of VMs come and go.
+
+Source: Instance level public IP, 2016-02-10: Set-AzurePublicIP, Remove-AzurePublicIP.
+"""
 
 import msgspec
 
@@ -38,7 +41,7 @@ class SetPublicIp(msgspec.Struct, frozen=True):
             problem = Problem(
                 path=("virtual_machines", vm.name, "instance_public_ip"),
                 found=f'a second instance-level public IP; "{own.name}" is there ({has})',
-                must="a VM has at most one (seed 004)",
+                must="a VM has at most one (Instance level public IP, 2016-02-10)",
                 advice=f"remove it first: lab public-ip remove {vm.name}",
             )
             raise Refused(self, [problem])
@@ -90,7 +93,8 @@ def _vm(network: Network, name: str, operation: SetPublicIp | RemovePublicIp) ->
         problem = Problem(
             path=("virtual_machines", name),
             found=f'an instance of a role of "{service.name}"',
-            must="role instances are given theirs by the service configuration file (seed 004)",
+            must="role instances are given theirs by the service configuration file (Instance level public IP, "
+            "2016-02-10)",
             advice=f"change the file: lab export cscfg {service.name}, lab import cscfg",
         )
         raise Refused(operation, [problem])

@@ -1,4 +1,4 @@
-"""VIPs of a cloud service come and go (seed 000: Add-AzureVirtualIP, Remove-AzureVirtualIP)."""
+"""VIPs of a cloud service come and go (Multiple VIPs, 2015-07-23: Add-AzureVirtualIP, Remove-AzureVirtualIP)."""
 
 import msgspec
 
@@ -56,7 +56,8 @@ class RemoveVirtualIp(msgspec.Struct, frozen=True):
                 self,
                 path,
                 f"{len(endpoints)} endpoint{'s' if len(endpoints) > 1 else ''} ({names})",
-                "a VIP can be removed only while no endpoint is associated with it (seed 000, remove a VIP)",
+                "a VIP can be removed only while no endpoint is associated with it (Multiple VIPs, 2015-07-23, "
+                "remove a VIP)",
                 "remove them, or move their sets to another VIP",
             )
         if virtual_ip.name == service.default_virtual_ip:
@@ -64,7 +65,8 @@ class RemoveVirtualIp(msgspec.Struct, frozen=True):
                 self,
                 path,
                 "the default VIP",
-                f"the name of the service leads to it, so it stays as long as {service.name} (seed 000)",
+                f"the name of the service leads to it, so it stays as long as {service.name} (Multiple VIPs, "
+                f"2015-07-23)",
                 "remove another",
             )
         kept = tuple(v for v in service.virtual_ips if v is not virtual_ip)

@@ -1,4 +1,6 @@
-"""The steps of seed 003: networks, local networks, gateways, keys and connections come, change and go.
+"""Networks, local networks, gateways, keys and connections come, change and go.
+
+The steps are those of VNet to VNet connection (2015-05-15).
 
 A gateway takes its time to be built; when it will be ready is an argument of the operation.
 """
@@ -25,7 +27,8 @@ from lab.azure.model import (
 from lab.errors import Problem, did_you_mean
 from lab.operations.base import Operation, Refused
 
-#: How long a gateway is usually built; seconds (seed 003, creating a gateway: about 15 minutes).
+#: How long a gateway is usually built; seconds (VNet to VNet connection, 2015-05-15, creating a gateway: about 15
+#: minutes).
 BUILD_S = 15 * 60
 
 

@@ -14,9 +14,9 @@ from lab.azure import cloud_services
 from lab.azure.model import AclRule, CloudService, Endpoint, Network, VirtualNetwork
 from lab.flow import PortRange
 from lab.path import wiring
-from lab.plan import CHAIN_MAX, Item, Jump, Rule, Verdict, Why, short
+from lab.plan import CHAIN_MAX, Item, Jump, Provenance, Rule, Terminal, short
 
-_NAME = "seed 000: IsDnsProgrammed"
+_NAME = "Multiple VIPs, 2015-07-23: IsDnsProgrammed"
 _LIST = "virtual-networks-acl.md (2016-03-15)"
 _EVERYBODY = 0  # length of the prefix that all addresses are in
 
@@ -35,7 +35,7 @@ def _name(network: Network, service: CloudService) -> Iterator[Item]:
     default = service.virtual_ip(service.default_virtual_ip)
     if default is None or default.address is None:
         return
-    why = Why("cloud_service", f"name of {service.name}", _NAME)
+    why = Provenance("cloud_service", f"name of {service.name}", _NAME)
     yield from wiring.public_name(network, cloud_services.host_name(service), default.address, why)
 
 
@@ -59,7 +59,7 @@ def _access_lists(vnet: VirtualNetwork, service: CloudService) -> Iterator[Item]
             destination_ports=PortRange(endpoint.public_port, endpoint.public_port),
             ctstate="NEW",
             target=Jump(chain),
-            why=Why("cloud_service", f"access list of {name}", _LIST),
+            why=Provenance("cloud_service", f"access list of {name}", _LIST),
         )
         yield from _access_list(vnet, name, chain, rules)
 
@@ -77,14 +77,14 @@ def _access_list(vnet: VirtualNetwork, name: str, chain: str, rules: tuple[AclRu
             table="mangle",
             chain=chain,
             source=str(rule.remote_subnet) if rule.remote_subnet.prefixlen != _EVERYBODY else None,
-            target=Verdict("RETURN" if rule.action == "permit" else "DROP"),
-            why=Why("cloud_service", f"{name}, {rule.order}: {rule.action} {rule.remote_subnet}", _LIST),
+            target=Terminal("RETURN" if rule.action == "permit" else "DROP"),
+            why=Provenance("cloud_service", f"{name}, {rule.order}: {rule.action} {rule.remote_subnet}", _LIST),
         )
     if any(rule.action == "permit" for rule in rules):
         yield Rule(
             place=wiring.load_balancer(vnet),
             table="mangle",
             chain=chain,
-            target=Verdict("DROP"),
-            why=Why("cloud_service", f"{name}: everybody else, since somebody is permitted", _LIST),
+            target=Terminal("DROP"),
+            why=Provenance("cloud_service", f"{name}: everybody else, since somebody is permitted", _LIST),
         )

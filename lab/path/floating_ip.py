@@ -23,7 +23,20 @@ from lab.azure.model import (
 )
 from lab.flow import PortRange
 from lab.path import distribution, marks, wiring
-from lab.plan import CHAIN_MAX, FlowMark, Item, Jump, Route, RoutingRule, Rule, SetMark, Sysctl, Verdict, Why, short
+from lab.plan import (
+    CHAIN_MAX,
+    FlowMark,
+    Item,
+    Jump,
+    Provenance,
+    Route,
+    RoutingRule,
+    Rule,
+    SetMark,
+    Sysctl,
+    Terminal,
+    short,
+)
 from lab.plan import interface_to as to
 
 _SOURCE = "load-balancer-multivip-overview.md (2016-08-11)"
@@ -47,7 +60,7 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
 def _shared(vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield what all such rules of a virtual network need."""
     edge, inside = wiring.load_balancer(vnet), wiring.router(vnet)
-    why = Why("floating_ip", f"frontends of {vnet.name} that VMs have themselves", _SOURCE)
+    why = Provenance("floating_ip", f"frontends of {vnet.name} that VMs have themselves", _SOURCE)
     for place in (edge, inside):
         # The way back that the source is checked by is looked up as the answer will be.
         yield Sysctl(place=place, key="net.ipv4.conf.all.src_valid_mark", value=1, why=why)
@@ -67,7 +80,7 @@ def _routes(
     edge, inside = wiring.load_balancer(vnet), wiring.router(vnet)
     frontend = lb.frontend(rule.frontend)
     destination = f"{frontend.address}/32"
-    why = Why("floating_ip", f"{lb.name}/{frontend.name}", _SOURCE)
+    why = Provenance("floating_ip", f"{lb.name}/{frontend.name}", _SOURCE)
     yield Route(
         place=edge,
         destination=destination,
@@ -81,7 +94,7 @@ def _routes(
     }
     for name in sorted(owners | set(lb.targets(rule)), key=natural):
         mark = marks.to_vm(vms[name])
-        own = Why("floating_ip", f"VM {name}", _SOURCE)
+        own = Provenance("floating_ip", f"VM {name}", _SOURCE)
         yield RoutingRule(place=inside, mark=mark, mask=marks.FLOATING_MASK, table=mark, why=own)
         # What is for a VM that does not run is lost, and does not go back to where it came from.
         wire = to(name) if vms[name].power_state == "Started" else None
@@ -96,7 +109,7 @@ def _at_edge(
 ) -> Iterator[Item]:
     edge, inside = wiring.load_balancer(vnet), to(wiring.router(vnet))
     address, port = f"{lb.frontend(rule.frontend).address}/32", PortRange(rule.frontend_port, rule.frontend_port)
-    why = Why("floating_ip", f"{lb.name}/{rule.name}", _SOURCE)
+    why = Provenance("floating_ip", f"{lb.name}/{rule.name}", _SOURCE)
     mark = SetMark(marks.TO_ROUTER, whole=True)
     yield Rule(
         place=edge,
@@ -129,7 +142,7 @@ def _at_edge(
             protocol=rule.protocol,
             destination_ports=port,
             ctstate="NEW",
-            target=Verdict("ACCEPT"),
+            target=Terminal("ACCEPT"),
             why=why,
         )
 
@@ -141,7 +154,7 @@ def _at_router(
     members: tuple[VirtualMachine, ...],
 ) -> Iterator[Item]:
     place = wiring.router(vnet)
-    why = Why("floating_ip", f"{lb.name}/{rule.name}", _SOURCE)
+    why = Provenance("floating_ip", f"{lb.name}/{rule.name}", _SOURCE)
     chain = short(f"{lb.name}/{rule.name}", CHAIN_MAX)
     yield Rule(
         place=place,
@@ -158,7 +171,7 @@ def _at_router(
     )
     if not members:
         # Without a mark it would go back to where it came from.
-        yield Rule(place=place, table="mangle", chain=chain, target=Verdict("DROP"), why=why)
+        yield Rule(place=place, table="mangle", chain=chain, target=Terminal("DROP"), why=why)
         return
     if len(members) > 1:
         yield Rule(place=place, table="mangle", chain=chain, target=distribution.pick(rule, len(members)), why=why)
@@ -169,6 +182,6 @@ def _at_router(
             chain=chain,
             mark=number if len(members) > 1 else None,
             target=SetMark(marks.to_vm(vm), whole=True),
-            why=Why("floating_ip", f"{lb.name}/{rule.name} to {vm.name}", _SOURCE),
+            why=Provenance("floating_ip", f"{lb.name}/{rule.name} to {vm.name}", _SOURCE),
         )
     yield Rule(place=place, table="mangle", chain=chain, target=FlowMark("save", marks.FLOATING_MASK), why=why)

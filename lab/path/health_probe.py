@@ -22,7 +22,7 @@ from lab.azure.model import (
     VirtualNetwork,
 )
 from lab.path import marks, wiring
-from lab.plan import Backend, Backends, HealthCheck, Item, Why
+from lab.plan import Backend, Backends, HealthCheck, Item, Provenance
 
 #: The log of probes is written once a minute, for public load balancers of the Basic SKU and no cloud service
 #: (load-balancer-monitor-log.md, 2015-12-11).
@@ -66,7 +66,7 @@ def _checks(
             failures=count,
             successes=count,
             wrong_answer_counts=probe.protocol == "Tcp" or profile.probe_http_failure == "counts",
-            why=Why("health_probe", f"{lb.name}/{probe.name} of {name}", profile.sources["probe_threshold"]),
+            why=Provenance("health_probe", f"{lb.name}/{probe.name} of {name}", profile.sources["probe_threshold"]),
         )
 
 
@@ -100,7 +100,7 @@ def _backends(
         resource=wiring.resource_id(network, vnet, "loadBalancers", lb.name),
         log_s=_LOG_S / network.overrides.time_scale if logged else 0.0,
         marked_at=wiring.router(vnet) if rule.floating_ip else "",
-        why=Why("health_probe", f"{lb.name}/{rule.name}", profile.sources[sku]),
+        why=Provenance("health_probe", f"{lb.name}/{rule.name}", profile.sources[sku]),
     )
 
 

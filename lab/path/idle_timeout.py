@@ -12,7 +12,7 @@ from math import ceil
 from lab.azure.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualNetwork
 from lab.flow import PortRange
 from lab.path import wiring
-from lab.plan import IdleReset, Item, Rule, Timeout, Tracking, Why
+from lab.plan import CtTarget, IdleReset, Item, Provenance, Rule, Timeout
 from lab.plan import interface_to as to
 
 _TIMEOUT = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
@@ -49,7 +49,7 @@ def _of_rule(
         if not own and not reported:
             continue
         if own:
-            named = Why("idle_timeout", f"rules of {rule.idle_timeout_min} min", _TIMEOUT)
+            named = Provenance("idle_timeout", f"rules of {rule.idle_timeout_min} min", _TIMEOUT)
             yield Timeout(place=place, name=name, seconds=seconds, nominal_s=nominal_s, why=named)
         yield Rule(
             place=place,
@@ -58,8 +58,8 @@ def _of_rule(
             destination=f"{address}/32",
             protocol="tcp",
             destination_ports=PortRange(rule.frontend_port, rule.frontend_port),
-            target=Tracking(name if own else "", reported=reported),
-            why=Why("idle_timeout", f"{lb.name}/{rule.name}, {rule.idle_timeout_min} min", _TIMEOUT),
+            target=CtTarget(name if own else "", reported=reported),
+            why=Provenance("idle_timeout", f"{lb.name}/{rule.name}, {rule.idle_timeout_min} min", _TIMEOUT),
         )
     if rule.tcp_reset:
         yield IdleReset(
@@ -70,5 +70,5 @@ def _of_rule(
             inside=tuple(str(prefix) for prefix in vnet.address_space),
             inner_interface=to(inside),
             outer_interface=to(wiring.INTERNET),
-            why=Why("idle_timeout", f"{lb.name}/{rule.name}", _RESET),
+            why=Provenance("idle_timeout", f"{lb.name}/{rule.name}", _RESET),
         )

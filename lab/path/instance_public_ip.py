@@ -2,7 +2,7 @@
 
 Owns the address's way to the VM, the VM's way out by it, and the names that lead to it: they are names under that of
 the VM's cloud service, so without a service there are none. The source port stays as it is:
-nothing is shared, so no SNAT port is used (seed 002, "VM with an instance-level public IP").
+nothing is shared, so no SNAT port is used (Outbound connections, 2017-05-31, "VM with an instance-level public IP").
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from math import ceil
 from lab.azure import public_ips
 from lab.azure.model import Network, VirtualNetwork
 from lab.path import wiring
-from lab.plan import DestinationNat, Item, Rule, SourceNat, Timeout, Tracking, Verdict, Why
+from lab.plan import CtTarget, DestinationNat, Item, Provenance, Rule, SourceNat, Terminal, Timeout
 
-_SOURCE = "seed 002: VM with an instance-level public IP"
+_SOURCE = "Outbound connections, 2017-05-31: VM with an instance-level public IP"
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24): of what comes in"
-_NAMES = "seed 004: A records are created as for a service"
+_NAMES = "Instance level public IP, 2016-02-10: A records are created as for a service"
 
 
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
@@ -26,7 +26,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         for vm in network.vms_of(vnet):
             if vm.instance_public_ip is None:
                 continue
-            why = Why("instance_public_ip", vm.name, _SOURCE)
+            why = Provenance("instance_public_ip", vm.name, _SOURCE)
             public, private = str(vm.instance_public_ip.address), str(vm.private_ip_address)
             yield from wiring.public_address(vnet, vm.instance_public_ip.address, why)
             yield Rule(
@@ -51,7 +51,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
                 table="mangle",
                 chain="PREROUTING",
                 source=f"{private}/32",
-                target=Verdict("ACCEPT"),
+                target=Terminal("ACCEPT"),
                 why=why,
             )
             yield Rule(
@@ -60,12 +60,12 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
                 chain="FORWARD",
                 source=f"{private}/32",
                 ctstate="NEW",
-                target=Verdict("ACCEPT"),
+                target=Terminal("ACCEPT"),
                 why=why,
             )
             service = network.service_of(vm.name)
             if service is not None:
-                why = Why("instance_public_ip", vm.name, _NAMES)
+                why = Provenance("instance_public_ip", vm.name, _NAMES)
                 label = vm.instance_public_ip.domain_name_label
                 for name in public_ips.instance_names(service, vm.name, label):
                     yield from wiring.public_name(network, name, vm.instance_public_ip.address, why)
@@ -83,7 +83,7 @@ def _idle(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         if nominal_s == network.profile.idle_timeout_s:
             continue
         name = f"o{own.idle_timeout_min}"
-        why = Why("instance_public_ip", f"addresses of {own.idle_timeout_min} min", _IDLE)
+        why = Provenance("instance_public_ip", f"addresses of {own.idle_timeout_min} min", _IDLE)
         made[name] = Timeout(place=place, name=name, seconds=ceil(nominal_s / scale), nominal_s=nominal_s, why=why)
         yield Rule(
             place=place,
@@ -91,7 +91,7 @@ def _idle(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
             chain="PREROUTING",
             destination=f"{own.address}/32",
             protocol="tcp",
-            target=Tracking(name),
-            why=Why("instance_public_ip", f"{vm.name}, {own.idle_timeout_min} min", _IDLE),
+            target=CtTarget(name),
+            why=Provenance("instance_public_ip", f"{vm.name}, {own.idle_timeout_min} min", _IDLE),
         )
     yield from made.values()

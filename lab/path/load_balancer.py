@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from lab.azure.model import LoadBalancer, LoadBalancingRule, Network, VirtualMachine, VirtualNetwork
 from lab.flow import PortRange
 from lab.path import distribution, wiring
-from lab.plan import CHAIN_MAX, DestinationNat, Item, Jump, Rule, Why, short
+from lab.plan import CHAIN_MAX, DestinationNat, Item, Jump, Provenance, Rule, short
 
-_RULE = "seed 001, test 2: load-balancing rule"
-_NAT_RULE = "seed 001, test 1: inbound NAT rule"
+_RULE = "Source IP of outbound flows, 2018-12-11, test 2: load-balancing rule"
+_NAT_RULE = "Source IP of outbound flows, 2018-12-11, test 1: inbound NAT rule"
 #: The same of a cloud service, whose load balancer its endpoints make.
-_SET = "seed 000: load-balanced set"
-_ENDPOINT = "seed 000: endpoint"
-_FRONTEND = "seed 000: the address belongs to the load balancer, to no VM"
+_SET = "Multiple VIPs, 2015-07-23: load-balanced set"
+_ENDPOINT = "Multiple VIPs, 2015-07-23: endpoint"
+_FRONTEND = "Multiple VIPs, 2015-07-23: the address belongs to the load balancer, to no VM"
 
 
 def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
@@ -29,7 +29,7 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
     for vnet in network.virtual_networks:
         for lb in network.load_balancers_of(vnet):
             for frontend in lb.addressed():
-                why = Why("load_balancer", f"{lb.name}/{frontend.name}", _FRONTEND)
+                why = Provenance("load_balancer", f"{lb.name}/{frontend.name}", _FRONTEND)
                 yield from wiring.public_address(vnet, frontend.address, why)
             yield from _inbound_nat_rules(network, vnet, lb, vms)
             for rule in lb.load_balancing_rules:
@@ -51,7 +51,7 @@ def _inbound_nat_rules(
         if rule.floating_ip:
             continue
         vm = vms[rule.virtual_machine]
-        why = Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", source)
+        why = Provenance("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", source)
         yield Rule(
             place=wiring.load_balancer(vnet),
             table="nat",
@@ -73,7 +73,7 @@ def _load_balancing_rule(
 ) -> Iterator[Item]:
     place = wiring.load_balancer(vnet)
     source = _SET if _is_classic(network, lb) else _RULE
-    why = Why("load_balancer", f"{lb.name}/{rule.name}", source)
+    why = Provenance("load_balancer", f"{lb.name}/{rule.name}", source)
     # No name has a slash, so a-b/c and a/b-c stay apart, and both from the chains of other files.
     chain = short(f"{lb.name}/{rule.name}", CHAIN_MAX)
     yield Rule(
@@ -96,5 +96,5 @@ def _load_balancing_rule(
             protocol=rule.protocol,
             mark=number if len(picked) > 1 else None,
             target=DestinationNat(str(vm.private_ip_address), rule.backend_port),
-            why=Why("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", source),
+            why=Provenance("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", source),
         )

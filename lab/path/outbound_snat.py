@@ -36,9 +36,11 @@ from lab.flow import Transport
 from lab.path import wiring
 from lab.plan import (
     CHAIN_MAX,
+    CtTarget,
     DropFragments,
     Item,
     Jump,
+    Provenance,
     Queue,
     Rule,
     SnatPolicy,
@@ -46,15 +48,13 @@ from lab.plan import (
     SnatRange,
     SourceNat,
     Sysctl,
-    Tracking,
-    Verdict,
-    Why,
+    Terminal,
     short,
 )
 from lab.plan import interface_to as to
 
-_DEFAULT = "seed 002: standalone VM"
-_LINKED = "seed 001; seed 002: load-balanced VM"
+_DEFAULT = "Outbound connections, 2017-05-31: standalone VM"
+_LINKED = "Source IP of outbound flows, 2018-12-11; Outbound connections, 2017-05-31: load-balanced VM"
 _NO_WAY = "load-balancer-outbound-connections.md (2019-05-02): Standard SKU"
 _PROTOCOLS: tuple[Transport, ...] = ("tcp", "udp")
 #: More VMs than this are found through one chain for each /28, so that a packet meets few rules.
@@ -258,7 +258,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         vms = [vm for vm in everyone if vm.name in given and vm.power_state != "Deallocated"]
         yield from _timers(network, vnet)
         yield from wiring.public_address(vnet, vnet.default_outbound_address, _default_why(vnet))
-        yield from _asked(network, vnet)
+        yield from _queue_first_packets(network, vnet)
         yield from _policy(network, vnet)
         for vm in vms:
             yield SnatPool(
@@ -271,30 +271,30 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         everybody = SnatRange(
             str(vnet.default_outbound_address), network.profile.snat_first_port, network.profile.snat_last_port
         )
-        yield from _within(vnet, [(vm, given[vm.name]) for vm in vms if given[vm.name] != (everybody,)])
+        yield from _hairpin_snat(vnet, [(vm, given[vm.name]) for vm in vms if given[vm.name] != (everybody,)])
         for prefix in vnet.address_space:
             # Whoever has no ports of its own, with one rule for all.
             yield from _translation(vnet, "POSTROUTING", str(prefix), everybody, _default_why(vnet))
         yield from _shut(vnet, [(vm, given.get(vm.name, ())) for vm in everyone if _is_shared(vm)])
-        yield from _carried(vnet)
-        yield from _whole(network, vnet)
+        yield from _allow_snat_protocols(vnet)
+        yield from _drop_fragments(network, vnet)
 
 
-def _default_why(vnet: VirtualNetwork) -> Why:
-    return Why("outbound_snat", f"default address of {vnet.name}", _DEFAULT)
+def _default_why(vnet: VirtualNetwork) -> Provenance:
+    return Provenance("outbound_snat", f"default address of {vnet.name}", _DEFAULT)
 
 
-def _why(vnet: VirtualNetwork, vm: VirtualMachine, given: tuple[SnatRange, ...]) -> Why:
+def _why(vnet: VirtualNetwork, vm: VirtualMachine, given: tuple[SnatRange, ...]) -> Provenance:
     if given[0].address == str(vnet.default_outbound_address):
         return _default_why(vnet)
-    return Why("outbound_snat", vm.name, _LINKED)
+    return Provenance("outbound_snat", vm.name, _LINKED)
 
 
 def _timers(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield the idle timeout, and that a flow is not picked up in its middle after it."""
     profile, scale = network.profile, network.overrides.time_scale
     idle = max(1, profile.idle_timeout_s // scale)
-    why = Why("outbound_snat", f"idle flows of {vnet.name}", profile.sources["idle_timeout_s"])
+    why = Provenance("outbound_snat", f"idle flows of {vnet.name}", profile.sources["idle_timeout_s"])
     place = wiring.load_balancer(vnet)
     # The documents know one timeout for all flows that are not closed, half-open and half-closed ones too.
     states = (
@@ -311,7 +311,7 @@ def _timers(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         yield Sysctl(place=place, key=f"net.netfilter.nf_conntrack_{timer}", value=idle, why=why)
     yield Sysctl(place=place, key="net.netfilter.nf_conntrack_tcp_loose", value=0, why=why)
     # The agent keeps the time of closed flows; the kernel must only not forget them before.
-    closed = Why("outbound_snat", f"closed flows of {vnet.name}", profile.sources["fin_s"])
+    closed = Provenance("outbound_snat", f"closed flows of {vnet.name}", profile.sources["fin_s"])
     for state, seconds in (("time_wait", profile.fin_s), ("close", profile.rst_s)):
         value = max(idle, ceil(seconds / scale) + 1)
         yield Sysctl(place=place, key=f"net.netfilter.nf_conntrack_tcp_timeout_{state}", value=value, why=closed)
@@ -322,8 +322,8 @@ def _timers(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         table="raw",
         chain="PREROUTING",
         in_interface=to(wiring.INTERNET),
-        target=Tracking(),
-        why=Why("outbound_snat", "what comes in has no port that the agent keeps"),
+        target=CtTarget(),
+        why=Provenance("outbound_snat", "what comes in has no port that the agent keeps"),
     )
 
 
@@ -345,7 +345,7 @@ def _policy(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         alert_s=_ALERT_S / scale,
         blocks=tuple(_blocks(network, vnet)),
         resources=_resources(network, vnet),
-        why=Why("outbound_snat", f"SNAT ports of {vnet.name}", profile.sources["tcp_reuse"]),
+        why=Provenance("outbound_snat", f"SNAT ports of {vnet.name}", profile.sources["tcp_reuse"]),
     )
 
 
@@ -367,10 +367,10 @@ def _blocks(network: Network, vnet: VirtualNetwork) -> Iterator[SnatRange]:
         yield SnatRange(str(address), first, first + network.profile.rule_block - 1)
 
 
-def _asked(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
+def _queue_first_packets(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield what keeps the first packet of a flow back until it has been given a port."""
     place, inside = wiring.load_balancer(vnet), to(wiring.router(vnet))
-    own = Why("outbound_snat", f"within {vnet.name}: the kernel translates both ends", _LINKED)
+    own = Provenance("outbound_snat", f"within {vnet.name}: the kernel translates both ends", _LINKED)
     public = [f.address for lb in network.load_balancers_of(vnet) for f in lb.addressed()]
     public += [vm.instance_public_ip.address for vm in network.vms_of(vnet) if vm.instance_public_ip]
     for address in (PLATFORM_ADDRESS, vnet.default_outbound_address, *public):
@@ -379,7 +379,7 @@ def _asked(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
             table="mangle",
             chain="PREROUTING",
             destination=f"{address}/32",
-            target=Verdict("ACCEPT"),
+            target=Terminal("ACCEPT"),
             why=own,
         )
     for protocol in _PROTOCOLS:
@@ -392,11 +392,11 @@ def _asked(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
             ctstate="NEW",
             ctstatus="!CONFIRMED",
             target=Queue(0),
-            why=Why("outbound_snat", f"SNAT ports of {vnet.name}", network.profile.sources["tcp_reuse"]),
+            why=Provenance("outbound_snat", f"SNAT ports of {vnet.name}", network.profile.sources["tcp_reuse"]),
         )
 
 
-def _within(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange, ...]]]) -> Iterator[Item]:
+def _hairpin_snat(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange, ...]]]) -> Iterator[Item]:
     """Yield the translation of flows that come back into their own virtual network."""
 
     def of_vm(chain: str, vm: VirtualMachine, given: tuple[SnatRange, ...]) -> Iterator[Item]:
@@ -426,8 +426,8 @@ def _shut(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange,
                     in_interface=to(wiring.router(vnet)),
                     protocol=protocol,
                     ctstate="NEW",
-                    target=Verdict("DROP"),
-                    why=Why("outbound_snat", f"{vm.name} has no way out for {protocol}", _NO_WAY),
+                    target=Terminal("DROP"),
+                    why=Provenance("outbound_snat", f"{vm.name} has no way out for {protocol}", _NO_WAY),
                 )
 
     shut = [(vm, given) for vm, given in vms if not all(any(s.serves(p) for s in given) for p in _PROTOCOLS)]
@@ -459,18 +459,20 @@ def _by_source(
     place = wiring.load_balancer(vnet)
     for prefix, members in groupby(sorted(vms, key=group), key=group):
         own = short(f"{name}-{prefix.network_address}", CHAIN_MAX)
-        why = Why("outbound_snat", f"VMs of {prefix}", _LINKED)
+        why = Provenance("outbound_snat", f"VMs of {prefix}", _LINKED)
         yield Rule(place=place, table=table, chain=chain, source=str(prefix), target=Jump(own), why=why)
         for vm, given in members:
             yield from of_vm(own, vm, given)
 
 
-def _translation(vnet: VirtualNetwork, chain: str, source: str, ports: SnatRange, why: Why) -> Iterator[Item]:
+def _translation(vnet: VirtualNetwork, chain: str, source: str, ports: SnatRange, why: Provenance) -> Iterator[Item]:
     for protocol in _PROTOCOLS:
         yield _translated(vnet, chain, source, ports, protocol, why)
 
 
-def _translated(vnet: VirtualNetwork, chain: str, source: str, ports: SnatRange, protocol: Transport, why: Why) -> Rule:
+def _translated(
+    vnet: VirtualNetwork, chain: str, source: str, ports: SnatRange, protocol: Transport, why: Provenance
+) -> Rule:
     return Rule(
         place=wiring.load_balancer(vnet),
         table="nat",
@@ -482,8 +484,8 @@ def _translated(vnet: VirtualNetwork, chain: str, source: str, ports: SnatRange,
     )
 
 
-def _carried(vnet: VirtualNetwork) -> Iterator[Item]:
-    why = Why(
+def _allow_snat_protocols(vnet: VirtualNetwork) -> Iterator[Item]:
+    why = Provenance(
         "outbound_snat", f"what SNAT carries out of {vnet.name}", "load-balancer-outbound-connections.md (2018-07)"
     )
     for protocol in _PROTOCOLS:
@@ -494,12 +496,12 @@ def _carried(vnet: VirtualNetwork) -> Iterator[Item]:
             in_interface=to(wiring.router(vnet)),
             protocol=protocol,
             ctstate="NEW",
-            target=Verdict("ACCEPT"),
+            target=Terminal("ACCEPT"),
             why=why,
         )
 
 
-def _whole(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
+def _drop_fragments(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield what loses fragments: only an address of a VM's own carries them, in revisions that say so."""
     profile = network.profile
     if profile.fragments_need_own_address:
@@ -508,5 +510,5 @@ def _whole(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
             place=wiring.load_balancer(vnet),
             sources=tuple(map(str, vnet.address_space)),
             exempt=tuple(f"{address}/32" for address in own),
-            why=Why("outbound_snat", f"fragments of {vnet.name}", profile.sources["fragments_need_own_address"]),
+            why=Provenance("outbound_snat", f"fragments of {vnet.name}", profile.sources["fragments_need_own_address"]),
         )

@@ -24,7 +24,7 @@ from lab.azure.security_groups import Filter, Groups
 from lab.errors import LabError
 from lab.path import wiring
 from lab.path.marks import FROM_VNET, NOT_FROM_INTERNET, TO_VNET
-from lab.plan import CHAIN_MAX, Item, Jump, Rule, SetMark, Sysctl, Target, Verdict, Why, short
+from lab.plan import CHAIN_MAX, Item, Jump, Provenance, Rule, SetMark, Sysctl, Target, Terminal, short
 from lab.plan import interface_to as to
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
@@ -60,19 +60,21 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
 def _before(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield what comes before all groups: flows that began, the host's own services, and the marks."""
     place, profile = wiring.router(vnet), network.profile
-    begun = Why("security_group", f"flows of {vnet.name} that were let begin, and the ICMP errors about them", _GROUPS)
+    begun = Provenance(
+        "security_group", f"flows of {vnet.name} that were let begin, and the ICMP errors about them", _GROUPS
+    )
     # A segment in the middle of an unknown flow must not make it a known one.
     yield Sysctl(place=place, key="net.netfilter.nf_conntrack_tcp_loose", value=0, why=begun)
     # Confirmed is what one packet was let through of; established would need an answer too.
-    yield _forward(place, begun, Verdict("ACCEPT"), ctstatus="CONFIRMED")
-    asks = Why("security_group", f"what VMs of {vnet.name} ask of their host", _HOST)
-    yield _forward(place, asks, Verdict("ACCEPT"), destination=_PLATFORM)
+    yield _forward(place, begun, Terminal("ACCEPT"), ctstatus="CONFIRMED")
+    asks = Provenance("security_group", f"what VMs of {vnet.name} ask of their host", _HOST)
+    yield _forward(place, asks, Terminal("ACCEPT"), destination=_PLATFORM)
     if not profile.nsg_filters_platform:
-        asks = Why(
+        asks = Provenance(
             "security_group", f"what the host asks of VMs of {vnet.name}", profile.sources["nsg_filters_platform"]
         )
-        yield _forward(place, asks, Verdict("ACCEPT"), source=_PLATFORM)
-    tags = Why("security_group", f"what the addresses of a packet are in {vnet.name}", _GROUPS)
+        yield _forward(place, asks, Terminal("ACCEPT"), source=_PLATFORM)
+    tags = Provenance("security_group", f"what the addresses of a packet are in {vnet.name}", _GROUPS)
     for prefix in security_groups.spaces(network, vnet):
         yield _forward(place, tags, SetMark(FROM_VNET | NOT_FROM_INTERNET), source=str(prefix))
         yield _forward(place, tags, SetMark(TO_VNET), destination=str(prefix))
@@ -85,10 +87,10 @@ def _outbound(vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> 
     for vm, found in asked.items():
         for f in found:
             if f.on == "VM":
-                why = Why("security_group", f"{f.group} on VM {vm}, outbound", _GROUPS)
+                why = Provenance("security_group", f"{f.group} on VM {vm}, outbound", _GROUPS)
                 yield _forward(place, why, Jump(_chain("Outbound", f.group)), in_interface=to(vm))
     for subnet, group in _subnets(vnet, asked):
-        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)
+        why = Provenance("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)
         yield _forward(place, why, Jump(_chain("Outbound", group)), source=str(subnet.address_prefix))
 
 
@@ -96,7 +98,7 @@ def _inbound(network: Network, vnet: VirtualNetwork, asked: Mapping[str, tuple[F
     """Yield the way into VMs: through their subnets' groups, and then through their own or what the SKU puts there."""
     place, floating = wiring.router(vnet), network.floating()
     for subnet, group in _subnets(vnet, asked):
-        why = Why("security_group", f"{group} on subnet {subnet.name}, inbound", _GROUPS)
+        why = Provenance("security_group", f"{group} on subnet {subnet.name}, inbound", _GROUPS)
         yield _forward(place, why, Jump(_chain("Inbound", group)), destination=str(subnet.address_prefix))
         for guarded in network.running(vnet):
             # With floating IP the destination is the frontend's still; the VM is known by its wire.
@@ -107,7 +109,7 @@ def _inbound(network: Network, vnet: VirtualNetwork, asked: Mapping[str, tuple[F
     for vm, found in asked.items():
         for f in found:
             if f.on != "subnet":
-                why = Why("security_group", f"{f.group} on VM {vm}, inbound", source[f.on])
+                why = Provenance("security_group", f"{f.group} on VM {vm}, inbound", source[f.on])
                 yield _forward(place, why, Jump(_chain("Inbound", f.group)), out_interface=to(vm))
 
 
@@ -122,7 +124,7 @@ def _subnets(vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> I
             yield subnet, subnet.network_security_group or ""
 
 
-def _forward(place: str, why: Why, target: Target, **match: str) -> Rule:
+def _forward(place: str, why: Provenance, target: Target, **match: str) -> Rule:
     return Rule(place=place, table="filter", chain="FORWARD", target=target, why=why, **match)  # type: ignore[arg-type]
 
 
@@ -136,7 +138,7 @@ def _chain(direction: Direction, group: str) -> str:
 
 def _rule(vnet: VirtualNetwork, chain: str, group: str, rule: SecurityRule) -> Iterator[Item]:
     """Yield a rule for each combination of what a security rule lists."""
-    why = Why("security_group", f"{group}/{rule.name}, {rule.priority}", _GROUPS)
+    why = Provenance("security_group", f"{group}/{rule.name}, {rule.priority}", _GROUPS)
     source_ports = security_groups.merged_ports(rule.source_ports) or (None,)
     destination_ports = security_groups.merged_ports(rule.destination_ports) or (None,)
     has_ports = bool(rule.source_ports or rule.destination_ports)
@@ -160,7 +162,7 @@ def _rule(vnet: VirtualNetwork, chain: str, group: str, rule: SecurityRule) -> I
             destination_ports=ours,
             mark=value if mask else None,
             mark_mask=mask or None,
-            target=Verdict("RETURN" if rule.access == "Allow" else "DROP"),
+            target=Terminal("RETURN" if rule.access == "Allow" else "DROP"),
             why=why,
         )
 

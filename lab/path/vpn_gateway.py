@@ -4,7 +4,8 @@ Owns the gateways and VPN devices: their namespaces, wires and public addresses,
 prefixes, what may pass a gateway, and the daemons and tunnels. Also what a tunnel's state follows from.
 
 A gateway forwards between its router and its tunnels only. Nothing else has a way to its public wire, where IKE and
-ESP pass and nothing more: what finds its tunnel down is lost, and leaves by no other way (seed 003).
+ESP pass and nothing more: what finds its tunnel down is lost, and leaves by no other way (VNet to VNet connection,
+2015-05-15).
 
 What is led into a tunnel is what is for its site's prefixes. What a route-based tunnel takes is anything, a
 policy-based one each pair of prefixes of both sides. Networks meet across a third one's gateway where they list each
@@ -35,26 +36,26 @@ from lab.plan import (
     NODE_INTERFACE,
     REBUILDS,
     Address,
-    Charon,
     ClampSegments,
+    IkeDaemon,
     Item,
-    Place,
+    Namespace,
     Policy,
+    Provenance,
+    RateLimit,
     Resolver,
     Route,
     Rule,
-    Shape,
+    Terminal,
     Tunnel,
-    Verdict,
-    Why,
-    Wire,
+    VethPair,
 )
 from lab.plan import interface_to as to
 
 #: The interfaces that inner packets pass: the daemon's own, or one for each tunnel where the kernel encrypts.
 INNER = "ipsec+"
 
-_SEED = "seed 003"
+_SEED = "VNet to VNet connection, 2015-05-15"
 _SEGMENTS = "vpn-gateway-about-vpn-devices.md (2016-12-12): clamp MSS"
 _SILENT = "Azure is silent where no rule listens"
 #: The table that the kernel asks after the main one; its name is "default".
@@ -77,7 +78,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         if gateway is not None:
             yield from _gateway(network, vnet, gateway)
         for site in network.sites_of(vnet.name):
-            why = Why("vpn_gateway", f"{vnet.name} to {site.name}", f"{_SEED}: connect to a local network")
+            why = Provenance("vpn_gateway", f"{vnet.name} to {site.name}", f"{_SEED}: connect to a local network")
             for prefix in site.address_space:
                 # Without a gateway there is no way yet, and there must be no other one.
                 yield Route(
@@ -98,12 +99,16 @@ def _inside(vnet: VirtualNetwork) -> str:
 
 
 def _gateway(network: Network, vnet: VirtualNetwork, gateway: VpnGateway) -> Iterator[Item]:
-    here, router, why = place(vnet.name), wiring.router(vnet), Why("vpn_gateway", f"gateway of {vnet.name}", _SEED)
+    here, router, why = (
+        place(vnet.name),
+        wiring.router(vnet),
+        Provenance("vpn_gateway", f"gateway of {vnet.name}", _SEED),
+    )
     inside = _inside(vnet)
-    yield Place(place=here, role="gateway", why=why)
+    yield Namespace(place=here, role="gateway", why=why)
     # A route-based gateway asks no packet where it is from; one that is policy-based knows what may be behind a tunnel.
     yield from wiring.forwarder(here, why, checks_source=gateway.routing == "static")
-    yield Wire(place=router, interface=to(here), peer_place=here, peer_interface=to(router), why=why)
+    yield VethPair(place=router, interface=to(here), peer_place=here, peer_interface=to(router), why=why)
     yield Address(place=here, interface=to(router), address=inside, why=why)
     yield Route(place=router, destination=f"{inside}/32", interface=to(here), why=why)
     for prefix in vnet.address_space:
@@ -112,10 +117,10 @@ def _gateway(network: Network, vnet: VirtualNetwork, gateway: VpnGateway) -> Ite
     yield from _passes(here, router, why)
     yield from wiring.mute(here)
     if gateway.shaped:
-        shared = Why("vpn_gateway", f"bandwidth of {vnet.name}", f"{_SEED}: all tunnels share it")
-        yield Shape(place=here, interface=to(wiring.INTERNET), mbit_s=_MBIT_S[gateway.sku], why=shared)
+        shared = Provenance("vpn_gateway", f"bandwidth of {vnet.name}", f"{_SEED}: all tunnels share it")
+        yield RateLimit(place=here, interface=to(wiring.INTERNET), mbit_s=_MBIT_S[gateway.sku], why=shared)
     kind = f"{gateway.routing.capitalize()}Routing {gateway.sku}"
-    yield Charon(place=here, kind=kind, address=str(gateway.address), ready_at=gateway.ready_at, why=why)
+    yield IkeDaemon(place=here, kind=kind, address=str(gateway.address), ready_at=gateway.ready_at, why=why)
     sites = network.sites_of(vnet.name)
     own = tuple(map(str, vnet.address_space))
     for connection in network.connections:
@@ -138,22 +143,22 @@ def _gateway(network: Network, vnet: VirtualNetwork, gateway: VpnGateway) -> Ite
         yield from _anchors(here, own, [inside], why)
 
 
-def _public(here: str, address: IPv4Address, why: Why, interface: str) -> Iterator[Item]:
+def _public(here: str, address: IPv4Address, why: Provenance, interface: str) -> Iterator[Item]:
     """Yield the wire to the internet, on which a gateway, unlike a load balancer, answers itself."""
     end = to(interface)
-    yield Wire(place=wiring.INTERNET, interface=to(here), peer_place=here, peer_interface=end, why=why)
+    yield VethPair(place=wiring.INTERNET, interface=to(here), peer_place=here, peer_interface=end, why=why)
     yield Address(place=here, interface=end, address=str(address), why=why)
     yield Route(place=here, destination=wiring.EVERYWHERE, interface=end, via=wiring.INTERNET_SIDE, why=why)
     # The daemon's own table (``charon``) is asked after this one. Without the wire it would lead what the daemon itself
     # sends into its tunnels, where that is encrypted and sent again, and so on.
-    lost = Why("vpn_gateway", f"{here} without its public wire", "what a gateway sends takes no tunnel")
+    lost = Provenance("vpn_gateway", f"{here} without its public wire", "what a gateway sends takes no tunnel")
     yield Route(place=here, destination=wiring.EVERYWHERE, table=_LAST_TABLE, why=lost)
     yield Route(place=wiring.INTERNET, destination=f"{address}/32", interface=to(here), why=why)
 
 
-def _passes(here: str, router: str, why: Why) -> Iterator[Item]:
+def _passes(here: str, router: str, why: Provenance) -> Iterator[Item]:
     """Yield what may pass a gateway: IKE and ESP at its public wire, and inner packets to and from its tunnels."""
-    silent = Why("vpn_gateway", f"public wire of {here}", _SILENT)
+    silent = Provenance("vpn_gateway", f"public wire of {here}", _SILENT)
     outside = to(wiring.INTERNET)
     for chain in ("INPUT", "OUTPUT"):
         end = Rule(
@@ -162,13 +167,13 @@ def _passes(here: str, router: str, why: Why) -> Iterator[Item]:
             chain=chain,
             in_interface=outside if chain == "INPUT" else None,
             out_interface=outside if chain == "OUTPUT" else None,
-            target=Verdict("ACCEPT"),
+            target=Terminal("ACCEPT"),
             why=why,
         )
         for port in (500, 4500):
             yield msgspec.structs.replace(end, protocol="udp", destination_ports=PortRange(port, port))
         yield msgspec.structs.replace(end, protocol="esp")
-        yield msgspec.structs.replace(end, target=Verdict("DROP"), why=silent)
+        yield msgspec.structs.replace(end, target=Terminal("DROP"), why=silent)
     yield Policy(place=here, table="filter", chain="FORWARD", verdict="DROP", why=silent)
     for one, other in ((to(router), INNER), (INNER, to(router)), (INNER, INNER)):
         yield Rule(
@@ -177,10 +182,10 @@ def _passes(here: str, router: str, why: Why) -> Iterator[Item]:
             chain="FORWARD",
             in_interface=one,
             out_interface=other,
-            target=Verdict("ACCEPT"),
+            target=Terminal("ACCEPT"),
             why=why,
         )
-    clamp = Why("vpn_gateway", f"segments through {here}", _SEGMENTS)
+    clamp = Provenance("vpn_gateway", f"segments through {here}", _SEGMENTS)
     yield Rule(
         place=here,
         table="mangle",
@@ -191,7 +196,7 @@ def _passes(here: str, router: str, why: Why) -> Iterator[Item]:
     )
 
 
-def _anchors(here: str, prefixes: Sequence[str], owned: Sequence[str], why: Why) -> Iterator[Item]:
+def _anchors(here: str, prefixes: Sequence[str], owned: Sequence[str], why: Provenance) -> Iterator[Item]:
     """Yield an address inside each prefix that a daemon speaks for, for it sends from nowhere else.
 
     It is the prefix's first, which no VM ever has.
@@ -199,7 +204,7 @@ def _anchors(here: str, prefixes: Sequence[str], owned: Sequence[str], why: Why)
     for prefix in prefixes:
         first, length = prefix.split("/")
         if first not in owned:
-            anchor = Why(why.rule, f"{here} speaks for {first}/{length}", why.source)
+            anchor = Provenance(why.rule, f"{here} speaks for {first}/{length}", why.source)
             yield Address(place=here, interface="lo", address=first, why=anchor)
 
 
@@ -207,13 +212,13 @@ def _device(network: Network, site: LocalNetwork) -> Iterator[Item]:
     """Yield a site that is no virtual network: a VPN device that is its own host."""
     device = site.vpn_device
     assert device is not None
-    why = Why("vpn_gateway", f"VPN device of {site.name}", f"{_SEED}: multi-site")
-    yield Place(place=site.name, role="site", why=why)
+    why = Provenance("vpn_gateway", f"VPN device of {site.name}", f"{_SEED}: multi-site")
+    yield Namespace(place=site.name, role="site", why=why)
     yield from _public(site.name, site.vpn_gateway_address, why, NODE_INTERFACE)
     yield Address(place=site.name, interface="lo", address=str(device.private_ip_address), why=why)
     yield Resolver(place=site.name, servers=(str(PUBLIC_RESOLVER),), why=why)
     yield from wiring.service_items(site.name, site.name, device.private_ip_address, device.services)
-    yield Charon(
+    yield IkeDaemon(
         place=site.name,
         kind="VPN device",
         address=str(site.vpn_gateway_address),
@@ -254,7 +259,7 @@ def _tunnel(network: Network, gateway: VpnGateway, connection: Connection, here:
         remote=(),
         idle_s=_IDLE_S / scale if gateway.routing == "static" else 0.0,
         connect=connection.connect,
-        why=Why("vpn_gateway", f"{here} to {name}", suite.source),
+        why=Provenance("vpn_gateway", f"{here} to {name}", suite.source),
     )
 
 
@@ -382,7 +387,8 @@ def idleness(tunnel: Tunnel) -> str:
 def impossible(tunnel: Tunnel, address: str, facing: Tunnel | None) -> str:
     """Return why a tunnel must not even be attempted, "" if it may; ``facing`` is the peer's own end of it.
 
-    A range must be the peer's exactly (seed 003, add a local network). Route-based ends negotiate none; of ranges that
+    A range must be the peer's exactly (VNet to VNet connection, 2015-05-15, add a local network). Route-based ends
+    negotiate none; of ranges that
     differ, IKE lets policy-based ones settle for what they have in common. Both would call that connected. What
     policy-based ends have nothing of in common is for IKE to refuse.
     """

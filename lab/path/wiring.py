@@ -27,18 +27,18 @@ from lab.flow import Transport
 from lab.plan import (
     NODE_INTERFACE,
     Address,
+    DnsRecord,
     Item,
-    Place,
+    Namespace,
     Policy,
-    Record,
+    Provenance,
     Resolver,
     Route,
     Rule,
     Server,
     Sysctl,
-    Verdict,
-    Why,
-    Wire,
+    Terminal,
+    VethPair,
 )
 from lab.plan import interface_to as to
 
@@ -77,7 +77,7 @@ def wire(vm: str, number: int) -> str:
     return f"{vm}~{number}" if number else vm
 
 
-def public_address(network: VirtualNetwork, address: IPv4Address, why: Why) -> Iterator[Item]:
+def public_address(network: VirtualNetwork, address: IPv4Address, why: Provenance) -> Iterator[Item]:
     """Yield what makes a public address lead to a virtual network's load balancer.
 
     It is routed there and blackholed, never owned: a Linux host answers for addresses it owns,
@@ -104,10 +104,10 @@ def public_views(network: Network) -> tuple[str, ...]:
     return (INTERNET, *(load_balancer(vnet) for vnet in network.virtual_networks), *own)
 
 
-def public_name(network: Network, name: str, address: IPv4Address, why: Why) -> Iterator[Item]:
+def public_name(network: Network, name: str, address: IPv4Address, why: Provenance) -> Iterator[Item]:
     """Yield a name that everybody knows."""
     for view in public_views(network):
-        yield Record(place=view, name=name, address=str(address), why=why)
+        yield DnsRecord(place=view, name=name, address=str(address), why=why)
 
 
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
@@ -117,7 +117,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         yield from _virtual_network(network, vnet)
 
 
-def forwarder(place: str, why: Why, *, checks_source: bool) -> Iterator[Item]:
+def forwarder(place: str, why: Provenance, *, checks_source: bool) -> Iterator[Item]:
     """Yield the sysctls of a place that passes packets on."""
     # A new namespace begins with the machine's own values, so each that matters is written.
     # rp_filter=1 drops what claims a source that is not routed back the way it came:
@@ -133,23 +133,23 @@ def mute(place: str) -> Iterator[Item]:
 
     It still says that a packet is too large for the way: path MTU discovery, through a tunnel above all, needs it.
     """
-    why = Why("wiring", f"{place} answers neither ping nor traceroute", _MUTE)
+    why = Provenance("wiring", f"{place} answers neither ping nor traceroute", _MUTE)
     needed = Rule(
         place=place,
         table="filter",
         chain="OUTPUT",
         protocol="icmp",
         icmp_type="fragmentation-needed",
-        target=Verdict("ACCEPT"),
-        why=Why("wiring", f"{place} says what is too large", "RFC 1191: path MTU discovery"),
+        target=Terminal("ACCEPT"),
+        why=Provenance("wiring", f"{place} says what is too large", "RFC 1191: path MTU discovery"),
     )
     yield needed
-    yield msgspec.structs.replace(needed, icmp_type=None, target=Verdict("DROP"), why=why)
+    yield msgspec.structs.replace(needed, icmp_type=None, target=Terminal("DROP"), why=why)
 
 
 def service_items(place: str, node: str, address: IPv4Address, services: tuple[Service, ...]) -> Iterator[Item]:
     """Yield the servers of a node."""
-    why = Why("wiring", node, "services of the topology")
+    why = Provenance("wiring", node, "services of the topology")
     for service in services:
         protocols: tuple[Transport, ...] = ("udp", "tcp") if service.kind == "dns" else (service.protocol,)
         for protocol in protocols:
@@ -164,7 +164,7 @@ def service_items(place: str, node: str, address: IPv4Address, services: tuple[S
             )
 
 
-def _resolver(place: str, address: IPv4Address, why: Why) -> Iterator[Item]:
+def _resolver(place: str, address: IPv4Address, why: Provenance) -> Iterator[Item]:
     for protocol in ("udp", "tcp"):
         yield Server(
             place=place,
@@ -178,21 +178,21 @@ def _resolver(place: str, address: IPv4Address, why: Why) -> Iterator[Item]:
 
 
 def _internet(network: Network) -> Iterator[Item]:
-    why = Why("wiring", INTERNET, _SPLIT)
-    yield Place(place=INTERNET, role="internet", why=why)
+    why = Provenance("wiring", INTERNET, _SPLIT)
+    yield Namespace(place=INTERNET, role="internet", why=why)
     yield from forwarder(INTERNET, why, checks_source=False)
     yield Address(place=INTERNET, interface="lo", address=INTERNET_SIDE, why=why)
     yield Address(place=INTERNET, interface="lo", address=str(PUBLIC_RESOLVER), why=why)
     # Its routers say nothing: they have no public address to say it from.
-    mute = Why("wiring", "routers of the internet are silent", _SPLIT)
-    yield Rule(place=INTERNET, table="filter", chain="OUTPUT", protocol="icmp", target=Verdict("DROP"), why=mute)
+    mute = Provenance("wiring", "routers of the internet are silent", _SPLIT)
+    yield Rule(place=INTERNET, table="filter", chain="OUTPUT", protocol="icmp", target=Terminal("DROP"), why=mute)
     # What nobody has is lost without an answer, as on the Internet.
     yield Route(place=INTERNET, destination=EVERYWHERE, why=why)
-    yield from _resolver(INTERNET, PUBLIC_RESOLVER, Why("wiring", "names of the outside hosts"))
+    yield from _resolver(INTERNET, PUBLIC_RESOLVER, Provenance("wiring", "names of the outside hosts"))
     for host in network.internet:
-        why = Why("wiring", f"internet host {host.name}")
-        yield Place(place=host.name, role="host", why=why)
-        yield Wire(
+        why = Provenance("wiring", f"internet host {host.name}")
+        yield Namespace(place=host.name, role="host", why=why)
+        yield VethPair(
             place=INTERNET,
             interface=to(host.name),
             peer_place=host.name,
@@ -209,13 +209,13 @@ def _internet(network: Network) -> Iterator[Item]:
 
 def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     inside, edge = router(vnet), load_balancer(vnet)
-    why = Why("wiring", f"virtual network {vnet.name}", _SPLIT)
-    yield Place(place=inside, role="router", why=why)
-    yield Place(place=edge, role="load balancer", why=why)
+    why = Provenance("wiring", f"virtual network {vnet.name}", _SPLIT)
+    yield Namespace(place=inside, role="router", why=why)
+    yield Namespace(place=edge, role="load balancer", why=why)
     yield from forwarder(inside, why, checks_source=True)
     yield from forwarder(edge, why, checks_source=True)
-    yield Wire(place=inside, interface=to(edge), peer_place=edge, peer_interface=to(inside), why=why)
-    yield Wire(place=INTERNET, interface=to(edge), peer_place=edge, peer_interface=to(INTERNET), why=why)
+    yield VethPair(place=inside, interface=to(edge), peer_place=edge, peer_interface=to(inside), why=why)
+    yield VethPair(place=INTERNET, interface=to(edge), peer_place=edge, peer_interface=to(INTERNET), why=why)
     yield Address(place=inside, interface=to(edge), address=ROUTER_SIDE, why=why)
     yield Address(place=edge, interface=to(inside), address=LOAD_BALANCER_SIDE, why=why)
     yield Address(place=edge, interface=to(INTERNET), address=EDGE_SIDE, why=why)
@@ -226,29 +226,29 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         yield Route(place=inside, destination=str(prefix), why=why)
         yield Route(place=edge, destination=str(prefix), interface=to(inside), via=ROUTER_SIDE, why=why)
     for subnet in vnet.subnets:
-        gateway = Why("wiring", f"subnet {vnet.name}/{subnet.name}")
+        gateway = Provenance("wiring", f"subnet {vnet.name}/{subnet.name}")
         yield Address(place=inside, interface="lo", address=str(subnet.gateway), why=gateway)
     yield from _platform(vnet)
     yield from mute(inside)
     yield from mute(edge)
     servers = tuple(str(address) for address in vnet.dns_servers or (PLATFORM_ADDRESS,))
     for vm in network.running(vnet):
-        why = Why("wiring", f"VM {vm.name}")
+        why = Provenance("wiring", f"VM {vm.name}")
         address = str(vm.private_ip_address)
-        yield Place(place=vm.name, role="vm", why=why)
+        yield Namespace(place=vm.name, role="vm", why=why)
         for number, interface in enumerate(vm.network_interfaces):
             yield from _interface(vnet, vm, number, interface)
             yield from service_items(vm.name, vm.name, interface.private_ip_address, vm.services)
         yield from _loopback(vm)
         yield Resolver(place=vm.name, servers=servers, why=why)
-        yield Record(place=edge, name=vm.name, address=address, why=why)
+        yield DnsRecord(place=edge, name=vm.name, address=address, why=why)
         if any(service.kind == "dns" for service in vm.services):
             yield from _own_names(network, vm)
 
 
 def _loopback(vm: VirtualMachine) -> Iterator[Item]:
     """Yield the frontends' addresses that a guest has itself, and its servers there."""
-    why = Why("wiring", f"frontends on {vm.name}'s loopback", "load-balancer-multivip-overview.md (2016-08-11)")
+    why = Provenance("wiring", f"frontends on {vm.name}'s loopback", "load-balancer-multivip-overview.md (2016-08-11)")
     for address in vm.loopback_addresses:
         yield Address(place=vm.name, interface="lo", address=str(address), why=why)
         yield from service_items(vm.name, vm.name, address, vm.services)
@@ -267,9 +267,13 @@ def _interface(vnet: VirtualNetwork, vm: VirtualMachine, number: int, interface:
     inside, name = router(vnet), to(wire(vm.name, number))
     subnet = next(subnet for subnet in vnet.subnets if subnet.name == interface.subnet)
     near, address = f"eth{number}", str(interface.private_ip_address)
-    why = Why("wiring", f"VM {vm.name}") if not number else Why("wiring", f"VM {vm.name}/{interface.name}", _SECONDARY)
+    why = (
+        Provenance("wiring", f"VM {vm.name}")
+        if not number
+        else Provenance("wiring", f"VM {vm.name}/{interface.name}", _SECONDARY)
+    )
     reached = EVERYWHERE if not number else str(subnet.address_prefix)
-    yield Wire(place=inside, interface=name, peer_place=vm.name, peer_interface=near, why=why)
+    yield VethPair(place=inside, interface=name, peer_place=vm.name, peer_interface=near, why=why)
     yield Address(place=vm.name, interface=near, address=address, why=why)
     yield Route(place=vm.name, destination=reached, interface=near, via=str(subnet.gateway), why=why)
     yield Route(place=inside, destination=f"{address}/32", interface=name, why=why)
@@ -277,22 +281,28 @@ def _interface(vnet: VirtualNetwork, vm: VirtualMachine, number: int, interface:
 
 def _own_names(network: Network, vm: VirtualMachine) -> Iterator[Item]:
     """Yield what a name server of the user's own knows beside public names: all the user's VMs, wherever they are."""
-    why = Why("wiring", f"names that {vm.name} serves", "seed 003: names across networks need a DNS server of your own")
+    why = Provenance(
+        "wiring",
+        f"names that {vm.name} serves",
+        "VNet to VNet connection, 2015-05-15: names across networks need a DNS server of your own",
+    )
     for other in network.virtual_machines:
-        yield Record(place=vm.name, name=other.name, address=str(other.private_ip_address), why=why)
+        yield DnsRecord(place=vm.name, name=other.name, address=str(other.private_ip_address), why=why)
 
 
 def _platform(vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield the platform's own address: it answers names, sends probes, and says nothing to the outside."""
     edge = load_balancer(vnet)
-    why = Why("wiring", f"the platform's address in {vnet.name}", _PROBE_SOURCE)
+    why = Provenance("wiring", f"the platform's address in {vnet.name}", _PROBE_SOURCE)
     yield Address(place=edge, interface="lo", address=str(PLATFORM_ADDRESS), why=why)
-    yield from _resolver(edge, PLATFORM_ADDRESS, Why("wiring", f"names of {vnet.name} and of the outside hosts"))
+    yield from _resolver(edge, PLATFORM_ADDRESS, Provenance("wiring", f"names of {vnet.name} and of the outside hosts"))
     # The edge is no host: it neither hears nor says anything on the public wire, ICMP errors included.
-    silent = Why("wiring", f"edge of {vnet.name}", "Azure is silent where no rule listens")
-    yield Rule(place=edge, table="filter", chain="INPUT", in_interface=to(INTERNET), target=Verdict("DROP"), why=silent)
+    silent = Provenance("wiring", f"edge of {vnet.name}", "Azure is silent where no rule listens")
     yield Rule(
-        place=edge, table="filter", chain="OUTPUT", out_interface=to(INTERNET), target=Verdict("DROP"), why=silent
+        place=edge, table="filter", chain="INPUT", in_interface=to(INTERNET), target=Terminal("DROP"), why=silent
+    )
+    yield Rule(
+        place=edge, table="filter", chain="OUTPUT", out_interface=to(INTERNET), target=Terminal("DROP"), why=silent
     )
     # Nothing is forwarded but what a rule of another file accepts: no packet leaves untranslated.
     yield Policy(place=edge, table="filter", chain="FORWARD", verdict="DROP", why=silent)
@@ -301,6 +311,8 @@ def _platform(vnet: VirtualNetwork) -> Iterator[Item]:
         table="filter",
         chain="FORWARD",
         ctstate="ESTABLISHED,RELATED,DNAT",
-        target=Verdict("ACCEPT"),
-        why=Why("wiring", f"flows of {vnet.name} that a rule let begin or led inside, and the ICMP errors about them"),
+        target=Terminal("ACCEPT"),
+        why=Provenance(
+            "wiring", f"flows of {vnet.name} that a rule let begin or led inside, and the ICMP errors about them"
+        ),
     )

@@ -54,7 +54,8 @@ class Note(msgspec.Struct, frozen=True):
 def mended(script: Script, table: Table[Any]) -> tuple[Script, tuple[Note, ...]]:
     """Return a script in which a cmdlet that a backtick made a mere word of begins a statement of its own.
 
-    Seed 004's first listing has a backtick after the image lookup. To PowerShell the next line's New-AzureVMConfig is
+    Instance level public IP (2016-02-10) first listing has a backtick after the image lookup. To PowerShell the next
+    line's New-AzureVMConfig is
     then a value for Where-Object, which has no parameter -Name, and refuses. The revision of 2018-08-03 left the
     backtick out.
     """

@@ -24,7 +24,6 @@ from lab.azure.model import (
 from lab.azure.security_groups import STANDARD, Decision, spaces
 from lab.flow import PortRange
 from lab.predict import documents, forecast
-from lab.predict.documents import cited
 from lab.predict.forecast import EPHEMERAL, Forecast, Service
 from lab.predict.outbound import Outbound, WayOut, rule_at
 from lab.verify import experiment as ex
@@ -381,14 +380,14 @@ class _Walk:
             yield Rule(
                 name=decision.rule,
                 says=f"{says}, priority {decision.priority}",
-                document=cited(document),
+                document=document,
                 stops=decision.access == "Deny",
                 issue="NetworkSecurityRule",
                 decision=decision,
             )
         if not found:
             says = f"no security group is asked {direction.lower()} at {vm.name}: allowed"
-            yield Rule(name="no group", says=says, document=cited(document))
+            yield Rule(name="no group", says=says, document=document)
 
     def listening(self, address: IPv4Address) -> Iterator[Rule]:
         """Yield what listens at a public address: an access list, and the rule that leads to a VM."""
@@ -486,7 +485,7 @@ class _Walk:
             beside = f"; the address is shared with {named}" if supply.alone and others else ""
             yield f"{supply.address}: {supply.count:,} SNAT ports, {kind}{beside}"
         if any(supply.ports for supply in supplies):
-            yield f"a port serves {REUSE[profile.tcp_reuse]} ({cited(profile.sources['tcp_reuse'])})"
+            yield f"a port serves {REUSE[profile.tcp_reuse]} ({profile.sources['tcp_reuse']})"
 
     def idle(self) -> Iterator[str]:
         """Yield when an idle flow ends."""
@@ -503,7 +502,7 @@ class _Walk:
             elif theirs is not None and service.protocol == "tcp":
                 seconds, source, public = theirs.idle_timeout_min * 60, documents.IDLE, True
         if public:
-            yield f"a flow without packets for {seconds} s is forgotten{told or ', in silence'} ({cited(source)})"
+            yield f"a flow without packets for {seconds} s is forgotten{told or ', in silence'} ({source})"
 
     def not_otherwise(self) -> Iterator[str]:
         """Yield each way out that was considered and is not taken, and why."""

@@ -11,11 +11,11 @@ import msgspec
 
 from lab.azure.model import InboundNatRule, InternetHost, LoadBalancingRule, Network, VirtualMachine
 from lab.azure.security_groups import Groups
-from lab.errors import NotJudgedError
+from lab.errors import InconclusiveError
 from lab.kernel.state import GatewayState
 from lab.predict import forecast as forecasting
 from lab.predict.forecast import Forecast, Service
-from lab.verify.experiment import Failed, Passage, Sweep, Swept
+from lab.verify.experiment import Failed, FlowResult, Sweep, Swept
 from lab.verify.probe import Prober
 
 #: What was seen of a flow: it arrived, it was lost after it came by where it is decided, or it did not come so far.
@@ -103,7 +103,7 @@ def seen(network: Network, predicted: Sequence[Forecast], prober: Prober) -> tup
     """Send each flow in the running lab of a network, and tell what was seen of it; a stopped VM sends none.
 
     Raises:
-        NotJudgedError: a capture did not see its control packet, or the experiment failed.
+        InconclusiveError: a capture did not see its control packet, or the experiment failed.
 
     """
     off = {vm.name for vm in network.virtual_machines if vm.power_state != "Started"}
@@ -111,10 +111,10 @@ def seen(network: Network, predicted: Sequence[Forecast], prober: Prober) -> tup
     flows = tuple(forecasting.flow_of(network, f) for f, is_sent in zip(predicted, sent, strict=True) if is_sent)
     (swept,) = prober.run(network.name, (Sweep(flows=flows),)).observations
     if isinstance(swept, Failed):
-        raise NotJudgedError(f"the flows could not be sent: {swept.reason}; see `lab show {network.name}`")
+        raise InconclusiveError(f"the flows could not be sent: {swept.reason}; see `lab show {network.name}`")
     assert isinstance(swept, Swept)
     if swept.deaf:
-        raise NotJudgedError(
+        raise InconclusiveError(
             f"no control packet was seen at {', '.join(swept.deaf)}; a capture must see one, or its silence means "
             f"nothing; see `lab show {network.name}`"
         )
@@ -125,7 +125,7 @@ def seen(network: Network, predicted: Sequence[Forecast], prober: Prober) -> tup
     )
 
 
-def _outcome(predicted: Forecast, passage: Passage) -> Outcome:
+def _outcome(predicted: Forecast, passage: FlowResult) -> Outcome:
     if passage.end:
         return Outcome(predicted=predicted, seen="arrived", end=passage.end)
     return Outcome(predicted=predicted, seen="lost" if passage.passed else "astray")

@@ -3,7 +3,7 @@
 import msgspec
 
 from lab.azure.model import Network
-from lab.errors import ContradictedError, NotJudgedError
+from lab.errors import ContradictedError, InconclusiveError
 from lab.predict import forecast, matrix
 from lab.predict.explain import Explanation, Hop
 from lab.verify import experiment as ex
@@ -54,14 +54,14 @@ def send(network: Network, explained: Explanation, prober: Prober) -> Comparison
     """Send the flow in the running lab of a network, and hold what is seen against what is predicted.
 
     Raises:
-        NotJudgedError: a capture did not see its control packet, or the flow could not be sent.
+        InconclusiveError: a capture did not see its control packet, or the flow could not be sent.
 
     """
     (outcome,) = matrix.seen(network, (explained.predicted,), prober)
     what = experiment(network, explained)
     (found,) = prober.run(network.name, (what,)).observations
     if isinstance(found, ex.Failed):
-        raise NotJudgedError(f"the flow could not be sent: {found.reason}; see `lab show {network.name}`")
+        raise InconclusiveError(f"the flow could not be sent: {found.reason}; see `lab show {network.name}`")
     assert isinstance(found, ex.Arrivals)
     compared = compare(explained, what, found)
     if outcome.differs and not compared.blamed:

@@ -27,7 +27,6 @@ from lab.azure.model import (
 from lab.azure.outbound import picked, place, without_default
 from lab.flow import PortRange, Transport
 from lab.predict import documents
-from lab.predict.documents import cited
 
 Kind = Literal["none", "instance-level public IP", "load balancer", "default outbound"]
 _OWN: Kind = "instance-level public IP"
@@ -323,9 +322,9 @@ class Outbound:
             ),
             bound_by=tuple(dict.fromkeys(found.short for found in taken)),
             because=taken[0].because,
-            document=cited(taken[0].document),
+            document=taken[0].document,
             considered=tuple(
-                msgspec.structs.replace(found, document=cited(found.document)) for line in asked for found in line
+                msgspec.structs.replace(found, document=found.document) for line in asked for found in line
             ),
         )
 

@@ -6,7 +6,7 @@ import msgspec
 
 from lab.azure.model import Network
 from lab.azure.security_groups import Groups
-from lab.errors import NotJudgedError
+from lab.errors import InconclusiveError
 from lab.predict import explain, forecast, matrix, observed, whatif
 from lab.predict.forecast import Service
 from lab.predict.outbound import Outbound
@@ -78,6 +78,6 @@ def _way_out(network: Network, vm: str, outbound: Outbound, prober: Prober) -> P
         return None
     try:
         compared = observed.send(network, found, prober)
-    except NotJudgedError as error:
+    except InconclusiveError as error:
         return Proof(confirmed=False, says=str(error))
     return Proof(confirmed=not compared.blamed, says=compared.blamed or f"seen: {compared.hops[-1].seen}")

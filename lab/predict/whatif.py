@@ -12,7 +12,6 @@ import msgspec
 from lab.azure.model import Network
 from lab.azure.security_groups import STANDARD, Groups
 from lab.predict import forecast, matrix
-from lab.predict.documents import cited
 from lab.predict.explain import REUSE
 from lab.predict.forecast import Forecast, Service
 from lab.predict.outbound import Outbound, Supply, WayOut
@@ -113,9 +112,9 @@ def _because(network: Network, way: WayOut, other: Network, other_way: WayOut) -
     if set(way.addresses) != set(other_way.addresses) and way.reason != other_way.reason:
         return f"{way.reason} ({way.document})"
     cells, others = _cells(network, way), _cells(other, other_way)
-    texts = [cited(source) for key, (value, source) in cells.items() if key in others and others[key][0] != value]
+    texts = [source for key, (value, source) in cells.items() if key in others and others[key][0] != value]
     if any(s.protocol for s in way.supplies) and not any(s.protocol for s in other_way.supplies):
-        texts.insert(0, cited(network.profile.sources["standard_protocols"]))
+        texts.insert(0, network.profile.sources["standard_protocols"])
     return f"{way.reason} ({'; '.join(texts)})" if texts else f"{way.reason}; other VMs share the address"
 
 
@@ -143,7 +142,7 @@ def _timers(before: Network, after: Network) -> Iterator[Change]:
     )
     for what, cell, values in told:
         if values[0] != values[1]:
-            sides = [Side(v, cited(p.sources[cell])) for v, p in zip(values, (one, other), strict=True)]
+            sides = [Side(v, p.sources[cell]) for v, p in zip(values, (one, other), strict=True)]
             yield Change(what=what, sender="every VM", to=OUTSIDE, before=sides[0], after=sides[1])
 
 
@@ -199,7 +198,7 @@ def _side(network: Network, predicted: Forecast) -> Side:
     because = ""
     if denied:
         last = denied[0]
-        standard = f" ({cited(network.profile.sources['nsg_required_standard'])})"
+        standard = f" ({network.profile.sources['nsg_required_standard']})"
         group = f"the Standard SKU{standard}" if last.group == STANDARD else last.group
         because = f"rule {last.rule} of {group}"
     elif obstacles:

@@ -26,9 +26,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 #: Programs that are run, the package that has each, and what for.
 _PROGRAMS = {
-    "ssh": ("openssh-client", "the ssh probe of seed 001"),
+    "ssh": ("openssh-client", "the ssh probe of Source IP of outbound flows, 2018-12-11"),
     "ssh-keygen": ("openssh-client", "ssh services"),
-    "nslookup": ("bind9-dnsutils", "the lookup of seed 002"),
+    "nslookup": ("bind9-dnsutils", "the lookup of Outbound connections, 2017-05-31"),
     "curl": ("curl", "trying things by hand"),
     "iptables-legacy-save": ("iptables", "reading the rules back by hand"),
 }

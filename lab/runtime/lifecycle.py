@@ -9,7 +9,7 @@ from lab.azure.model import Network
 from lab.compile import compile as compile_network
 from lab.errors import LabError, Problem, TopologyError
 from lab.kernel import apply
-from lab.kernel.state import Absent, Folder, MemberHealth
+from lab.kernel.state import MemberHealth, StateDir, StoppedVm
 from lab.operations import base
 from lab.path import health_probe
 from lab.plan import HealthCheck, Plan
@@ -41,7 +41,7 @@ def as_running(network: Network, file: Path, *, time_scale: int | None = None, p
         TopologyError: the lab that runs may not become it.
 
     """
-    folder = Folder(network.name)
+    folder = StateDir(network.name)
     kept = folder.addresses()
     if kept:
         network = topology.load(file, time_scale=time_scale, profile=profile, kept=kept)
@@ -51,7 +51,7 @@ def as_running(network: Network, file: Path, *, time_scale: int | None = None, p
     return network
 
 
-def _forbidden_changes(folder: Folder, network: Network) -> Iterator[Problem]:
+def _forbidden_changes(folder: StateDir, network: Network) -> Iterator[Problem]:
     """Yield what the lab that runs may not become; who may not read what it was made of cannot change it either."""
     try:
         before = model.decode(folder.network_file.read_bytes())
@@ -73,12 +73,12 @@ def down_of(network: Network, known: Mapping[str, MemberHealth]) -> frozenset[st
 
 def down_now(network: Network) -> frozenset[str]:
     """Return the members of pools that receive no new flows in a running lab of a network's name."""
-    return down_of(network, Folder(network.name).health())
+    return down_of(network, StateDir(network.name).health())
 
 
 def plan_now(network: Network) -> Plan:
     """Return the plan of a network as a running lab of its name knows its members."""
-    return plan_of(network, Folder(network.name).health())
+    return plan_of(network, StateDir(network.name).health())
 
 
 def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
@@ -88,7 +88,7 @@ def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
         LabError: it runs, but a server of it could not be opened.
 
     """
-    folder = Folder(network.name)
+    folder = StateDir(network.name)
     record = folder.read()
     running = record is not None and apply.is_whole(record)
     outcome = apply.up(plan_now(network) if running else plan_of(network, {}), source(network, file), progress)
@@ -97,7 +97,7 @@ def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
     return outcome
 
 
-def settle(folder: Folder) -> None:
+def settle(folder: StateDir) -> None:
     """Wait until the servers of a lab listen, and for the first answers of pool members.
 
     Raises:
@@ -113,7 +113,7 @@ def settle(folder: Folder) -> None:
 
 def taken_back(network: Network) -> tuple[str, ...]:
     """Return what commands made in a lab that runs and `up` removes: the network of its file does not have it."""
-    record = Folder(network.name).read()
+    record = StateDir(network.name).read()
     return base.outermost(set(record.made) - base.parts(network)) if record else ()
 
 
@@ -127,7 +127,7 @@ def source(network: Network, file: Path, made: Iterable[str] = ()) -> apply.Sour
         profile=network.profile.name,
         time_scale=network.overrides.time_scale,
         absent=tuple(
-            Absent(name=vm.name, power_state=vm.power_state, address=str(vm.private_ip_address))
+            StoppedVm(name=vm.name, power_state=vm.power_state, address=str(vm.private_ip_address))
             for vm in network.virtual_machines
             if vm.power_state != "Started"
         ),

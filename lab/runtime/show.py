@@ -7,12 +7,13 @@ import msgspec
 
 from lab.errors import LabError
 from lab.kernel import apply, netns
-from lab.kernel.state import Absent, GatewayState, MemberHealth, Record, TunnelState, existing, holder, names
+from lab.kernel.state import GatewayState, LabState, MemberHealth, StoppedVm, TunnelState, existing, holder, names
 from lab.plan import (
     NODE_INTERFACE,
     Address,
+    CtTarget,
     HealthCheck,
-    Place,
+    Namespace,
     Plan,
     Route,
     Rule,
@@ -22,7 +23,6 @@ from lab.plan import (
     SnatRange,
     SourceNat,
     Timeout,
-    Tracking,
     Tunnel,
     namespace,
 )
@@ -121,7 +121,7 @@ def describe(name: str) -> Lab:
         gateways=gateways if agent else {place: _unknown(state) for place, state in gateways.items()},
         virtual_networks={
             item.place.removeprefix("router."): "Created" if netns.exists(namespace(name, item.place)) else "missing"
-            for item in plan.of(Place)
+            for item in plan.of(Namespace)
             if item.role == "router"
         },
     )
@@ -150,7 +150,7 @@ def idle_limit(plan: Plan, address: str, port: int, protocol: str) -> float:
     seconds = {(timeout.place, timeout.name): float(timeout.seconds) for timeout in plan.of(Timeout)}
     for rule in plan.of(Rule):
         meant = (rule.destination, rule.protocol) == (f"{address}/32", protocol)
-        if isinstance(rule.target, Tracking) and meant and port in (rule.destination_ports or (port,)):
+        if isinstance(rule.target, CtTarget) and meant and port in (rule.destination_ports or (port,)):
             return seconds[rule.place, rule.target.timeout] if rule.target.timeout else _idle_s(plan)
     return _idle_s(plan)
 
@@ -159,7 +159,7 @@ def _idle_s(plan: Plan) -> float:
     return max((policy.idle_s for policy in plan.of(SnatPolicy)), default=0.0)
 
 
-def _state(record: Record) -> str:
+def _state(record: LabState) -> str:
     if record.state != "running":
         if (by := holder(record.lab)) is not None:
             return f"{record.state}, by {by}"
@@ -172,7 +172,7 @@ def _state(record: Record) -> str:
     return "running"
 
 
-def _nodes(plan: Plan, health: dict[str, MemberHealth], absent: tuple[Absent, ...]) -> tuple[Node, ...]:
+def _nodes(plan: Plan, health: dict[str, MemberHealth], absent: tuple[StoppedVm, ...]) -> tuple[Node, ...]:
     addresses = plan.addresses()
     others: dict[str, list[str]] = {}
     for item in plan.of(Address):
@@ -183,7 +183,7 @@ def _nodes(plan: Plan, health: dict[str, MemberHealth], absent: tuple[Absent, ..
         services.setdefault(server.place, {})[f"{server.kind}:{server.port}/{server.protocol}"] = None
     ways = outbound(plan)
     found = []
-    for place in plan.of(Place):
+    for place in plan.of(Namespace):
         if place.role not in ("vm", "host", "site"):
             continue
         name, address = place.place, addresses[place.place]
@@ -250,7 +250,7 @@ def _is_default(pool: SnatPool) -> bool:
 def _public_addresses(plan: Plan) -> dict[str, str]:
     """Return the public addresses that count as the user's, with what they belong to.
 
-    The platform's default address is not among them (seed 002, standalone VM).
+    The platform's default address is not among them (Outbound connections, 2017-05-31, standalone VM).
     """
     return {
         route.destination.removesuffix("/32"): route.why.entity
@@ -291,7 +291,7 @@ def _unknown(state: GatewayState) -> GatewayState:
 def gateway(name: str, state: GatewayState, now: float) -> dict[str, Any]:
     """Return a gateway as Get-AzureVNetGateway and Get-AzureVnetConnection show it; ``now`` in seconds (epoch).
 
-    Before it is built it has no address to show (seed 003, creating a gateway).
+    Before it is built it has no address to show (VNet to VNet connection, 2015-05-15, creating a gateway).
     """
     routing, _, sku = state.kind.partition(" ")
     built = state.ready_at <= now

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from lab.deciders.snat_ports import Usage
-from lab.errors import NotJudgedError
+from lab.errors import InconclusiveError
 from lab.kernel.state import existing, ready
 from lab.plan import Backends
 
@@ -40,7 +40,7 @@ def usage(lab: str) -> list[Usage]:
         found = "does not run"
     except (ConnectionError, TimeoutError, msgspec.DecodeError) as error:
         found = f"does not answer: {error}"
-    raise NotJudgedError(
+    raise InconclusiveError(
         f"{lab}: the agent {found}, and nobody else knows which ports are in use; it must run to give them out; "
         "`lab up` starts it again, flows that have a port go on meanwhile"
     )

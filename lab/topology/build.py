@@ -590,7 +590,7 @@ class Builder:
                 Problem(
                     path=(*path, "probe"),
                     found="a probe of an endpoint that is in no load-balanced set",
-                    must="only members of a set are probed (seed 000, load-balanced sets)",
+                    must="only members of a set are probed (Multiple VIPs, 2015-07-23, load-balanced sets)",
                     advice="name the set: load_balanced_set: NAME, or remove the probe",
                 )
             )
@@ -645,7 +645,7 @@ class Builder:
                     path=path,
                     found=both,
                     must="a local network has the address of its VPN device: a gateway of this file by name, or an "
-                    "address, which may be a placeholder (seed 003, add a local network)",
+                    "address, which may be a placeholder (VNet to VNet connection, 2015-05-15, add a local network)",
                     advice="give vpn_gateway: NETWORK, or vpn_gateway_address: ADDRESS",
                 )
             )

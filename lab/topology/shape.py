@@ -66,7 +66,8 @@ def _profile_name(name: str) -> str:
 
 def _one_public_ip(value: object) -> object:
     if isinstance(value, list):
-        raise ValueError(f"{len(value)} instance-level public IPs; a VM has at most one (seed 004)")  # noqa: TRY004
+        found = f"{len(value)} instance-level public IPs"
+        raise ValueError(f"{found}; a VM has at most one (Instance level public IP, 2016-02-10)")  # noqa: TRY004
     return value
 
 

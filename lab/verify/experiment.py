@@ -120,7 +120,7 @@ class Sweep(_Experiment, frozen=True, kw_only=True):
     forgotten_by: tuple[str, ...] = ()
 
 
-class Passage(msgspec.Struct, frozen=True):
+class FlowResult(msgspec.Struct, frozen=True):
     """What became of one flow of a sweep: whether it came by all that it must, the node it arrived at, and for whom."""
 
     passed: bool
@@ -131,7 +131,7 @@ class Passage(msgspec.Struct, frozen=True):
 class Swept(_Observation, frozen=True, kw_only=True):
     """What became of the flows of a ``Sweep``, in their order."""
 
-    passages: tuple[Passage, ...]
+    passages: tuple[FlowResult, ...]
     deaf: tuple[str, ...]  # nodes whose capture did not see the packet from the other end of the wire
 
 
@@ -299,7 +299,7 @@ class ShowEvents(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 Step: TypeAlias = Open | Talk | End | Pause | ShowPorts | ShowEvents
 
 
-class Occupy(_Experiment, frozen=True, kw_only=True):
+class HoldFlows(_Experiment, frozen=True, kw_only=True):
     """Hold real flows from a node, and see what becomes of them, step by step.
 
     Before the first step of a VM's, flows that earlier experiments left are forgotten, and their ports are waited for,
@@ -346,12 +346,12 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Occupied(_Observation, frozen=True, kw_only=True):
-    """What came of the steps of an ``Occupy``, in their order."""
+    """What came of the steps of an ``HoldFlows``, in their order."""
 
     steps: tuple[Happened, ...]
 
 
-class Leave(_Experiment, frozen=True, kw_only=True):
+class IdleFlows(_Experiment, frozen=True, kw_only=True):
     """Open flows to a rule, leave them alone, and listen at both ends for what is said of their end.
 
     The server is a program of the experiment's own, which says one thing and never closes. There are three flows of
@@ -385,7 +385,7 @@ class LeftFlow(msgspec.Struct, frozen=True):
 
 
 class Left(_Observation, frozen=True, kw_only=True):
-    """What came of the flows of a ``Leave``, in their order."""
+    """What came of the flows of a ``IdleFlows``, in their order."""
 
     flows: tuple[LeftFlow, ...]
 
@@ -444,7 +444,7 @@ class Members(_Observation, frozen=True, kw_only=True):
     since: dict[str, float] = {}  # when each came to be as it is, in seconds since the epoch
 
 
-class Keep(_Experiment, frozen=True, kw_only=True):
+class OpenFlows(_Experiment, frozen=True, kw_only=True):
     """Open flows to a service, keep them open beyond this experiment, and tell who answers."""
 
     client: str
@@ -455,15 +455,15 @@ class Keep(_Experiment, frozen=True, kw_only=True):
     timeout_s: float = ANSWER_S
 
 
-class Resume(_Experiment, frozen=True, kw_only=True):
-    """Say something over the flows that an earlier ``Keep`` left open, tell who answers each, and end them."""
+class ReuseFlows(_Experiment, frozen=True, kw_only=True):
+    """Say something over the flows that an earlier ``OpenFlows`` left open, tell who answers each, and end them."""
 
-    kept: Keep
+    kept: OpenFlows
     timeout_s: float = ANSWER_S
 
 
 class Listen(_Experiment, frozen=True, kw_only=True):
-    """Begin to capture the TCP connections to a port of a node; ``Hear`` tells of them."""
+    """Begin to capture the TCP connections to a port of a node; ``CaptureConnections`` tells of them."""
 
     node: str
     port: int
@@ -475,7 +475,7 @@ class Listening(_Observation, frozen=True, kw_only=True):
     since: float  # seconds since the epoch
 
 
-class Hear(_Experiment, frozen=True, kw_only=True):
+class CaptureConnections(_Experiment, frozen=True, kw_only=True):
     """Capture at a node until so many connections to a port have ended, or for a time, and tell of them.
 
     All that was captured since ``Listen`` counts; without one, the capture begins now.
@@ -487,7 +487,7 @@ class Hear(_Experiment, frozen=True, kw_only=True):
     deadline_s: float
 
 
-class Knock(msgspec.Struct, frozen=True, kw_only=True):
+class ObservedConnection(msgspec.Struct, frozen=True, kw_only=True):
     """One TCP connection as the node saw it. Times in seconds since the epoch."""
 
     source: str
@@ -504,7 +504,7 @@ class Heard(_Observation, frozen=True, kw_only=True):
     """Connections in the order in which they began."""
 
     control: bool  # a packet from the other end of the node's wire was captured too
-    knocks: tuple[Knock, ...]
+    knocks: tuple[ObservedConnection, ...]
 
 
 class ProbeLog(_Experiment, frozen=True, kw_only=True):
@@ -546,7 +546,7 @@ class Checked(_Observation, frozen=True, kw_only=True):
     ended: float = 0.0
 
 
-class Cross(_Experiment, frozen=True, kw_only=True):
+class TunnelFlows(_Experiment, frozen=True, kw_only=True):
     """Send flows to what is behind a tunnel, and watch the public wires of the gateways at its ends meanwhile."""
 
     send: Send
@@ -697,17 +697,17 @@ Experiment: TypeAlias = (
     | Track
     | Return
     | Transfer
-    | Occupy
-    | Leave
+    | HoldFlows
+    | IdleFlows
     | Health
-    | Keep
-    | Resume
+    | OpenFlows
+    | ReuseFlows
     | Listen
-    | Hear
+    | CaptureConnections
     | ProbeLog
     | Counted
     | CheckFile
-    | Cross
+    | TunnelFlows
     | Tunnels
     | Meter
     | Flood

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lab.azure.model import Network
-from lab.errors import Busy, NotJudgedError
+from lab.errors import InconclusiveError, LabLocked
 from lab.kernel import apply
-from lab.kernel.state import Folder, locked
+from lab.kernel.state import StateDir, locked
 from lab.runtime.lifecycle import (
     AGENT_S,
     Progress,
@@ -45,7 +45,7 @@ _AGENT_S = AGENT_S
 _LOOK_S = 0.05
 
 
-def _agrees(folder: Folder, network: Network) -> bool:
+def _agrees(folder: StateDir, network: Network) -> bool:
     """Tell whether a running lab has the plan of a network.
 
     Between a member's going up or down and the rules that follow, the plan is still that of before: it is waited for.
@@ -70,16 +70,16 @@ def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]
         NotJudgedError: a lab of this name runs, but not as the file says.
 
     """
-    folder = Folder(network.name)
+    folder = StateDir(network.name)
     record = folder.read()
     if record is not None and apply.is_whole(record):
         if not apply.agent_alive(record):
-            raise NotJudgedError(
+            raise InconclusiveError(
                 f'lab "{network.name}" runs without its servers and probes; they must run to be judged; '
                 f"run `lab up {file}` first"
             )
         if not _agrees(folder, network):
-            raise NotJudgedError(
+            raise InconclusiveError(
                 f'lab "{network.name}" runs with another plan than {file}, or was brought up by another version; '
                 f"they must agree to be judged; run `lab up {file}` or `lab down {network.name}` first"
             )
@@ -89,7 +89,7 @@ def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]
     try:
         try:
             bring_up(network, file, progress)
-        except Busy:
+        except LabLocked:
             ours = False  # it is another command's lab, and not ours to remove
             raise
         yield
@@ -164,8 +164,8 @@ def _alone(lab: str) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(f"{lab}.judged", deadline_s=0.0))
-        except Busy:
-            raise NotJudgedError(
+        except LabLocked:
+            raise InconclusiveError(
                 f'lab "{lab}" is being judged by another `lab verify`; one at a time can; wait for its end'
             ) from None
         yield

@@ -12,7 +12,7 @@ import pytest
 
 from lab import topology
 from lab.azure import profile
-from lab.kernel.state import Folder, locked
+from lab.kernel.state import StateDir, locked
 from lab.verify import claims
 from tests import rootlab
 
@@ -187,7 +187,7 @@ def test_an_interrupt_removes_the_labs_of_all_topologies(tmp_path: Path):
     files = _files(tmp_path, "cut1", "cut2")
     command = [sys.executable, "-P", "-m", "lab", "verify", *map(str, files)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    rootlab.wait_until(lambda: all(Folder(name).read() for name in ("cut1", "cut2")), "both labs are being made")
+    rootlab.wait_until(lambda: all(StateDir(name).read() for name in ("cut1", "cut2")), "both labs are being made")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "interrupted; what was made is removed\n")

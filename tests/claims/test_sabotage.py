@@ -114,7 +114,7 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     "S2-14": Sabotage("outbound", _around("191.238.74.148", "-s", "@alone"), "the answer is 191.238.74.148"),
     "S2-17": Sabotage("outbound", _around(_PLATFORM, "-s", "@many"), f"seen from {_PLATFORM}"),
-    "S2-18": Sabotage("snat-exhaustion", _around(f"{_WEB}:1025-1124", "-s", "@web1", *_UDP), "72 ports were seen"),
+    "S2-18": Sabotage("snat-exhaustion", _around(f"{_WEB}:1025-1124", "-s", "@web1", *_UDP), "instead of 1024"),
     "S2-19": Sabotage(
         "snat-exhaustion",
         _around(f"{_WEB}:3000-3099", "-s", "@web1", "-d", _OTHER, *_TCP),

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from tests.sabotage import Act, Labs, altered_programs, assert_noticed, first, of
 
 pytestmark = pytest.mark.root
@@ -156,7 +156,7 @@ if "lab.verify.probe" in sys.orig_argv:
 @contextmanager
 def _another_writer(name: str, of: str) -> Iterator[None]:
     """Have somebody write a record of the log of probes again every tenth of a second, once there is one."""
-    log, over = Folder(name).probes_file, threading.Event()
+    log, over = StateDir(name).probes_file, threading.Event()
 
     def write() -> None:
         while not over.wait(0.1):

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips, service_files
 from tests import rootlab
 from tests.sabotage import Command, Labs, acts, altered_programs, assert_noticed, first
@@ -152,11 +152,11 @@ def test_claims_about_commands_are_contradicted_when_the_commands_are_altered(la
 
 
 def test_curl_is_shown_another_certificate_at_each_vip_by_a_name_and_an_authority_that_it_checks(labs: Labs):
-    """Seed 000's two tenants on one VM: one port, two VIPs, two certificates."""
+    """Multiple VIPs (2015-07-23) two tenants on one VM: one port, two VIPs, two certificates."""
     name = labs.run(_TOPOLOGY)
     seen = []
     for address in (_VIP1, _VIP2):
-        words = ["-sS", "-m", "5", "--cacert", str(Folder(name).certificate_file), "-w", "\n%{certs}"]
+        words = ["-sS", "-m", "5", "--cacert", str(StateDir(name).certificate_file), "-w", "\n%{certs}"]
         words += ["--resolve", f"myVM1:443:{address}", "https://myVM1/"]
         said = rootlab.ok("exec", name, "client", "--", "curl", *words)
         assert json.loads(said.splitlines()[0])["node"] == "myVM1"

@@ -10,7 +10,7 @@ import pytest
 
 from lab.compile import compile as compile_network
 from lab.kernel import charon
-from lab.plan import Charon, Tunnel
+from lab.plan import IkeDaemon, Tunnel
 from lab.topology import load
 
 HERE = Path(__file__).parent
@@ -20,7 +20,7 @@ TOPOLOGIES = HERE.parents[1] / "topologies"
 def told(esp: charon.Esp) -> str:
     """Return a daemon's configuration, and the connections of an IKEv2 and of an IKEv1 gateway."""
     plan = compile_network(load(TOPOLOGIES / "multi-site.lab.yaml"))
-    addresses = {c.place: c.address for c in plan.of(Charon)}
+    addresses = {c.place: c.address for c in plan.of(IkeDaemon)}
     chosen = [
         t for t in plan.of(Tunnel) if (t.place, t.name) in (("gw.Spoke2", "to-hub-and-3"), ("gw.Branch", "site8"))
     ]

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from lab.kernel import netns
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.plan import namespace
 from tests import rootlab
 
@@ -143,7 +143,7 @@ def test_a_lab_that_is_stuck_already_is_healed(tmp_path: Path, healer: str):
     def work() -> None:
         file = up(tmp_path, "stuck")
         cover("ip netns")
-        folder = Folder("stuck")
+        folder = StateDir("stuck")
         record = folder.read()
         assert record is not None
         folder.write(msgspec.structs.replace(record, state="removing"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.kernel import netns
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from tests import rootlab
 
 pytestmark = pytest.mark.root
@@ -94,7 +94,7 @@ def test_a_full_disk_passes(tmp_path: Path):
         file = tmp_path / "full.lab.yaml"
         file.write_text(faulty("full"))
         rootlab.ok("up", file)
-        folder = Folder("full")
+        folder = StateDir("full")
         down = [key for key in folder.health() if key.endswith("/alone")]
         assert [folder.health()[key].up for key in down] == [True]
         fill()
@@ -199,7 +199,7 @@ def test_a_tunnel_comes_back_after_a_full_disk(tmp_path: Path):
         file.write_text(text.replace("name: vnet-to-vnet", "name: tunnel"))
         rootlab.ok("up", file)
         try:
-            pid = Folder("tunnel").tunnels()["gw.VNet1"].pid
+            pid = StateDir("tunnel").tunnels()["gw.VNet1"].pid
             fill()
             os.kill(pid, signal.SIGKILL)
             rootlab.wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the daemon has ended")
@@ -214,5 +214,5 @@ def test_a_tunnel_comes_back_after_a_full_disk(tmp_path: Path):
 
 def connected(name: str, before: int) -> bool:
     """Tell whether another daemon runs than before, and its tunnels are connected."""
-    gateway = Folder(name).tunnels()["gw.VNet1"]
+    gateway = StateDir(name).tunnels()["gw.VNet1"]
     return gateway.pid != before and all(t.state == "Connected" for t in gateway.tunnels.values())

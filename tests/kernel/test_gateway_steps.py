@@ -1,4 +1,7 @@
-"""Seed 003 in its own order of steps, on a running lab, with the commands that stand for them."""
+"""VNet to VNet connection, 2015-05-15 in its own order of steps, on a running lab.
+
+With the commands that stand for them.
+"""
 
 import json
 import os
@@ -8,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from tests import rootlab
 
 pytestmark = pytest.mark.root
@@ -130,7 +133,7 @@ def test_a_gateway_that_a_file_does_not_have_is_gone_after_up_even_if_its_agent_
         rootlab.ok("network", "subnet", "VNet1", "GatewaySubnet", "10.1.255.0/27")
         rootlab.ok("gateway", "create", "VNet1", "--routing", "dynamic")
         rootlab.wait_until(lambda: gateway("VNet1")["Status"] == "Connecting", "built", lambda: gateway("VNet1"))
-        record = Folder("steps").read()
+        record = StateDir("steps").read()
         assert record is not None
         assert record.agent is not None
         os.kill(record.agent.pid, signal.SIGKILL)
@@ -142,7 +145,7 @@ def test_a_gateway_that_a_file_does_not_have_is_gone_after_up_even_if_its_agent_
 
 def test_a_command_that_finds_its_agent_dead_starts_it_again(tmp_path: Path) -> None:
     with rootlab.running(tmp_path, BEGINNING):
-        record = Folder("steps").read()
+        record = StateDir("steps").read()
         assert record is not None
         assert record.agent is not None
         os.kill(record.agent.pid, signal.SIGKILL)
@@ -154,7 +157,7 @@ def test_a_command_that_finds_its_agent_dead_starts_it_again(tmp_path: Path) -> 
 
 def test_what_is_refused_names_the_reason_and_changes_nothing(tmp_path: Path) -> None:
     with rootlab.running(tmp_path, BEGINNING):
-        before = Folder("steps").network_file.read_bytes()
+        before = StateDir("steps").network_file.read_bytes()
         rootlab_errors = {
             ("gateway", "key", "set", "VNet1", "VNet2", "--key", "x" * 129): "a key of 129 characters, not shown here",
             ("gateway", "key", "set", "VNet1", "VNet2", "--key", "A1b2"): 'no connection of "VNet1" to "VNet2"',
@@ -176,4 +179,4 @@ def test_what_is_refused_names_the_reason_and_changes_nothing(tmp_path: Path) ->
             said = refused(*words)
             assert reason in said
             assert "x" * 129 not in said
-        assert Folder("steps").network_file.read_bytes() == before
+        assert StateDir("steps").network_file.read_bytes() == before

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lab.kernel import charon, daemons, netns
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.plan import namespace
 from tests import rootlab
 
@@ -65,7 +65,7 @@ def reach(name: str) -> dict[str, Any]:
 
 
 def daemon(name: str, place: str) -> daemons.Process:
-    found = daemons.identify(Folder(name).tunnels()[place].pid)
+    found = daemons.identify(StateDir(name).tunnels()[place].pid)
     assert found is not None
     return found
 
@@ -154,7 +154,7 @@ def test_gateways_and_hops_answer_neither_ping_nor_traceroute_but_say_what_is_to
 
 
 def test_the_key_is_in_one_file_that_only_root_reads(lab: tuple[str, Path]) -> None:
-    folder = Folder(lab[0])
+    folder = StateDir(lab[0])
     holding = [p for p in folder.path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
     assert holding == [folder.network_file]
     assert folder.network_file.stat().st_mode & 0o777 == 0o600
@@ -183,7 +183,7 @@ def test_up_twice_changes_nothing_and_keeps_the_tunnel(lab: tuple[str, Path]) ->
 def test_a_daemon_that_is_killed_comes_back_by_itself(lab: tuple[str, Path], place: str) -> None:
     name, before = lab[0], daemon(lab[0], place)
     os.kill(before.pid, signal.SIGKILL)
-    rootlab.wait_until(lambda: Folder(name).tunnels()[place].pid not in (0, before.pid), f"{place}: a new daemon")
+    rootlab.wait_until(lambda: StateDir(name).tunnels()[place].pid not in (0, before.pid), f"{place}: a new daemon")
     rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
     rootlab.wait_until(lambda: rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status == 0, "b answers a")
 
@@ -211,13 +211,13 @@ def test_a_gateway_whose_own_wire_goes_down_loses_its_tunnel_and_finds_it_again_
 ) -> None:
     name = lab[0]
     time.sleep(1.0)  # counters are read twice a second: what was sent before is counted now
-    before = Folder(name).tunnels()["gw.v1"].tunnels["s2"].egress
+    before = StateDir(name).tunnels()["gw.v1"].tunnels["s2"].egress
     rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "down")
     try:
         rootlab.wait_until(lambda: "Connected" not in states(name).values(), "noticed", lambda: states(name))
         assert reason(name, "v1") == "no answer from 203.0.113.2"
         # Counters are those of users' packets: not of the daemon's own, which have nowhere to go.
-        assert Folder(name).tunnels()["gw.v1"].tunnels["s2"].egress == before
+        assert StateDir(name).tunnels()["gw.v1"].tunnels["s2"].egress == before
         assert rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status != 0
         assert way_out(name) == ""
     finally:
@@ -229,12 +229,12 @@ def test_a_gateway_whose_own_wire_goes_down_loses_its_tunnel_and_finds_it_again_
 
 def test_a_gateway_whose_own_wire_comes_back_before_anybody_notices_keeps_its_tunnel(lab: tuple[str, Path]) -> None:
     name = lab[0]
-    before = Folder(name).tunnels()["gw.v1"].tunnels["s2"].established
+    before = StateDir(name).tunnels()["gw.v1"].tunnels["s2"].established
     rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "down")
     rootlab.must(name, "gw.v1", "ip", "link", "set", "internet", "up")
     rootlab.wait_until(lambda: way_out(name) != "", "the default route")
     assert reach(name)["node"] == "b"
-    assert Folder(name).tunnels()["gw.v1"].tunnels["s2"].established == before
+    assert StateDir(name).tunnels()["gw.v1"].tunnels["s2"].established == before
 
 
 @contextmanager
@@ -250,7 +250,7 @@ def peer_gone(name: str) -> Iterator[None]:
 
 def outage(name: str, seconds: float) -> None:
     """Have a peer be gone for so long; both sides must notice, and be connected again by themselves afterwards."""
-    before = {place: Folder(name).tunnels()[place] for place, _ in ENDS}
+    before = {place: StateDir(name).tunnels()[place] for place, _ in ENDS}
     with peer_gone(name):
         began = time.monotonic()
         rootlab.wait_until(lambda: "Connected" not in states(name).values(), "noticed", lambda: states(name))
@@ -261,7 +261,7 @@ def outage(name: str, seconds: float) -> None:
     rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
     rootlab.wait_until(lambda: rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status == 0, "b answers a")
     for place, tunnel in ENDS:
-        after = Folder(name).tunnels()[place]
+        after = StateDir(name).tunnels()[place]
         assert after.pid == before[place].pid
         assert after.tunnels[tunnel].established != before[place].tunnels[tunnel].established
 
@@ -284,7 +284,7 @@ def test_a_peer_that_is_down_for_a_minute_of_real_time_is_found_again_without_he
 
 def test_an_outage_that_is_shorter_than_it_takes_to_notice_costs_no_tunnel_and_no_byte(lab: tuple[str, Path]) -> None:
     name = lab[0]
-    before = {place: Folder(name).tunnels()[place].tunnels[tunnel].established for place, tunnel in ENDS}
+    before = {place: StateDir(name).tunnels()[place].tunnels[tunnel].established for place, tunnel in ENDS}
     far = (
         "import socket;c,_=socket.create_server(('10.2.0.4',7000)).accept()\n"
         "while d:=c.recv(9): print(d.decode(),flush=True)"
@@ -304,7 +304,7 @@ def test_an_outage_that_is_shorter_than_it_takes_to_notice_costs_no_tunnel_and_n
                 time.sleep(1.0)  # the length of the outage is what is tried
             lasted = time.monotonic() - began
             assert heard() == "meanwhile"
-    after = {place: Folder(name).tunnels()[place].tunnels[tunnel].established for place, tunnel in ENDS}
+    after = {place: StateDir(name).tunnels()[place].tunnels[tunnel].established for place, tunnel in ENDS}
     # A peer is given up after 5 s; a machine that takes so long to lift the outage has made another one.
     assert after == before or lasted > 4.0
     rootlab.wait_until(lambda: connected(name), "both sides connected", lambda: states(name))
@@ -315,7 +315,7 @@ def test_a_policy_based_tunnel_that_rests_is_woken_by_its_device_too(tmp_path: P
     with rootlab.running(tmp_path, text.replace("\nname: policy-based", "\nname: rests", 1)) as name:
 
         def resting() -> list[str]:
-            known = [Folder(name).tunnels()[place].tunnels[site] for place, site in ends]
+            known = [StateDir(name).tunnels()[place].tunnels[site] for place, site in ends]
             return [tunnel.reason for tunnel in known if tunnel.state == "NotConnected"]
 
         ends = (("depot", "Static"), ("gw.Static", "depot"))
@@ -338,7 +338,7 @@ def test_a_way_that_was_taken_away_by_hand_is_back_after_up(lab: tuple[str, Path
 
 def test_without_its_agent_a_lab_has_no_daemons_and_up_heals_it(lab: tuple[str, Path]) -> None:
     name = lab[0]
-    record = Folder(name).read()
+    record = StateDir(name).read()
     assert record is not None
     assert record.agent is not None
     before = [daemon(name, place) for place in ("gw.v1", "gw.v2")]
@@ -391,7 +391,7 @@ def test_what_must_not_connect_never_does_and_both_sides_say_why(
         rootlab.wait_until(lambda: others in reason(name, "v2"), others, lambda: reason(name, "v2"))
         assert set(states(name).values()) == {"NotConnected"}
         assert rootlab.inside(name, "a", "curl", "-m1", "http://10.2.0.4/").status != 0
-        events = [t.message for g in Folder(name).tunnels().values() for t in g.tunnels.values()]
+        events = [t.message for g in StateDir(name).tunnels().values() for t in g.tunnels.values()]
         assert not any(message.endswith("to Connected.") for message in events)
     finally:
         rootlab.ok("up", lab[1])
@@ -440,7 +440,7 @@ def test_a_long_transfer_through_rekeys_loses_nothing(tmp_path: Path) -> None:
             command = ["ip", "netns", "exec", namespace(name, place), "python3", "-c", program]
             return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
-        counters = [Folder(name).tunnels()["gw.v1"].tunnels["s2"].egress]
+        counters = [StateDir(name).tunnels()["gw.v1"].tunnels["s2"].egress]
         with start("b", receiver) as far:
             rootlab.wait_until(lambda: ":7000" in rootlab.must(name, "b", "ss", "-Hltn"), "b listens")
             with start("a", sender) as near:
@@ -448,9 +448,9 @@ def test_a_long_transfer_through_rekeys_loses_nothing(tmp_path: Path) -> None:
             received, _ = far.communicate(timeout=20)
         assert sent.split()
         assert received == sent
-        counters.append(Folder(name).tunnels()["gw.v1"].tunnels["s2"].egress)
+        counters.append(StateDir(name).tunnels()["gw.v1"].tunnels["s2"].egress)
         assert counters[1] - counters[0] >= int(sent.split()[0]), "counters go on over rekeys"
-        log = (Folder(name).log / "gw.v1.charon.log").read_text()
+        log = (StateDir(name).log / "gw.v1.charon.log").read_text()
         renewed = sum("established with SPIs" in line for line in log.splitlines())
         assert renewed >= 3, log[-3000:]
         assert connected(name)

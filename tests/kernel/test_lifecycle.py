@@ -16,7 +16,7 @@ from lab import compile as compiling
 from lab import topology
 from lab.errors import KernelError
 from lab.kernel import apply, netfilter, netns
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.plan import namespace
 from lab.verify import runner
 from tests import rootlab
@@ -82,13 +82,13 @@ def test_down_from_within_a_node_is_refused_and_changes_nothing(tmp_path: Path):
 
 def test_up_twice_changes_nothing(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("again")) as name:
-        before, record = rootlab.world(name), Folder(name).read()
+        before, record = rootlab.world(name), StateDir(name).read()
         said = rootlab.ok("up", tmp_path / "again.lab.yaml")
         assert said == "again: runs already, nothing to change; its rules were written again\n"
         rootlab.assert_same(before, rootlab.world(name))
         assert record is not None
         # The agent was told to read its plan again, and that is counted.
-        assert Folder(name).read() == msgspec.structs.replace(record, generation=record.generation + 1)
+        assert StateDir(name).read() == msgspec.structs.replace(record, generation=record.generation + 1)
 
 
 def test_what_up_makes_is_what_plan_prints(tmp_path: Path):
@@ -227,7 +227,7 @@ def test_verify_leaves_a_lab_up_that_it_cannot_judge(tmp_path: Path):
         results = json.loads(done.stdout)
         assert (done.returncode, results["summary"]["not_run"]) == (3, len(results["results"]))
         assert "runs with another plan" in results["results"][0]["reason"]
-        record = Folder(name).read()
+        record = StateDir(name).read()
         assert record is not None
         assert record.agent is not None
         os.kill(record.agent.pid, signal.SIGKILL)
@@ -341,7 +341,7 @@ def test_an_interrupted_verify_cleans_up_and_exits_130(tmp_path: Path, delay_s: 
 
 def test_a_dead_agent_is_reported_and_up_starts_another(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("agent")) as name:
-        record = Folder(name).read()
+        record = StateDir(name).read()
         assert record is not None
         assert record.agent is not None
         os.kill(record.agent.pid, signal.SIGKILL)
@@ -361,8 +361,8 @@ def test_a_missing_namespace_is_reported_and_up_heals_it(tmp_path: Path):
 
 def test_what_a_lab_was_made_from_is_readable_by_root_only(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("modes")) as name:
-        assert stat.S_IMODE(Folder(name).network_file.stat().st_mode) == 0o600
-        assert stat.S_IMODE(Folder(name).record_file.stat().st_mode) == 0o644
+        assert stat.S_IMODE(StateDir(name).network_file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(StateDir(name).record_file.stat().st_mode) == 0o644
 
 
 def test_another_users_namespace_of_our_name_is_left_alone(tmp_path: Path):
@@ -385,5 +385,5 @@ def test_compiling_the_record_again_gives_the_applied_plan(tmp_path: Path):
     from lab.azure import model
 
     with rootlab.running(tmp_path, rootlab.small("whole")) as name:
-        folder = Folder(name)
+        folder = StateDir(name)
         assert compiling.compile(model.decode(folder.network_file.read_bytes())) == folder.plan()

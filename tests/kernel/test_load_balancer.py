@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from tests import rootlab
 
 pytestmark = pytest.mark.root
@@ -66,9 +66,9 @@ def change(file: Path, written: str) -> None:
 def wait_up(*members: str) -> None:
     wanted = {f"lb/alive/{name}" for name in members}
     rootlab.wait_until(
-        lambda: {k for k, m in Folder("rules").health().items() if m.up and m.applied} == wanted,
+        lambda: {k for k, m in StateDir("rules").health().items() if m.up and m.applied} == wanted,
         "members are up",
-        lambda: Folder("rules").health(),
+        lambda: StateDir("rules").health(),
     )
 
 
@@ -165,7 +165,7 @@ def test_an_agent_that_was_started_again_resets_the_flows_that_it_hears_of(file:
     wait_up("sql1", "sql2")
     with rootlab.talking("rules", "client", _TALK) as said:
         first = said()
-        record = Folder("rules").read()
+        record = StateDir("rules").read()
         assert record is not None
         assert record.agent is not None
         os.kill(record.agent.pid, signal.SIGKILL)
@@ -195,7 +195,7 @@ for line in sys.stdin:
 
 def test_events_are_written_of_flows_that_leave_and_of_none_that_come_in(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("events")) as name:
-        Folder(name).wait_health(deadline_s=rootlab.DEADLINE_S)
+        StateDir(name).wait_health(deadline_s=rootlab.DEADLINE_S)
         with rootlab.talking(name, "lb.vnet1", _EVENTS) as said:
             assert said() == "ready"
             assert rootlab.ask(name, "far", "http://40.1.2.3/")["node"] == "web"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import KernelError
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.runtime import operate
 from tests import rootlab
 
@@ -38,16 +38,16 @@ def rules(lab: str) -> list[str]:
 
 def test_an_operation_is_recorded_and_up_makes_the_files_word_true_again(tmp_path: Path):
     with rootlab.running(tmp_path, GUARDED.replace("NAME", "managed")) as name:
-        before, plan = rules(name), Folder(name).plan()
+        before, plan = rules(name), StateDir(name).plan()
         rootlab.ok("nsg", "rule", "add", name, "front", "more", "--priority", "200", "--destination-ports", "22,80-90")
         assert sorted(rules(name)) == sorted([*before, "more"])
         rootlab.ok("up", tmp_path / f"{name}.lab.yaml")
-        assert (rules(name), Folder(name).plan()) == (before, plan)
+        assert (rules(name), StateDir(name).plan()) == (before, plan)
 
 
 def test_what_is_refused_changes_nothing(tmp_path: Path):
     with rootlab.running(tmp_path, GUARDED.replace("NAME", "refused")) as name:
-        folder = Folder(name)
+        folder = StateDir(name)
         before = (rootlab.world(name), folder.network_file.read_bytes(), folder.read())
         done = rootlab.run("nsg", "rule", "add", name, "front", "low", *_ADD)
         assert done.returncode == 2
@@ -68,7 +68,7 @@ def test_two_operations_at_once_lose_none(tmp_path: Path):
 def test_the_network_is_for_root_alone_and_a_lab_that_is_not_there_is_named(tmp_path: Path):
     with rootlab.running(tmp_path, GUARDED.replace("NAME", "secret")) as name:
         rootlab.ok("nsg", "rule", "add", name, "front", "more", "--priority", "200")
-        assert Folder(name).network_file.stat().st_mode & 0o777 == 0o600
+        assert StateDir(name).network_file.stat().st_mode & 0o777 == 0o600
         assert operate.network_of(name).name == name
     done = rootlab.run("nsg", "rule", "add", "nobody", "front", "more", "--priority", "200")
     assert (done.returncode, 'no lab "nobody"' in done.stderr) == (2, True)
@@ -76,21 +76,21 @@ def test_the_network_is_for_root_alone_and_a_lab_that_is_not_there_is_named(tmp_
 
 def test_what_changes_no_rule_of_the_kernel_is_recorded_too(tmp_path: Path):
     with rootlab.running(tmp_path, GUARDED.replace("NAME", "spare") + "  spare: []\n") as name:
-        plan = Folder(name).plan()
+        plan = StateDir(name).plan()
         said = rootlab.ok("nsg", "rule", "add", name, "spare", "more", "--priority", "200")
         assert said == f"{name}: nsg rule add spare more: 1 change\n"
         listed = json.loads(rootlab.ok("nsg", "rule", "list", name, "spare", "-o", "json"))
         assert listed["network_security_groups"]["spare"][0]["name"] == "more"
-        assert Folder(name).plan() == plan
+        assert StateDir(name).plan() == plan
 
 
 def test_a_damaged_lab_is_not_changed(tmp_path: Path):
     with rootlab.running(tmp_path, GUARDED.replace("NAME", "damaged")) as name:
         subprocess.run(["ip", "netns", "del", f"lab.{name}.web"], check=True)
-        before = Folder(name).network_file.read_bytes()
+        before = StateDir(name).network_file.read_bytes()
         done = rootlab.run("nsg", "rule", "add", name, "front", "more", "--priority", "200")
         assert (done.returncode, "it does not run as a whole" in done.stderr) == (3, True)
-        assert Folder(name).network_file.read_bytes() == before
+        assert StateDir(name).network_file.read_bytes() == before
 
 
 def test_a_change_that_the_kernel_refuses_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -98,7 +98,7 @@ def test_a_change_that_the_kernel_refuses_is_undone(tmp_path: Path, monkeypatch:
     from lab.operations.security_rule import RemoveRule
 
     with rootlab.running(tmp_path, GUARDED.replace("NAME", "undone")) as name:
-        before = (rootlab.world(name), Folder(name).network_file.read_bytes(), Folder(name).plan())
+        before = (rootlab.world(name), StateDir(name).network_file.read_bytes(), StateDir(name).plan())
         write, failed = netfilter.write, []
 
         def fail_once(*arguments: object, **options: object) -> None:
@@ -110,4 +110,4 @@ def test_a_change_that_the_kernel_refuses_is_undone(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(netfilter, "write", fail_once)
         with pytest.raises(KernelError):
             operate.perform(name, RemoveRule("front", "allow-http"), lambda _text: None)
-        assert (rootlab.world(name), Folder(name).network_file.read_bytes(), Folder(name).plan()) == before
+        assert (rootlab.world(name), StateDir(name).network_file.read_bytes(), StateDir(name).plan()) == before

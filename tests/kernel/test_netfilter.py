@@ -8,7 +8,7 @@ import pytest
 
 from lab.errors import KernelError
 from lab.kernel import netfilter, netns
-from lab.plan import Jump, Rule, Verdict, Why
+from lab.plan import Jump, Provenance, Rule, Terminal
 
 pytestmark = pytest.mark.root
 
@@ -16,11 +16,11 @@ PLACE = "test-netfilter.place"
 RULES = tuple(
     Rule(
         place="place",
-        why=Why("test", f"number {number}"),
+        why=Provenance("test", f"number {number}"),
         table="nat",
         chain="PREROUTING",
         destination=f"10.0.0.{number}/32",
-        target=Verdict("ACCEPT"),
+        target=Terminal("ACCEPT"),
     )
     for number in range(40)
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from tests import nobody, rootlab
 
 pytestmark = pytest.mark.root
@@ -96,7 +96,7 @@ def test_a_vm_without_a_subnet_gets_out_too(lab: str):
     ids=["https", "tcp", "udp"],
 )
 def test_every_kind_of_service_names_the_client_it_sees(lab: str, command: list[str]):
-    words = [str(Folder(lab).certificate_file) if word == "CA" else word for word in command]
+    words = [str(StateDir(lab).certificate_file) if word == "CA" else word for word in command]
     words = ["bash" if word == "sh" else word for word in words]
     seen = json.loads(rootlab.ok("exec", lab, "own", "--", *words))
     own = json.loads(rootlab.ok("show", lab, "own", "-o", "json"))["outbound"][0]["address"]
@@ -107,7 +107,7 @@ def test_every_kind_of_service_names_the_client_it_sees(lab: str, command: list[
 def test_sshd_names_its_peer_in_a_log(lab: str):
     rootlab.run("exec", lab, "own", "--", "ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "far")
     own = json.loads(rootlab.ok("show", lab, "own", "-o", "json"))["outbound"][0]["address"]
-    log = Folder(lab).log / "far.auth.log"
+    log = StateDir(lab).log / "far.auth.log"
     rootlab.wait_until(lambda: log.exists() and f"Connection from {own} port" in log.read_text(), "the peer in the log")
     assert " far sshd[" in log.read_text()
 
@@ -122,13 +122,13 @@ def test_the_resolver_of_seed_002_answers_with_the_source_over_udp_and_tcp(lab: 
 def test_no_namespace_has_a_way_out_of_the_lab(lab: str):
     """Every interface of a lab is loopback or one end of a wire whose other end is in the lab."""
     numbers = set()
-    for place in Folder(lab).plan().places():
+    for place in StateDir(lab).plan().places():
         for link in json.loads(rootlab.must(lab, place, "ip", "-d", "-j", "link")):
             if link["ifname"] != "lo":
                 assert link["linkinfo"]["info_kind"] == "veth"
                 numbers.add(place)
                 assert "link_netnsid" in link
-    assert numbers == set(Folder(lab).plan().places())
+    assert numbers == set(StateDir(lab).plan().places())
 
 
 def test_what_has_no_owner_is_silent(lab: str):

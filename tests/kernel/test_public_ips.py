@@ -106,7 +106,7 @@ def test_a_refusal_names_the_limit_and_changes_nothing(lab: str):
     before = rootlab.world(lab)
     done = rootlab.run("public-ip", "set", "wide", "ip", "--lab", lab)
     assert done.returncode == 2
-    assert "a VM with several network interfaces cannot have one (seed 004)" in done.stderr
+    assert "a VM with several network interfaces cannot have one (Instance level public IP, 2016-02-10)" in done.stderr
     rootlab.assert_same(before, rootlab.world(lab))
 
 

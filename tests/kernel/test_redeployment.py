@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.plan import SnatPool
 from tests import rootlab
 
@@ -49,7 +49,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def ports(lab: str, vm: str = "worker_IN_0") -> int:
     """Return how many SNAT ports an instance has."""
-    (pool,) = (pool for pool in Folder(lab).plan().of(SnatPool) if pool.node == vm)
+    (pool,) = (pool for pool in StateDir(lab).plan().of(SnatPool) if pool.node == vm)
     return sum(len(share) for share in pool.ranges)
 
 
@@ -91,13 +91,13 @@ def test_a_redeployment_lasts_as_long_as_it_is_told_and_is_over(lab: str):
 
 
 def test_an_interrupted_redeployment_is_over(lab: str):
-    before = (rules(lab), Folder(lab).plan(), Folder(lab).network_file.read_bytes())
+    before = (rules(lab), StateDir(lab).plan(), StateDir(lab).network_file.read_bytes())
     with redeploying(lab) as process:
         assert (is_redeploying(lab), ports(lab)) == (True, 512)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted; what was begun is over")
-    assert (rules(lab), Folder(lab).plan(), Folder(lab).network_file.read_bytes()) == before
+    assert (rules(lab), StateDir(lab).plan(), StateDir(lab).network_file.read_bytes()) == before
 
 
 def test_what_is_redeployed_already_is_refused_and_goes_on(lab: str):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from tests import rootlab
 from tests.unit.cmdlets import test_instance_level_public_ip as seed_004
 from tests.unit.cmdlets import test_multiple_vips as seed_000
@@ -65,12 +65,12 @@ def test_seed_000(tmp_path: Path) -> None:
         assert answered_by(lab, "http://191.238.74.13/") == ("myVM1", 8080)
         assert is_silent(lab, "191.238.74.148", 80)
         # Its name is given twice in the document: the second time is refused, and changes nothing.
-        before = Folder(lab).network_file.read_bytes()
+        before = StateDir(lab).network_file.read_bytes()
         refused = replay(lab, seed_000.ADD_SET)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr.startswith("-:4:6: Update-AzureVM: endpoint add myVM1 myEndpoint: ")
         assert refused.stderr.endswith("\nnothing was changed\n")
-        assert Folder(lab).network_file.read_bytes() == before
+        assert StateDir(lab).network_file.read_bytes() == before
         assert answered_by(lab, "http://191.238.74.13/") == ("myVM1", 8080)
         # The load-balanced set, first at one VIP, then at the other.
         assert seed_000.is_done(played(lab, seed_000.REMOVE_ENDPOINT + seed_000.ADD_SET), "Update-AzureVM", 3)
@@ -120,7 +120,7 @@ def test_seed_004(tmp_path: Path) -> None:
         played(lab, seed_004.SET)
         assert seen_from() == own() != ""
         assert refuses(own())
-        folder = Folder(lab).path
+        folder = StateDir(lab).path
         texts = [file.read_bytes() for file in folder.rglob("*") if file.is_file()]
         assert all(b"MyP@ssw0rd" not in text for text in texts)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.kernel.state import Folder, MemberHealth
+from lab.kernel.state import MemberHealth, StateDir
 from lab.operations.base import Operation
 from lab.operations.cloud_service import AddService
 from lab.operations.endpoint import AddEndpoint
@@ -112,7 +112,7 @@ def vips(lab: str, service: str = "myService") -> dict[str, str]:
 
 def state(lab: str) -> tuple[bytes, ...]:
     """Return all that is written of a lab, which a refused operation must leave as it is to the byte."""
-    folder = Folder(lab)
+    folder = StateDir(lab)
     files = (folder.network_file, folder.plan_file, folder.addresses_file, folder.record_file)
     return tuple(file.read_bytes() for file in files)
 
@@ -206,7 +206,7 @@ def test_a_set_moves_and_a_member_that_is_stopped_is_found_down(lab: str):
         )
 
         def known() -> MemberHealth:
-            return Folder(lab).health()["myService/myLBSet/myVM2"]
+            return StateDir(lab).health()["myService/myLBSet/myVM2"]
 
         rootlab.wait_until(lambda: not known().up and known().applied, "myVM2 is down, and the rules say so", known)
         assert {rootlab.ask(lab, "far", f"http://{VIP1}:81/")["node"] for _ in range(12)} == {"myVM1"}
@@ -214,7 +214,7 @@ def test_a_set_moves_and_a_member_that_is_stopped_is_found_down(lab: str):
         balanced(lab, VIP1, {"myVM1", "myVM2"})
         rootlab.ok("vm", "deallocate", "myVM2", "--lab", lab)
         # At once: it is no member any more.
-        assert "myService/myLBSet/myVM2" not in {check.key for check in Folder(lab).plan().of(HealthCheck)}
+        assert "myService/myLBSet/myVM2" not in {check.key for check in StateDir(lab).plan().of(HealthCheck)}
         assert {rootlab.ask(lab, "far", f"http://{VIP1}:81/")["node"] for _ in range(12)} == {"myVM1"}
         into()
 

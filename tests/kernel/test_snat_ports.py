@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lab.kernel import daemons, netns
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.plan import namespace
 from tests import rootlab
 
@@ -84,7 +84,7 @@ def load(lab: str, *words: str) -> dict[str, Any]:
 
 
 def agent_of(lab: str) -> daemons.Process:
-    record = Folder(lab).read()
+    record = StateDir(lab).read()
     assert record is not None
     assert record.agent is not None
     return record.agent

@@ -1,6 +1,7 @@
 """Mutations of what is claimed of access lists of endpoints, and reserved addresses."""
 
 from tests.mutations import Mutation
+from tests.mutations.seed_001 import LINKED, NOT_LINKED
 
 _LOAD_BALANCER = "lab/path/load_balancer.py"
 _SERVICES = "lab/azure/cloud_services.py"
@@ -74,8 +75,8 @@ MUTATIONS = (
         "what is denied does not come to a VM",
         "multivip",
         _ACCESS,
-        'Verdict("RETURN" if rule.action == "permit" else "DROP")',
-        'Verdict("RETURN" if rule.action == "permit" or rule.remote_subnet.prefixlen > 8 else "DROP")',
+        'Terminal("RETURN" if rule.action == "permit" else "DROP")',
+        'Terminal("RETURN" if rule.action == "permit" or rule.remote_subnet.prefixlen > 8 else "DROP")',
     ),
     Mutation(
         "N-AC-5",
@@ -109,7 +110,7 @@ MUTATIONS = (
             "        yield Route(place=INTERNET, destination=space, interface=to(edge), via=EDGE_SIDE, "
             "why=why)\n"
             '        yield Rule(place=edge, table="filter", chain="FORWARD", in_interface=to(INTERNET), '
-            'destination=space, target=Verdict("ACCEPT"), why=why)\n'
+            'destination=space, target=Terminal("ACCEPT"), why=why)\n'
         ),
     ),
     Mutation(
@@ -179,16 +180,16 @@ MUTATIONS = (
         "given back, it is the service's again",
         "multivip",
         "lab/operations/reserved_ip.py",
-        "return finding.with_service(network, _with_vip(service, given))",
-        ("return finding.with_service(network, _with_vip(service, msgspec.structs.replace(given, reserved_ip=None)))"),
+        "return lookup.with_service(network, _with_vip(service, given))",
+        "return lookup.with_service(network, _with_vip(service, msgspec.structs.replace(given, reserved_ip=None)))",
     ),
     Mutation(
         "N-RI-3",
         "what leaves has it",
         "multivip",
-        "lab/path/outbound_snat.py",
-        "found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]",
-        "found += []",
+        "lab/azure/outbound.py",
+        LINKED,
+        NOT_LINKED,
     ),
     Mutation("N-RI-4", "a service has at most 5 VIPs", "multivip", _SERVICES, _MOST_VIPS, "MAX_VIRTUAL_IPS = 6"),
     Mutation("N-RI-4", "a service has 5 VIPs", "multivip", _SERVICES, _MOST_VIPS, "MAX_VIRTUAL_IPS = 4"),
@@ -205,7 +206,7 @@ MUTATIONS = (
         "a service has at most one reserved address",
         "multivip",
         _SERVICES,
-        "    if len(reserved) > 1:\n",
+        "    if service.roles and len(reserved) > 1:\n",
         "    if False:\n",
     ),
     Mutation(
@@ -213,7 +214,7 @@ MUTATIONS = (
         "the network is the service's",
         "multivip",
         "lab/formats/cscfg.py",
-        "if configuration.virtual_network is not None and configuration.virtual_network != home:",
+        "if configuration.virtual_network is not None and not _is_network(configuration.virtual_network, home):",
         "if False:",
     ),
     Mutation(

@@ -264,14 +264,14 @@ MUTATIONS = (
         "N-DN-1",
         "names of its own network",
         WIRING,
-        "        yield Record(place=edge, name=vm.name, address=address, why=why)",
-        "        yield Record(place=edge, name=vm.name[::-1], address=address, why=why)",
+        "        yield DnsRecord(place=edge, name=vm.name, address=address, why=why)",
+        "        yield DnsRecord(place=edge, name=vm.name[::-1], address=address, why=why)",
     ),
     _file(
         "N-DN-1",
         "and of no other",
         WIRING,
-        "        yield Record(place=edge, name=vm.name, address=address, why=why)",
+        "        yield DnsRecord(place=edge, name=vm.name, address=address, why=why)",
         EVERYWHERE,
     ),
     _file(

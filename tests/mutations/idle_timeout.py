@@ -9,10 +9,10 @@ _SHAPE = "lab/topology/shape.py"
 _PROFILE = "lab/azure/profile.py"
 _NOMINAL = "    nominal_s = rule.idle_timeout_min * 60\n"
 _DEFAULT = (
-    "idle_timeout_in_minutes: Positive = 4\n"
-    "    enable_floating_ip: bool = False\n"
-    "    enable_tcp_reset: bool = False\n\n\nclass "
+    "idle_timeout_in_minutes: Positive = 4\n    enable_floating_ip: bool = False\n    enable_tcp_reset: bool = False\n"
 )
+#: What follows it, of a load-balancing rule and of an inbound NAT rule.
+_OF_BALANCING, _OF_NAT = "    disable_outbound_snat", "\n\nclass LoadBalancer("
 _OF_ROLES = (
     "    if owner.roles:\n"
     "        refuse(\n"
@@ -31,16 +31,16 @@ MUTATIONS = (
         "4 minutes where the rule names none",
         _HERE,
         _SHAPE,
-        _DEFAULT + "InboundNatRule",
-        _DEFAULT.replace("4\n", "5\n", 1) + "InboundNatRule",
+        _DEFAULT + _OF_BALANCING,
+        _DEFAULT.replace("4\n", "5\n", 1) + _OF_BALANCING,
     ),
     Mutation(
         "N-IT-1",
         "4 minutes where the rule names none",
         _HERE,
         _SHAPE,
-        _DEFAULT + "LoadBalancer(",
-        _DEFAULT.replace("4\n", "5\n", 1) + "LoadBalancer(",
+        _DEFAULT + _OF_NAT,
+        _DEFAULT.replace("4\n", "5\n", 1) + _OF_NAT,
     ),
     Mutation(
         "N-IT-1",
@@ -50,6 +50,7 @@ MUTATIONS = (
         _NOMINAL,
         "    nominal_s = min(rule.idle_timeout_min, 5) * 60\n",
     ),
+    Mutation("N-IT-1", "no longer", _HERE, _RULE, _NOMINAL, _NOMINAL.replace("60", "120")),
     Mutation(
         "N-IT-1",
         "in silence",
@@ -99,6 +100,9 @@ MUTATIONS = (
         _OF_ROLES,
         _OF_ROLES.replace("owner.roles", "False"),
     ),
+    Mutation("N-IT-3", "4 minutes at least", _HERE, _PROFILE, _LOW, _LOW.replace("4", "3")),
+    Mutation("N-IT-3", "30 minutes at most", _HERE, _PROFILE, _LOW, _LOW.replace("30", "31")),
+    Mutation("N-IT-3", "100 minutes from 2025-02-12 on", _HERE, _PROFILE, _LATER, _LATER.replace("100", "101")),
     Mutation(
         "N-IT-3",
         "of both kinds of rules",

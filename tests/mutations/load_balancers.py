@@ -12,7 +12,7 @@ _FIVE_FIELDS = '"Default": "src,sport,dst,dport,proto"'
 _BY_PROTOCOL = 'distribution != "SourceIP" and rule.protocol == "udp"'
 _TWO_FIELDS = '"SourceIP": "src,dst"'
 _THREE_FIELDS = '"SourceIPProtocol": "src,dst,proto"'
-_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
+_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Provenance("
 _TIED = "self.targets(r) for r in self.rules())"
 
 MUTATIONS = (
@@ -238,7 +238,7 @@ MUTATIONS = (
         "load-balancer",
         _LOAD_BALANCER,
         _RULE_TARGET,
-        ("target=DestinationNat(str(vm.private_ip_address), rule.backend_port + 20000),\n            why=Why("),
+        ("target=DestinationNat(str(vm.private_ip_address), rule.backend_port + 20000),\n            why=Provenance("),
     ),
     Mutation(
         "N-MV-1",
@@ -283,7 +283,7 @@ MUTATIONS = (
         "load-balancer",
         _LOAD_BALANCER,
         _RULE_TARGET,
-        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Why("),
+        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Provenance("),
     ),
     Mutation(
         "N-MV-2",
@@ -291,7 +291,7 @@ MUTATIONS = (
         "load-balancer",
         _LOAD_BALANCER,
         _RULE_TARGET,
-        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Why("),
+        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Provenance("),
     ),
     Mutation(
         "N-MV-3",
@@ -345,7 +345,7 @@ MUTATIONS = (
         "load-balancer",
         "lab/path/outbound_snat.py",
         (
-            '    for protocol in ("tcp", "udp"):\n'
+            "    for protocol in _PROTOCOLS:\n"
             "        yield Rule(\n"
             "            place=wiring.load_balancer(vnet),\n"
             '            table="filter",'
@@ -362,7 +362,7 @@ MUTATIONS = (
         "without a rule a dynamic frontend has no address",
         "load-balancer",
         _MODEL,
-        ("return not frontend.dynamic or any(r.frontend == frontend.name and self.targets(r) for r in self.rules())"),
+        "return not frontend.dynamic or inward or outward",
         "return True",
     ),
     Mutation(

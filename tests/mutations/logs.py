@@ -110,7 +110,7 @@ MUTATIONS = (
         "the records are in a list of that name",
         "health-probes",
         "lab/cli/ports.py",
-        'print_json({"records": list(ports.events(name, probes=probes))})',
-        'print_json({"Records": list(ports.events(name, probes=probes))})',
+        'print_json({"records": list(snat_usage.events(name, probes=probes))})',
+        'print_json({"Records": list(snat_usage.events(name, probes=probes))})',
     ),
 )

@@ -8,7 +8,7 @@ _SERVICES = "lab/azure/cloud_services.py"
 _WIRING = "lab/path/wiring.py"
 _ACCESS = "lab/path/cloud_service.py"
 _ENDPOINT_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=why,"
-_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Why("
+_RULE_TARGET = "target=DestinationNat(str(vm.private_ip_address), rule.backend_port),\n            why=Provenance("
 _HEALTHY = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
 _USED = "used = is_allocated and (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))"
 _PROGRAMMED = '"True" if is_programmed(service, virtual_ip) else "",'
@@ -25,6 +25,7 @@ MUTATIONS = (
             "yield from _loopback(vm)\n"
             "        addresses = {str(f.address) for lb in network.load_balancers_of(vnet) for f in "
             "lb.addressed()}\n"
+            "        addresses -= {*map(str, vm.loopback_addresses)}\n"
             '        yield from (Address(place=vm.name, interface="lo", address=one, why=why) for one in '
             "sorted(addresses))"
         ),
@@ -91,7 +92,7 @@ MUTATIONS = (
         _RULE_TARGET,
         (
             "target=DestinationNat(str(vm.private_ip_address), lb.load_balancing_rules[0].backend_port),\n"
-            "            why=Why("
+            "            why=Provenance("
         ),
     ),
     Mutation(
@@ -123,8 +124,8 @@ MUTATIONS = (
         "a dynamic address is another one after deallocation",
         "multivip",
         _SERVICES,
-        "a not in taken and a != vip.released)",
-        "a not in taken)",
+        "held = network.taken_addresses(planned=False) | given | {vip.released}",
+        "held = network.taken_addresses(planned=False) | given",
     ),
     Mutation(
         "S0-4",
@@ -171,8 +172,9 @@ MUTATIONS = (
         "a service configuration file cannot have VIPs",
         "multivip",
         "lab/formats/cscfg.py",
-        '("InstanceAddress", "ReservedIPs")',
-        '("InstanceAddress", "ReservedIPs", "VirtualIPs")',
+        '"AddressAssignments": Part((), {"InstanceAddress": None, "ReservedIPs": 1}),',
+        '"AddressAssignments": Part((), {"InstanceAddress": None, "ReservedIPs": 1, "VirtualIPs": None}),\n'
+        '    "VirtualIPs": Part(None, {"VirtualIP": None}),\n    "VirtualIP": Part(None, {}),',
     ),
     Mutation(
         "S0-7",
@@ -321,7 +323,7 @@ MUTATIONS = (
         "lab/operations/endpoint.py",
         (
             "if self.virtual_ip is not None:\n"
-            "            finding.virtual_ip(self, service, self.virtual_ip)\n"
+            "            lookup.virtual_ip(self, service, self.virtual_ip)\n"
             "        path"
         ),
         "path",
@@ -340,7 +342,7 @@ MUTATIONS = (
         "multivip",
         _LOAD_BALANCER,
         _RULE_TARGET,
-        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Why("),
+        ("target=DestinationNat(str(vm.private_ip_address), rule.frontend_port),\n            why=Provenance("),
     ),
     Mutation(
         "S0-14",

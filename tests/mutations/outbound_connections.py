@@ -1,7 +1,7 @@
 """Mutations of what load-balancer-outbound-connections.md states in its revisions, and of the lab's own promise."""
 
 from tests.mutations import Mutation
-from tests.mutations.seed_001 import POOL_BINDS, SNAT, UNLINKED, WITH_PROBE, WITHOUT_PROBE
+from tests.mutations.seed_001 import BY_POOL, LINKED, LINKS, NOT_LINKED, POOL_BINDS, SNAT, WITH_PROBE, WITHOUT_PROBE
 
 _PROFILE = "lab/azure/profile.py"
 _PORTS = "lab/deciders/snat_ports.py"
@@ -29,16 +29,15 @@ _OF_SET = "profile.ports_per_vm(together[vm.availability_set] if vm.availability
 _SCOPE = "        scope = self._scopes.get(key)\n"
 _FREE = "p not in scope.used and p not in taken)"
 _GRANTED = "                self._refused.pop(flow, None)\n                in_use ="
-_IDLE = '"idle_timeout_s": Cell(240, _SEED_002'
+_IDLE = '"idle_timeout_s": Cell(240, _OUTBOUND_2017'
 _FIN = '"fin_s": Cell(240, _OUTBOUND_2019_05)'
 _RST = '"rst_s": Cell(15, _OUTBOUND_2019_05)'
-_LINKED = "found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]"
 _UDP_2019 = '"udp_reuse": Cell("nothing", _OUTBOUND_2019_05'
 _UDP_2020 = '"udp_reuse": Cell("destination address", _OUTBOUND_2020_10'
 _TCP_2018 = '"destination", _OUTBOUND_2018_02 + ": one port per flow'
 _BLOCK = '"rule_block": Cell(8,'
 _WHOLE = '"fragments_need_own_address": Cell(value=True'
-_CARRIED = '            protocol=protocol,\n            ctstate="NEW",\n            target=Verdict("ACCEPT"),'
+_CARRIED = '            protocol=protocol,\n            ctstate="NEW",\n            target=Terminal("ACCEPT"),'
 
 
 def _tier(claim_fact: str, topology: str, size: int, ports: int) -> Mutation:
@@ -199,8 +198,8 @@ MUTATIONS = (
         "2019: each with the table's ports",
         "snat-2019",
         _PROFILE,
-        '"frontends_standard": Cell("all multiply"',
-        '"frontends_standard": Cell("capped"',
+        '"frontends_standard": Cell("all multiply", _OUTBOUND_2019_05',
+        '"frontends_standard": Cell("capped", _OUTBOUND_2019_05',
     ),
     Mutation(
         "N-SN-12",
@@ -228,7 +227,7 @@ MUTATIONS = (
         "target=SourceNat(public),",
         "target=SourceNat(str(network.balancers[0].frontends[0].address)),",
     ),
-    Mutation("N-SN-13", "a load balancer before default SNAT", "snat-2019", SNAT, _LINKED, "found += []"),
+    Mutation("N-SN-13", "a load balancer before default SNAT", "snat-2019", LINKS, LINKED, NOT_LINKED),
     Mutation(
         "N-SN-14",
         "an address of its own carries ICMP",
@@ -256,7 +255,7 @@ MUTATIONS = (
         _GRANTED,
         "                self._cool(flow, found, now_s + self.policy.idle_s)\n" + _GRANTED,
     ),
-    Mutation("N-SN-15", "a rule is needed", "source-ip", SNAT, UNLINKED, POOL_BINDS),
+    Mutation("N-SN-15", "a rule is needed", "source-ip", LINKS, BY_POOL, POOL_BINDS),
     Mutation("N-SN-15", "its probe need not succeed", "source-ip", SNAT, WITHOUT_PROBE, WITH_PROBE),
     Mutation(
         "N-SN-15",

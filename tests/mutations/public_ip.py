@@ -13,7 +13,7 @@ _MACHINES, _CSCFG, _SERVICE = "lab/cmdlets/machines.py", "lab/formats/cscfg.py",
 _INTO = "                target=DestinationNat(private),"
 _INTO_RULE = '                destination=f"{public}/32",\n                target=DestinationNat(private),'
 _OUT = "                target=SourceNat(public),"
-_WHY = '            why = Why("instance_public_ip", vm.name, _SOURCE)\n            public, private'
+_WHY = '            why = Provenance("instance_public_ip", vm.name, _SOURCE)\n            public, private'
 _NAMES = '    return (f"{vm}.{cloud_services.host_name(service)}", *labelled)'
 _DEFAULT = "SourceNat(str(vnet.default_outbound_address))"
 
@@ -45,14 +45,14 @@ _VIP_TOO = (
     '                found = {"place": edge, "table": "nat", "chain": "PREROUTING"}\n'
     '                yield Rule(**found, destination=f"{vip.address}/32", '
     "target=DestinationNat(str(vm.private_ip_address)),\n"
-    '                           why=Why("instance_public_ip", vm.name, _SOURCE))\n'
+    '                           why=Provenance("instance_public_ip", vm.name, _SOURCE))\n'
 )
 
 #: A VM without an address of its own has the default VIP of its service for one.
 _LED_TO = "            yield from wiring.public_address(vnet, vm.instance_public_ip.address, why)\n"
 _NONE = (
     "            if vm.instance_public_ip is None:\n                continue\n"
-    '            why = Why("instance_public_ip", vm.name, _SOURCE)\n'
+    '            why = Provenance("instance_public_ip", vm.name, _SOURCE)\n'
     "            public, private = str(vm.instance_public_ip.address), str(vm.private_ip_address)\n"
     f"{_LED_TO}"
 )
@@ -60,7 +60,7 @@ _VIP_FOR_ITS_OWN = (
     "            of_vm = network.service_of(vm.name)\n"
     "            if vm.instance_public_ip is None and of_vm and not of_vm.roles:\n"
     "                from msgspec.structs import replace\n\n"
-    "                from lab.model import InstancePublicIp\n\n"
+    "                from lab.azure.model import InstancePublicIp\n\n"
     '                own = InstancePublicIp(name="vip", address=of_vm.virtual_ips[0].address)\n'
     "                vm = replace(vm, instance_public_ip=own)\n"
     + _NONE.replace(_LED_TO, f'            if vm.instance_public_ip.name != "vip":\n    {_LED_TO}')
@@ -70,10 +70,10 @@ _VIP_FOR_ITS_OWN = (
 def _dropped(protocol: str) -> str:
     """Return the beginning of a VM's rules, with one that drops a protocol."""
     return (
-        '            why = Why("instance_public_ip", vm.name, _SOURCE)\n'
+        '            why = Provenance("instance_public_ip", vm.name, _SOURCE)\n'
         '            yield Rule(place=edge, table="mangle", chain="PREROUTING", '
         f'destination=f"{{vm.instance_public_ip.address}}/32", protocol="{protocol}",\n'
-        '                       target=Verdict("DROP"), why=why)\n'
+        '                       target=Terminal("DROP"), why=why)\n'
         "            public, private"
     )
 
@@ -114,9 +114,9 @@ MUTATIONS = (
         "a file with two for one VM",
         _TOPOLOGY,
         "lab/topology/shape.py",
-        '    if isinstance(value, list):\n        raise ValueError(f"{len(value)} instance-level',
+        '    if isinstance(value, list):\n        found = f"{len(value)} instance-level',
         "    if isinstance(value, list) and len(value) < 3:\n        return value[0]\n"
-        '    if isinstance(value, list):\n        raise ValueError(f"{len(value)} instance-level',
+        '    if isinstance(value, list):\n        found = f"{len(value)} instance-level',
     ),
     Mutation(
         "S4-4",
@@ -354,7 +354,7 @@ MUTATIONS = (
         "a VM that was deallocated gets another address",
         _TOPOLOGY,
         _ADDRESSES,
-        "            address = free_address(network, released=vm.released_public_ip.address)",
+        "            address = free_address(network, avoid=[vm.released_public_ip.address])",
         "            address = vm.released_public_ip.address",
     ),
     Mutation(

@@ -13,10 +13,10 @@ _PROFILE = "lab/azure/profile.py"
 _LOGS = "lab/agent/logs.py"
 _SHARED_1 = (
     "for subnet, group in _subnets(vnet, asked):\n"
-    '        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
+    '        why = Provenance("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
 )
 _INSIDE = "return (*vnet.address_space, *sorted(connected))"
-_BEGUN = 'yield _forward(place, begun, Verdict("ACCEPT"), ctstatus="CONFIRMED")'
+_BEGUN = 'yield _forward(place, begun, Terminal("ACCEPT"), ctstatus="CONFIRMED")'
 
 MUTATIONS = (
     Mutation(
@@ -27,7 +27,7 @@ MUTATIONS = (
         _SHARED_1,
         (
             "for subnet, group in ():\n"
-            '        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
+            '        why = Provenance("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
         ),
     ),
     Mutation(
@@ -43,8 +43,8 @@ MUTATIONS = (
         "a group that blocks the probe takes the VM down",
         "nsg",
         _PROFILE,
-        '"nsg_filters_platform": Cell(True,',
-        '"nsg_filters_platform": Cell(False,',
+        '"nsg_filters_platform": Cell(\n            value=True,',
+        '"nsg_filters_platform": Cell(\n            value=False,',
     ),
     Mutation(
         "S2-16",
@@ -204,11 +204,11 @@ MUTATIONS = (
         "nsg",
         _FILTER,
         (
-            '        why = Why("security_group", f"{group} on subnet {subnet.name}, inbound", _GROUPS)\n'
+            '        why = Provenance("security_group", f"{group} on subnet {subnet.name}, inbound", _GROUPS)\n'
             "        yield _forward("
         ),
         (
-            '        why = Why("security_group", f"{group} on subnet {subnet.name}, inbound", _GROUPS)\n'
+            '        why = Provenance("security_group", f"{group} on subnet {subnet.name}, inbound", _GROUPS)\n'
             '        yield from () if any(f.on == "VM" for found in asked.values() for f in found) else ()\n'
             "        continue\n"
             "        yield _forward("
@@ -238,7 +238,7 @@ MUTATIONS = (
         _SHARED_1,
         (
             "for subnet, group in ():\n"
-            '        why = Why("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
+            '        why = Provenance("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)'
         ),
     ),
     Mutation("N-NS-5", "answers need no rule", "nsg", _FILTER, _BEGUN, "yield from ()"),
@@ -248,7 +248,7 @@ MUTATIONS = (
         "nsg",
         _FILTER,
         _BEGUN,
-        'yield _forward(place, begun, Verdict("ACCEPT"), protocol="tcp", ctstatus="CONFIRMED")',
+        'yield _forward(place, begun, Terminal("ACCEPT"), protocol="tcp", ctstatus="CONFIRMED")',
     ),
     Mutation(
         "N-NS-5",
@@ -256,7 +256,7 @@ MUTATIONS = (
         "nsg",
         _FILTER,
         _BEGUN,
-        'yield _forward(place, begun, Verdict("ACCEPT"))',
+        'yield _forward(place, begun, Terminal("ACCEPT"))',
     ),
     Mutation(
         "N-NS-6",
@@ -352,10 +352,10 @@ MUTATIONS = (
         "ICMP is allowed inside by default",
         "nsg",
         _FILTER,
-        '    tags = Why("security_group", f"what the addresses',
+        '    tags = Provenance("security_group", f"what the addresses',
         (
-            '    yield _forward(place, begun, Verdict("DROP"), protocol="icmp")\n'
-            '    tags = Why("security_group", f"what the addresses'
+            '    yield _forward(place, begun, Terminal("DROP"), protocol="icmp")\n'
+            '    tags = Provenance("security_group", f"what the addresses'
         ),
     ),
     Mutation(
@@ -371,8 +371,8 @@ MUTATIONS = (
         "168.63.129.16 answers names whatever groups deny",
         "nsg",
         _FILTER,
-        'yield _forward(place, asks, Verdict("ACCEPT"), destination=_PLATFORM)',
-        'yield _forward(place, asks, Verdict("DROP"), destination=_PLATFORM, protocol="udp")',
+        'yield _forward(place, asks, Terminal("ACCEPT"), destination=_PLATFORM)',
+        'yield _forward(place, asks, Terminal("DROP"), destination=_PLATFORM, protocol="udp")',
     ),
     Mutation("N-NS-10", "HTTP comes in, and no other port", "nsg", _FILTER, "destination_ports=ours,", ""),
     Mutation("N-NS-10", "RDP comes in from the subnet alone", "nsg", _FILTER, "source=_prefix(source),", ""),
@@ -381,8 +381,8 @@ MUTATIONS = (
         "nothing goes to the internet",
         "nsg",
         _FILTER,
-        'Verdict("RETURN" if rule.access == "Allow" else "DROP")',
-        'Verdict("RETURN" if rule.access == "Allow" or rule.direction == "Outbound" else "DROP")',
+        'Terminal("RETURN" if rule.access == "Allow" else "DROP")',
+        'Terminal("RETURN" if rule.access == "Allow" or rule.direction == "Outbound" else "DROP")',
     ),
     Mutation(
         "N-NS-11",

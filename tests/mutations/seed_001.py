@@ -3,14 +3,18 @@
 from tests.mutations import Mutation
 
 SNAT = "lab/path/outbound_snat.py"
-_BY_RULE = "names |= {r.frontend for r in lb.load_balancing_rules if vm in lb.pool(r.backend_pool).members}"
-_BY_NAT_RULE = "names |= {r.frontend for r in lb.inbound_nat_rules if r.virtual_machine == vm}"
-_LINKED = "found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]"
+LINKS = "lab/azure/outbound.py"
+#: What of a load balancer's rules ties a VM to a frontend.
+_BINDS = "if kind in binding and ("
+LINKED = "found.setdefault(vm, []).extend((lb, frontend) for frontend in addressed if frontend.name in names)"
+NOT_LINKED = "found.setdefault(vm, [])"
 DEFAULT = "profile, address = network.profile, str(vnet.default_outbound_address)"
-UNLINKED = "names: set[str] = set()"
-POOL_BINDS = "names = {f.name for f in lb.frontends if any(vm in pool.members for pool in lb.pools)}"
+BY_POOL, POOL_BINDS = 'if "backend_pool" in binding:', "if True:"
 #: Frontends of another load balancer, whichever a VM is linked to.
-_ANOTHERS = "found += [(lb, frontend) for frontend in network.balancers[-1].addressed() if names]"
+_ANOTHERS = (
+    "last = network.balancers[-1]\n"
+    "            found.setdefault(vm, []).extend((last, frontend) for frontend in last.addressed() if names)"
+)
 AS_FRONTEND = "profile, address = network.profile, str(network.balancers[0].frontends[0].address)"
 WITHOUT_PROBE = 'vms = [vm for vm in everyone if vm.name in given and vm.power_state != "Deallocated"]'
 #: What a VM whose probe fails loses.
@@ -26,6 +30,12 @@ KEPT_APART = (
 )
 _ALLOCATOR = "lab/agent/snat.py"
 
+
+def _but(kind: str, needs: str = "False") -> str:
+    """Return what ties a VM to a frontend if rules of a kind need something else for it."""
+    return f'if kind in binding and (kind != "{kind}" or {needs}) and ('
+
+
 MUTATIONS = (
     Mutation(
         "S1-1",
@@ -35,9 +45,9 @@ MUTATIONS = (
         "target=SourceNat(public),",
         "target=SourceNat(str(vnet.default_outbound_address)),",
     ),
-    Mutation("S1-1", "a load-balanced VM is seen from the frontend", "source-ip", SNAT, _LINKED, "found += []"),
+    Mutation("S1-1", "a load-balanced VM is seen from the frontend", "source-ip", LINKS, LINKED, NOT_LINKED),
     Mutation("S1-1", "a standalone VM is seen from the platform's address", "source-ip", SNAT, DEFAULT, AS_FRONTEND),
-    Mutation("S1-2", "a pool alone does not bind", "source-ip", SNAT, UNLINKED, POOL_BINDS),
+    Mutation("S1-2", "a pool alone does not bind", "source-ip", LINKS, BY_POOL, POOL_BINDS),
     Mutation(
         "S1-2",
         "the source is that of a standalone VM",
@@ -46,33 +56,33 @@ MUTATIONS = (
         ON_DEMAND,
         KEPT_APART,
     ),
-    Mutation("S1-3", "an inbound NAT rule binds its VM", "source-ip", SNAT, _BY_NAT_RULE, "names |= set()"),
+    Mutation("S1-3", "an inbound NAT rule binds its VM", "source-ip", LINKS, _BINDS, _but("inbound_nat_rule")),
     Mutation(
         "S1-3",
         "it needs no probe and no load-balancing rule",
         "source-ip",
-        SNAT,
-        _BY_NAT_RULE,
-        _BY_NAT_RULE.replace("== vm}", "== vm and lb.probes}"),
+        LINKS,
+        _BINDS,
+        _but("inbound_nat_rule", "lb.probes"),
     ),
-    Mutation("S1-3", "the source is the rule's frontend", "source-ip", SNAT, _LINKED, _ANOTHERS),
-    Mutation("S1-4", "a load-balancing rule binds its pool", "source-ip", SNAT, _BY_RULE, "names |= set()"),
+    Mutation("S1-3", "the source is the rule's frontend", "source-ip", LINKS, LINKED, _ANOTHERS),
+    Mutation("S1-4", "a load-balancing rule binds its pool", "source-ip", LINKS, _BINDS, _but("load_balancing_rule")),
     Mutation(
         "S1-4",
         "it needs no inbound NAT rule",
         "source-ip",
-        SNAT,
-        _BY_RULE,
-        _BY_RULE.replace(".members}", ".members and lb.inbound_nat_rules}"),
+        LINKS,
+        _BINDS,
+        _but("load_balancing_rule", "lb.inbound_nat_rules"),
     ),
-    Mutation("S1-4", "the source is the rule's frontend", "source-ip", SNAT, _LINKED, _ANOTHERS),
+    Mutation("S1-4", "the source is the rule's frontend", "source-ip", LINKS, LINKED, _ANOTHERS),
     Mutation(
         "S1-5",
         "a rule without a probe is refused",
         "source-ip",
         "lab/azure/profile.py",
-        '"probe_required": Cell(True, _SEED_001',
-        '"probe_required": Cell(False, _SEED_001',
+        '"probe_required": Cell(True, _SOURCE_IP_2018',
+        '"probe_required": Cell(False, _SOURCE_IP_2018',
     ),
     Mutation(
         "S1-5",
@@ -114,8 +124,8 @@ MUTATIONS = (
         _UP,
         "return tuple(vm for vm in there if probe is None)",
     ),
-    Mutation("S1-8", "an inbound NAT rule binds", "source-ip", SNAT, _BY_NAT_RULE, "names |= set()"),
-    Mutation("S1-8", "a load-balancing rule binds", "source-ip", SNAT, _BY_RULE, "names |= set()"),
+    Mutation("S1-8", "an inbound NAT rule binds", "source-ip", LINKS, _BINDS, _but("inbound_nat_rule")),
+    Mutation("S1-8", "a load-balancing rule binds", "source-ip", LINKS, _BINDS, _but("load_balancing_rule")),
     Mutation("S1-8", "without a rule the platform's default applies", "source-ip", SNAT, DEFAULT, AS_FRONTEND),
     Mutation(
         "S1-8",

@@ -1,7 +1,18 @@
 """Mutations of what the document of 2017-05-31 states: outbound connections, and how they are translated."""
 
 from tests.mutations import Mutation
-from tests.mutations.seed_001 import AS_FRONTEND, DEFAULT, KEPT_APART, ON_DEMAND, POOL_BINDS, SNAT, UNLINKED
+from tests.mutations.seed_001 import (
+    AS_FRONTEND,
+    BY_POOL,
+    DEFAULT,
+    KEPT_APART,
+    LINKED,
+    LINKS,
+    NOT_LINKED,
+    ON_DEMAND,
+    POOL_BINDS,
+    SNAT,
+)
 
 _OWN = "lab/path/instance_public_ip.py"
 _WIRING = "lab/path/wiring.py"
@@ -15,7 +26,6 @@ _IN_NO_POOL = (
     "                vm.name in pool.members for lb in network.balancers for pool in lb.pools\n"
     "            ):"
 )
-_LINKED = "found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]"
 _OWN_SOURCE = "target=SourceNat(public),"
 _DEFAULT_SOURCE = "target=SourceNat(str(vnet.default_outbound_address)),"
 _KEY = "default_outbound_address: Address | None = None"
@@ -59,7 +69,7 @@ MUTATIONS = (
         _LEADS_IN,
     ),
     Mutation("S2-2", "neither: default SNAT", "outbound", SNAT, DEFAULT, AS_FRONTEND),
-    Mutation("S2-2", "a load balancer only: its address", "outbound", SNAT, _LINKED, "found += []"),
+    Mutation("S2-2", "a load balancer only: its address", "outbound", LINKS, LINKED, NOT_LINKED),
     Mutation(
         "S2-2",
         "an address of its own only: that address",
@@ -148,16 +158,16 @@ MUTATIONS = (
         "            once.add(packet.flow)\n"
         "        self._send_on",
     ),
-    Mutation("S2-10", "a pool without a rule does not bind", "source-ip", SNAT, UNLINKED, POOL_BINDS),
+    Mutation("S2-10", "a pool without a rule does not bind", "source-ip", LINKS, BY_POOL, POOL_BINDS),
     Mutation("S2-10", "the source is that of a standalone VM", "source-ip", SNAT, ON_DEMAND, KEPT_APART),
-    Mutation("S2-11", "the source is the frontend's address", "outbound", SNAT, _LINKED, "found += []"),
+    Mutation("S2-11", "the source is the frontend's address", "outbound", LINKS, LINKED, NOT_LINKED),
     Mutation(
         "S2-11",
         "the VMs of the pool share its ports",
         "outbound",
         SNAT,
-        "begin = first + _place(number, size, profile.port_tiers[0])",
-        "begin = first + _place(0, size, profile.port_tiers[0])",
+        "begin = first + place(number, size, profile.port_tiers[0])",
+        "begin = first + place(0, size, profile.port_tiers[0])",
         profile="2018-02",
     ),
     Mutation("S2-12", "all flows use the address", "outbound", _OWN, _OWN_SOURCE, _DEFAULT_SOURCE),
@@ -191,8 +201,8 @@ MUTATIONS = (
         "without one there is",
         "outbound",
         _PROFILE,
-        '"allocation_basic": Cell("preallocated", _SEED_002',
-        '"allocation_basic": Cell("on demand", _SEED_002',
+        '"allocation_basic": Cell(\n            "preallocated", _OUTBOUND_2017',
+        '"allocation_basic": Cell(\n            "on demand", _OUTBOUND_2017',
     ),
     Mutation(
         "S2-14",
@@ -216,48 +226,8 @@ MUTATIONS = (
         "S2-17",
         "no other is",
         "outbound",
-        SNAT,
-        _LINKED,
-        "found += [(lb, frontend) for lb in network.balancers for frontend in lb.addressed() if names]",
-    ),
-    Mutation(
-        "S2-15",
-        "a rule that denies keeps flows inside",
-        "nsg",
-        "lab/path/security_group.py",
-        'target=Verdict("RETURN" if rule.access == "Allow" else "DROP"),',
-        'target=Verdict("RETURN"),',
-    ),
-    Mutation(
-        "S2-15",
-        "other destinations stay reachable",
-        "nsg",
-        "lab/path/security_group.py",
-        'target=Verdict("RETURN" if rule.access == "Allow" else "DROP"),',
-        'target=Verdict("RETURN" if rule.access == "Allow" and "Internet" not in rule.destinations else "DROP"),',
-    ),
-    Mutation(
-        "S2-16",
-        "a group can block probes",
-        "nsg",
-        "lab/path/security_group.py",
-        "if not profile.nsg_filters_platform:",
-        "if profile.nsg_filters_platform:",
-    ),
-    Mutation(
-        "S2-16",
-        "the VM is marked down",
-        "nsg",
-        "lab/path/health_probe.py",
-        'return self._success(check, now_s) if result.kind == "success" else self._failure(result, check, now_s)',
-        "return self._success(check, now_s)",
-    ),
-    Mutation(
-        "S2-16",
-        "new flows go to others",
-        "nsg",
-        "lab/path/distribution.py",
-        'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)',
-        "return tuple(there)",
+        LINKS,
+        LINKED,
+        "found.setdefault(vm, []).extend((lb, f) for lb in network.balancers for f in lb.addressed() if names)",
     ),
 )

@@ -7,15 +7,15 @@ _PROFILE = "lab/azure/profile.py"
 _PORTS = "lab/deciders/snat_ports.py"
 _AGENT = "lab/agent/snat.py"
 _HERE = "snat-exhaustion"
-_TCP = '"tcp_reuse": Cell("destination address", _SEED_002'
-_UDP = '"udp_reuse": Cell("destination address", _SEED_002'
+_TCP = '"tcp_reuse": Cell("destination address", _OUTBOUND_2017'
+_UDP = '"udp_reuse": Cell("destination address", _OUTBOUND_2017'
 _BY_ADDRESS = "key = (address, shared, flow.destination)\n"
 #: The platform's address is in no account of a load balancer's frontend: what is altered for standalone VMs alone.
 _ALONE = "address >> 24 == 192"
 _REFUSED = "        self._refuse(pool, flow, now_s)\n        return None"
 _TELL = 'self._tell("exhausted", pool, share, flow.protocol, self.allocated(share), now_s)'
 _GRANTED = "                self._refused.pop(flow, None)\n                in_use ="
-_IDLE = '"idle_timeout_s": Cell(240, _SEED_002'
+_IDLE = '"idle_timeout_s": Cell(240, _OUTBOUND_2017'
 _ROOM = "size = max(1, min(wanted or 1, room // len(vms)))"
 _DEFAULT_ROOM = "vm.name: wanted or profile.ports_per_vm("
 _RULE = "    enable_tcp_reset: bool = False\n\n\nclass InboundNatRule"

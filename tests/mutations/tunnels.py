@@ -8,7 +8,7 @@ DAEMONS, _CHARON, IKE, SHOW = "lab/agent/gateways.py", "lab/kernel/charon.py", "
 OPERATIONS, WIRING = "lab/operations/vpn.py", "lab/path/wiring.py"
 
 #: Places of the product that several mutations alter.
-_PASSES = "    yield from _passes(here, router, why)\n    if gateway.shaped:"
+_PASSES = "    yield from _passes(here, router, why)\n    yield from wiring.mute(here)\n"
 _LED = "                    destination=str(prefix),\n                    interface=to(place(vnet.name))"
 #: ESP of dynamic gateways, and what follows it up to the revision.
 ESP_2016 = (
@@ -22,10 +22,10 @@ PLACED = (
     '            raw = raw.model_copy(update={"vpn_gateway_address": IPv4Address("5.4.3.2")})\n'
     f"{ADDRESSED}"
 )
-_RECORD = "        yield Record(place=edge, name=vm.name, address=address, why=why)"
+_RECORD = "        yield DnsRecord(place=edge, name=vm.name, address=address, why=why)"
 EVERYWHERE = (
     "        for home in network.virtual_networks:\n"
-    "            yield Record(place=load_balancer(home), name=vm.name, address=address, why=why)"
+    "            yield DnsRecord(place=load_balancer(home), name=vm.name, address=address, why=why)"
 )
 INSIDE = "for one, other in ((to(router), INNER), (INNER, to(router)), (INNER, INNER)):"
 _OF_NETWORK = "        if connection.virtual_network != vnet.name:\n            continue"
@@ -39,7 +39,7 @@ _PEER = "            peer=str(site.vpn_gateway_address),\n            local=own,
 
 def _passes(more: str) -> str:
     """Return the rules of a gateway with some more."""
-    return _PASSES.replace("    if gateway.shaped:", f"    {more}\n    if gateway.shaped:")
+    return f"{_PASSES}    {more}\n"
 
 
 def _of_network(condition: str) -> str:
@@ -126,7 +126,7 @@ MUTATIONS = (
             "for prefix in vnet.address_space:\n"
             "        yield Route(place=wiring.INTERNET, destination=str(prefix), interface=to(here), why=why)\n"
             '    yield Rule(place=here, table="filter", chain="FORWARD", in_interface=to(wiring.INTERNET), '
-            'target=Verdict("ACCEPT"), why=why)'
+            'target=Terminal("ACCEPT"), why=why)'
         ),
     ),
     Mutation(
@@ -163,7 +163,12 @@ MUTATIONS = (
         "        if connection.virtual_network != vnet.name:",
     ),
     Mutation(
-        "S3-7", "an eleventh is refused", MANY, LIMITS, '"Standard": (10, _SEED_003)', '"Standard": (11, _SEED_003)'
+        "S3-7",
+        "an eleventh is refused",
+        MANY,
+        LIMITS,
+        '"Standard": (10, _TUNNELS_2015)',
+        '"Standard": (11, _TUNNELS_2015)',
     ),
     Mutation(
         "S3-7",
@@ -369,9 +374,9 @@ MUTATIONS = (
         "a server of one's own does",
         PAIR,
         WIRING,
-        "    for other in network.virtual_machines:\n        yield Record(place=vm.name",
+        "    for other in network.virtual_machines:\n        yield DnsRecord(place=vm.name",
         "    for other in network.vms_of(network.virtual_network(vm.virtual_network))[:1]:\n"
-        "        yield Record(place=vm.name",
+        "        yield DnsRecord(place=vm.name",
     ),
     Mutation(
         "S3-15",

@@ -14,7 +14,7 @@ from lab.azure.model import Network
 from lab.compile import compile as compile_network
 from lab.errors import TopologyError
 from lab.path import outbound_snat
-from lab.plan import BUILTIN_CHAINS, Backends, HealthCheck, Jump, Rule, SourceNat, Verdict, difference, encode
+from lab.plan import BUILTIN_CHAINS, Backends, HealthCheck, Jump, Rule, SourceNat, Terminal, difference, encode
 from lab.runtime import show
 from lab.topology import parse
 from tests import strategies
@@ -36,7 +36,7 @@ def rules_of(network: Network, chain: str) -> list[Rule]:
     return [rule for rule in compile_network(network).of(Rule) if (rule.table, rule.chain) == ("nat", chain)]
 
 
-_DROP = str(Verdict("DROP"))
+_DROP = str(Terminal("DROP"))
 
 
 @some
@@ -124,7 +124,7 @@ def test_every_chain_is_entered_from_one_rule_and_every_jump_leads_to_rules(netw
 @given(strategies.networks())
 def test_names_fit_the_kernel(network: Network) -> None:
     made = compile_network(network)
-    assert all(len(w.interface) <= 15 and len(w.peer_interface) <= 15 for w in made.of(plan.Wire))
+    assert all(len(w.interface) <= 15 and len(w.peer_interface) <= 15 for w in made.of(plan.VethPair))
     assert all(len(r.chain) <= 28 for r in made.of(Rule))
     assert all(len(str(i.why)) <= 255 for i in made.items)
 
@@ -151,7 +151,7 @@ def test_a_difference_applied_to_the_old_items_gives_the_new(old: Network, new: 
 @some
 @given(st.data())
 def test_who_is_down_changes_nothing_but_where_new_inbound_flows_go(data: st.DataObject) -> None:
-    """Seed 001, test 2: for outbound flows alone, the probe need not be healthy."""
+    """Source IP of outbound flows, 2018-12-11, test 2: for outbound flows alone, the probe need not be healthy."""
     network = data.draw(strategies.networks())
     whole = compile_network(network)
     keys = [check.key for check in whole.of(HealthCheck)]

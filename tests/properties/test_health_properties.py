@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.path.health_probe import Health, Result
-from lab.plan import HealthCheck, Why
+from lab.plan import HealthCheck, Provenance
 
 some = settings(max_examples=200, deadline=None, derandomize=True)
 results = st.lists(st.sampled_from(["success", "silence", "wrong answer"]), max_size=30)
 counts = st.integers(1, 5)
 CHECK = HealthCheck(
-    place="lb", why=Why("", ""), load_balancer="lb", probe="p", node="a", protocol="Http", source="168.63.129.16",
+    place="lb", why=Provenance("", ""), load_balancer="lb", probe="p", node="a", protocol="Http",
+    source="168.63.129.16",
     address="10.1.0.4", port=80, request_path="/", interval_s=5, timeout_s=5, failures=1, successes=1,
     wrong_answer_counts=True,
 )  # fmt: skip

@@ -103,12 +103,12 @@ _INTERNAL = sorted(_names(compiled(_parsed(_SLOTS))) | {"platform", "internet", 
 
 
 def _check(made: Plan) -> None:
-    places = Counter(item.place for item in made.items if isinstance(item, plan.Place))
+    places = Counter(item.place for item in made.items if isinstance(item, plan.Namespace))
     assert max(places.values()) == 1
     ends = Counter(
         end
         for item in made.items
-        if isinstance(item, plan.Wire)
+        if isinstance(item, plan.VethPair)
         for end in ((item.place, item.interface), (item.peer_place, item.peer_interface))
     )
     assert max(ends.values()) == 1, [end for end, count in ends.items() if count > 1]
@@ -118,7 +118,7 @@ def _check(made: Plan) -> None:
         assert interface != "lo"
     records: dict[tuple[str, str], set[str]] = {}
     for item in made.items:
-        if isinstance(item, plan.Record):
+        if isinstance(item, plan.DnsRecord):
             records.setdefault((item.place, item.name.lower()), set()).add(item.address)
     assert not [key for key, addresses in records.items() if len(addresses) > 1]
     # What is called like a chain of the kernel's own would be one.

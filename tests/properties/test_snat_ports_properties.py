@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from lab.deciders.snat_ports import Grant, Ports
 from lab.flow import TCP, UDP, Flow
-from lab.plan import SnatPolicy, SnatPool, SnatRange, Why
+from lab.plan import Provenance, SnatPolicy, SnatPool, SnatRange
 
-_WHY = Why("test", "test")
+_WHY = Provenance("test", "test")
 ADDRESSES = ("40.1.1.1", "40.1.1.2")
 NUMBERS = {int(IPv4Address(address)): address for address in ADDRESSES}
 VMS = {int(IPv4Address(f"10.1.0.{n}")): f"vm{n}" for n in (1, 2)}

@@ -19,11 +19,11 @@ from lab.path import (
     vpn_gateway,
     wiring,
 )
-from lab.plan import Address, Item, Jump, Place, Route, Rule, Server, Why, Wire
+from lab.plan import Address, Item, Jump, Namespace, Provenance, Route, Rule, Server, VethPair
 from tests import worlds
 
-_WHY = Why("test", "test")
-_PLACE = Place(place="p", why=_WHY, role="vm")
+_WHY = Provenance("test", "test")
+_PLACE = Namespace(place="p", why=_WHY, role="vm")
 
 
 def test_the_precedence_is_wiring_groups_tunnels_own_address_load_balancer_shared_address() -> None:
@@ -68,7 +68,7 @@ def test_members_that_are_down_change_inbound_rules_and_nothing_else() -> None:
     ("twice", "what"),
     [
         (_PLACE, "namespace p"),
-        (Wire(place="p", why=_WHY, interface="i", peer_place="p", peer_interface="j"), "interface p i"),
+        (VethPair(place="p", why=_WHY, interface="i", peer_place="p", peer_interface="j"), "interface p i"),
         (Address(place="p", why=_WHY, interface="lo", address="10.0.0.1"), "address p 10.0.0.1"),
         (Route(place="p", why=_WHY, destination="10.0.0.0/8"), "route p 10.0.0.0/8 None"),
         (Server(place="p", why=_WHY, node="n", kind="tcp", address="10.0.0.1", port=1, protocol="tcp"),

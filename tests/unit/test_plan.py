@@ -9,47 +9,49 @@ from lab.plan import (
     Address,
     Backend,
     Backends,
-    Charon,
     ClampSegments,
+    CtTarget,
     DestinationNat,
+    DnsRecord,
     DropFragments,
     FlowMark,
     HashMark,
     HealthCheck,
     IdleReset,
+    IkeDaemon,
     Item,
     Jump,
-    Place,
+    Namespace,
     Plan,
     Policy,
+    Provenance,
     Queue,
-    Record,
+    RateLimit,
     Resolver,
     Route,
     RoutingRule,
     Rule,
     Server,
     SetMark,
-    Shape,
     SnatPolicy,
     SnatPool,
     SnatRange,
     SourceNat,
     Sysctl,
+    Terminal,
     Timeout,
-    Tracking,
     Tunnel,
-    Verdict,
-    Why,
-    Wire,
+    VethPair,
     difference,
 )
 
-_WHY = Why("rule", "entity", "source")
+_WHY = Provenance("rule", "entity", "source")
 
 
 def rule(number: int, *, place: str = "lb", chain: str = "POSTROUTING") -> Rule:
-    return Rule(place=place, why=_WHY, table="nat", chain=chain, source=f"10.0.0.{number}/32", target=Verdict("ACCEPT"))
+    return Rule(
+        place=place, why=_WHY, table="nat", chain=chain, source=f"10.0.0.{number}/32", target=Terminal("ACCEPT")
+    )
 
 
 def made(*items: Item) -> Plan:
@@ -85,9 +87,9 @@ _SAID_OF_TUNNEL = (
 
 #: One item of each kind, in the order of `plan.KINDS`, with its text.
 ITEMS: list[tuple[Item, str]] = [
-    (Place(place="lb", why=_WHY, role="load balancer"), "namespace (load balancer)"),
+    (Namespace(place="lb", why=_WHY, role="load balancer"), "namespace (load balancer)"),
     (Sysctl(place="lb", why=_WHY, key="net.ipv4.ip_forward", value=1), "sysctl net.ipv4.ip_forward = 1"),
-    (Wire(place="lb", why=_WHY, interface="vm", peer_place="vm", peer_interface="eth0"), "wire vm --- eth0 in vm"),
+    (VethPair(place="lb", why=_WHY, interface="vm", peer_place="vm", peer_interface="eth0"), "wire vm --- eth0 in vm"),
     (Address(place="lb", why=_WHY, interface="lo", address="10.0.0.1"), "address 10.0.0.1/32 on lo"),
     (Route(place="lb", why=_WHY, destination="0.0.0.0/0", interface="eth0", via="10.0.0.1"),
      "route 0.0.0.0/0 via 10.0.0.1 dev eth0"),
@@ -99,7 +101,7 @@ ITEMS: list[tuple[Item, str]] = [
     (rule(1), "-t nat -A POSTROUTING -s 10.0.0.1/32 -j ACCEPT"),
     (Server(place="lb", why=_WHY, node="web", kind="http", address="10.0.0.4", port=80, protocol="tcp"),
      "http server as web on 10.0.0.4:80/tcp"),
-    (Record(place="lb", why=_WHY, name="web", address="10.0.0.4"), "name web A 10.0.0.4"),
+    (DnsRecord(place="lb", why=_WHY, name="web", address="10.0.0.4"), "name web A 10.0.0.4"),
     (Resolver(place="lb", why=_WHY, servers=("10.0.0.1", "10.0.0.2")), "resolv.conf 10.0.0.1 10.0.0.2"),
     (CHECK, ("probe lb1/alive/web: Http 10.0.0.4:80/ok every 2.5 s, waits 31 s; down after 2 or a wrong answer, "
              "back after 3")),
@@ -113,10 +115,10 @@ ITEMS: list[tuple[Item, str]] = [
     (IdleReset(place="lb", why=_WHY, address="1.1.1.1", port=80, idle_s=240, inside=("10.0.0.0/8",),
                inner_interface="router", outer_interface="internet"),
      "TCP reset of flows to 1.1.1.1:80 that are idle for 240 s"),
-    (Shape(place="lb", why=_WHY, interface="internet", mbit_s=100), "shape internet to 100 Mbit/s"),
+    (RateLimit(place="lb", why=_WHY, interface="internet", mbit_s=100), "shape internet to 100 Mbit/s"),
     (DropFragments(place="lb", why=_WHY, sources=("10.1.0.0/16",), exempt=("10.1.0.4/32",)),
      "drop fragments from 10.1.0.0/16, but for 10.1.0.4/32"),
-    (Charon(place="lb", why=_WHY, kind="VPN device", address="10.0.0.1", ready_at=0.0),
+    (IkeDaemon(place="lb", why=_WHY, kind="VPN device", address="10.0.0.1", ready_at=0.0),
      "charon (VPN device) on 10.0.0.1"),
     (TUNNEL, _SAID_OF_TUNNEL),
 ]  # fmt: skip
@@ -171,10 +173,10 @@ def test_a_range_of_snat_ports_has_both_its_ends() -> None:
         (SetMark(4), "-j MARK --or-mark 0x4"),
         (SetMark(4, whole=True), "-j MARK --set-mark 0x4"),
         (FlowMark("save", 15), "-j CONNMARK --save-mark --mask 0xf"),
-        (Tracking("600"), "-j CT --timeout 600 --ctevents helper"),
-        (Tracking(reported=True), "-j CT --ctevents destroy"),
+        (CtTarget("600"), "-j CT --timeout 600 --ctevents helper"),
+        (CtTarget(reported=True), "-j CT --ctevents destroy"),
         (HashMark("src", 3, 7), "-j HMARK --hmark-tuple src --hmark-mod 3 --hmark-rnd 7"),
-        (Verdict("DROP"), "-j DROP"),
+        (Terminal("DROP"), "-j DROP"),
         (Queue(0), "-j NFQUEUE --queue-num 0"),
     ],
 )
@@ -184,8 +186,8 @@ def test_a_target_is_said_as_iptables_would_have_it(target: plan.Target, text: s
 
 def test_a_why_leads_back_to_a_file_and_fits_a_comment() -> None:
     assert str(_WHY) == "rule: entity (source)"
-    assert str(Why("rule", "entity")) == "rule: entity"
-    assert len(str(Why("rule", "e" * 300))) == plan.COMMENT_MAX
+    assert str(Provenance("rule", "entity")) == "rule: entity"
+    assert len(str(Provenance("rule", "e" * 300))) == plan.COMMENT_MAX
 
 
 def test_names_that_are_too_long_for_the_kernel_are_cut_and_stay_apart() -> None:
@@ -210,7 +212,7 @@ def test_rules_of_one_chain_keep_their_order() -> None:
 
 
 def test_a_plan_is_printed_by_place_with_the_why_of_every_item() -> None:
-    text = made(*(item for item, _ in ITEMS[:2]), Place(place="a", why=_WHY, role="vm")).text()
+    text = made(*(item for item, _ in ITEMS[:2]), Namespace(place="a", why=_WHY, role="vm")).text()
     wanted = ["a", f"  {'namespace (vm)':<74}  # rule: entity (source)", "lb"]
     wanted += [f"  {text:<74}  # rule: entity (source)" for _, text in ITEMS[:2]]
     assert text.splitlines() == wanted

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from lab.azure.model import Network
-from lab.verify.experiment import CheckFile, Experiment, Occupy, Open, Pause, Run, Tunnels
+from lab.verify.experiment import CheckFile, Experiment, HoldFlows, Open, Pause, Run, Tunnels
 from lab.verify.verdict import Judgement
 
 Judge: TypeAlias = Callable[[Sequence[Any]], Judgement]
@@ -36,7 +36,7 @@ class Trial(msgspec.Struct, frozen=True):
     def pauses_s(self) -> float:
         """How long it lets time pass at most, in seconds."""
         all_of_it = [e for stage in self.stages for e in stage.experiments]
-        steps = [step for e in all_of_it if isinstance(e, Occupy) for step in e.steps]
+        steps = [step for e in all_of_it if isinstance(e, HoldFlows) for step in e.steps]
         pauses = sum(step.seconds for step in steps if isinstance(step, Pause))
         longest = sum(step.within_s for step in steps if isinstance(step, Open))
         return pauses + longest + sum(e.silence_s for e in all_of_it if isinstance(e, Tunnels))

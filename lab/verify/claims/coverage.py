@@ -12,7 +12,8 @@ from lab.verify.claims import CATALOGUE, find
 
 State = Literal["proved", "refusal", "partial", "absent"]
 
-#: How many statements each document, or group of documents, has; they are numbered from 1.
+#: How many statements each document, or group of documents, has; they are numbered from 1. S: of one document. N: of
+#: other documents, as they were then. T: of documents as they are today.
 FAMILIES: dict[str, int] = {
     "S0": 15,
     "S1": 8,
@@ -35,6 +36,7 @@ FAMILIES: dict[str, int] = {
     "N-NC": 3,
     "N-CS": 1,
     "N-DN": 3,
+    "T-OR": 22,
 }
 
 #: Statements whose whole content is that something is refused. A refusal is recognised by its reason.
@@ -42,10 +44,6 @@ REFUSED: frozenset[str] = frozenset(
     {
         "S0-5",
         "S1-5",
-        "S3-5",
-        "S3-8",
-        "S3-9",
-        "S3-10",
         "S3-14",
         "S3-20",
         "N-IT-3",
@@ -53,16 +51,16 @@ REFUSED: frozenset[str] = frozenset(
         "N-NS-7",
         "N-GW-6",
         "N-GW-11",
+        "T-OR-2",
+        "T-OR-4",
+        "T-OR-11",
+        "T-OR-12",
     }
 )
 
 #: Statements with a claim that leaves something out, and what.
 MISSING: dict[str, str] = {
     "S1-2": "a destination that admits the frontend's address alone rejects the flow",
-    "S3-4": "a VM outside virtual networks reaches nothing through a tunnel",
-    "S3-13": "the network configuration file is symmetric",
-    "S3-21": "the state Connecting",
-    "S4-6": "a network interface for a VM that has an address of its own",
     "N-SN-2": "what a Standard load balancer of 2017-09 preallocates; the sizes of pools",
     "N-SN-13": "a NAT gateway comes first (2026-07-07)",
     "N-SN-20": "secondary IP configurations have no way out by a load balancer",
@@ -80,14 +78,13 @@ MISSING: dict[str, str] = {
     "N-GW-14": "the statuses 409 and 404; diagnostics",
     "N-CS-1": "access lists and DNS servers of a service configuration file, which are refused",
     "N-DN-2": "a restart that takes up changed servers; servers of a service configuration file; 180 services",
+    "T-OR-1": "an internal load balancer, or a Basic one, has no outbound rules",
+    "T-OR-14": "ICMP is never translated; each protocol has ports of its own",
+    "T-OR-19": "rules in one block share it",
 }
 
 #: Statements without a claim, in our words.
 ABSENT: dict[str, str] = {
-    "N-SN-15": "A rule is needed for outbound flows by a frontend; its listener and probe need not work. In 2016 no "
-    "rule is needed.",
-    "N-SN-16": "A Standard load balancer translates the protocols of its rules only; a Basic one both.",
-    "N-SN-17": "Behind a Standard load balancer there is no default outbound; an availability set follows its members.",
     "N-SN-21": "Two VM ports, two destinations: one public port serves both destinations at once (2026-07-07).",
     "N-SN-22": "The default outbound address may change, carries no fragments, and is ended by explicit outbound.",
     "N-OR-1": "Outbound rules have frontends, ports, timeout, reset, protocol and pool; Standard public ones only.",
@@ -98,7 +95,6 @@ ABSENT: dict[str, str] = {
     "N-OR-6": "At the idle timeout an outbound flow ends in silence, or with a reset to both ends.",
     "N-OR-7": "Outbound translation carries no ICMP.",
     "N-OR-8": "Two outbound rules of one frontend and protocol are refused.",
-    "N-OR-9": "Inbound NAT rules alone give no outbound (Standard).",
     "N-OR-10": "Ports by hand: frontends times 64,000 over instances; the idle timeout is 4 to 120 minutes.",
     "N-NG-1": "A NAT gateway has up to 16 addresses with 64,512 ports each, on demand, picked at random.",
     "N-NG-2": "Its ports rest 65 s after FIN, 16 s after RST, 30 s half open, 65 s for UDP.",
@@ -106,6 +102,17 @@ ABSENT: dict[str, str] = {
     "N-NG-4": "Two gateways of a subnet, a gateway subnet, Basic resources beside it, ICMP and fragments: refused.",
     "N-NG-5": "The example: four flows, of which two to different destinations share a port.",
     "N-ML-4": "Metrics: SNAT connections by state, ports allocated and used, SYN count, health, bytes and packets.",
+    "T-OR-5": "The number of available ports in a refusal is rounded down to eight for each VM.",
+    "T-OR-6": "A number of 0 is the table's, by the size of the pool.",
+    "T-OR-7": "By the table a VM has at most 1,024 ports of all frontends together (2026-07-07).",
+    "T-OR-8": "A pool that grows beyond what its rule's numbers allow does not grow, or leaves VMs without ports.",
+    "T-OR-10": "A frontend may be a public IP prefix, each address of which adds 64,000 ports.",
+    "T-OR-15": "The idle timeout is 4 to 120 minutes; at its end silence, or a reset to both ends.",
+    "T-OR-17": "Only the primary configuration of each network interface is served.",
+    "T-OR-18": "All VMs of an availability set belong to the pool of an outbound rule.",
+    "T-OR-20": "Belonging to a pool gives no outbound until an outbound rule is there; new flows then leave at once.",
+    "T-OR-21": "VMs that a pool names by address keep the default outbound address.",
+    "T-OR-22": "A load balancer has at most 600 outbound rules and 600 frontends.",
 }
 
 

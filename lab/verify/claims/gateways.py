@@ -1,4 +1,7 @@
-"""Gateways, their tunnels and names across them, by the documents around seed 003 (2015 to 2024)."""
+"""Gateways, their tunnels and names across them, by the documents around VNet to VNet connection.
+
+2015-05-15 (2015 to 2024).
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -104,6 +107,7 @@ def _gw_1(network: Network) -> Iterator[Trial]:
         yield fits("N-GW-1", file_with(30, sku="HighPerformance"), "30 tunnels of a HighPerformance gateway")
         yield fits("N-GW-1", file_with(31, sku="HighPerformance"), "a 31st tunnel", "at most 30")
         yield fits("N-GW-1", file_with(11), "an 11th tunnel of a Standard gateway", "at most 10")
+        yield fits("N-GW-1", file_with(11, sku="Basic"), "an 11th tunnel of a Basic gateway", "at most 10")
         yield fits("N-GW-1", file_with(2, sku="Basic", routing="static"), "a second policy-based tunnel", "at most 1 ")
         yield fits("N-GW-1", file_with(1, routing="static"), "a Standard policy-based gateway", "only a Basic gateway")
 

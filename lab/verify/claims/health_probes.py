@@ -40,20 +40,20 @@ from lab.verify.experiment import (
     Answer,
     Answers,
     Ask,
+    CaptureConnections,
     Checked,
     CheckFile,
     Happened,
     Health,
-    Hear,
     Heard,
-    Keep,
-    Knock,
     Listen,
     Logged,
     Members,
+    ObservedConnection,
+    OpenFlows,
     Pause,
     ProbeLog,
-    Resume,
+    ReuseFlows,
     Run,
     ShowEvents,
 )
@@ -177,9 +177,9 @@ def _ask(client: InternetHost, pool: Pool, rule: LoadBalancingRule, count: int, 
     return Ask(client=client.name, address=address, port=port, kind="tcp", count=count, **more)
 
 
-def _keep(client: InternetHost, pool: Pool, rule: LoadBalancingRule) -> Keep:
+def _keep(client: InternetHost, pool: Pool, rule: LoadBalancingRule) -> OpenFlows:
     address, port = _frontend(pool, rule)
-    return Keep(client=client.name, address=address, port=port, kind=rule.protocol, count=_CONVERSATIONS)
+    return OpenFlows(client=client.name, address=address, port=port, kind=rule.protocol, count=_CONVERSATIONS)
 
 
 def _nodes(found: Answers) -> list[str]:
@@ -206,11 +206,11 @@ def _interval_s(network: Network, probe: HealthProbe) -> int:
     return default if probe.interval_s is None else probe.interval_s
 
 
-def _hear(network: Network, pool: Pool, vm: VirtualMachine, connections: int) -> Hear:
+def _hear(network: Network, pool: Pool, vm: VirtualMachine, connections: int) -> CaptureConnections:
     interval_s = scaled(network, _interval_s(network, pool.probe))
     timeout_s = scaled(network, 31) if pool.probe.protocol == "Http" else 0.0
     deadline_s = 2 * (connections + 1) * interval_s + timeout_s + _PATIENCE_S
-    return Hear(node=vm.name, port=pool.probe.port, connections=connections, deadline_s=deadline_s)
+    return CaptureConnections(node=vm.name, port=pool.probe.port, connections=connections, deadline_s=deadline_s)
 
 
 def _unheard(heard: Heard) -> str:
@@ -248,7 +248,7 @@ def _hp_1(network: Network) -> Iterator[Trial]:
         stage = Stage((_hear(network, pool, vm, 3),))
         yield Trial("N-HP-1", f"{pool} of {vm.name}", f"probes from {PROBES} alone", (stage,), judge_by(check))
         if pool == _one_of_each(_healthy(network))[0]:
-            yield refused("N-HP-1", _COVERED, "a virtual network with that address", f"contains {PROBES}")
+            yield refused("N-HP-1", _COVERED, "a virtual network with that address", f"overlaps {PROBES}")
 
 
 _COVERED = """\
@@ -480,7 +480,7 @@ def _turning(claim: str, network: Network, pool: Pool, failures: int, successes:
     return Trial(claim, f"{pool} of {vm.name}", expected, stages, judge_by(check))
 
 
-def _run_before(knocks: Sequence[Knock], when_s: float, *, well: bool) -> range:
+def _run_before(knocks: Sequence[ObservedConnection], when_s: float, *, well: bool) -> range:
     """Return how many connections of one kind in a row were the last ones to begin before a time.
 
     Several numbers where one of them was opened and then reset by the VM, as its server ended: who asked may have
@@ -573,7 +573,7 @@ def _hp_9(network: Network) -> Iterator[Trial]:
             continue
         vm = pool.members[0]
         key, kept = pool.key(vm), (_keep(client, pool, rule), _keep(client, pool, datagrams))
-        resumed = tuple(Resume(kept=one) for one in kept)
+        resumed = tuple(ReuseFlows(kept=one) for one in kept)
         stages = (
             Stage((Health(up=pool.keys), *kept)),
             Stage((Health(down=(key,)), *resumed), _ended(network, pool, vm)),
@@ -620,8 +620,8 @@ def _hp_10(network: Network) -> Iterator[Trial]:
         kept = (_keep(client, pool, rule), _keep(client, pool, datagrams))
         # What goes on is given time to answer; what has ended only needs to be heard of no more.
         resumed = (
-            Resume(kept=kept[0], **({} if goes_on else {"timeout_s": SILENCE_S})),
-            Resume(kept=kept[1], timeout_s=SILENCE_S),
+            ReuseFlows(kept=kept[0], **({} if goes_on else {"timeout_s": SILENCE_S})),
+            ReuseFlows(kept=kept[1], timeout_s=SILENCE_S),
         )
         stages = (
             Stage((Health(up=pool.keys), *kept)),
@@ -745,7 +745,7 @@ def blocked(network: Network) -> Iterator[Trial]:
         (client, rule), key = found[0], pool.key(vm)
         kept = _keep(client, pool, rule)
         log = ProbeLog(records=1, deadline_s=4 * scaled(network, 60) + _PATIENCE_S)
-        after = (Health(down=(key,)), Resume(kept=kept), _ask(client, pool, rule, _CONVERSATIONS), log)
+        after = (Health(down=(key,)), ReuseFlows(kept=kept), _ask(client, pool, rule, _CONVERSATIONS), log)
         stages = (Stage((Health(up=pool.keys), log, kept)), Stage(after, _shut_out(network, pool, vm)))
         at = _frontend(pool, rule)
 

@@ -1,4 +1,7 @@
-"""Seed 004 (2016-02-10): instance-level public IPs of VMs and role instances; what later revisions say of them."""
+"""Instance level public IP (2016-02-10): instance-level public IPs of VMs and role instances.
+
+What later revisions say of them.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +24,7 @@ from lab.verify.claims.kit.oracle import (
 )
 from lab.verify.claims.kit.tunnels import fits
 from lab.verify.claims.own_addresses import (
-    SEED_004,
+    PUBLIC_IP_2016,
     Instance,
     answered,
     answered_by,
@@ -469,7 +472,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-1",
         "An instance-level public IP is a VM's or role instance's own, beside the VIP of its cloud service: both work.",
-        f"{SEED_004}, overview",
+        f"{PUBLIC_IP_2016}, overview",
         _s4_1,
         facts=(
             "the address leads to its VM",
@@ -479,7 +482,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-2",
         "With its own address a VM receives traffic on any port, without endpoints.",
-        SEED_004,
+        PUBLIC_IP_2016,
         _s4_2,
         facts=(
             "UDP on any port",
@@ -492,7 +495,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-3",
         "A service's name leads to its VIP, and an A record of each instance to its own address: ROLE_IN_0.SERVICE.",
-        f"{SEED_004}, overview",
+        f"{PUBLIC_IP_2016}, overview",
         _s4_3,
         facts=(
             "a service's name leads to its VIP",
@@ -502,7 +505,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-4",
         "A VM or role instance has one such address at most.",
-        f"{SEED_004}, Note",
+        f"{PUBLIC_IP_2016}, Note",
         _s4_4,
         facts=(
             "a file with two for one VM",
@@ -512,7 +515,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-5",
         "A subscription has up to 5 of them (500 by the limits of 2022).",
-        f"{SEED_004}, Note",
+        f"{PUBLIC_IP_2016}, Note",
         _s4_5,
         facts=(
             "a sixth is refused",
@@ -523,14 +526,14 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-6",
         "A VM with several network interfaces cannot have one.",
-        f"{SEED_004}, Note",
+        f"{PUBLIC_IP_2016}, Note",
         _s4_6,
         facts=("an address and two interfaces are refused",),
     ),
     Claim(
         "S4-7",
         "Active FTP works with it, as any port is open.",
-        f"{SEED_004}, Why would I request one",
+        f"{PUBLIC_IP_2016}, Why would I request one",
         _s4_7,
         facts=(
             "the server's data comes from port 20",
@@ -541,7 +544,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-8",
         "Outbound traffic has it for its source, which tells the VM apart from all others.",
-        f"{SEED_004}, Why would I request one",
+        f"{PUBLIC_IP_2016}, Why would I request one",
         _s4_8,
         facts=(
             "its flows are seen from its address",
@@ -551,7 +554,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-13",
         "Role instances get theirs from the service configuration file.",
-        f"{SEED_004}, role instance",
+        f"{PUBLIC_IP_2016}, role instance",
         _s4_13,
         facts=(
             "the sample gives the instance its address",

@@ -14,7 +14,7 @@ from lab.verify.claims.kit.judges import arrived, judge_by, send, wrong_source
 from lab.verify.claims.kit.oracle import WayOut, far_client, far_host, way_out
 from lab.verify.claims.kit.tunnels import fits
 from lab.verify.claims.own_addresses import (
-    SEED_004,
+    PUBLIC_IP_2016,
     Instance,
     answered,
     changed_back,
@@ -28,7 +28,7 @@ from lab.verify.claims.own_addresses import (
     with_own,
     without_own,
 )
-from lab.verify.experiment import Checked, Goal, Lookup, Occupy, Open, Pause, Run, Send, Step, Talk, Watch
+from lab.verify.experiment import Checked, Goal, HoldFlows, Lookup, Open, Pause, Run, Send, Step, Talk, Watch
 from lab.verify.verdict import Judgement
 
 _LATER = "virtual-networks-instance-level-public-ip.md (2018-08-03)"
@@ -360,7 +360,7 @@ def _idle(network: Network) -> Iterator[Trial]:
         Pause(seconds=length + 0.6),
         Talk(lost=2 * _HELD),
     )
-    flows = Occupy(client=client.name, private=str(client.address), network="", steps=steps)
+    flows = HoldFlows(client=client.name, private=str(client.address), network="", steps=steps)
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
         given, done, occupied = observations
@@ -392,7 +392,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-9",
         "A VM can be made with one, by a name.",
-        f"{SEED_004}, during VM creation",
+        f"{PUBLIC_IP_2016}, during VM creation",
         _s4_9,
         facts=(
             "the listing gives it an address",
@@ -405,7 +405,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-10",
         "What is shown of a VM has its address and name, beside the private one and the service's name.",
-        f"{SEED_004}, retrieve",
+        f"{PUBLIC_IP_2016}, retrieve",
         _s4_10,
         facts=(
             "all 26 fields",
@@ -422,7 +422,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-11",
         "It can be removed: it is blank then, leads nowhere, and the VM leaves as one without it.",
-        f"{SEED_004}, remove",
+        f"{PUBLIC_IP_2016}, remove",
         _s4_11,
         facts=(
             "the listing removes it",
@@ -433,7 +433,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S4-12",
         "It can be added to a VM that is there.",
-        f"{SEED_004}, add to an existing VM",
+        f"{PUBLIC_IP_2016}, add to an existing VM",
         _s4_12,
         facts=(
             "the listing gives a VM that is there an address",

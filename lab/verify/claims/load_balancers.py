@@ -37,10 +37,10 @@ from lab.verify.experiment import (
     Goal,
     Happened,
     Health,
-    Leave,
+    HoldFlows,
+    IdleFlows,
     LeftFlow,
     Members,
-    Occupy,
     Open,
     Pause,
     Protocol,
@@ -641,7 +641,7 @@ def _idle(network: Network, listening: list[_Listening]) -> Iterator[Trial]:
     between = Pause(seconds=brief + min(1.0, (length - brief) / 3))
     again = Pause(seconds=length + min(0.6, length / 4))
     steps: tuple[Step, ...] = (*opens, between, Talk(lost=_FLOWS), again, Talk(lost=2 * _FLOWS))
-    experiment = Occupy(client=client.name, private=str(client.address), network="", steps=steps)
+    experiment = HoldFlows(client=client.name, private=str(client.address), network="", steps=steps)
 
     def check(steps: Sequence[Happened]) -> tuple[str, str]:
         first, second, _, then, _, after = steps
@@ -714,7 +714,7 @@ def _n_it_4(network: Network) -> Iterator[Trial]:
         if client is None or found.rule.idle_timeout_min > _LONGEST_MIN:
             continue
         idle_s = scaled(network, found.rule.idle_timeout_min * 60)
-        left = Leave(
+        left = IdleFlows(
             client=client.name,
             server=found.vms[0].name,
             address=found.address,

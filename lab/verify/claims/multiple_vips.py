@@ -1,4 +1,4 @@
-"""Seed 000 (2015-07-23): several VIPs of one cloud service."""
+"""Multiple VIPs (2015-07-23): several VIPs of one cloud service."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ from lab.verify.experiment import (
 )
 from lab.verify.verdict import Judgement
 
-_SEED_000 = "seed 000 (2015-07-23)"
+_VIPS_2015 = "Multiple VIPs (2015-07-23)"
 #: Most VIPs of a service (virtual-network-ip-addresses-overview-classic.md, 2016-02-11).
 _MOST = 5
 _NEW = "VipOfATrial"
@@ -308,7 +308,7 @@ def _unserved(one: Reached, done: Checked) -> str:
 
 # --- what may be done -------------------------------------------------------------------------
 
-_MACHINES_ONLY = "services of virtual machines only (seed 000"
+_MACHINES_ONLY = "services of virtual machines only (Multiple VIPs, 2015-07-23"
 
 
 def _s0_5(network: Network) -> Iterator[Trial]:
@@ -694,12 +694,12 @@ def _s0_15(network: Network) -> Iterator[Trial]:
         yield Trial("S0-15", subject, expected, (operated(*experiments),), judge_by(check))
 
 
-_HOW_TO = f"{_SEED_000}, how to"
+_HOW_TO = f"{_VIPS_2015}, how to"
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S0-1",
         "A VIP belongs to the load balancer and to no VM; every VM of the service can be reached through one VIP.",
-        f"{_SEED_000}, introduction",
+        f"{_VIPS_2015}, introduction",
         _s0_1,
         facts=(
             "no VM has the VIP's address",
@@ -711,7 +711,7 @@ CLAIMS: tuple[Claim, ...] = (
         "S0-2",
         "VIPs of one service may use one public port, 443 for sites with certificates of their own, each leading to a "
         "private port of its own.",
-        f"{_SEED_000}, figure 1",
+        f"{_VIPS_2015}, figure 1",
         _s0_2,
         facts=(
             "each VIP's port leads to its own private port",
@@ -723,14 +723,14 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S0-3",
         "Several SQL AlwaysOn listeners may be on one set of VMs.",
-        f"{_SEED_000}, first note",
+        f"{_VIPS_2015}, first note",
         _s0_3,
         facts=("each listener leads to its own port", "a listener leads to the VM that answers its probe"),
     ),
     Claim(
         "S0-4",
         "The address of a VIP is dynamic and may change over time; a reserved one does not.",
-        f"{_SEED_000}, introduction",
+        f"{_VIPS_2015}, introduction",
         _s0_4,
         facts=(
             "a reserved address is the same after deallocation",
@@ -741,14 +741,14 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S0-5",
         "Several VIPs are for services of virtual machines only, not for roles.",
-        f"{_SEED_000}, limitations",
+        f"{_VIPS_2015}, limitations",
         _s0_5,
         facts=("a service with roles has one VIP",),
     ),
     Claim(
         "S0-6",
         "Several VIPs are managed by commands only.",
-        f"{_SEED_000}, limitations",
+        f"{_VIPS_2015}, limitations",
         _s0_6,
         facts=(
             "PowerShell adds a VIP",

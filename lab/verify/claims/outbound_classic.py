@@ -1,4 +1,4 @@
-"""Seed 002 (2017-05-31): outbound connections."""
+"""Outbound connections (2017-05-31): outbound connections."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from lab.verify.claims.kit.oracle import (
 )
 from lab.verify.experiment import Counted, Lookup, Protocol, Return, Returned, Track, Tracked
 
-_SEED_002 = "seed 002 (2017-05-31)"
+_OUTBOUND_2017 = "Outbound connections (2017-05-31)"
 #: Revisions by which a VM's flows take any of its frontends; later ones have policies of their own (N-SN-12).
 _ANY_FRONTEND = ("seeds", "2016-10", "2017-05a", "2017-05b", "2017-09")
 #: The seed leaves the number of SNAT ports unnamed; the table of 2017-09-28 gives a VM of a pool of up to 50 this many.
@@ -39,7 +39,8 @@ def _s2_1(network: Network) -> Iterator[Trial]:
     for vm in one_of_each(network):
         way = way_out(network, vm)
         if way.kind == "own":
-            continue  # every port of its own address reaches it, a stranger's packet too (seed 004)
+            # Every port of its own address reaches it, a stranger's packet too: Instance level public IP, 2016-02-10.
+            continue
         flow = Return(
             send=send(network, vm, far, "udp", 1),
             far=far.name,
@@ -100,7 +101,8 @@ _ADDRESS_ASKED = (
     ("overrides", "time_scale: 1"),
 )
 _KEY = "default_outbound_address"
-#: As many public IPs of VMs' own as a subscription may have (seed 004, 2016-02-10), and a VM without.
+#: As many public IPs of VMs' own as a subscription may have (Instance level public IP, 2016-02-10, 2016-02-10), and a
+#: VM without.
 _OF_OWN = 5
 _COUNTED = "".join(f"  own{n}: {{subnet: v/s, instance_public_ip: {{name: ip{n}}}}}\n" for n in range(1, _OF_OWN + 2))
 _SIX = f"""\
@@ -265,7 +267,9 @@ def _s2_14(network: Network) -> Iterator[Trial]:
     for vm in some(network, speaking_freely(network)):
         if not resolvers:
             return
-        far, way = resolvers[0], way_out(network, vm)
+        far, way = resolvers[0], way_out(network, vm, "udp")
+        if way.kind == "none":
+            continue  # its load balancer translates no UDP, so no resolver outside answers it
 
         def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
             arrivals, names = observations
@@ -307,7 +311,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-1",
         "An outbound flow is given a public address, and its return traffic reaches the VM.",
-        f"{_SEED_002}, introduction",
+        f"{_OUTBOUND_2017}, introduction",
         _s2_1,
         facts=(
             "the flow is given a public address",
@@ -319,7 +323,7 @@ CLAIMS: tuple[Claim, ...] = (
         "S2-2",
         "Without load balancer and own address: default SNAT. With a load balancer only: its address. "
         "With an instance-level public IP: that address, load balancer or not.",
-        f"{_SEED_002}, table",
+        f"{_OUTBOUND_2017}, table",
         _s2_2,
         facts=(
             "neither: default SNAT",
@@ -331,7 +335,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-3",
         "The default address is chosen by the platform, cannot be configured and is not counted as a public IP.",
-        f"{_SEED_002}, standalone VM",
+        f"{_OUTBOUND_2017}, standalone VM",
         _s2_3,
         facts=(
             "the platform chooses the address",
@@ -343,7 +347,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-4",
         "Ephemeral ports of the public address tell a VM's flows apart; each is taken when its flow is created.",
-        f"{_SEED_002}, standalone VM",
+        f"{_OUTBOUND_2017}, standalone VM",
         _s2_4,
         facts=(
             "a port for each flow",
@@ -354,7 +358,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-10",
         "Without a rule that links the public frontend and the pool, a load-balanced VM behaves as a standalone one.",
-        f"{_SEED_002}, load-balanced VM",
+        f"{_OUTBOUND_2017}, load-balanced VM",
         lambda network: pool_only("S2-10", network),
         facts=(
             "a pool without a rule does not bind",
@@ -364,7 +368,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-11",
         "A load-balanced VM's flows come from the frontend's address, whose ports the VMs of the pool share.",
-        f"{_SEED_002}, load-balanced VM",
+        f"{_OUTBOUND_2017}, load-balanced VM",
         _s2_11,
         facts=(
             "the source is the frontend's address",
@@ -374,7 +378,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-12",
         "With an instance-level public IP no SNAT is used, balanced or not: all outbound flows use that address.",
-        f"{_SEED_002}, VM with an instance-level public IP",
+        f"{_OUTBOUND_2017}, VM with an instance-level public IP",
         _s2_12,
         facts=(
             "all flows use the address",
@@ -386,7 +390,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-13",
         "An instance-level public IP lifts the limits of SNAT ports.",
-        f"{_SEED_002}, VM with an instance-level public IP",
+        f"{_OUTBOUND_2017}, VM with an instance-level public IP",
         _s2_13,
         facts=(
             "with an address of its own there is no limit",
@@ -396,7 +400,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-14",
         "A lookup of myip.opendns.com at resolver1.opendns.com tells a VM its public source address.",
-        f"{_SEED_002}, discovering the public IP",
+        f"{_OUTBOUND_2017}, discovering the public IP",
         _s2_14,
         facts=(
             "the answer is the address that the query came from",
@@ -406,7 +410,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-17",
         "With several public addresses on a load balancer, any of them is a candidate for outbound flows.",
-        f"{_SEED_002}, limitations",
+        f"{_OUTBOUND_2017}, limitations",
         _s2_17,
         _ANY_FRONTEND,
         facts=(

@@ -215,6 +215,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OVERVIEW}, outbound rule",
         _t_or_1,
         _KNOWN,
+        facts=("flows leave by the rule's frontends", "those of all VMs of its pool"),
     ),
     Claim(
         "T-OR-2",
@@ -222,6 +223,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OVERVIEW}, SNAT port allocation",
         _t_or_2,
         _KNOWN,
+        facts=("other numbers are refused",),
     ),
     Claim(
         "T-OR-3",
@@ -229,6 +231,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OVERVIEW}, SNAT port allocation",
         _t_or_3,
         _KNOWN,
+        facts=("as many ports as it says", "and no more"),
     ),
     Claim(
         "T-OR-4",
@@ -237,6 +240,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OVERVIEW}, SNAT port allocation",
         _t_or_4,
         _KNOWN,
+        facts=("an address has 64,000", "for all VMs of the pool", "less those that rules take"),
     ),
     Claim(
         "T-OR-9",
@@ -245,6 +249,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"load-balancer-outbound-connections.md (2022-03-01) and (2026-07-07); {_FAQ}",
         _t_or_9,
         ("2018-12", "2019-05", "2022-03", "2026-07"),
+        facts=("several frontends are all used", "in 2022 one after the other"),
     ),
     Claim(
         "T-OR-11",
@@ -252,6 +257,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Azure/AzLoadBalancerMigration#10 (2022-12-01)",
         _t_or_11,
         _KNOWN,
+        facts=("two of one protocol are refused", "a rule of both protocols is one of each"),
     ),
     Claim(
         "T-OR-12",
@@ -259,6 +265,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OVERVIEW}, disabling outbound NAT",
         _t_or_12,
         _KNOWN,
+        facts=("a load-balancing rule that translates as well is refused",),
     ),
     Claim(
         "T-OR-13",
@@ -266,6 +273,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OVERVIEW}, disabling outbound NAT",
         _t_or_13,
         _KNOWN,
+        facts=("such a rule gives no frontend", "nor is there a default address"),
     ),
     Claim(
         "T-OR-14",
@@ -273,6 +281,11 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OVERVIEW}, protocols",
         _t_or_14,
         _KNOWN,
+        facts=(
+            "a rule for TCP translates no UDP",
+            "a rule for UDP translates no TCP",
+            "a rule for both translates both",
+        ),
     ),
     Claim(
         "T-OR-16",
@@ -280,6 +293,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_RULES}, introduction",
         _t_or_16,
         _KNOWN,
+        facts=("a VM with an address of its own leaves by it",),
     ),
     Claim(
         "T-OR-19",
@@ -287,5 +301,6 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_RULES}, scenario 2",
         _t_or_19,
         _BLOCKS,
+        facts=("a rule's port takes ports", "an aligned block of them"),
     ),
 )

@@ -25,7 +25,7 @@ from lab.verify.experiment import (
     Watch,
 )
 
-SEED_004 = "seed 004 (2016-02-10)"
+PUBLIC_IP_2016 = "Instance level public IP (2016-02-10)"
 _FLOWS = 8
 
 

@@ -1,4 +1,7 @@
-"""Network security groups: virtual-networks-nsg.md (2016-02-11) and its successors, and what seed 002 says of them."""
+"""Network security groups: virtual-networks-nsg.md (2016-02-11) and its successors.
+
+And what Outbound connections, 2017-05-31 says of them.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -32,7 +35,7 @@ from lab.verify.experiment import SILENCE_S, Answers, Ask, Health, Lookup, Membe
 from lab.verify.verdict import Judgement
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
-_SEED_002 = "seed 002 (2017-05-31)"
+_OUTBOUND_2017 = "Outbound connections (2017-05-31)"
 #: Ports that no rule of a group names and nobody listens on, and one that web servers have.
 _NOBODYS: tuple[tuple[Protocol, int], ...] = (("tcp", 47), ("udp", 47))
 _WEB: tuple[tuple[Protocol, int], ...] = (("tcp", 80), *_NOBODYS)
@@ -40,7 +43,7 @@ _WEB: tuple[tuple[Protocol, int], ...] = (("tcp", 80), *_NOBODYS)
 _CONVERSATIONS = 31
 
 
-# --- seed 002 ---------------------------------------------------------------------------------
+# --- Outbound connections, 2017-05-31 ---------------------------------------------------------------------------------
 
 
 def _s2_15(network: Network) -> Iterator[Trial]:
@@ -137,7 +140,8 @@ def _ns_1(network: Network) -> Iterator[Trial]:
             observed = f"listed: {', '.join(name for name, at in zip(names, places, strict=True) if at >= 0)}"
             if -1 in places or places != sorted(places):
                 return observed, f"{', '.join(names)} are not all listed, in this order"
-            wrong = (let(done, "the removal of a default rule", "cannot be removed") for done in removed)
+            done_to = zip(names[2::3], removed, strict=True)
+            wrong = (let(done, f"the removal of {name}", "cannot be removed") for name, done in done_to)
             return observed, next(filter(None, wrong), "") or (
                 "" if after.said == shown.said else "the list has changed"
             )
@@ -452,17 +456,20 @@ network_security_groups: {g: []}
 
 
 def _ns_8(network: Network) -> Iterator[Trial]:
+    asked = list(some(network, (("icmp", 0), ("tcp", 47))))
+    by_tcp = {(case.flow.sender, case.flow.destination): case.allowed for case in asked if case.flow.protocol == "tcp"}
+
     def told_apart(case: Case) -> object:
-        """Return how a flow inside the virtual network is treated: by the kind of rule that decides."""
+        """Return how a flow inside the virtual network is treated: by the kind of rule that decides, and as TCP."""
         if not case.answers or case.flow.passes[0].kind != "VM wire" or not case.flow.ends[0].network:
             return None
         into = [answer for answer in case.answers if answer.direction == "Inbound"]
         if len(into) != 1 or not all(answer.allows for answer in case.answers if answer.direction == "Outbound"):
             return None
         protocol = into[0].matching[0].protocol if into[0].matching else "default"
-        return case.flow.protocol, protocol, case.allowed
+        return case.flow.protocol, protocol, case.allowed, by_tcp.get((case.flow.sender, case.flow.destination))
 
-    cases = first_of_each(some(network, (("icmp", 0), ("tcp", 47))), told_apart)
+    cases = first_of_each(iter(asked), told_apart)
     if cases:
         yield trial("N-NS-8", "ICMP and TCP inside a virtual network", cases)
         yield refused("N-NS-8", _NAMES_ICMP, "a rule for ICMP in 2018", "a protocol is *, Tcp, Udp")
@@ -605,14 +612,14 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-15",
         "A network security group can forbid outbound flows, or restrict where they may go.",
-        f"{_SEED_002}, SNAT and security groups",
+        f"{_OUTBOUND_2017}, SNAT and security groups",
         _s2_15,
         facts=("a group forbids all outbound flows", "a group forbids some destinations, and no others"),
     ),
     Claim(
         "S2-16",
         "A group that blocks AZURE_LOADBALANCER blocks the VM's probes: it is marked down and sent no new flows.",
-        f"{_SEED_002}, SNAT and security groups",
+        f"{_OUTBOUND_2017}, SNAT and security groups",
         _s2_16,
         facts=(
             "a group that blocks the probe takes the VM down",

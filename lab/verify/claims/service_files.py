@@ -12,6 +12,7 @@ from lab.verify.experiment import Run
 _SCHEMA = "schema-cscfg-networkconfiguration.md (2023-02-21)"
 _PUBLIC_IP = '<PublicIP name="ipOfATrial" domainNameLabel="label-of-a-trial" idleTimeoutInMinutes="15" />'
 _ELSEWHERE = "NameOfATrial"
+_MOST = 5  # instance-level public IPs of a subscription (virtual-networks-instance-level-public-ip.md, 2016-02-10)
 
 
 def _file(
@@ -67,6 +68,8 @@ def _cs_1(network: Network) -> Iterator[Trial]:
         role: Role = service.roles[0]
         vm = network.vm(role.instance(0))
         if vm is None or vm.virtual_network == PLATFORM_NETWORK or vm.instance_public_ip is not None:
+            continue
+        if role.instances > _MOST:
             continue
         home, subnet = vm.virtual_network, vm.subnet
         wrong_files = _wrong(service, home, subnet)

@@ -1,4 +1,4 @@
-"""Seed 002 (2017-05-31): SNAT ports, what they are unique for, what happens when there are none left."""
+"""Outbound connections (2017-05-31): SNAT ports, what they are unique for, what happens when there are none left."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -36,10 +36,10 @@ from lab.verify.claims.kit.oracle import (
 )
 from lab.verify.experiment import End, Happened, Open, Pause, ShowEvents, ShowPorts, Talk
 
-_SEED_002 = "seed 002 (2017-05-31)"
+_OUTBOUND_2017 = "Outbound connections (2017-05-31)"
 #: Revisions that make a port unique for the destination's address alone.
 ADDRESS_ONLY = ("seeds", "2016-10", "2017-05a", "2017-05b", "2017-09")
-_IDLE_S = 240  # seed 002: 4-minute idle timeout
+_IDLE_S = 240  # Outbound connections, 2017-05-31: 4-minute idle timeout
 _ALERTS_S = 300  # load-balancer-monitor-log.md (2015-12-11): alerts are collected every five minutes
 _FEW = 4
 
@@ -340,7 +340,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-5",
         "Each flow to one destination address takes one SNAT port, whatever its destination port and protocol.",
-        f"{_SEED_002}, SNAT ports",
+        f"{_OUTBOUND_2017}, SNAT ports",
         _s2_5,
         ADDRESS_ONLY,
         facts=(
@@ -353,7 +353,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-6",
         "Flows to different destination addresses take one port for each: the same ports serve every destination.",
-        f"{_SEED_002}, SNAT ports",
+        f"{_OUTBOUND_2017}, SNAT ports",
         _s2_6,
         ADDRESS_ONLY,
         facts=("the same ports serve another address", "of a standalone VM, too"),
@@ -361,7 +361,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-7",
         "When the ports are exhausted, new flows fail until existing ones release theirs; live flows are undisturbed.",
-        f"{_SEED_002}, SNAT ports",
+        f"{_OUTBOUND_2017}, SNAT ports",
         _s2_7,
         ADDRESS_ONLY,
         facts=(
@@ -374,7 +374,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-8",
         "Exhausted ports are told of by an alert in the load balancer's log.",
-        f"{_SEED_002}, SNAT ports; load-balancer-monitor-log.md (2015-12-11)",
+        f"{_OUTBOUND_2017}, SNAT ports; load-balancer-monitor-log.md (2015-12-11)",
         _s2_8,
         ADDRESS_ONLY,
         facts=("exhaustion raises an alert", "not before", "the alert names the address", "of a standalone VM, too"),
@@ -382,7 +382,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-9",
         "A 4-minute idle timeout gives SNAT ports back.",
-        f"{_SEED_002}, SNAT ports",
+        f"{_OUTBOUND_2017}, SNAT ports",
         _s2_9,
         ADDRESS_ONLY,
         facts=("after four minutes", "not before", "not of flows that are used", "of a standalone VM, too"),
@@ -390,7 +390,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-18",
         "How many SNAT ports there are depends on the size of the pool, and cannot be configured.",
-        f"{_SEED_002}, SNAT ports",
+        f"{_OUTBOUND_2017}, SNAT ports",
         _s2_18,
         ("seeds", "2017-05b"),
         facts=("the number depends on the size of the pool", "it is told", "it cannot be configured"),
@@ -398,7 +398,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S2-19",
         "The number of SNAT ports is not the number of connections.",
-        f"{_SEED_002}, SNAT ports",
+        f"{_OUTBOUND_2017}, SNAT ports",
         _s2_19,
         ADDRESS_ONLY,
         facts=("more flows than ports", "ports and flows are counted apart", "of a standalone VM, too"),

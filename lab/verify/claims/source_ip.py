@@ -1,4 +1,7 @@
-"""Seed 001 (2018-12-11): which source address the far side sees, and what binds a pool to a frontend."""
+"""Source IP of outbound flows (2018-12-11): which source address the far side sees.
+
+And what binds a pool to a frontend.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,7 +34,7 @@ from lab.verify.claims.kit.oracle import (
 )
 from lab.verify.experiment import ANSWER_S, SILENCE_S, Ask, AuthLog, Health, Login, Members
 
-_SEED_001 = "seed 001 (2018-12-11)"
+_SOURCE_IP_2018 = "Source IP of outbound flows (2018-12-11)"
 
 
 def _s1_1(network: Network) -> Iterator[Trial]:
@@ -259,7 +262,7 @@ CLAIMS: tuple[Claim, ...] = (
         "S1-1",
         "A VM's outbound flows behave in one of three ways: with an instance-level public IP, behind a load balancer "
         "without one, or standing alone without one.",
-        f"{_SEED_001}, introduction; seed 002 (2017-05-31), table",
+        f"{_SOURCE_IP_2018}, introduction; Outbound connections (2017-05-31), table",
         _s1_1,
         facts=(
             "a VM with an address of its own is seen from it",
@@ -271,14 +274,14 @@ CLAIMS: tuple[Claim, ...] = (
         "S1-2",
         "Membership of a backend pool alone, without any rule, does not give a VM the frontend as its source; "
         "it is seen as a standalone VM is.",
-        f"{_SEED_001}, scenario and conclusion",
+        f"{_SOURCE_IP_2018}, scenario and conclusion",
         lambda network: pool_only("S1-2", network),
         facts=("a pool alone does not bind", "the source is that of a standalone VM"),
     ),
     Claim(
         "S1-3",
         "An inbound NAT rule alone, without probe or load-balancing rule, makes the frontend the VM's source.",
-        f"{_SEED_001}, test 1",
+        f"{_SOURCE_IP_2018}, test 1",
         lambda network: _bound_by("S1-3", network, nat_rule=True),
         facts=(
             "an inbound NAT rule binds its VM",
@@ -289,7 +292,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S1-4",
         "A load-balancing rule with its probe, without an inbound NAT rule, makes the frontend the VM's source.",
-        f"{_SEED_001}, test 2",
+        f"{_SOURCE_IP_2018}, test 2",
         lambda network: _bound_by("S1-4", network, nat_rule=False),
         facts=(
             "a load-balancing rule binds its pool",
@@ -300,28 +303,28 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S1-5",
         "A load-balancing rule needs a probe that was defined first.",
-        f"{_SEED_001}, test 2",
+        f"{_SOURCE_IP_2018}, test 2",
         _s1_5,
         facts=("a rule without a probe is refused", "a rule whose probe is not defined is refused"),
     ),
     Claim(
         "S1-6",
         "For outbound flows alone, the probe need not be healthy.",
-        f"{_SEED_001}, test 2",
+        f"{_SOURCE_IP_2018}, test 2",
         lambda network: in_spite_of_probe("S1-6", network),
         facts=("a member whose probe fails is down", "it is seen from the frontend all the same"),
     ),
     Claim(
         "S1-7",
         "For inbound flows, the probe must be healthy for them to be forwarded.",
-        f"{_SEED_001}, test 2",
+        f"{_SOURCE_IP_2018}, test 2",
         _s1_7,
         facts=("flows to a member that is down are not forwarded", "flows to a healthy member are forwarded"),
     ),
     Claim(
         "S1-8",
         "Either kind of rule binds a backend pool to a frontend; with neither, the platform's default applies.",
-        f"{_SEED_001}, conclusion",
+        f"{_SOURCE_IP_2018}, conclusion",
         _s1_8,
         facts=(
             "an inbound NAT rule binds",

@@ -109,6 +109,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2018-03-21) and (2019-05-02), preallocated ports",
         _n_sn_16,
         _BY_PROTOCOL,
+        facts=("a Standard one translates the protocols of its rules only", "a Basic one translates both"),
     ),
     Claim(
         "N-SN-17",
@@ -117,6 +118,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_OUTBOUND} (2019-05-02), scenario 3",
         _n_sn_17,
         _NO_DEFAULT,
+        facts=("a VM of its pools has no default address", "nor has its availability set", "other VMs have one"),
     ),
     Claim(
         "N-OR-9",
@@ -124,5 +126,6 @@ CLAIMS: tuple[Claim, ...] = (
         f"{_RULES}, scenarios",
         _n_or_9,
         _NOT_BY_NAT_RULES,
+        facts=("inbound NAT rules alone give no frontend", "nor a default address"),
     ),
 )

@@ -1,4 +1,4 @@
-"""Seed 003 (2015-05-15): virtual networks joined by their gateways."""
+"""VNet to VNet connection (2015-05-15): virtual networks joined by their gateways."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ from lab.verify.claims.netcfg import file_of, imported
 from lab.verify.experiment import Run, Send, Tunnels, Watch
 from lab.verify.verdict import Judgement
 
-SEED_003 = "seed 003 (2015-05-15)"
+TUNNELS_2015 = "VNet to VNet connection (2015-05-15)"
 #: Where VMs without a virtual network are numbered.
 _PLATFORM = IPv4Network("100.64.0.0/10")
 #: An image by the name that the classic gallery had for it.
@@ -434,12 +434,12 @@ def _all_alike(name: str, listed: Sequence[Pair]) -> Trial:
     return Trial("S3-13", name, f"{len(wanted)} connections with the same fields", (stage,), judge_by(check))
 
 
-_REQUIREMENTS = f"{SEED_003}, requirements"
+_REQUIREMENTS = f"{TUNNELS_2015}, requirements"
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-1",
         "Virtual networks are connected through their gateways over IPsec/IKE.",
-        f"{SEED_003}, introduction",
+        f"{TUNNELS_2015}, introduction",
         _s3_1,
         facts=(
             "flows arrive with the VM's own address",
@@ -463,7 +463,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-3",
         "Tunnels to networks and to local sites may share one gateway.",
-        f"{SEED_003}, introduction",
+        f"{TUNNELS_2015}, introduction",
         _s3_3,
         facts=(
             "the gateway has tunnels to networks",
@@ -559,7 +559,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-12",
         "Each network defines the other as a local network with exactly its range.",
-        f"{SEED_003}, plan",
+        f"{TUNNELS_2015}, plan",
         _s3_12,
         facts=(
             "all of the other's range is led through the tunnel",
@@ -569,7 +569,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-13",
         "To each network, the other is just another VPN connection.",
-        f"{SEED_003}, plan",
+        f"{TUNNELS_2015}, plan",
         _s3_13,
         facts=(
             "a connection is listed by the local network's name",

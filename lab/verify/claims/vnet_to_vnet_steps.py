@@ -27,7 +27,7 @@ from lab.verify.claims.kit.tunnels import (
     works,
 )
 from lab.verify.claims.netcfg import file_of, imported
-from lab.verify.claims.vnet_to_vnet import C2, IMAGE, SEED_003, TO_2, two
+from lab.verify.claims.vnet_to_vnet import C2, IMAGE, TO_2, TUNNELS_2015, two
 from lab.verify.experiment import Ask, Checked, Crossed, Gateway, Lookup, Names, Run, Tunnels
 from lab.verify.verdict import Judgement
 
@@ -185,10 +185,10 @@ def _s3_21(network: Network) -> Iterator[Trial]:
         before = changed(network, overrides=overrides, local_networks=placeholders, vpn_gateways=())
 
         def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str] | Judgement:
-            first, second, built, after, answers = observations
+            first, early, second, built, after, answers = observations
             stages = [f"{p.status} {p.address or 'without an address'}" for p in built.passed]
             observed = f"{', '.join(stages)}; then {after.status}, {after.address or 'no address'}"
-            if wrong := failed_command(first, second):
+            if wrong := failed_command(first, early, second) or _already_built(first, early):
                 return observed, wrong
             if built.passed[0].status != "Creating" and built.passed[0].at > first.began + _BUILT_S / _QUICK:
                 return Judgement("INCONCLUSIVE", observed, "it was looked at too late")
@@ -198,12 +198,14 @@ def _s3_21(network: Network) -> Iterator[Trial]:
                 wrong = "it is not connected"
             return observed, wrong or ("" if after.address else "no address is shown") or pair.reached(answers)
 
-        # Both are created at once. With placeholders for their peers they wait for an answer, and get none.
-        create = [
+        # Both are created at once; the first is looked at before the second is made, which takes time. Their peers are
+        # placeholders: they wait for an answer, and get none.
+        here, there = (
             command("gateway", "create", name, "--routing", "dynamic") for name in (pair.network, pair.far_network)
-        ]
+        )
+        early = command("gateway", "show", pair.network, "-o", "json")
         stages = (
-            operated(*create, Tunnels(network=pair.network, wanted="NotConnected"), network=before),
+            operated(here, early, there, Tunnels(network=pair.network, wanted="NotConnected"), network=before),
             Stage((Tunnels(network=pair.network, wanted="Connected"), pair.there)),
         )
         expected = (
@@ -221,6 +223,14 @@ def _unlike_built(passed: list[tuple[str, str]]) -> str:
         return f"it was {', '.join(states)} instead of {', '.join(wanted)}"
     blank = [not address for _, address in passed]
     return "" if blank == [True, False, False] else "its address is not shown just when it is built"
+
+
+def _already_built(created: Checked, early: Checked) -> str:
+    """Return what contradicts that a gateway was still being built soon after its creation."""
+    status, took_s = json.loads(early.said)["gateways"][0]["Status"], early.ended - created.began
+    return (
+        "" if status == "Creating" or took_s > _EARLY * _BUILT_S / _QUICK else f"it was {status} after {took_s:.1f} s"
+    )
 
 
 def _time_to_build(created: Checked, built: Gateway) -> str:
@@ -293,12 +303,12 @@ def _s3_24(network: Network) -> Iterator[Trial]:
         yield works("S3-24", pair, f"Connected, and {pair.far.node} answers {pair.near.node}", lambda _: "")
 
 
-_STEPS = f"{SEED_003}, steps"
+_STEPS = f"{TUNNELS_2015}, steps"
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-14",
         "The location of a virtual network cannot be changed after it was created.",
-        f"{SEED_003}, create",
+        f"{TUNNELS_2015}, create",
         _s3_14,
         facts=(
             "by a topology",
@@ -308,7 +318,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-15",
         "Names across virtual networks need a DNS server of one's own.",
-        f"{SEED_003}, create",
+        f"{TUNNELS_2015}, create",
         _s3_15,
         facts=(
             "the provided resolver does not know the other network's names",
@@ -319,14 +329,14 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-16",
         "VMs get their addresses from the address space of their network.",
-        f"{SEED_003}, create",
+        f"{TUNNELS_2015}, create",
         _s3_16,
         facts=("a VM's address is of its network's range",),
     ),
     Claim(
         "S3-17",
         "After its creation, the status of a virtual network is Created.",
-        f"{SEED_003}, create",
+        f"{TUNNELS_2015}, create",
         _s3_17,
         facts=("its status is Created",),
     ),
@@ -387,7 +397,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-23",
         "Both sides must hold the same shared key.",
-        f"{SEED_003}, connect",
+        f"{TUNNELS_2015}, connect",
         _s3_23,
         facts=(
             "keys that differ never connect",
@@ -397,7 +407,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "S3-24",
         "Once the keys are set, the connection initialises and shows Connected.",
-        f"{SEED_003}, connect",
+        f"{TUNNELS_2015}, connect",
         _s3_24,
         facts=(
             "the far end answers",

@@ -24,7 +24,7 @@ from typing import Self
 
 import msgspec
 
-from lab.errors import NotJudgedError
+from lab.errors import InconclusiveError
 from lab.kernel.warm import Server
 from lab.verify import experiment as ex
 
@@ -69,5 +69,5 @@ class Prober:
         except (BrokenPipeError, ConnectionResetError):
             line = b""
         if not line:
-            raise NotJudgedError("the prober ended; it must answer; what it said is above")
+            raise InconclusiveError("the prober ended; it must answer; what it said is above")
         return msgspec.json.decode(line, type=ex.Reply)

@@ -46,19 +46,19 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
             return come_back(lab, what, numbers)
         case ex.Transfer():
             return transfer(lab, what)
-        case ex.Occupy():
+        case ex.HoldFlows():
             return occupy(lab, what)
-        case ex.Leave():
+        case ex.IdleFlows():
             return leave(lab, what)
         case ex.Health():
             return health(lab, what)
-        case ex.Keep():
+        case ex.OpenFlows():
             return keep(lab, what, kept)
-        case ex.Resume():
+        case ex.ReuseFlows():
             return resume(lab, what, kept)
         case ex.Listen():
             return listen(lab, what, captures)
-        case ex.Hear():
+        case ex.CaptureConnections():
             return hear(lab, what, captures, numbers)
         case ex.ProbeLog():
             return probe_log(lab, what)
@@ -66,7 +66,7 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
             return counted(lab)
         case ex.CheckFile():
             return check_file(what)
-        case ex.Cross():
+        case ex.TunnelFlows():
             return tunnels.cross(lab, what, numbers)
         case ex.Tunnels():
             return tunnels.gateway(lab, what)

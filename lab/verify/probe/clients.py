@@ -18,7 +18,7 @@ import msgspec
 from lab.errors import LabError
 from lab.kernel import daemons, netns
 from lab.kernel.apply import node_files
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.plan import HealthCheck, namespace
 from lab.verify import experiment as ex
 from lab.verify.probe import commands
@@ -63,7 +63,7 @@ def _ask_once(lab: str, what: ex.Ask) -> ex.Answer:
 
 def _encrypted(lab: str, opened: socket.socket) -> ssl.SSLSocket:
     """Speak TLS with a server whose certificate the lab's authority must have signed."""
-    context = ssl.create_default_context(cafile=Folder(lab).certificate_file)
+    context = ssl.create_default_context(cafile=StateDir(lab).certificate_file)
     context.check_hostname = False  # which server answers is what is asked
     return context.wrap_socket(opened)
 
@@ -92,7 +92,7 @@ def _converse(opened: socket.socket, what: ex.Ask) -> bytes:
 
 def login(lab: str, what: ex.Login) -> ex.AuthLog:
     """Run ssh; nobody may log in, but the server names its peer."""
-    log = Folder(lab).log / f"{what.host}.auth.log"
+    log = StateDir(lab).log / f"{what.host}.auth.log"
     size = log.stat().st_size if log.exists() else 0
     options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=10"]
     command = ["ssh", "-F", "none", *(word for option in options for word in ("-o", option))]
@@ -113,7 +113,7 @@ def login(lab: str, what: ex.Login) -> ex.AuthLog:
 
 def lookup(lab: str, what: ex.Lookup) -> ex.Names:
     """Run nslookup with the node's own resolver."""
-    folder = Folder(lab)
+    folder = StateDir(lab)
     files = node_files(folder.plan(), what.client)
 
     def become() -> None:
@@ -130,7 +130,7 @@ def lookup(lab: str, what: ex.Lookup) -> ex.Names:
 
 def health(lab: str, what: ex.Health) -> ex.Members:
     """Wait for the agent's judgement of every member of the plan, and for members to be as wanted."""
-    folder = Folder(lab)
+    folder = StateDir(lab)
     named = {*what.up, *what.down}
     checks = [check for check in folder.plan().of(HealthCheck) if not named or check.key in named]
     longest = 2 * max((check.slowest_s for check in checks), default=0.0) + _LATE_S
@@ -154,10 +154,10 @@ def probe_log(lab: str, what: ex.ProbeLog) -> ex.Logged:
         done = commands.lab("events", lab, "--probes", "-o", "json")
         if done.status != 0:
             raise LabError(done.stderr.strip())
-        found = Counter(
-            (record["properties"]["publicIpAddress"], record["properties"]["port"])
-            for record in json.loads(done.stdout)["records"]
-        )
+        # Whatever the list of records and its keys are called: that is for a claim to judge.
+        (records,) = json.loads(done.stdout).values()
+        properties = [record.get("properties", {}) for record in records]
+        found = Counter((str(p.get("publicIpAddress")), str(p.get("port"))) for p in properties)
         before = found if before is None else before
         there = all(number - before[of] >= what.records for of, number in found.items())
         if (found and there) or time.monotonic() > end:

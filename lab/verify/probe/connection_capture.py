@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from lab.flow import TCP
 from lab.kernel.sockets import enlarge
-from lab.kernel.state import Folder
-from lab.plan import NODE_INTERFACE, Wire
+from lab.kernel.state import StateDir
+from lab.plan import NODE_INTERFACE, VethPair
 from lab.verify import experiment as ex
 from lab.verify.probe import packets
 from lab.verify.probe.packets import Numbers, inside
@@ -59,8 +59,8 @@ class _Connection:
     def over(self) -> bool:
         return self._cut or self.answer == "reset" or self.how == "reset" or self.closed
 
-    def told(self) -> ex.Knock:
-        return ex.Knock(
+    def told(self) -> ex.ObservedConnection:
+        return ex.ObservedConnection(
             source=self.source,
             destination=self.destination,
             began=self.began,
@@ -141,7 +141,7 @@ def listen(lab: str, what: ex.Listen, captures: Captures) -> ex.Listening:
     return ex.Listening(since=capture.since)
 
 
-def hear(lab: str, what: ex.Hear, captures: Captures, numbers: Numbers) -> ex.Heard:
+def hear(lab: str, what: ex.CaptureConnections, captures: Captures, numbers: Numbers) -> ex.Heard:
     """Wait for connections, and tell of all that were captured."""
     capture = captures.pop((lab, what.node, what.port), None) or Capture(lab, what.node, what.port)
     number = numbers.take(1)
@@ -169,8 +169,8 @@ def hear(lab: str, what: ex.Hear, captures: Captures, numbers: Numbers) -> ex.He
 
 def _call(lab: str, node: str, number: int) -> None:
     """Send a node a packet from the other end of its wire."""
-    made = Folder(lab).plan()
-    place = next(wire.place for wire in made.of(Wire) if wire.peer_place == node)
+    made = StateDir(lab).plan()
+    place = next(wire.place for wire in made.of(VethPair) if wire.peer_place == node)
     with inside(lab, place):
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with opened:

@@ -78,7 +78,7 @@ class _Ear:
         self.told.setdefault(flow, []).append(ex.Told(self.end, what, seconds, believed))
 
 
-def leave(lab: str, what: ex.Leave) -> ex.Left:
+def leave(lab: str, what: ex.IdleFlows) -> ex.Left:
     """Open the flows, wait, and tell what their ends were told."""
     with contextlib.ExitStack() as stack:
         servers = _servers(lab, what, stack)
@@ -118,7 +118,7 @@ def _socket(lab: str, node: str, *, udp: bool) -> socket.socket:
     return opened
 
 
-def _servers(lab: str, what: ex.Leave, stack: contextlib.ExitStack) -> dict[str, socket.socket]:
+def _servers(lab: str, what: ex.IdleFlows, stack: contextlib.ExitStack) -> dict[str, socket.socket]:
     servers = {}
     for kind in ("tcp", "udp"):
         servers[kind] = stack.enter_context(_socket(lab, what.server, udp=kind == "udp"))
@@ -128,7 +128,7 @@ def _servers(lab: str, what: ex.Leave, stack: contextlib.ExitStack) -> dict[str,
     return servers
 
 
-def _converse(opened: socket.socket, server: socket.socket, what: ex.Leave, stack: contextlib.ExitStack) -> bool:
+def _converse(opened: socket.socket, server: socket.socket, what: ex.IdleFlows, stack: contextlib.ExitStack) -> bool:
     """Have each side say something; tell whether the client heard the server."""
     with contextlib.suppress(TimeoutError, ConnectionError):
         opened.connect((what.address, what.port))

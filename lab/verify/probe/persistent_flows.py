@@ -12,13 +12,13 @@ from lab.verify import experiment as ex
 from lab.verify.probe.packets import inside
 
 #: The flows of each ``Keep``, with what was answered; None in the place of one that was never open.
-Kept = dict[tuple[str, ex.Keep], list[socket.socket | None]]
+Kept = dict[tuple[str, ex.OpenFlows], list[socket.socket | None]]
 
 _AT_ONCE = 64
 _LINE = 65536
 
 
-def keep(lab: str, what: ex.Keep, kept: Kept) -> ex.Answers:
+def keep(lab: str, what: ex.OpenFlows, kept: Kept) -> ex.Answers:
     """Open flows, and keep those that are answered."""
     _end(kept.pop((lab, what), ()))
     with inside(lab, what.client):
@@ -37,7 +37,7 @@ def keep(lab: str, what: ex.Keep, kept: Kept) -> ex.Answers:
     return ex.Answers(answers=answers)
 
 
-def resume(lab: str, what: ex.Resume, kept: Kept) -> ex.Answers:
+def resume(lab: str, what: ex.ReuseFlows, kept: Kept) -> ex.Answers:
     """Say something over the flows that were kept; one that was never open is answered by nobody."""
     held = kept.pop((lab, what.kept), [])
 
@@ -63,7 +63,7 @@ def _tried(conversation: Callable[[], bytes]) -> ex.Answer:
         return ex.Answer("refused")
 
 
-def _begin(opened: socket.socket, what: ex.Keep) -> bytes:
+def _begin(opened: socket.socket, what: ex.OpenFlows) -> bytes:
     opened.connect((what.address, what.port))
     if what.kind == "tcp":
         return opened.recv(_LINE)  # the service speaks first

@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.plan import Address
 from lab.verify import experiment as ex
 from lab.verify.probe import packets
@@ -68,7 +68,7 @@ class _Sweep:
 
     def call(self) -> None:
         """Send every watched node a packet from the other end of its wire."""
-        own = {(item.place, item.interface): item.address for item in Folder(self.lab).plan().of(Address)}
+        own = {(item.place, item.interface): item.address for item in StateDir(self.lab).plan().of(Address)}
         for index, watch in enumerate(self.nodes):
             with inside(self.lab, f"router.{watch.network}" if watch.network else "internet"):
                 opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -98,7 +98,7 @@ class _Sweep:
     def swept(self) -> ex.Swept:
         """Return what became of the flows."""
         passages = tuple(
-            ex.Passage(all(watch in self.seen[number] for watch in flow.passes), *self._end(number))
+            ex.FlowResult(all(watch in self.seen[number] for watch in flow.passes), *self._end(number))
             for number, flow in enumerate(self.flows)
         )
         return ex.Swept(passages=passages, deaf=tuple(w.name for w in self.nodes if w not in self.heard))
@@ -112,7 +112,7 @@ def _send_of(flow: ex.Flow) -> ex.Send:
 
 def sweep(lab: str, what: ex.Sweep, numbers: Numbers) -> ex.Swept:
     """Send all flows and tell what became of each."""
-    passages: list[ex.Passage] = []
+    passages: list[ex.FlowResult] = []
     deaf: list[str] = []
     for start in range(0, len(what.flows), MOST):
         part = _Sweep(lab, what.flows[start : start + MOST], numbers)

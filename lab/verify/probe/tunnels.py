@@ -25,7 +25,7 @@ _UDP = 8  # bytes of its header
 _NON_ESP = bytes(4)  # before a message of IKE on port 4500 (RFC 3948)
 
 
-def cross(lab: str, what: ex.Cross, numbers: Numbers) -> ex.Crossed:
+def cross(lab: str, what: ex.TunnelFlows, numbers: Numbers) -> ex.Crossed:
     """Send flows, and note every packet that leaves a gateway meanwhile."""
     capture = Capture(lab, [ex.Watch("gateway wire", network) for network in what.networks])
     try:

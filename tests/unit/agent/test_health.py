@@ -16,10 +16,10 @@ from lab.agent.health import Members
 from lab.flow import TCP, UDP, Flow
 from lab.kernel.flows import Entry
 from lab.path.health_probe import Ending, Health, Result
-from lab.plan import Backend, Backends, HealthCheck, Why
+from lab.plan import Backend, Backends, HealthCheck, Provenance
 from tests import rootlab
 
-_NOWHERE = Why("", "")
+_NOWHERE = Provenance("", "")
 
 
 def check(port: int, protocol: str = "Tcp", path: str = "/", **more: Any) -> HealthCheck:
@@ -160,7 +160,7 @@ def test_a_member_is_asked_again_and_again_and_what_is_known_survives_a_change(t
         await until(lambda: made.known()[one.key], "it comes up")
         assert happened == ["told", "changed"]
         since = made.health[one.key].since_s
-        made.change([msgspec.structs.replace(one, why=Why("another", "reason"))], ())
+        made.change([msgspec.structs.replace(one, why=Provenance("another", "reason"))], ())
         assert made.health[one.key].since_s == since
         server.close()
         await server.wait_closed()

@@ -8,13 +8,14 @@ import pytest
 
 from lab.agent import logs
 from lab.deciders.snat_ports import Alert
-from lab.plan import Backend, Backends, Why
+from lab.plan import Backend, Backends, Provenance
 
 RESOURCE = "/SUBSCRIPTIONS/0/RESOURCEGROUPS/RG7/PROVIDERS/MICROSOFT.NETWORK/LOADBALANCERS/WWEBLB"
 EXHAUSTED = Alert("exhausted", "web1", "40.117.227.32", "tcp", 1024, 1024)
 HIGH = Alert("high usage", "web1", "40.117.227.32", "udp", 769, 1024)
 BACKENDS = Backends(
-    place="lb", why=Why("", ""), address="40.83.190.158", port=81, protocol="tcp", ends_tcp=True, resource=RESOURCE,
+    place="lb", why=Provenance("", ""), address="40.83.190.158", port=81, protocol="tcp",
+    ends_tcp=True, resource=RESOURCE,
     log_s=60.0, members=(Backend("web1", "10.1.0.4", "lb/p/web1"), Backend("web2", "10.1.0.5", "lb/p/web2")),
 )  # fmt: skip
 WHEN_S = 1453516030.0  # 2016-01-23 02:27:10 UTC

@@ -44,7 +44,7 @@ def test_a_known_name_has_an_address_and_nothing_of_other_types(kind: str, addre
 
 
 def test_myip_is_answered_with_the_source_of_the_query_by_who_tells_sources_alone() -> None:
-    """Seed 002, discovering the public IP."""
+    """Outbound connections, 2017-05-31, discovering the public IP."""
     assert found(ask("myip.opendns.com", tells=True)) == ("NOERROR", ["40.1.1.1"])
     assert found(ask("MyIP.OpenDNS.com", tells=True)) == ("NOERROR", ["40.1.1.1"])
     assert found(ask("myip.opendns.com", tells=False)) == ("NXDOMAIN", [])
@@ -194,7 +194,7 @@ def _common_name(certificate: dict[str, Any]) -> str:
 
 
 def test_each_https_server_of_a_node_has_a_certificate_of_its_own_that_names_its_port(tmp_path: Path) -> None:
-    """Seed 000: several sites on one VM, each with its certificate."""
+    """Multiple VIPs, 2015-07-23: several sites on one VM, each with its certificate."""
     authority = servers.Certificates(tmp_path / "ca.pem")
     first, second = (_certificate(authority, "web", port) for port in (8443, 8444))
     assert (_common_name(first), _common_name(second)) == ("web:8443", "web:8444")

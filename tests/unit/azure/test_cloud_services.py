@@ -48,7 +48,7 @@ def reserving(network: Network) -> Network:
 
 
 def test_the_default_vip_and_those_with_endpoints_have_an_address_and_no_other_has() -> None:
-    """Seed 000: Vip3 is blank until an endpoint uses it."""
+    """Multiple VIPs, 2015-07-23: Vip3 is blank until an endpoint uses it."""
     assert addresses(worlds.classic()) == {"Vip1": "40.1.1.1", "Vip2": "40.1.1.2", "Vip3": ""}
 
 
@@ -71,7 +71,7 @@ def test_a_vip_with_an_endpoint_left_keeps_its_address() -> None:
 
 
 def test_an_unused_vip_is_given_the_address_that_is_planned_for_it() -> None:
-    """Seed 000 shows 191.238.74.13 for Vip2 once it has an endpoint."""
+    """Multiple VIPs, 2015-07-23 shows 191.238.74.13 for Vip2 once it has an endpoint."""
     text = worlds.classic()
     (_, second, third) = shop(text).virtual_ips
     planned = _change(third, planned=IPv4Address("191.238.74.13"))
@@ -92,7 +92,7 @@ def test_addresses_are_kept_while_a_single_vm_is_left() -> None:
 
 
 def test_a_service_whose_vms_are_all_deallocated_has_no_address_and_then_others() -> None:
-    """Seed 000: the address of a VIP may change; here it does, so that nobody relies on it."""
+    """Multiple VIPs, 2015-07-23: the address of a VIP may change; here it does, so that nobody relies on it."""
     gone = powered(worlds.classic(), "Deallocated")
     assert addresses(gone) == {"Vip1": "", "Vip2": "", "Vip3": ""}
     assert addresses(powered(gone, "Started")) == {"Vip1": "203.0.113.1", "Vip2": "203.0.113.2", "Vip3": ""}
@@ -129,7 +129,7 @@ def test_what_is_settled_breaks_no_rule() -> None:
 
 
 def test_the_default_vip_is_programmed_and_every_other_is_billed_once_an_endpoint_uses_it() -> None:
-    """Seed 000, notes."""
+    """Multiple VIPs, 2015-07-23, notes."""
     service = shop(worlds.classic())
     assert [cloud_services.is_programmed(service, vip) for vip in service.virtual_ips] == [True, False, False]
     assert [cloud_services.is_billed(service, vip) for vip in service.virtual_ips] == [False, True, False]

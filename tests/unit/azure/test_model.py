@@ -52,7 +52,7 @@ def test_overrides_are_named_only_where_they_depart_from_the_documents() -> None
 
 
 def test_the_default_address_is_none_of_the_users_and_another_for_each_network() -> None:
-    """Seed 002, standalone VM: chosen by the platform, and not counted as a public IP."""
+    """Outbound connections, 2017-05-31, standalone VM: chosen by the platform, and not counted as a public IP."""
     network = worlds.two_networks()
     chosen = [vnet.default_outbound_address for vnet in network.virtual_networks]
     assert len(set(chosen)) == 2

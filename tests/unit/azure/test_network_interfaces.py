@@ -5,7 +5,7 @@ import pytest
 from lab.azure.model import Network
 from lab.azure.security_groups import Groups
 from lab.compile import compile as compile_network
-from lab.plan import Address, Route, Rule, Server, Wire
+from lab.plan import Address, Route, Rule, Server, VethPair
 from lab.predict.forecast import Service, flow_of, forecast
 from lab.topology import parse
 from tests.unit.refusals import said
@@ -45,7 +45,7 @@ def test_the_first_by_name_is_primary_unless_another_says_it_is() -> None:
 
 def test_each_interface_is_a_wire_and_only_the_primary_one_has_the_default_gateway() -> None:
     made = compile_network(network())
-    wires = [(w.interface, w.peer_interface) for w in made.of(Wire) if w.peer_place == "two"]
+    wires = [(w.interface, w.peer_interface) for w in made.of(VethPair) if w.peer_place == "two"]
     assert wires == [("two", "eth0"), ("two~1", "eth1")]
     addresses = [(a.interface, a.address) for a in made.of(Address) if a.place == "two"]
     assert addresses == [("eth0", "10.1.0.4"), ("eth1", "10.1.1.5")]

@@ -86,7 +86,7 @@ def test_a_subscription_has_five_and_by_later_limits_500() -> None:
     (line,) = said(_many(6))
     assert line.startswith(
         'f:4: virtual_machines: 6 instance-level public IPs in subscription "default": vm0, vm1, vm2, vm3, vm4, vm5; '
-        "a subscription has at most 5 (seed 004"
+        "a subscription has at most 5 (Instance level public IP (2016-02-10)"
     )
     assert said(_many(6, profile="2022-03")) != []
     wide = _many(200, profile="2026-07").replace("10.1.0.0/24", "10.1.0.0/22")

@@ -6,7 +6,7 @@ from lab.azure import invariants, model, vpn_limits
 from lab.topology import parse
 from tests.unit.refusals import said
 
-_SEED_003 = "(seed 003, requirements)"
+_TUNNELS_2015 = "(VNet to VNet connection, 2015-05-15, requirements)"
 
 #: Two virtual networks and their gateways; the lines of what follows begin at 9.
 PAIR = """\
@@ -59,7 +59,7 @@ def test_a_site_may_not_overlap_its_virtual_network(prefix: str, owner: str) -> 
     lines = said(pair(prefix=prefix))
     assert any(
         line == f'f:10: connections.0: {prefix} of "s2" overlaps {owner} of "v1"; address spaces of a virtual network '
-        f"and its local networks must not overlap {_SEED_003}; choose ranges that are apart"
+        f"and its local networks must not overlap {_TUNNELS_2015}; choose ranges that are apart"
         for line in lines
     ), lines
 
@@ -91,7 +91,7 @@ def test_static_routing_is_refused_between_virtual_networks_and_needs_a_basic_ga
         ),
         (
             'f:10: connections.0: the gateway of "v1" has static routing; tunnels between virtual networks need '
-            f"dynamic routing on both sides {_SEED_003}; use vpn_gateways.v1.routing: dynamic; "
+            f"dynamic routing on both sides {_TUNNELS_2015}; use vpn_gateways.v1.routing: dynamic; "
             "in a lab that runs, delete the gateway and create it again, with another address"
         ),
     ]
@@ -102,7 +102,7 @@ def test_a_second_connection_of_a_pair_is_refused() -> None:
     assert said(pair(more=again)) == [
         (
             'f:11: connections.1: "v1" has a tunnel to 203.0.113.2 already, to "s2"; redundant tunnels between a pair '
-            f"of networks are not supported {_SEED_003}; remove one of the two"
+            f"of networks are not supported {_TUNNELS_2015}; remove one of the two"
         )
     ]
 
@@ -158,7 +158,8 @@ def test_a_gateway_needs_its_subnet_and_the_advice_is_one_that_fits() -> None:
     assert said(text) == [
         (
             'f:5: vpn_gateways.v1: "v1" has no subnet "GatewaySubnet"; a gateway needs a subnet of that very name, /29 '
-            "or larger (seed 003, add a gateway subnet); add one to the network's subnets, such as GatewaySubnet: "
+            "or larger (VNet to VNet connection, 2015-05-15, add a gateway subnet); add one to the network's "
+            "subnets, such as GatewaySubnet: "
             "10.1.255.224/27"
         )
     ]

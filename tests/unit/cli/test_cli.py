@@ -204,7 +204,7 @@ def test_claims_as_json_has_every_claim_with_where_it_is_proved(lab: Run) -> Non
 def test_claims_of_one_id_shows_that_claim(lab: Run) -> None:
     listed = json.loads(lab("claims", "S1-3", "-o", "json").out)["claims"]
     assert [claim["id"] for claim in listed] == ["S1-3"]
-    assert "seed 001 (2018-12-11), test 1" in lab("claims", "S1-3").out
+    assert "Source IP of outbound flows (2018-12-11), test 1" in lab("claims", "S1-3").out
 
 
 def test_a_claim_that_is_not_in_the_catalogue_is_named_with_the_nearest(lab: Run) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.cli import execution
-from lab.errors import Busy, Interrupted, LabError
+from lab.errors import Interrupted, LabError, LabLocked
 from lab.kernel import apply
 from lab.operations.base import Operation
 from lab.operations.cloud_service import BeginRedeployment, EndRedeployment
@@ -73,10 +73,10 @@ def test_what_did_not_begin_is_not_ended(monkeypatch: pytest.MonkeyPatch) -> Non
     """It may be somebody else's that goes on."""
 
     def busy(_operation: Operation) -> None:
-        raise Busy("somebody else")
+        raise LabLocked("somebody else")
 
     done = noted(monkeypatch, busy)
-    with pytest.raises(Busy), execution.for_a_while("a", BEGIN, END):
+    with pytest.raises(LabLocked), execution.for_a_while("a", BEGIN, END):
         pytest.fail("it goes on")
     assert done == []
 

@@ -10,16 +10,17 @@ from click.testing import CliRunner
 from lab.agent import logs
 from lab.cli import cli
 from lab.cli import ports as commands
-from lab.deciders.snat_ports import Alert, Towards, Usage
-from lab.errors import NotJudgedError
-from lab.plan import Backends, Why
+from lab.deciders.snat_ports import Alert, DestinationUsage, Usage
+from lab.errors import InconclusiveError
+from lab.plan import Backends, Provenance
 from lab.runtime import snat_usage
 
 
 def usage(node: str, protocol: str = "tcp", *, given: int, cooling: int = 0) -> Usage:
     return Usage(
         node=node, address="40.1.1.1", protocol=protocol, allocated=64, ports=given, flows=given, cooling=cooling,
-        given=given, fullest=3, peak=3, refused=0, destinations=(Towards("198.51.100.20", 80, given, 0, cooling),),
+        given=given, fullest=3, peak=3, refused=0, destinations=(DestinationUsage("198.51.100.20",
+        80, given, 0, cooling),),
     )  # type: ignore[arg-type] # fmt: skip
 
 
@@ -52,7 +53,7 @@ def test_without_its_agent_nothing_is_known_of_ports(
             bound.bind(str(at))
     monkeypatch.setattr(commands, "need_root", lambda: None)
     monkeypatch.setattr(snat_usage, "ready", lambda _lab: (SimpleNamespace(agent_socket=at), None))
-    with pytest.raises(NotJudgedError) as refused:
+    with pytest.raises(InconclusiveError) as refused:
         snat_usage.usage("any")
     assert refused.value.exit_code == 3
     assert str(refused.value) == (
@@ -70,7 +71,7 @@ def test_an_agent_that_says_nothing_that_is_understood_is_not_believed(
         listening.listen()
         listening.settimeout(0)
         monkeypatch.setattr(snat_usage, "_ANSWER_S", 0.01)
-        with pytest.raises(NotJudgedError, match="any: the agent does not answer: timed out, and nobody else"):
+        with pytest.raises(InconclusiveError, match="any: the agent does not answer: timed out, and nobody else"):
             snat_usage.usage("any")
 
 
@@ -85,7 +86,7 @@ def test_each_kind_of_record_is_said_in_one_line() -> None:
     exhausted = Alert("exhausted", "web1", "40.1.1.1", "tcp", 64, 64)
     backends = Backends(
         place="agent",
-        why=Why("", ""),
+        why=Provenance("", ""),
         address="40.1.1.1",
         port=80,
         protocol="tcp",

@@ -1,4 +1,4 @@
-"""Every listing of seed 004, as it stands there, and what the document prints after it."""
+"""Every listing of Instance level public IP, 2016-02-10, as it stands there, and what the document prints after it."""
 
 import re
 

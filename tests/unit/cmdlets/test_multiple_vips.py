@@ -1,4 +1,4 @@
-"""Every listing of seed 000, as it stands there, and what the document prints after it."""
+"""Every listing of Multiple VIPs, 2015-07-23, as it stands there, and what the document prints after it."""
 
 import re
 

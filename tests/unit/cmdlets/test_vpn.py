@@ -1,4 +1,4 @@
-"""Seed 003's cmdlets over the operations of networks and gateways."""
+"""VNet to VNet connection (2015-05-15) cmdlets over the operations of networks and gateways."""
 
 import re
 

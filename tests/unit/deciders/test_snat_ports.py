@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from lab.deciders.snat_ports import Alert, Grant, Ports, Towards, Usage
+from lab.deciders.snat_ports import Alert, DestinationUsage, Grant, Ports, Usage
 from lab.flow import TCP, UDP, Flow, PortReuse
-from lab.plan import SnatPolicy, SnatPool, SnatRange, Why
+from lab.plan import Provenance, SnatPolicy, SnatPool, SnatRange
 
-_WHY = Why("test", "test")
+_WHY = Provenance("test", "test")
 FRONTEND, SECOND = "40.1.1.1", "40.1.1.2"
 NUMBER, SECOND_NUMBER = int(IPv4Address(FRONTEND)), int(IPv4Address(SECOND))
 FAR, OTHER = "198.51.100.20", "198.51.100.30"
@@ -399,7 +399,7 @@ def test_one_frontend_after_the_other_is_used() -> None:
 
 
 def test_any_frontend_is_used_and_all_of_them_until_their_last_port() -> None:
-    """Seed 002, Limitations."""
+    """Outbound connections, 2017-05-31, Limitations."""
     ports = two()
     grants = [ports.decide(flow(number), 0.0) for number in range(2 * K + 1)]
     assert {grant.address for grant in grants[: K // 2] if grant} == {NUMBER, SECOND_NUMBER}
@@ -605,7 +605,7 @@ def test_a_change_keeps_the_peak_and_what_was_refused() -> None:
         before.ended(flow(number), 1024 + number)
     after, _ = before.changed(policy(), [pool(1, share(1024, 1025))])
     assert (used(after).peak, used(after).refused, used(after).flows) == (2, 1, 0)
-    assert used(after).destinations == (Towards(FAR, 80, 0, 1),)
+    assert used(after).destinations == (DestinationUsage(FAR, 80, 0, 1),)
 
 
 def test_a_change_does_not_tell_once_more_of_an_episode() -> None:
@@ -635,7 +635,7 @@ def test_a_flow_that_is_refused_counts_once_however_often_it_is_sent() -> None:
         assert given(ports, flow(2), second) is None
     given(ports, flow(3), 4.0)
     assert used(ports).refused == 2
-    assert used(ports).destinations == (Towards(FAR, 80, 1, 2),)
+    assert used(ports).destinations == (DestinationUsage(FAR, 80, 1, 2),)
 
 
 def test_a_flow_that_is_given_a_port_at_last_was_refused_and_is_no_longer() -> None:
@@ -645,7 +645,7 @@ def test_a_flow_that_is_given_a_port_at_last_was_refused_and_is_no_longer() -> N
     assert given(ports, flow(2)) is None
     ports.ended(flow(1), 1024)
     assert given(ports, flow(2)) == 1024
-    assert (used(ports).refused, used(ports).destinations) == (1, (Towards(FAR, 80, 1, 0),))
+    assert (used(ports).refused, used(ports).destinations) == (1, (DestinationUsage(FAR, 80, 1, 0),))
 
 
 def test_a_flow_that_was_not_sent_again_for_the_idle_timeout_is_another_flow() -> None:
@@ -759,9 +759,10 @@ def test_usage_counts_both_readings_of_a_port_in_use() -> None:
     assert ports.usage() == [
         usage(
             ports=3, flows=5, given=5, fullest=3, peak=3,
-            destinations=(Towards(FAR, 80, 3, 0), Towards(OTHER, 80, 2, 0)),
+            destinations=(DestinationUsage(FAR, 80, 3, 0), DestinationUsage(OTHER, 80, 2, 0)),
         ),
-        usage(protocol="udp", ports=1, flows=1, given=1, fullest=1, peak=1, destinations=(Towards(FAR, 80, 1, 0),)),
+        usage(protocol="udp", ports=1, flows=1, given=1, fullest=1, peak=1,
+        destinations=(DestinationUsage(FAR, 80, 1, 0),)),
     ]  # fmt: skip
 
 
@@ -788,7 +789,7 @@ def test_a_port_that_cools_down_is_in_use() -> None:
     ports.ended(flow(1), 1025)
     found = used(ports)
     assert (found.ports, found.flows, found.cooling, found.fullest) == (3, 3, 2, 3)
-    assert found.destinations == (Towards(FAR, 80, 2, 0, cooling=1),)  # conntrack has forgotten one
+    assert found.destinations == (DestinationUsage(FAR, 80, 2, 0, cooling=1),)  # conntrack has forgotten one
     ports.due(240.0)
     found = used(ports)
     assert (found.ports, found.flows, found.cooling, found.fullest, found.peak) == (1, 1, 0, 1, 3)
@@ -798,7 +799,7 @@ def test_destinations_are_in_the_order_of_their_use() -> None:
     ports = one(4)
     fill(ports, 1, port=443)
     fill(ports, 6)
-    assert used(ports).destinations == (Towards(FAR, 80, 4, 2), Towards(FAR, 443, 1, 0))
+    assert used(ports).destinations == (DestinationUsage(FAR, 80, 4, 2), DestinationUsage(FAR, 443, 1, 0))
 
 
 @pytest.mark.parametrize("order", ["lowest", "random"])

@@ -10,7 +10,7 @@ from lab.errors import Problem, TopologyError, did_you_mean
     ("name", "status"),
     [
         ("LabError", 3), ("ContradictedError", 1), ("TopologyError", 2), ("UsageError", 2), ("MachineError", 4),
-        ("KernelError", 4), ("NotJudgedError", 3), ("Busy", 3), ("Interrupted", 130),
+        ("KernelError", 4), ("InconclusiveError", 3), ("LabLocked", 3), ("Interrupted", 130),
     ],
 )  # fmt: skip
 def test_every_error_ends_with_the_status_the_module_promises(name: str, status: int) -> None:

@@ -202,7 +202,7 @@ def test_two_public_addresses_of_one_vm_are_refused_as_a_list_and_as_a_second_ke
     assert said(text + "[{name: a}, {name: b}]\n") == [
         (
             "f:6: virtual_machines.vm.instance_public_ip: a list; 2 instance-level public IPs; "
-            "a VM has at most one (seed 004)"
+            "a VM has at most one (Instance level public IP, 2016-02-10)"
         )
     ]
     assert said(text + "{name: a}\n    instance_public_ip: {name: b}\n") == [
@@ -316,7 +316,8 @@ def _machine(value: str) -> str:
         (_TWO_NETWORKS,
          ("f:5: load_balancers.lb.backend_address_pools: VMs of v, w; the VMs of a load balancer must be in "
           "one virtual "
-         "network (seed 003, What to know); make one load balancer for each virtual network")),
+         "network (VNet to VNet connection, 2015-05-15, What to know); make one load balancer for each virtual "
+         "network")),
         (_RULES % (_WEB % (80, 80), _WEB % (80, 81)),
          ('f:11: load_balancers.lb.load_balancing_rules.b.frontend_port: 80/tcp of "public" is used by '
          "load_balancing_rules.a; a frontend port has one rule; choose another port or frontend")),
@@ -333,7 +334,8 @@ def _machine(value: str) -> str:
          "destination stays what it is, its port too (load-balancer-multivip-overview.md, 2016-08-11); use 80")),
         (_RULES.replace(", probe: alive}\n      b: {%s, probe: alive", "") % (_WEB % (80, 80)),
          ("f:10: load_balancers.lb.load_balancing_rules.a: no probe; a load-balancing rule needs a probe that was "
-         "defined first (seed 001, test 2); define one under probes and name it: probe: NAME")),
+         "defined first (Source IP of outbound flows, 2018-12-11, test 2); define one under probes and name it: "
+         "probe: NAME")),
         (_RULES % (_WEB % (80, 80) + ", idle_timeout_in_minutes: 31", _WEB % (81, 81)),
          ("f:10: load_balancers.lb.load_balancing_rules.a.idle_timeout_in_minutes: 31; an idle timeout is 4 to 30 "
          "minutes (load-balancer-tcp-idle-timeout.md (2016-10-24)); use a value from 4 to 30")),

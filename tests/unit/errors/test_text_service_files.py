@@ -59,7 +59,7 @@ REFUSALS = {
         (
             "f:9: cloud_services.shop.virtual_machines: VMs of v, w; a cloud service cannot span virtual networks, "
             "connected "
-            "or not (seed 003, What to know); make one service for each virtual network"
+            "or not (VNet to VNet connection, 2015-05-15, What to know); make one service for each virtual network"
         ),
     ),
     "VMs beside roles": (
@@ -75,7 +75,7 @@ REFUSALS = {
         (
             "f:9: cloud_services.shop.virtual_ips: 2 VIPs of a service with roles; several VIPs are for services of "
             "virtual "
-            "machines only (seed 000, Limitations); keep one VIP"
+            "machines only (Multiple VIPs, 2015-07-23, Limitations); keep one VIP"
         ),
     ),
     "six VIPs": (
@@ -217,7 +217,8 @@ REFUSALS = {
         (
             'f:10: load_balancers.lb: "vm" is in the cloud service "shop"; a VM is of the classic or of the Resource '
             "Manager "
-            "model (seed 004, Important); give it an endpoint instead, or take it out of the service"
+            "model (Instance level public IP, 2016-02-10, Important); give it an endpoint instead, or take it "
+            "out of the service"
         ),
     ),
     "21 reserved addresses": (
@@ -329,7 +330,8 @@ REFUSALS = {
         (
             "f:13: cloud_services.shop.endpoints.0.probe: a probe of an endpoint that is in no load-balanced set; "
             "only members "
-            "of a set are probed (seed 000, load-balanced sets); name the set: load_balanced_set: NAME, or remove the "
+            "of a set are probed (Multiple VIPs, 2015-07-23, load-balanced sets); name the set: "
+            "load_balanced_set: NAME, or remove the "
             "probe"
         ),
     ),

@@ -70,21 +70,23 @@ def add(**more: object) -> AddEndpoint:
          "(virtual-network-ip-addresses-overview-classic.md, 2016-02-11); remove some, or make two services")),
         (AddVirtualIp("paas", "Vip2"),
          ("cloud_services.paas.virtual_ips: 2 VIPs of a service with roles; several VIPs are for services of virtual "
-         "machines only (seed 000, Limitations); keep one VIP")),
+         "machines only (Multiple VIPs, 2015-07-23, Limitations); keep one VIP")),
         (RemoveVirtualIp("myService", "Vip9"),
          f'{_SERVICE}.virtual_ips: no VIP "Vip9"; it must name one of "myService"; did you mean "Vip5"?'),
         (RemoveVirtualIp("myService", "Vip2"),
          (f'{_SERVICE}.virtual_ips.Vip2: 3 endpoints ("myEndpoint" of myVM1, "lb" of myVM1, "lb" of myVM2); a VIP can '
-         "be removed only while no endpoint is associated with it (seed 000, remove a VIP); remove them, or move "
+         "be removed only while no endpoint is associated with it (Multiple VIPs, 2015-07-23, remove a VIP); "
+         "remove them, or move "
          "their sets to another VIP")),
         (RemoveVirtualIp("myService", "Vip1"),
          (f"{_SERVICE}.virtual_ips.Vip1: the default VIP; the name of the service leads to it, so it stays as long as "
-         "myService (seed 000); remove another")),
+         "myService (Multiple VIPs, 2015-07-23); remove another")),
         # endpoints
         (add(virtual_machine="myVM"),
          'virtual_machines: no virtual machine "myVM"; it must name one of the lab; did you mean "myVM2"?'),
         (add(virtual_machine="free"),
-         ("virtual_machines.free: in no cloud service; endpoints are of VMs in a cloud service (seed 000); known: "
+         ("virtual_machines.free: in no cloud service; endpoints are of VMs in a cloud service (Multiple VIPs, "
+             "2015-07-23); known: "
          "Web_IN_0, myVM1, myVM2")),
         (add(virtual_machine="Web_IN_0"),
          ('virtual_machines.Web_IN_0: an instance of a role of "paas"; endpoints of a role are in the service '
@@ -117,7 +119,7 @@ def add(**more: object) -> AddEndpoint:
         (add(probe="default"),
          (f"{_SERVICE}.endpoints.new: a probe of an endpoint that is in no set; only members of a load-balanced "
          f"set are "
-         "probed (seed 000, load-balanced sets); name the set, or no probe")),
+         "probed (Multiple VIPs, 2015-07-23, load-balanced sets); name the set, or no probe")),
         (add(load_balanced_set="M", probe=EndpointProbe(protocol="Tcp", port=1, interval_s=4)),
          (f"{_SERVICE}.endpoints.new.probe.interval_in_seconds: 4; the shortest interval is 5 s {_PROBES}; use "
          "a longer one; --time-scale makes a lab's clock run faster")),
@@ -196,7 +198,7 @@ def add(**more: object) -> AddEndpoint:
         (AddVirtualMachine(service="myService", name="n"),
          (f"{_SERVICE}.virtual_machines: VMs of _platform, v; a cloud service cannot span virtual networks, "
          f"connected or "
-         "not (seed 003, What to know); make one service for each virtual network")),
+         "not (VNet to VNet connection, 2015-05-15, What to know); make one service for each virtual network")),
         (AddVirtualMachine(service="paas", name="n", subnet="v/s"),
          ("cloud_services.paas.virtual_machines: virtual machines (n) beside roles; a cloud service holds "
          "virtual machines "

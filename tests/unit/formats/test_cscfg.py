@@ -11,7 +11,7 @@ from lab.operations.base import Refused, changed
 from lab.operations.cscfg import ImportServiceConfiguration
 from lab.topology import configured, load, parse
 
-#: Seed 004's sample, as it stands in the document.
+#: Instance level public IP (2016-02-10) sample, as it stands in the document.
 SAMPLE = """\
     <?xml version="1.0" encoding="utf-8"?>
     <ServiceConfiguration serviceName="ILPIPSample" xmlns="http://schemas.microsoft.com/ServiceHosting/2008/10/ServiceConfiguration" osFamily="4" osVersion="*" schemaVersion="2014-01.2.3">
@@ -309,7 +309,7 @@ _EXTERNAL = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>'
         ('roleName="WebRole1"', 'roleName="WebRole"', 'f:11: InstanceAddress WebRole: no Role "WebRole"; it must name'),
         ('roleName="WebRole1"', "", "f:11: InstanceAddress: no roleName"),
         (_PUBLIC, f"{_PUBLIC}\n{_PUBLIC}",
-         "f:14: InstanceAddress WebRole1: 2 PublicIP; an instance has at most one public IP (seed 004)"),
+         "f:14: InstanceAddress WebRole1: 2 PublicIP; an instance has at most one public IP (Instance level public"),
         ('<PublicIP name="MyPublicIP"', "<PublicIP",
          "f:13: InstanceAddress WebRole1: PublicIP: no name; it must have one"),
         ("<PublicIP name", '<PublicIP idleTimeoutInMinutes="x" name', 'idleTimeoutInMinutes: "x"; it must be a whole'),

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lab import cli
-from lab.errors import Busy, UsageError
+from lab.errors import LabLocked, UsageError
 from lab.kernel import apply
 from lab.kernel import state as record
-from lab.kernel.state import CALLER, Folder, Record, holder, locked, ready
+from lab.kernel.state import CALLER, LabState, StateDir, holder, locked, ready
 from lab.runtime import show
 
 HELD = r"`lab vm stop` \(process {}\) since \d\d:\d\d:\d\d"
@@ -28,10 +28,10 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def write(state: record.State) -> None:
-    folder = Folder("a")
+    folder = StateDir("a")
     folder.make()
     folder.write(
-        Record(lab="a", state=state, file="a", profile="seeds", time_scale=1, created=0.0, namespaces=()),
+        LabState(lab="a", state=state, file="a", profile="seeds", time_scale=1, created=0.0, namespaces=()),
     )
 
 
@@ -61,7 +61,7 @@ def holding(before_release: Callable[[], None] = lambda: None) -> Iterator[int]:
 
 
 def test_who_wants_a_lab_that_is_being_changed_is_told_by_whom_and_since_when() -> None:
-    with holding() as pid, pytest.raises(Busy, match=HELD.format(pid)) as caught, locked("a"):
+    with holding() as pid, pytest.raises(LabLocked, match=HELD.format(pid)) as caught, locked("a"):
         pytest.fail("two have the lock")
     assert caught.value.exit_code == 3
     assert "--wait SECONDS" in str(caught.value)
@@ -95,7 +95,7 @@ def test_one_that_was_killed_holds_nothing() -> None:
 def test_one_that_does_not_say_what_it_does_is_busy_all_the_same() -> None:
     with holding():
         record.RUN.joinpath(".a.busy").unlink()
-        with pytest.raises(Busy, match="changed by another command;"), locked("a"):
+        with pytest.raises(LabLocked, match="changed by another command;"), locked("a"):
             pytest.fail("two have the lock")
 
 
@@ -109,7 +109,7 @@ def test_a_busy_lab_is_shown_as_what_it_is(state: record.State) -> None:
 
 def test_a_lab_in_the_making_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     write("building")
-    with holding(lambda: write("running")), pytest.raises(Busy):
+    with holding(lambda: write("running")), pytest.raises(LabLocked):
         ready("a")
     assert ready("a")[1].state == "running"
     write("changing")

@@ -7,11 +7,22 @@ import pytest
 from lab.azure.model import Network, PowerState
 from lab.compile import compile as compile_network
 from lab.errors import UsageError
-from lab.kernel.state import Absent, Record, started
+from lab.kernel.state import LabState, StoppedVm, started
 from lab.operations.base import changed
 from lab.operations.power import SetPower
 from lab.path.outbound_snat import ranges
-from lab.plan import Address, DestinationNat, HealthCheck, Place, Route, Rule, Server, SnatPool, Wire, interface_to
+from lab.plan import (
+    Address,
+    DestinationNat,
+    HealthCheck,
+    Namespace,
+    Route,
+    Rule,
+    Server,
+    SnatPool,
+    VethPair,
+    interface_to,
+)
 from lab.predict import forecast, matrix
 from lab.predict.forecast import Service
 from lab.topology import load, parse
@@ -56,9 +67,9 @@ def test_a_vm_that_does_not_run_has_no_namespace_wire_or_server(state: PowerStat
     made = compile_network(network(state))
     assert "web1" not in made.places()
     assert not [s for s in made.of(Server) if s.node == "web1"]
-    assert not [w for w in made.of(Wire) if "web1" in (w.place, w.peer_place)]
+    assert not [w for w in made.of(VethPair) if "web1" in (w.place, w.peer_place)]
     assert not [r for r in made.of(Rule) if {r.in_interface, r.out_interface} & {interface_to("web1")}]
-    assert {p.place for p in made.of(Place) if p.role == "vm"} == {"own", "web2"}
+    assert {p.place for p in made.of(Namespace) if p.role == "vm"} == {"own", "web2"}
 
 
 def test_a_stopped_member_is_still_probed_and_a_deallocated_one_is_no_member() -> None:
@@ -120,8 +131,8 @@ def test_a_service_that_is_deallocated_has_no_frontend_rule_or_probe() -> None:
 @pytest.mark.parametrize("state", OFF)
 def test_the_record_says_what_is_not_there_and_a_node_that_is_not_is_no_place_to_go(state: PowerState) -> None:
     absent = source(network(state), Path("f")).absent
-    assert absent == (Absent(name="web1", power_state=state, address="10.1.0.5"),)
-    record = Record(
+    assert absent == (StoppedVm(name="web1", power_state=state, address="10.1.0.5"),)
+    record = LabState(
         lab="a", state="running", file="f", profile="seeds", time_scale=1, created=0.0, namespaces=(), absent=absent
     )
     started(record, "web2")
@@ -142,6 +153,6 @@ def test_nothing_in_a_plan_hangs_on_an_interface_of_a_vm_that_does_not_run(file:
     for vm in vms[:40]:
         off = changed(off, SetPower(vm, "Deallocated"))
     for made in map(compile_network, (*networks, off)):
-        wires = {end for w in made.of(Wire) for end in ((w.place, w.interface), (w.peer_place, w.peer_interface))}
+        wires = {end for w in made.of(VethPair) for end in ((w.place, w.interface), (w.peer_place, w.peer_interface))}
         used = {(i.place, i.interface) for i in (*made.of(Route), *made.of(Address)) if i.interface is not None}
         assert {end for end in used - wires if end[1] not in ("lo", "ipsec0")} == set()

@@ -1,4 +1,4 @@
-"""The steps of seed 003 as functions from network to network."""
+"""The steps of VNet to VNet connection, 2015-05-15 as functions from network to network."""
 
 from ipaddress import IPv4Address, IPv4Network
 

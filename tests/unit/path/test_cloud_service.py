@@ -9,7 +9,7 @@ from lab import compile as compiling
 from lab.azure.model import Network
 from lab.errors import LabError
 from lab.path import cloud_service
-from lab.plan import Record, Rule
+from lab.plan import DnsRecord, Rule
 from tests import worlds
 
 
@@ -20,7 +20,7 @@ def rules_of(network: Network) -> list[str]:
 
 
 def records_of(network: Network) -> set[tuple[str, str, str]]:
-    return {(r.place, r.name, r.address) for r in cloud_service.items(network, frozenset()) if isinstance(r, Record)}
+    return {(r.place, r.name, r.address) for r in cloud_service.items(network, frozenset()) if isinstance(r, DnsRecord)}
 
 
 def guarded(*rules: str, alone: bool = True) -> Network:
@@ -102,7 +102,7 @@ def test_two_lists_never_share_a_chain() -> None:
 
 
 def test_the_name_of_a_service_leads_to_its_default_vip_alone_wherever_names_are_known() -> None:
-    """Seed 000: IsDnsProgrammed is true of Vip1."""
+    """Multiple VIPs, 2015-07-23: IsDnsProgrammed is true of Vip1."""
     assert records_of(worlds.classic()) == {
         ("internet", "shop.cloudapp.net", "40.1.1.1"),
         ("lb.vnet1", "shop.cloudapp.net", "40.1.1.1"),

@@ -6,7 +6,7 @@ import pytest
 from lab.azure.model import Network
 from lab.path import distribution, health_probe
 from lab.path.health_probe import Ending, Health, Result, endings
-from lab.plan import Backend, Backends, HealthCheck, Why
+from lab.plan import Backend, Backends, HealthCheck, Provenance
 from tests import worlds
 
 
@@ -151,7 +151,8 @@ _SINCE_NO_TIME = Health()
 
 def check(count: int = 2, *, at_once: bool = False) -> HealthCheck:
     return HealthCheck(
-        place="lb", why=Why("", ""), load_balancer="lb1", probe="p", node="a", protocol="Http", source="168.63.129.16",
+        place="lb", why=Provenance("", ""), load_balancer="lb1", probe="p", node="a",
+        protocol="Http", source="168.63.129.16",
         address="10.1.0.4", port=80, request_path="/", interval_s=5, timeout_s=5, failures=count, successes=count,
         wrong_answer_counts=not at_once,
     )  # fmt: skip
@@ -230,7 +231,8 @@ def test_a_member_that_is_failing_keeps_its_last_reason() -> None:
 
 def pool(protocol: str, *names: str, ends_tcp: bool = True) -> Backends:
     return Backends(
-        place="lb.v", why=Why("", ""), address="40.1.1.1", port=81, protocol=protocol, ends_tcp=ends_tcp, resource="",
+        place="lb.v", why=Provenance("", ""), address="40.1.1.1", port=81, protocol=protocol,
+        ends_tcp=ends_tcp, resource="",
         log_s=0, members=tuple(Backend(n, f"10.1.0.{i}", f"lb/p/{n}") for i, n in enumerate(names, start=4)),
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from lab.azure.model import Network
 from lab.path import instance_public_ip, outbound_snat
-from lab.plan import Record, Route, Rule, Timeout
+from lab.plan import DnsRecord, Route, Rule, Timeout
 from tests import worlds
 
 
@@ -27,12 +27,12 @@ def test_the_address_leads_to_the_vms_own_network() -> None:
 
 
 def _names(network: Network) -> set[tuple[str, str, str]]:
-    records = [i for i in instance_public_ip.items(network, frozenset()) if isinstance(i, Record)]
+    records = [i for i in instance_public_ip.items(network, frozenset()) if isinstance(i, DnsRecord)]
     return {(r.place, r.name, r.address) for r in records}
 
 
 def test_names_are_under_the_service_and_everybody_knows_them() -> None:
-    """Seed 004: contosoweb_IN_0; the revision of 2018-08-03: WebPublicIP.0."""
+    """Instance level public IP, 2016-02-10: contosoweb_IN_0; the revision of 2018-08-03: WebPublicIP.0."""
     network = worlds.network(
         "cloud_services:\n"
         "  contoso: {roles: {web: {instances: 2, instance_public_ip: {name: a, domain_name_label: Web}}}}\n"
@@ -62,7 +62,7 @@ def test_a_vm_without_an_address_of_its_own_is_none_of_this_rules_business() -> 
 
 
 def test_a_vm_with_an_address_of_its_own_uses_no_snat_port_though_a_rule_links_it() -> None:
-    """Seed 002: used whether balanced or not."""
+    """Outbound connections, 2017-05-31: used whether balanced or not."""
     network = worlds.network(
         "virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}\n"
         "virtual_machines: {vm: {subnet: v/s, instance_public_ip: {name: ip}}, web: {subnet: v/s}}\n"

@@ -68,14 +68,14 @@ def test_a_cloud_service_is_a_load_balancer_whose_rules_name_the_seed_that_has_t
     found = [i for i in load_balancer.items(worlds.classic(), frozenset()) if not isinstance(i, Route)]
     assert {(str(i), i.why.entity, i.why.source) for i in found if "HMARK" not in str(i)} == {
         ("-t nat -A PREROUTING -d 40.1.1.1/32 -p tcp --dport 80 -j DNAT --to-destination 10.1.0.4:8080",
-         "shop/vm1/web to vm1", "seed 000: endpoint"),
+         "shop/vm1/web to vm1", "Multiple VIPs, 2015-07-23: endpoint"),
         ("-t nat -A PREROUTING -d 40.1.1.2/32 -p tcp --dport 81 -j shop/set", "shop/set", _SET),
         ("-t nat -A shop/set -p tcp --mark 1 -j DNAT --to-destination 10.1.0.4:8181", "shop/set to vm1", _SET),
         ("-t nat -A shop/set -p tcp --mark 2 -j DNAT --to-destination 10.1.0.5:8181", "shop/set to vm2", _SET),
     }  # fmt: skip
 
 
-_SET = "seed 000: load-balanced set"
+_SET = "Multiple VIPs, 2015-07-23: load-balanced set"
 
 
 def test_the_vips_of_a_service_that_have_an_address_are_its_frontends() -> None:

@@ -58,7 +58,10 @@ def standalone(profile: str, machines: str, overrides: str = "") -> Network:
     ],
 )
 def test_an_inbound_nat_rule_links_as_the_revision_says_for_the_sku(sku: str, profile: str, linked: bool) -> None:
-    """Seed 001, test 1; load-balancer-outbound-rules-overview.md (2018-09-24): not on Standard."""
+    """Source IP of outbound flows, 2018-12-11, test 1; load-balancer-outbound-rules-overview.md (2018-09-24).
+
+    Not on Standard.
+    """
     network = worlds.network(
         f"profile: {profile}\n"
         "virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}\n"
@@ -280,7 +283,7 @@ def test_a_number_of_ports_that_the_file_gives_is_not_changed_by_a_redeployment(
 
 
 def test_any_frontend_of_several_may_be_taken_in_the_order_of_their_addresses() -> None:
-    """Seed 002, Limitations."""
+    """Outbound connections, 2017-05-31, Limitations."""
     assert ports(worlds.several_frontends()) == {"many": [f"40.1.1.{n}:1025-2048" for n in (1, 2, 3)]}
 
 

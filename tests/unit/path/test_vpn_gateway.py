@@ -12,7 +12,7 @@ from lab.compile import compile as compile_network
 from lab.flow import PortRange
 from lab.path import vpn_gateway
 from lab.path.vpn_gateway import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
-from lab.plan import Address, Charon, Place, Plan, Route, Rule, Shape, Tunnel, Why
+from lab.plan import Address, IkeDaemon, Namespace, Plan, Provenance, RateLimit, Route, Rule, Tunnel
 from lab.topology import load, parse
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
@@ -28,9 +28,9 @@ def tunnels(plan: Plan) -> dict[tuple[str, str], Tunnel]:
 
 def test_each_gateway_is_a_place_with_a_daemon_on_a_public_address_of_its_own() -> None:
     plan = plan_of("vnet-to-vnet")
-    assert [p.place for p in plan.of(Place) if p.role == "gateway"] == ["gw.VNet1", "gw.VNet2"]
+    assert [p.place for p in plan.of(Namespace) if p.role == "gateway"] == ["gw.VNet1", "gw.VNet2"]
     owned = {(a.place, a.address) for a in plan.of(Address)}
-    assert all((c.place, c.address) in owned for c in plan.of(Charon))
+    assert all((c.place, c.address) in owned for c in plan.of(IkeDaemon))
 
 
 def test_a_router_leads_connected_prefixes_to_the_gateway_and_nothing_else_does() -> None:
@@ -74,7 +74,7 @@ def test_a_hub_offers_what_is_behind_its_other_tunnels_and_a_spoke_takes_what_it
 
 
 def test_only_a_gateway_that_asks_for_it_is_shaped() -> None:
-    assert [(s.place, s.mbit_s) for s in plan_of("multi-site").of(Shape)] == [("gw.Hub", 100)]
+    assert [(s.place, s.mbit_s) for s in plan_of("multi-site").of(RateLimit)] == [("gw.Hub", 100)]
 
 
 def test_no_plan_holds_a_key_and_both_ends_have_theirs() -> None:
@@ -149,7 +149,7 @@ def tunnel(
     idle_s: float = 0.0,
 ) -> Tunnel:
     return Tunnel(
-        place="gw", why=Why("", ""), name="s", peer=peer, version=version, idle_s=idle_s,
+        place="gw", why=Provenance("", ""), name="s", peer=peer, version=version, idle_s=idle_s,
         ike=(), ike_lifetime_s=1, esp=(), esp_lifetime_s=1,
         local=tuple(local.split()), remote=tuple(remote.split()), transit=tuple(transit.split()),
     )  # fmt: skip

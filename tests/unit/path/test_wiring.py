@@ -2,7 +2,7 @@
 
 from lab.azure.model import Network
 from lab.path import wiring
-from lab.plan import Address, Item, Place, Policy, Record, Resolver, Route, Rule, Server, Sysctl, Wire
+from lab.plan import Address, DnsRecord, Item, Namespace, Policy, Resolver, Route, Rule, Server, Sysctl, VethPair
 from tests import worlds
 
 
@@ -11,7 +11,7 @@ def items_of(network: Network) -> list[Item]:
 
 
 def test_a_network_is_one_router_one_load_balancer_its_vms_and_one_internet_with_its_hosts() -> None:
-    roles = {i.place: i.role for i in items_of(worlds.one_vm()) if isinstance(i, Place)}
+    roles = {i.place: i.role for i in items_of(worlds.one_vm()) if isinstance(i, Namespace)}
     assert roles == {
         "internet": "internet", "client": "host", "far": "host",
         "router.vnet1": "router", "lb.vnet1": "load balancer", "vm": "vm",
@@ -20,7 +20,9 @@ def test_a_network_is_one_router_one_load_balancer_its_vms_and_one_internet_with
 
 def test_the_wires_make_a_line_from_vm_to_host() -> None:
     wires = {
-        (i.place, i.interface, i.peer_place, i.peer_interface) for i in items_of(worlds.one_vm()) if isinstance(i, Wire)
+        (i.place, i.interface, i.peer_place, i.peer_interface)
+        for i in items_of(worlds.one_vm())
+        if isinstance(i, VethPair)
     }
     assert wires == {
         ("router.vnet1", "vm", "vm", "eth0"),
@@ -32,7 +34,7 @@ def test_the_wires_make_a_line_from_vm_to_host() -> None:
 
 
 def test_networks_are_joined_by_the_internet_alone() -> None:
-    wires = [i for i in items_of(worlds.two_networks()) if isinstance(i, Wire)]
+    wires = [i for i in items_of(worlds.two_networks()) if isinstance(i, VethPair)]
     assert not [w for w in wires if "v1" in w.place + w.peer_place and "v2" in w.place + w.peer_place]
 
 
@@ -48,7 +50,7 @@ def test_a_public_address_is_routed_to_the_load_balancer_and_blackholed_there() 
     network = worlds.one_vm()
     (vnet,) = network.virtual_networks
     address = network.internet[0].address
-    routes = list(wiring.public_address(vnet, address, wiring.Why("r", "e")))
+    routes = list(wiring.public_address(vnet, address, wiring.Provenance("r", "e")))
     assert [str(route) for route in routes] == [
         f"route {address}/32 via 169.254.2.2 dev lb.vnet1",
         f"route {address}/32 blackhole",
@@ -110,7 +112,7 @@ def test_a_dns_service_listens_on_both_transports_and_others_on_one() -> None:
 
 
 def test_names_of_vms_are_known_in_their_own_network_alone_and_those_of_hosts_everywhere() -> None:
-    found = [i for i in items_of(worlds.two_networks()) if isinstance(i, Record)]
+    found = [i for i in items_of(worlds.two_networks()) if isinstance(i, DnsRecord)]
     views = {name: {i.place for i in found if i.name == name} for name in ("a", "b", "far")}
     assert views == {"a": {"lb.v1"}, "b": {"lb.v2"}, "far": {"internet", "lb.v1", "lb.v2"}}
 

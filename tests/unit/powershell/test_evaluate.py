@@ -307,7 +307,8 @@ def test_what_a_cmdlet_cannot_do_is_said_with_its_place_and_ends_as_its_cause_do
     assert basket.log == ["peel a"]
 
 
-# --- the backtick of seed 004 -----------------------------------------------------------------
+# --- the backtick of Instance level public IP, 2016-02-10
+# -----------------------------------------------------------------
 
 
 def test_a_cmdlet_that_a_backtick_made_a_value_begins_its_own_statement_and_that_is_said() -> None:

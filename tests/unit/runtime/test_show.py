@@ -13,7 +13,7 @@ from lab.cli import cli
 from lab.compile import compile as compile_network
 from lab.errors import UsageError
 from lab.kernel import state as lab_state
-from lab.kernel.state import Folder, MemberHealth, Record
+from lab.kernel.state import LabState, MemberHealth, StateDir
 from lab.runtime import show
 from lab.runtime.show import Outbound
 from tests import rootlab, worlds
@@ -89,10 +89,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def written(network: Network, state: lab_state.State = "running", **health: bool) -> None:
     """Leave what `up` leaves, without its namespaces."""
-    folder = Folder(network.name)
+    folder = StateDir(network.name)
     folder.make()
     folder.write(
-        Record(
+        LabState(
             lab=network.name, state=state, file="w.lab.yaml", profile="seeds", time_scale=1, created=1.0, namespaces=()
         )
     )
@@ -148,7 +148,7 @@ def test_show_says_which_members_are_down_since_when_and_why() -> None:
 
 @pytest.mark.usefixtures("run")
 def test_the_users_public_addresses_are_counted_and_the_platforms_choice_is_not() -> None:
-    """Seed 002, standalone VM."""
+    """Outbound connections, 2017-05-31, standalone VM."""
     written(worlds.three_ways_out())
     assert show.describe("world").public_addresses == {"104.43.142.188": "own", "40.1.1.1": "lb1/public"}
 
@@ -174,7 +174,7 @@ def test_the_log_of_probes_is_printed_in_lines_and_in_the_documents_own_form() -
     written(worlds.three_ways_out())
     (backends,) = compile_network(worlds.three_ways_out()).of(plan.Backends)
     line = msgspec.json.encode(logs.probe_record("world", backends, ["web2"], 1.5))
-    Folder("world").probes_file.write_bytes(line + b"\n")
+    StateDir("world").probes_file.write_bytes(line + b"\n")
     assert CliRunner().invoke(cli, ["events", "world", "--probes"]).output == (
         "1970-01-01T00:00:01.5000000Z  40.1.1.1:80/tcp            1 of 2 down, 50.000000%: web2\n"
     )

@@ -34,7 +34,7 @@ def test_the_defaults_are_azures() -> None:
 
 
 def test_the_defaults_of_a_cloud_service_are_the_documents() -> None:
-    """Seed 000; load-balancer-tcp-idle-timeout.md and load-balancer-distribution-mode.md (2016-10-24)."""
+    """Multiple VIPs, 2015-07-23; load-balancer-tcp-idle-timeout.md, load-balancer-distribution-mode.md (2016-10-24)."""
     endpoint = {"name": "e", "virtual_machine": "vm", "local_port": 80}
     read = Topology.model_validate({"name": "a", "cloud_services": {"s": {"endpoints": [endpoint]}}})
     service = read.cloud_services["s"]

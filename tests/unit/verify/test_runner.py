@@ -11,7 +11,7 @@ from lab.azure import model
 from lab.compile import compile as compile_network
 from lab.errors import TopologyError
 from lab.kernel import state
-from lab.kernel.state import Folder, MemberHealth
+from lab.kernel.state import MemberHealth, StateDir
 from lab.plan import HealthCheck
 from lab.runtime import lifecycle
 from lab.verify import runner
@@ -94,7 +94,7 @@ def test_what_the_lab_that_runs_may_not_become_is_told_with_its_line(
         "name: moved\nvirtual_networks:\n  v:\n    address_space: [10.1.0.0/16]\n    location: China North\n"
         "    subnets: {s: 10.1.0.0/24}\n  w: {location: China East, address_space: [10.2.0.0/16]}\n"
     )
-    folder = Folder("moved")
+    folder = StateDir("moved")
     folder.make()
     folder.network_file.write_bytes(model.encode(topology.load(file)))
     assert runner.load(file).name == "moved"

@@ -135,7 +135,7 @@ def vips_beside(service: CloudService) -> list[VirtualIp]:
 
 
 def without_endpoints(network: Network, service: CloudService, vip: VirtualIp) -> Network:
-    """Return the network in which no endpoint uses a VIP, which has no address then (seed 000)."""
+    """Return the network in which no endpoint uses a VIP, which has no address then (Multiple VIPs, 2015-07-23)."""
     changed = msgspec.structs.replace(
         service,
         endpoints=tuple(e for e in service.endpoints if e.virtual_ip != vip.name),

@@ -8,12 +8,12 @@ from lab.azure.model import InternetHost, Network, VirtualMachine
 from lab.verify.claims.claim import Stage, Trial
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.oracle import goals, scaled
-from lab.verify.experiment import Goal, Happened, Occupied, Occupy, Open, Step
+from lab.verify.experiment import Goal, Happened, HoldFlows, Occupied, Open, Step
 
 #: Flows that are tried beyond what there are ports for.
 MORE = 8
 _FIN_S = 240  # the longest time that any revision holds a port
-_IDLE_S = 240  # seed 002: 4-minute idle timeout
+_IDLE_S = 240  # Outbound connections, 2017-05-31: 4-minute idle timeout
 _SETTLE_S = 5.0
 #: So much later than that a busy machine may be, in real time.
 LATE_S = 1.2
@@ -32,9 +32,9 @@ def of_protocol(offered: tuple[Goal, ...], kind: str) -> tuple[Goal, ...]:
     return tuple(goal for goal in offered if goal.kind == kind)
 
 
-def occupy(network: Network, vm: VirtualMachine, *steps: Step) -> Occupy:
+def occupy(network: Network, vm: VirtualMachine, *steps: Step) -> HoldFlows:
     """Return the experiment of a VM that holds flows."""
-    return Occupy(
+    return HoldFlows(
         client=vm.name,
         private=str(vm.private_ip_address),
         network=vm.virtual_network,
@@ -53,7 +53,7 @@ def held_trial(
     claim: str,
     subject: str,
     expected: str,
-    experiment: Occupy,
+    experiment: HoldFlows,
     check: Callable[[Sequence[Happened]], tuple[str, str]],
 ) -> Trial:
     """Return a trial of what came of an experiment's steps."""

@@ -18,7 +18,7 @@ from lab.verify.experiment import Goal
 
 
 class WayOut(msgspec.Struct, frozen=True):
-    """A VM's way out by the decision table of seed 002, and the addresses it may be seen with.
+    """A VM's way out by the decision table of Outbound connections, 2017-05-31, and the addresses it may be seen with.
 
     A default address is the platform's choice: it is none of the addresses of the file. A VM of a Standard load
     balancer may have none.
@@ -38,7 +38,10 @@ _known: dict[int, tuple[Network, dict[tuple[VirtualMachine, Transport | None], W
 
 
 def way_out(network: Network, vm: VirtualMachine, protocol: Transport | None = None) -> WayOut:
-    """Return the way out of a VM (seed 002, table; seed 001 for what links a VM to a frontend).
+    """Return the way out of a VM.
+
+    Source: Outbound connections, 2017-05-31, table; for what links a VM to a frontend: Source IP of outbound flows,
+    2018-12-11.
 
     ``protocol``: of flows of that protocol, which the rules of a Standard load balancer tell apart.
     """
@@ -172,7 +175,10 @@ def of_kind(network: Network, kind: str) -> list[VirtualMachine]:
 
 
 def by_the_table(network: Network) -> list[VirtualMachine]:
-    """Return the VMs that seed 002's table is true of: all of their flows leave, and by one way."""
+    """Return the VMs that Outbound connections (2017-05-31) table is true of: all of their flows leave.
+
+    And by one way.
+    """
     known = {vm.name for kind in ("own", "frontend", "default") for vm in of_kind(network, kind)}
     return [vm for vm in network.virtual_machines if vm.name in known]
 

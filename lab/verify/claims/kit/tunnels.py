@@ -15,11 +15,11 @@ from lab.verify.experiment import (
     Ask,
     Checked,
     CheckFile,
-    Cross,
     Crossed,
     Gateway,
     Protocol,
     Send,
+    TunnelFlows,
     Tunnels,
     Watch,
 )
@@ -62,7 +62,7 @@ class Pair(msgspec.Struct, frozen=True):
                 return f"{self.far.address} is answered by {answer.node}, which sees {answer.client_address}"
         return ""
 
-    def crossing(self, protocol: Protocol, count: int = _FLOWS, *, arrives: bool = True) -> Cross:
+    def crossing(self, protocol: Protocol, count: int = _FLOWS, *, arrives: bool = True) -> TunnelFlows:
         """Return flows across, watched at their far end and on the wires of the gateways."""
         flows = Send(
             sender=self.near.node,
@@ -75,7 +75,7 @@ class Pair(msgspec.Struct, frozen=True):
             controlled=False,
             untranslated=True,
         )
-        return Cross(send=flows, networks=tuple(filter(None, (self.network, self.far_network))))
+        return TunnelFlows(send=flows, networks=tuple(filter(None, (self.network, self.far_network))))
 
 
 def _web(network: Network, vnet: str) -> VirtualMachine | None:

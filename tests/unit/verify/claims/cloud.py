@@ -55,7 +55,7 @@ class Pure:
                 return self._names(what)
             case ex.Health():
                 return self._members()
-            case ex.Occupy():
+            case ex.HoldFlows():
                 return ex.Occupied(steps=tuple(self._held(what)))
             case ex.CheckFile():
                 try:
@@ -107,19 +107,19 @@ class Pure:
             subject = f"{vm.name}:{endpoint.local_port}" if what.kind == "https" else ""
             yield ex.Answer("answered", vm.name, source, 5, at, endpoint.local_port, subject, subject)
 
-    def _passage(self, flow: ex.Flow) -> ex.Passage:
+    def _passage(self, flow: ex.Flow) -> ex.FlowResult:
         led = self._led(flow.private, flow.destination, flow.protocol, flow.port)
         if not led:
             known = any(at == flow.destination for _, _, at in self._endpoints())
             edge = next((watch.name for watch in flow.ends if watch.kind == "edge"), "")
-            return ex.Passage(True, edge if known else "")
+            return ex.FlowResult(True, edge if known else "")
         by_port = led[0][1].load_distribution == "Default"
         key = f"{flow.private} {flow.source_port if by_port else ''}"
         vm, endpoint = led[crc32(key.encode()) % len(led)]
         ends = {watch.name for watch in flow.ends}
         if vm.name not in ends:
-            return ex.Passage(True, next((w.name for w in flow.ends if w.kind == "edge"), ""))
-        return ex.Passage(True, vm.name, f"{vm.private_ip_address}:{endpoint.local_port}")
+            return ex.FlowResult(True, next((w.name for w in flow.ends if w.kind == "edge"), ""))
+        return ex.FlowResult(True, vm.name, f"{vm.private_ip_address}:{endpoint.local_port}")
 
     def _names(self, what: ex.Lookup) -> ex.Names:
         for service in self.now.cloud_services:
@@ -139,7 +139,7 @@ class Pure:
                 down[key] = "connection refused"
         return ex.Members(up=tuple(up), down=down)
 
-    def _held(self, what: ex.Occupy) -> Iterator[ex.Happened]:
+    def _held(self, what: ex.HoldFlows) -> Iterator[ex.Happened]:
         """Hold flows to endpoints, each for as long as its endpoint says."""
         now, flows = 0.0, dict[int, list[float]]()
         for step in what.steps:

@@ -179,6 +179,13 @@ def alert(address: str) -> dict[str, Any]:
     }
 
 
+#: As a group is listed, by the document of 2018-07-20.
+_DEFAULT_RULES = (
+    "AllowVnetInBound AllowAzureLoadBalancerInBound DenyAllInbound "
+    "AllowVnetOutBound AllowInternetOutBound DenyAllOutBound"
+)
+
+
 class Lab:
     """A lab that behaves as the documents say; sources are written down, not computed.
 
@@ -230,7 +237,7 @@ class Lab:
         match what:
             case ex.Send():
                 return self._send(what, bound=bound, limit=self._limit(what.sender, network))
-            case ex.Occupy():
+            case ex.HoldFlows():
                 return self._hold(what, network)
             case ex.Ask():
                 # What a changed network denies is new flows, and those have no port of their own.
@@ -260,10 +267,11 @@ class Lab:
             case ex.CheckFile():
                 return checked(what.text)
             case ex.Run():
-                listed = "AllowVnetInBound AllowAzureLoadBalancerInBound DenyAllInbound"
-                return ex.Checked(status=2, said="") if "remove" in what.words else ex.Checked(status=0, said=listed)
+                if "remove" in what.words:
+                    return ex.Checked(status=2, said="a default rule cannot be removed")
+                return ex.Checked(status=0, said=_DEFAULT_RULES)
 
-    def _hold(self, what: ex.Occupy, network: Network | None) -> ex.Occupied:
+    def _hold(self, what: ex.HoldFlows, network: Network | None) -> ex.Occupied:
         self._kept.clear()
         redeploying = network is not None and any(s.redeploying for s in network.cloud_services)
         snat = self.busy if redeploying and self.busy else self.snat
@@ -277,10 +285,10 @@ class Lab:
         holder = Holder(snat)
         return ex.Occupied(steps=tuple(holder.do(step) for step in what.steps))
 
-    def _passage(self, flow: ex.Flow) -> ex.Passage:
+    def _passage(self, flow: ex.Flow) -> ex.FlowResult:
         words = f"{flow.sender} {flow.destination} {flow.protocol} {flow.port}"
         lost = any(fnmatchcase(words, pattern) for pattern in self.lost)
-        return ex.Passage(passed=True, end="" if lost else flow.ends[0].name)
+        return ex.FlowResult(passed=True, end="" if lost else flow.ends[0].name)
 
     def forget(self) -> None:
         """Be as a lab that has just come up."""
@@ -395,17 +403,19 @@ def unwatched(seen: Any) -> Any:
 
 def all_arrive(seen: ex.Swept) -> ex.Swept:
     """No group loses a flow: what was lost arrives at a node."""
-    return msgspec.structs.replace(seen, passages=tuple(ex.Passage(True, p.end or "somewhere") for p in seen.passages))
+    return msgspec.structs.replace(
+        seen, passages=tuple(ex.FlowResult(True, p.end or "somewhere") for p in seen.passages)
+    )
 
 
 def all_lost(seen: ex.Swept) -> ex.Swept:
     """Every flow gets as far as a group, and no further."""
-    return msgspec.structs.replace(seen, passages=tuple(ex.Passage(True, "") for _ in seen.passages))
+    return msgspec.structs.replace(seen, passages=tuple(ex.FlowResult(True, "") for _ in seen.passages))
 
 
 def astray_all(seen: ex.Swept) -> ex.Swept:
     """No flow gets as far as a group."""
-    return msgspec.structs.replace(seen, passages=tuple(ex.Passage(False, "") for _ in seen.passages))
+    return msgspec.structs.replace(seen, passages=tuple(ex.FlowResult(False, "") for _ in seen.passages))
 
 
 def at_step(number: int, **values: Any) -> Callable[[ex.Occupied], ex.Occupied]:

@@ -1,5 +1,6 @@
 """The table of statements says what the claims do: what packets prove, what is a refusal, what is missing."""
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab import topology
+from lab.errors import LabError
 from lab.verify import claims
 from lab.verify.claims import Trial, coverage
 from lab.verify.claims.coverage import ABSENT, FAMILIES, MISSING, REFUSED
@@ -38,9 +40,19 @@ def refusals(trials: dict[str, list[Trial]]) -> Iterator[Trial]:
             yield trial
 
 
+@functools.cache
+def checked(text: str) -> Checked:
+    """Return what `lab check` says of a file."""
+    try:
+        topology.parse(text, "f")
+    except LabError as error:
+        return Checked(status=2, said=str(error))
+    return Checked(status=0, said="f: ok")
+
+
 def test_every_claim_is_a_statement_that_is_listed():
     assert coverage.promises() == ["LAB-1"]
-    assert len(STATEMENTS) == sum(FAMILIES.values()) == 194
+    assert len(STATEMENTS) == sum(FAMILIES.values()) == 216
 
 
 def test_the_tables_name_only_statements_and_none_twice():
@@ -61,6 +73,16 @@ def test_a_statement_that_counts_as_proved_has_a_trial_in_a_bundled_topology(tri
 def test_a_refusal_is_one_whose_trials_all_are(trials: dict[str, list[Trial]]):
     refused = {one for one, of_one in trials.items() if all(t.expected == "refused, exit 2" for t in of_one)}
     assert {one for one in refused & STATEMENTS.keys() if STATEMENTS[one].state != "partial"} == REFUSED
+
+
+def test_files_are_refused_and_accepted_as_the_claims_say(trials: dict[str, list[Trial]]):
+    found = {}
+    for trial in (trial for of_one in trials.values() for trial in of_one):
+        experiments = [e for stage in trial.stages for e in stage.experiments]
+        if experiments and all(isinstance(e, CheckFile) for e in experiments):
+            found[trial.claim, trial.subject] = trial.judge([checked(e.text) for e in experiments])
+    assert len(found) >= 80
+    assert {key: j.reason for key, j in found.items() if j.verdict != "HOLDS"} == {}
 
 
 def test_a_refusal_for_another_reason_contradicts_a_claim(trials: dict[str, list[Trial]]):

@@ -59,12 +59,12 @@ class Probed:
             case ex.Listen():
                 self._listening = True
                 return ex.Listening(since=1000.0)
-            case ex.Hear():
+            case ex.CaptureConnections():
                 return ex.Heard(control=True, knocks=self._knocks(now, what))
-            case ex.Keep():
+            case ex.OpenFlows():
                 there = self._backends(now, what.address, what.port, what.kind)
                 return ex.Answers(answers=tuple(_by(there[i % len(there)]) for i in range(what.count)))
-            case ex.Resume():
+            case ex.ReuseFlows():
                 return self._resumed(now, what.kept)
             case ex.Ask():
                 return self._asked(now, what)
@@ -147,7 +147,7 @@ class Probed:
         found = [_by(there[i % len(there)]) if there else ex.Answer("timeout") for i in range(what.count)]
         return ex.Answers(answers=tuple(found))
 
-    def _resumed(self, network: Network, kept: ex.Keep) -> ex.Answers:
+    def _resumed(self, network: Network, kept: ex.OpenFlows) -> ex.Answers:
         first = self._backends(self.network, kept.address, kept.port, kept.kind)
         there = self._backends(network, kept.address, kept.port, kept.kind)
         found = []
@@ -160,7 +160,7 @@ class Probed:
             found.append(_by(node) if node else ex.Answer("timeout"))
         return ex.Answers(answers=tuple(found))
 
-    def _knocks(self, network: Network, what: ex.Hear) -> tuple[ex.Knock, ...]:
+    def _knocks(self, network: Network, what: ex.CaptureConnections) -> tuple[ex.ObservedConnection, ...]:
         vm = next(vm for vm in network.virtual_machines if vm.name == what.node)
         own = str(vm.private_ip_address)
         kind = "Http" if any((s.port, s.kind) == (what.port, "http") for s in vm.services) else "Tcp"
@@ -207,9 +207,9 @@ def _by(node: str) -> ex.Answer:
     return ex.Answer("answered", node)
 
 
-def _knock(destination: str, began: float, answer: str, lasts_s: float = 0.001) -> ex.Knock:
+def _knock(destination: str, began: float, answer: str, lasts_s: float = 0.001) -> ex.ObservedConnection:
     opened = answer == "open"
-    return ex.Knock(
+    return ex.ObservedConnection(
         source=_PROBES, destination=destination, began=began, answer=answer,
         ended=began + lasts_s if opened else None, how="fin" if opened else "", closed=opened,
     )  # fmt: skip
@@ -243,7 +243,7 @@ def _checked(text: str) -> ex.Checked:
     if "profile: 2026-07" in text and ("no-probe" in text or "protocol: Tcp, port: 19" in text):
         return ex.Checked(status=0, said="ok")
     words = {
-        "168.63.0.0/16": f"168.63.0.0/16 contains {_PROBES}",
+        "168.63.0.0/16": f"168.63.0.0/16 overlaps {_PROBES}",
         "Https": "protocol: Https",
         "protocol: Http, port: 19": " ".join(f"p{n}.port: {n}" for n in (19, 21, 25, 70, 110, 119, 143, 220, 993)),
         "interval_in_seconds: 4": "the shortest interval is 5 s",
@@ -317,7 +317,7 @@ def _all(outcome: ex.Outcome) -> Callable[[ex.Answers], ex.Answers]:
 
 def _resuming(kind: str, change: Callable[[ex.Answers], ex.Answers]) -> Lie:
     def lie(what: ex.Experiment, seen: Any) -> Any:
-        return change(seen) if isinstance(what, ex.Resume) and what.kept.kind == kind else seen
+        return change(seen) if isinstance(what, ex.ReuseFlows) and what.kept.kind == kind else seen
 
     return lie
 
@@ -352,11 +352,11 @@ def _reordered(one: dict[str, Any]) -> None:
 
 _ACCEPTED = about(ex.CheckFile, lambda _seen: ex.Checked(status=0, said="ok"))
 _REFUSED = about(ex.CheckFile, replace(status=2))
-_UNHEARD = about(ex.Hear, replace(knocks=()))
+_UNHEARD = about(ex.CaptureConnections, replace(knocks=()))
 
 #: A claim, a lie, and the reason that must be given for the contradiction.
 LIES: list[tuple[str, Lie, str]] = [
-    ("N-HP-1", about(ex.Hear, _each_knock(source="10.1.0.1")), "probes come from 10.1.0.1"),
+    ("N-HP-1", about(ex.CaptureConnections, _each_knock(source="10.1.0.1")), "probes come from 10.1.0.1"),
     ("N-HP-1", _UNHEARD, "no probe came"),
     ("N-HP-1", _ACCEPTED, "a virtual network with that address was not refused"),
     ("N-HP-2", about(ex.Health, _never_down), "the probe of lb-web/created/web, lb-web/error/web"),
@@ -364,8 +364,12 @@ LIES: list[tuple[str, Lie, str]] = [
     ("N-HP-2", _ACCEPTED, "a probe over HTTPS of a Basic load balancer was not refused"),
     ("N-HP-2", _UNHEARD, "probes did not come again and again"),
     ("N-HP-2", _UNHEARD, "probes that nobody answers are not given up"),
-    ("N-HP-3", about(ex.Hear, _each_knock(how="reset")), "probes end with a reset"),
-    ("N-HP-3", about(ex.Hear, _each_knock(closed=False)), "probes are not opened and closed by both sides"),
+    ("N-HP-3", about(ex.CaptureConnections, _each_knock(how="reset")), "probes end with a reset"),
+    (
+        "N-HP-3",
+        about(ex.CaptureConnections, _each_knock(closed=False)),
+        "probes are not opened and closed by both sides",
+    ),
     ("N-HP-3", _UNHEARD, "probes are not opened and closed by both sides"),
     ("N-HP-3", _ACCEPTED, "a probe with interval_in_seconds: 4 was not refused"),
     ("N-HP-3", _ACCEPTED, "a probe with number_of_probes: 1 was not refused"),
@@ -390,7 +394,7 @@ LIES: list[tuple[str, Lie, str]] = [
     ("N-HP-10", about(ex.Health, _never_down), "lb-basic/alive/basic2 succeeds"),
     ("N-HP-11", about(ex.Send, pretend.from_source("192.0.2.254")), "while it is up: seen from 192.0.2.254"),
     ("N-HP-11", about(ex.Health, _never_down), "the probe of lb-basic/alive/basic1 succeeds"),
-    ("N-HP-12", about(ex.Hear, _each_knock(destination=_BASIC)), f"probes are sent to {_BASIC}"),
+    ("N-HP-12", about(ex.CaptureConnections, _each_knock(destination=_BASIC)), f"probes are sent to {_BASIC}"),
     ("N-HP-12", _UNHEARD, "no probe came"),
     ("N-HP-13", about(ex.Health, _never_down), "the probe of lb-basic/alive/basic1 succeeds"),
     ("N-HP-15", about(ex.Ask, _all("timeout")), "no new flow went to later1, later2"),
@@ -476,7 +480,7 @@ def test_a_claim_whose_experiment_failed_is_inconclusive(claim: str) -> None:
     assert [(j.verdict, j.reason) for j in found] == [wanted] * len(found)
 
 
-_DEAF = about(ex.Hear, lambda _seen: ex.Heard(control=False, knocks=()))
+_DEAF = about(ex.CaptureConnections, lambda _seen: ex.Heard(control=False, knocks=()))
 
 
 @pytest.mark.parametrize("claim", ["N-HP-1", "N-HP-2", "N-HP-3", "N-HP-4", "N-HP-6", "N-HP-7", "N-HP-12"])
@@ -498,7 +502,7 @@ def test_a_member_that_is_down_before_anything_was_done_proves_nothing(claim: st
 
 @pytest.mark.parametrize("claim", ["N-HP-9", "N-HP-10"])
 def test_flows_that_were_never_open_prove_nothing(claim: str) -> None:
-    found = judgements(claim, about(ex.Keep, _all("timeout")))
+    found = judgements(claim, about(ex.OpenFlows, _all("timeout")))
     assert {j.verdict for j in found} == {"INCONCLUSIVE"}
 
 
@@ -538,7 +542,9 @@ def test_a_blocked_member_contradicts_if_anything_is_otherwise(lie: Lie, reason:
 
 
 @pytest.mark.parametrize(
-    "lie", [about(ex.Keep, _all("timeout")), about(ex.Ask, _all("timeout"))], ids=["no flow before", "nobody answers"]
+    "lie",
+    [about(ex.OpenFlows, _all("timeout")), about(ex.Ask, _all("timeout"))],
+    ids=["no flow before", "nobody answers"],
 )
 def test_a_blocked_member_proves_nothing_without_its_controls(lie: Lie) -> None:
     assert _blocked(lie).verdict == "INCONCLUSIVE"
@@ -547,8 +553,8 @@ def test_a_blocked_member_proves_nothing_without_its_controls(lie: Lie) -> None:
 def test_a_probe_that_is_opened_and_then_reset_may_have_been_the_first_failure() -> None:
     """Whoever asks sees the one or the other, by who is quicker."""
 
-    def knock(began: float, answer: Literal["open", "reset"], *, cut: bool = False) -> ex.Knock:
-        return ex.Knock(source="", destination="", began=began, answer=answer, cut=cut)
+    def knock(began: float, answer: Literal["open", "reset"], *, cut: bool = False) -> ex.ObservedConnection:
+        return ex.ObservedConnection(source="", destination="", began=began, answer=answer, cut=cut)
 
     well, refused = knock(0.0, "open"), (knock(2.0, "reset"), knock(3.0, "reset"))
     assert _run_before((well, knock(1.0, "open", cut=True), *refused), 3.5, well=False) == range(2, 4)

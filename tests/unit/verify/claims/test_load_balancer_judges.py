@@ -64,9 +64,9 @@ class Balancer:
                 return checked(what.text)
             case ex.Run():
                 return planned(what.text)
-            case ex.Occupy():
+            case ex.HoldFlows():
                 return self._held(network, what)
-            case ex.Leave():
+            case ex.IdleFlows():
                 told = tuple(ex.Told(end, "RST", 2.03, believed=True) for end in ("client", "server"))
                 return ex.Left(
                     flows=(
@@ -108,12 +108,12 @@ class Balancer:
                 )
         return None
 
-    def _passage(self, network: Network, flow: ex.Flow) -> ex.Passage:
+    def _passage(self, network: Network, flow: ex.Flow) -> ex.FlowResult:
         ends = flow.private, flow.source_port
         led = self._led(network, flow.protocol, flow.destination, flow.port, *ends)
         if led is None or led[0] not in {watch.name for watch in flow.ends}:
-            return ex.Passage(passed=True)
-        return ex.Passage(passed=True, end=led[0], destination=f"{led[1]}:{led[2]}")
+            return ex.FlowResult(passed=True)
+        return ex.FlowResult(passed=True, end=led[0], destination=f"{led[1]}:{led[2]}")
 
     def _answer(self, network: Network, what: ex.Ask, number: int) -> ex.Answer:
         protocol = "udp" if what.kind == "udp" else "tcp"
@@ -122,7 +122,7 @@ class Balancer:
             return ex.Answer("timeout")
         return ex.Answer("answered", led[0], _FAR, 40000 + number, led[1], led[2])
 
-    def _held(self, network: Network, what: ex.Occupy) -> ex.Occupied:
+    def _held(self, network: Network, what: ex.HoldFlows) -> ex.Occupied:
         now, steps = 0.0, []
         flows: dict[int, tuple[float, float]] = {}  # by port: how long it may be idle, and until when it lives
         for step in what.steps:
@@ -166,7 +166,7 @@ def judgements(claim: str, lie: Lie = lambda _what, seen: seen, lab: Balancer | 
 # --- ways to lie ------------------------------------------------------------------------------
 
 
-def _passages(change: Callable[[ex.Passage], ex.Passage]) -> Callable[[ex.Swept], ex.Swept]:
+def _passages(change: Callable[[ex.FlowResult], ex.FlowResult]) -> Callable[[ex.Swept], ex.Swept]:
     return lambda seen: msgspec.structs.replace(seen, passages=tuple(map(change, seen.passages)))
 
 
@@ -199,7 +199,7 @@ def _reset(end: str, *, seconds: float = 2.0, believed: bool = True) -> ex.Told:
 
 
 _LOST = _passages(lambda p: msgspec.structs.replace(p, end="", destination=""))
-_UNSENT = _passages(lambda _: ex.Passage(passed=False))
+_UNSENT = _passages(lambda _: ex.FlowResult(passed=False))
 _TO_WEB1 = _passages(lambda p: msgspec.structs.replace(p, end="web1" if p.end.startswith("web") else p.end))
 _TO_STRANGER = _passages(lambda p: msgspec.structs.replace(p, end="stranger"))
 _ARRIVED = tuple(ex.Seen(n, "65.52.0.4", 1025 + n, _FAR, 80) for n in range(4))
@@ -234,37 +234,37 @@ LIES: list[tuple[str, Lie, str]] = [
     ("N-DM-4", about(ex.Sweep, _TO_WEB1), "not spread: "),
     ("N-DM-6", about(ex.Ask, _answers(client_address="65.52.0.1")), "VMs saw 65.52.0.1"),
     ("N-DM-6", about(ex.Ask, _answers(outcome="timeout")), "did not answer"),
-    ("N-IT-1", about(ex.Occupy, _step(3, answered=8, silent=0, seen=_ALIVE)), "4 flows outlived 4 minutes"),
-    ("N-IT-1", about(ex.Occupy, _step(3, answered=0, silent=8, seen=())), "4 flows did not live for 10 minutes"),
-    ("N-IT-1", about(ex.Occupy, _step(5, answered=4)), "4 flows outlived 10 minutes"),
-    ("N-IT-1", about(ex.Occupy, _step(5, refused=4)), "4 flows ended with a reset instead of in silence"),
-    ("N-IT-1", about(ex.Occupy, _step(0, answered=3)), "flows were not answered when they were opened"),
+    ("N-IT-1", about(ex.HoldFlows, _step(3, answered=8, silent=0, seen=_ALIVE)), "4 flows outlived 4 minutes"),
+    ("N-IT-1", about(ex.HoldFlows, _step(3, answered=0, silent=8, seen=())), "4 flows did not live for 10 minutes"),
+    ("N-IT-1", about(ex.HoldFlows, _step(5, answered=4)), "4 flows outlived 10 minutes"),
+    ("N-IT-1", about(ex.HoldFlows, _step(5, refused=4)), "4 flows ended with a reset instead of in silence"),
+    ("N-IT-1", about(ex.HoldFlows, _step(0, answered=3)), "flows were not answered when they were opened"),
     ("N-IT-1", about(ex.Run, replace(said="as ever")), "4 and 5 minutes are played alike"),
     ("N-IT-1", _named_none, "a rule that names no idle timeout has another one than 4 minutes"),
     ("N-IT-3", about(ex.CheckFile, replace(status=0)), "was not refused"),
     ("N-IT-3", about(ex.CheckFile, _refused_at("30")), "31 minutes, inbound NAT rule, 2020-10: it is refused without"),
     ("N-IT-3", about(ex.CheckFile, _refused_at("4")), "3 minutes, load-balancing rule, 2026-07: it is refused without"),
-    ("N-IT-4", about(ex.Leave, _at(2, told=_BOTH[:1])), "the server got 0 resets instead of one"),
-    ("N-IT-4", about(ex.Leave, _at(2, told=_BOTH[1:])), "the client got 0 resets instead of one"),
-    ("N-IT-4", about(ex.Leave, _at(2, told=_BOTH * 2)), "the client got 2 resets instead of one"),
+    ("N-IT-4", about(ex.IdleFlows, _at(2, told=_BOTH[:1])), "the server got 0 resets instead of one"),
+    ("N-IT-4", about(ex.IdleFlows, _at(2, told=_BOTH[1:])), "the client got 0 resets instead of one"),
+    ("N-IT-4", about(ex.IdleFlows, _at(2, told=_BOTH * 2)), "the client got 2 resets instead of one"),
     (
         "N-IT-4",
-        about(ex.Leave, _at(2, told=(_reset("client", believed=False), _reset("server")))),
+        about(ex.IdleFlows, _at(2, told=(_reset("client", believed=False), _reset("server")))),
         "the reset to the client has another sequence number than it expects",
     ),
     (
         "N-IT-4",
-        about(ex.Leave, _at(2, told=(_reset("client"), _reset("server", seconds=1.2)))),
+        about(ex.IdleFlows, _at(2, told=(_reset("client"), _reset("server", seconds=1.2)))),
         "the reset to the server came after 1.2 s",
     ),
     (
         "N-IT-4",
-        about(ex.Leave, _at(2, told=(_reset("client", seconds=9.0), _reset("server")))),
+        about(ex.IdleFlows, _at(2, told=(_reset("client", seconds=9.0), _reset("server")))),
         "the reset to the client came after 9.0 s",
     ),
-    ("N-IT-4", about(ex.Leave, _at(2, ended=False)), "the client's kernel did not believe the reset"),
-    ("N-IT-4", about(ex.Leave, _at(1, told=_BOTH)), "a half closed flow was told: RST"),
-    ("N-IT-4", about(ex.Leave, _at(0, told=_BOTH)), "a udp flow was told: RST"),
+    ("N-IT-4", about(ex.IdleFlows, _at(2, ended=False)), "the client's kernel did not believe the reset"),
+    ("N-IT-4", about(ex.IdleFlows, _at(1, told=_BOTH)), "a half closed flow was told: RST"),
+    ("N-IT-4", about(ex.IdleFlows, _at(0, told=_BOTH)), "a udp flow was told: RST"),
     ("N-MV-1", about(ex.Sweep, _TO_STRANGER), "leads to a VM without a rule"),
     ("N-MV-1", about(ex.Ask, _answers(server_port=8080)), "ended at port 8080 instead of"),
     ("N-MV-1", about(ex.Ask, _answers(node="sql1")), "was answered by sql1"),
@@ -365,7 +365,7 @@ def test_one_member_that_is_up_tells_nothing_of_distribution(claim: str) -> None
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_flow_that_was_never_answered_proves_nothing_by_its_silence(number: int) -> None:
-    lie = about(ex.Leave, _at(number, answered=False, told=()))
+    lie = about(ex.IdleFlows, _at(number, answered=False, told=()))
     assert {j.verdict for j in judgements("N-IT-4", lie)} == {"INCONCLUSIVE"}
 
 

@@ -55,7 +55,7 @@ def world(profile: str = "2022-03") -> Network:
 
 def observed(what: ex.Experiment, seen: dict[tuple[str, str], Way], said: str) -> ex.Observation:
     match what:
-        case ex.Occupy():
+        case ex.HoldFlows():
             return ex.Occupied(steps=())
         case ex.CheckFile():
             return ex.Checked(status=2 if said else 0, said=said)

@@ -95,7 +95,7 @@ class Lab:
             case ex.Lookup():
                 address = self._named(what.name)
                 return ex.Names(addresses=(address,) if address else (), said="")
-            case ex.Occupy():
+            case ex.HoldFlows():
                 return ex.Occupied(steps=tuple(_held(what.steps)))
             case ex.Return():
                 source = self._source(what.send.sender)
@@ -411,9 +411,9 @@ LIES: list[tuple[str, Lie, str]] = [
     ("N-IL-1", _words("show", _field(PublicIPAddress="104.43.142.189")), "is shown otherwise than with the name alone"),
     ("N-IL-1", _words("curl", replace(said="{}")), "it is not seen from its new address"),
     ("N-IL-1", _words("show", _field(IdleTimeoutInMinutes=4)), "20 minutes are not shown"),
-    ("N-IL-1", about(ex.Occupy, _talk(3, range(100, 104), range(200, 204))), "4 flows outlived 4 minutes"),
-    ("N-IL-1", about(ex.Occupy, _talk(3, ())), "4 flows did not live for 20 minutes"),
-    ("N-IL-1", about(ex.Occupy, _talk(5, range(100, 104))), "4 flows outlived 20 minutes"),
+    ("N-IL-1", about(ex.HoldFlows, _talk(3, range(100, 104), range(200, 204))), "4 flows outlived 4 minutes"),
+    ("N-IL-1", about(ex.HoldFlows, _talk(3, ())), "4 flows did not live for 20 minutes"),
+    ("N-IL-1", about(ex.HoldFlows, _talk(5, range(100, 104))), "4 flows outlived 20 minutes"),
     ("N-IL-1", _words("show", _field(PublicIPDomainNameLabel="")), "PublicIPDomainNameLabel is not as it must be"),
     ("N-IL-1", _words("show", _field(PublicIPFqdns=None)), "PublicIPFqdns is None"),
     ("N-SN-14", _protocol("icmp", lost), "icmp out: 4 flows did not arrive"),

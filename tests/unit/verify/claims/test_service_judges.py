@@ -87,23 +87,23 @@ def _after(count: int, kind: type, change: Callable[[Any], Any]) -> Callable[[],
 
 def _everywhere(seen: ex.Swept) -> ex.Swept:
     return msgspec.structs.replace(
-        seen, passages=tuple(p if p.end else ex.Passage(True, "myVM1", "1") for p in seen.passages)
+        seen, passages=tuple(p if p.end else ex.FlowResult(True, "myVM1", "1") for p in seen.passages)
     )
 
 
 def _all_to(node: str) -> Callable[[ex.Swept], ex.Swept]:
     return lambda seen: msgspec.structs.replace(
-        seen, passages=tuple(ex.Passage(True, node, p.destination) for p in seen.passages)
+        seen, passages=tuple(ex.FlowResult(True, node, p.destination) for p in seen.passages)
     )
 
 
 def _none(seen: ex.Swept) -> ex.Swept:
-    return msgspec.structs.replace(seen, passages=tuple(ex.Passage(True, "") for _ in seen.passages))
+    return msgspec.structs.replace(seen, passages=tuple(ex.FlowResult(True, "") for _ in seen.passages))
 
 
 def _unheard(seen: Any) -> Any:
     """No flow came to where it is let or not, and the captures of nodes saw nothing."""
-    return ex.Swept(passages=tuple(ex.Passage(False, "") for _ in seen.passages), deaf=("myVM1",))
+    return ex.Swept(passages=tuple(ex.FlowResult(False, "") for _ in seen.passages), deaf=("myVM1",))
 
 
 def _once_more(address: str) -> Callable[[ex.Names], ex.Names]:
@@ -171,7 +171,7 @@ LIES: list[tuple[str, Lie | Callable[[], Lie], str]] = [
     ("N-DM-5", _said(": none", ": sourceIP", "replay"), "LoadBalancerDistribution is sourceIP instead of none"),
     ("N-DM-5", _SILENT, "Vip1:49152: timeout"),
     ("N-DM-5", _said("anyPort", "another", "service"), "it was given no port"),
-    ("N-IT-1", about(ex.Occupy, pretend.at_step(3, seen=(), answered=0)), "4 flows did not live for 8 minutes"),
+    ("N-IT-1", about(ex.HoldFlows, pretend.at_step(3, seen=(), answered=0)), "4 flows did not live for 8 minutes"),
     ("N-IT-1", about(ex.CheckFile, replace(status=0)), "31 minutes, and those of one member was not refused"),
     ("N-IT-2", _ran("endpoint", "set-lb", status=0), "a change of a role's endpoint was not refused"),
     ("N-IT-2", _said("15", "4", "service"), "its timeouts are [4]"),

@@ -37,7 +37,7 @@ def judged(claim: str, seen: dict[str, tuple[str, str]], control: bool = True) -
     """Return the judgements of a claim in a lab where each VM's flows are seen with these addresses."""
 
     def arrivals(what: ex.Experiment) -> ex.Observation:
-        if isinstance(what, ex.Occupy):
+        if isinstance(what, ex.HoldFlows):
             return ex.Occupied(steps=())
         assert isinstance(what, ex.Send)
         source = seen[what.sender][what.protocol == "udp"]

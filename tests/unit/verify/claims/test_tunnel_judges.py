@@ -63,6 +63,11 @@ def world(name: str) -> Network:
     return load(TOPOLOGIES / f"{name}.lab.yaml")
 
 
+def _shown(status: str) -> str:
+    """Return what `lab gateway show` prints of a gateway that has just been created."""
+    return json.dumps({"gateways": [{"Status": status}]})
+
+
 class Lab:
     """A lab whose tunnels work; ``gcm``: what the gateways of later revisions prefer."""
 
@@ -73,7 +78,7 @@ class Lab:
 
     def do(self, what: ex.Experiment, *, broken: bool) -> Any:  # noqa: PLR0911 - one for each kind
         match what:
-            case ex.Cross():
+            case ex.TunnelFlows():
                 return self._cross(what)
             case ex.Send():
                 return self._send(what, broken=broken)
@@ -140,8 +145,8 @@ class Lab:
             return ex.Checked(status=2 if beyond else 0, said="not VMs or services outside them" if beyond else "")
         if what.words[1] == "connect":
             return ex.Checked(status=2, said="redundant tunnels between a pair of networks are not supported")
-        if what.words[1] == "create" and what.words[2].startswith("VNet"):
-            return ex.Checked(status=0, said="", began=1000.0, ended=1000.5)
+        if what.words[1] in ("create", "show") and what.words[2].startswith("VNet"):
+            return ex.Checked(status=0, said=_shown("Creating"), began=1000.0, ended=1000.5)
         if what.words[1] == "key":
             said = {"Error": "", "HttpStatusCode": "OK", "Id": "1", "Status": "Successful", "RequestId": "2"}
             said |= {"StatusCode": "OK"}
@@ -152,7 +157,7 @@ class Lab:
         self.recreated = True
         return ex.Checked(status=0, said="")
 
-    def _cross(self, what: ex.Cross) -> ex.Crossed:
+    def _cross(self, what: ex.TunnelFlows) -> ex.Crossed:
         carried = what.send.count - what.send.lost
         seen = tuple(ex.Seen(i, what.send.private, 40000 + i, what.send.destination, 80) for i in range(carried))
         arrivals = ex.Arrivals(
@@ -310,7 +315,7 @@ _ACROSS = _only(
 
 
 def _lost(change: Callable[[Any], Any]) -> Lie:
-    return _only(ex.Cross, lambda what: what.send.lost > 0, change)
+    return _only(ex.TunnelFlows, lambda what: what.send.lost > 0, change)
 
 
 #: Trials that break a tunnel: it must not be shown connected, nor for another reason, nor be crossed.
@@ -377,10 +382,10 @@ LIES: list[tuple[str, Lie, str]] = [
     *((f"S3-{n}", _TIMEOUT, _SILENT) for n in (2, 3, 6, 7, 13, 21, 24)),
     *((f"S3-{n}", _OTHER, "is answered by vm9, which sees 10.9.9.9") for n in (2, 3, 6, 7, 13, 24)),
     *((f"S3-{n}", about(ex.Tunnels, _DOWN), "is NotConnected: no answer") for n in (2, 3, 6, 7, 13, 24)),
-    ("S3-1", about(ex.Cross, _arrivals(seen=((),))), "8 flows did not arrive"),
-    ("S3-1", about(ex.Cross, _from("10.1.0.9")), "seen from 10.1.0.9, not from 10.1.0.4"),
-    ("S3-1", about(ex.Cross, _on_the_wire("tcp")), "tcp from 10.1.0.4 to 10.2.0.4 on the wire of VNet1"),
-    ("S3-1", about(ex.Cross, replace(outer=())), "the wire of VNet1 carried too little for them"),
+    ("S3-1", about(ex.TunnelFlows, _arrivals(seen=((),))), "8 flows did not arrive"),
+    ("S3-1", about(ex.TunnelFlows, _from("10.1.0.9")), "seen from 10.1.0.9, not from 10.1.0.4"),
+    ("S3-1", about(ex.TunnelFlows, _on_the_wire("tcp")), "tcp from 10.1.0.4 to 10.2.0.4 on the wire of VNet1"),
+    ("S3-1", about(ex.TunnelFlows, replace(outer=())), "the wire of VNet1 carried too little for them"),
     ("S3-2", _REFUSED, "was refused"),
     ("S3-11", about(ex.Flood, replace(rates=dict.fromkeys(GATEWAYS.values(), 8e7))), "more than the gateway's"),
     ("S3-11", _flooded(2, 0.0), "a tunnel carried nothing"),
@@ -412,12 +417,13 @@ LIES: list[tuple[str, Lie, str]] = [
         _only(ex.Lookup, lambda what: what.name == what.client, replace(addresses=())),
         "name of its own network",
     ),
-    ("S3-16", about(ex.Cross, _from("192.168.0.9")), "seen from 192.168.0.9"),
-    ("S3-16", about(ex.Cross, _arrivals(seen=((),))), "nothing arrived"),
+    ("S3-16", about(ex.TunnelFlows, _from("192.168.0.9")), "seen from 192.168.0.9"),
+    ("S3-16", about(ex.TunnelFlows, _arrivals(seen=((),))), "nothing arrived"),
     ("S3-17", about(ex.Run, replace(said='{"virtual_networks": {}}')), "the status is not Created"),
     ("S3-17", _TIMEOUT, "its VMs reach nothing"),
     ("S3-21", _built(("Connecting", "203.0.113.1", 1001.0)), "it was Connecting instead of Creating, Connecting, "),
     ("S3-21", _built(("Creating", "", 1001.0), ("Connected", "a", 1004.0)), "it was Creating, Connected instead of"),
+    ("S3-21", about(ex.Run, replace(said=_shown("Connecting"))), "it was Connecting after 0.5 s"),
     ("S3-21", _built(*_TOO_SOON), "it was built after 2.0 s instead of 7.5 s"),
     ("S3-21", _built(*_TOO_LATE), "it was not built 14.5 s after its creation"),
     ("S3-21", _built(*_ADDRESS_SHOWN), "its address is not shown just when it is built"),
@@ -453,7 +459,7 @@ LIES: list[tuple[str, Lie, str]] = [
     ("N-GW-12 recreated", about(ex.Tunnels, replace(address="203.0.113.2")), "it has kept its address"),
     ("N-GW-12 recreated", _only(ex.Tunnels, lambda what: bool(what.wanted), replace(address="")), "it is not built"),
     ("N-GW-12", _ACCEPTED, "a local network without a placeholder was not refused"),
-    ("N-GW-8", about(ex.Cross, _from("203.0.113.9")), "seen from 203.0.113.9, not from 10.1.0.4"),
+    ("N-GW-8", about(ex.TunnelFlows, _from("203.0.113.9")), "seen from 203.0.113.9, not from 10.1.0.4"),
     ("N-GW-8", about(ex.Send, replace(seen=((ex.Seen(0, "10.1.0.4", 1, "", 1),),) * 2)), "flows for the tunnel left"),
     ("N-GW-8", about(ex.Send, replace(strays=("IP 10.1.0.4 > 10.2.0.4 on the public wire",))), "left untranslated: "),
     ("N-GW-8", about(ex.Send, replace(seen=((), ()))), "flows to the outside did not arrive"),

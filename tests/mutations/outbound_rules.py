@@ -1,0 +1,150 @@
+"""Mutations of what is claimed of outbound rules, and of what a Standard SKU changes."""
+
+from tests.mutations import Mutation
+from tests.mutations.seed_001 import LINKS, SNAT
+
+_PROFILE = "lab/azure/profile.py"
+_RULES = "lab/azure/outbound_rules.py"
+_HERE, _STANDARD = "outbound-rules", "standard"
+
+_COUNTS = 'return sku == "Standard" and self.standard_protocols == "named"'
+_THEIRS = "theirs = owners.union(vm for lb in standard for vm in lb.virtual_machines())"
+_SETS = "return frozenset(theirs | {vm.name for vm in network.virtual_machines if vm.availability_set in sets})"
+_BY_BALANCING = (
+    '        "binding_standard": Cell(\n'
+    '            frozenset[Binding]({"load_balancing_rule"}),\n'
+    '            _RULES_2018_09 + ": only inbound'
+)
+_MEMBERS = "for vm in lb.pool(out.backend_pool).members if protocol in (None, *out.protocols) else ():"
+_USED = "named.setdefault(vm, set()).update(out.frontends)"
+_GIVEN = "blocks, over = divmod(rule.ports // _BLOCK, len(rule.frontends))"
+_SHARED = "shared = [(f, seen[f, p]) for f in rule.frontends for p in rule.protocols if (f, p) in seen]"
+_QUIET = "if isinstance(rule, LoadBalancingRule) and rule.disable_outbound_snat:"
+_TAKEN = "(lb.frontend(rule.frontend).address, rule.frontend_port // size * size)"
+
+
+def _of(protocols: str) -> str:
+    """Return the VMs that an outbound rule is for, if it is for other protocols."""
+    return _MEMBERS.replace("*out.protocols", protocols)
+
+
+MUTATIONS = (
+    Mutation(
+        "N-SN-16",
+        "a Standard one translates the protocols of its rules only",
+        _STANDARD,
+        _PROFILE,
+        _COUNTS,
+        "return False",
+    ),
+    Mutation(
+        "N-SN-16",
+        "a Basic one translates both",
+        _STANDARD,
+        _PROFILE,
+        _COUNTS,
+        'return self.standard_protocols == "named"',
+    ),
+    Mutation("N-SN-17", "a VM of its pools has no default address", _STANDARD, LINKS, _THEIRS, "theirs = owners"),
+    Mutation("N-SN-17", "nor has its availability set", _STANDARD, LINKS, _SETS, "return frozenset(theirs)"),
+    Mutation(
+        "N-SN-17",
+        "other VMs have one",
+        _STANDARD,
+        LINKS,
+        _SETS,
+        "return frozenset(vm.name for vm in network.virtual_machines)",
+    ),
+    Mutation(
+        "N-OR-9",
+        "inbound NAT rules alone give no frontend",
+        _STANDARD,
+        _PROFILE,
+        _BY_BALANCING,
+        _BY_BALANCING.replace('frozenset[Binding]({"load_balancing_rule"})', "_RULES"),
+    ),
+    Mutation("N-OR-9", "nor a default address", _STANDARD, LINKS, _THEIRS, "theirs = owners"),
+    Mutation(
+        "T-OR-1", "flows leave by the rule's frontends", _HERE, LINKS, _USED, 'named.setdefault(vm, set()).add("")'
+    ),
+    Mutation(
+        "T-OR-1", "those of all VMs of its pool", _HERE, LINKS, _MEMBERS, _MEMBERS.replace("members", "members[:1]")
+    ),
+    Mutation("T-OR-2", "other numbers are refused", _HERE, _RULES, "if rule.ports % BLOCK:", "if False:"),
+    Mutation("T-OR-3", "as many ports as it says", _HERE, SNAT, _GIVEN, _GIVEN.replace("// _BLOCK", "// _BLOCK - 1")),
+    Mutation("T-OR-3", "and no more", _HERE, SNAT, _GIVEN, _GIVEN.replace("// _BLOCK", "// _BLOCK + 1")),
+    Mutation(
+        "T-OR-4",
+        "an address has 64,000",
+        _HERE,
+        _RULES,
+        "PER_ADDRESS, BLOCK = 64_000, 8",
+        "PER_ADDRESS, BLOCK = 64_512, 8",
+    ),
+    Mutation(
+        "T-OR-4",
+        "for all VMs of the pool",
+        _HERE,
+        _RULES,
+        "members = len(lb.pool(rule.backend_pool).members) or 1",
+        "members = 1",
+    ),
+    Mutation("T-OR-4", "less those that rules take", _HERE, _RULES, " - size * len(blocks)) //", ") //"),
+    Mutation("T-OR-9", "several frontends are all used", _HERE, LINKS, _USED, _USED.replace("s)", "s[:1])")),
+    Mutation(
+        "T-OR-9",
+        "several frontends are all used",
+        _HERE,
+        LINKS,
+        _USED,
+        _USED.replace("s)", "s[:1])"),
+        profile="2026-07",
+    ),
+    Mutation(
+        "T-OR-9",
+        "in 2022 one after the other",
+        _HERE,
+        SNAT,
+        'sequential=any(profile.frontends(sku) == "sequential" for sku in skus),',
+        "sequential=False,",
+    ),
+    Mutation("T-OR-11", "two of one protocol are refused", _HERE, _RULES, "        if shared:", "        if False:"),
+    Mutation(
+        "T-OR-11",
+        "a rule of both protocols is one of each",
+        _HERE,
+        _RULES,
+        _SHARED,
+        f"{_SHARED} if len(rule.protocols) > 1 else []",
+    ),
+    Mutation(
+        "T-OR-12",
+        "a load-balancing rule that translates as well is refused",
+        _HERE,
+        _RULES,
+        "if rule.frontend in rule_of and not rule.disable_outbound_snat:",
+        "if False:",
+    ),
+    Mutation("T-OR-13", "such a rule gives no frontend", _HERE, LINKS, _QUIET, "if False:"),
+    Mutation("T-OR-13", "nor is there a default address", _HERE, LINKS, _THEIRS, "theirs = owners"),
+    Mutation("T-OR-14", "a rule for TCP translates no UDP", _HERE, LINKS, _MEMBERS, _of('*out.protocols, "udp"')),
+    Mutation("T-OR-14", "a rule for UDP translates no TCP", _HERE, LINKS, _MEMBERS, _of('*out.protocols, "tcp"')),
+    Mutation("T-OR-14", "a rule for both translates both", _HERE, LINKS, _MEMBERS, _of("*out.protocols[:1]")),
+    Mutation(
+        "T-OR-16",
+        "a VM with an address of its own leaves by it",
+        _HERE,
+        "lab/path/instance_public_ip.py",
+        "target=SourceNat(public),",
+        "target=SourceNat(str(network.load_balancers[0].frontends[0].address)),",
+    ),
+    Mutation(
+        "T-OR-19",
+        "a rule's port takes ports",
+        _HERE,
+        SNAT,
+        "    if not size:\n        return set()",
+        "    if size:\n        return set()",
+    ),
+    Mutation("T-OR-19", "an aligned block of them", _HERE, SNAT, _TAKEN, _TAKEN.replace(" // size * size", "")),
+)
