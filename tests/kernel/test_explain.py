@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.kernel.state import Folder
+from lab.kernel.state import StateDir
 from lab.predict import explain, observed
 from lab.predict.forecast import Service
 from lab.runtime import operate
@@ -21,7 +21,7 @@ def test_every_vm_is_seen_at_every_hop_as_predicted_and_what_does_not_do_so_is_n
     text = (rootlab.TOPOLOGIES / f"{name}.lab.yaml").read_text()
     with rootlab.running(tmp_path, text.replace(f"name: {name}", f"name: x-{name}")) as lab:
         network = operate.network_of(lab)
-        runner.settle(Folder(lab))
+        runner.settle(StateDir(lab))
         with Prober() as prober:
             for vm in network.virtual_machines:
                 found = explain.explain(network, vm.name, network.internet[0].name, Service("tcp", 80))
