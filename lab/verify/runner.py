@@ -146,7 +146,7 @@ def running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
     """Have the lab run, to be judged by this command alone.
 
     Raises:
-        NotJudgedError: a lab of this name runs, but not as the file says; or another command judges it.
+        InconclusiveError: a lab of this name runs, but not as the file says; or another command judges it.
 
     """
     with _alone(network.name), _running(network, file, progress):
