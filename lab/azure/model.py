@@ -805,6 +805,12 @@ def encode(network: Network) -> bytes:
     return msgspec.json.encode(network, enc_hook=str, order="deterministic")
 
 
+def without_keys(network: Network) -> Network:
+    """Return a network as anybody may see it: without the shared keys of its connections."""
+    connections = tuple(msgspec.structs.replace(c, shared_key=None) for c in network.connections)
+    return msgspec.structs.replace(network, connections=connections)
+
+
 def decode(text: bytes) -> Network:
     """Return the network of a JSON text.
 

@@ -22,6 +22,7 @@ from lab.cli import (
     check_plan,
     ending,
     endpoint,
+    explain,
     gateway,
     import_export,
     lifecycle,
@@ -107,6 +108,7 @@ _MODULES = (
     node,
     verify,
     nsg,
+    explain,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network
 
     from lab.azure.model import CloudService, Network, Subnet
+    from lab.predict.forecast import Service
 
 
 SUFFIX = ".lab.yaml"
@@ -189,3 +190,27 @@ def read_address(text: str) -> "IPv4Address":
         return read(text)
     except ValueError:
         raise UsageError(f'"{text}" is no IPv4 address, such as 203.0.113.2; correct it') from None
+
+
+def read_service(text: str) -> "Service":
+    """Read ``80``, ``80/tcp``, ``53/udp`` or ``icmp``.
+
+    Raises:
+        UsageError: it is none of them.
+
+    """
+    from lab.azure.addresses import read_whole
+    from lab.predict.forecast import Service
+
+    port, _, protocol = text.partition("/")
+    if text == "icmp":
+        return Service("icmp")
+    if not text:
+        raise UsageError("a flow without a port; it goes to NODE:PORT, NODE:PORT/udp or NODE/icmp; add it")
+    number = read_whole(port) or 0
+    if not 1 <= number <= 65535 or protocol not in ("", "tcp", "udp"):
+        raise UsageError(
+            f'"{text}" is no service; it must be PORT/tcp, PORT/udp or icmp, with a PORT of 1-65535; '
+            "use one such as 80/tcp"
+        )
+    return Service("udp" if protocol == "udp" else "tcp", number)

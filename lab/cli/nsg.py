@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lab.cli.arguments import SUFFIX, network_named
+from lab.cli.arguments import SUFFIX, network_named, read_service
 from lab.cli.execution import need_root, perform
 from lab.cli.options import output_option, wait_option
 from lab.cli.output import count, print_json, print_table
@@ -13,7 +13,7 @@ from lab.errors import ContradictedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import Network, SecurityRule
-    from lab.predict.forecast import Forecast, Service
+    from lab.predict.forecast import Forecast
     from lab.predict.matrix import Outcome
 
 
@@ -224,7 +224,7 @@ def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send
     from lab.predict import matrix
 
     network = network_named(name)
-    services = tuple(_service(text) for text in wanted) or matrix.services(network)
+    services = tuple(read_service(text) for text in wanted) or matrix.services(network)
     known = [*(v.name for v in network.virtual_machines), *(h.name for h in network.internet)]
     for node in nodes:
         if node not in known:
@@ -273,7 +273,7 @@ def check_flow(name: str, sender: str, to: str, source_port: int | None, send: b
 
     network = network_named(name)
     host, _, service = (to.removesuffix("/icmp"), "", "icmp") if to.endswith("/icmp") else to.partition(":")
-    wanted = _service(service)
+    wanted = read_service(service)
 
     broken = _broken(name, network)
 
@@ -315,30 +315,6 @@ def _show_flow(outcome: "Outcome") -> None:
         # Beyond its wire there is nobody for a flow that arrives at an obstacle.
         wire = "'s wire" if any(way.end == outcome.end and way.obstacle for way in predicted.ways) else ""
         click.echo(f"seen: {outcome.seen}" + (f" at {outcome.end}{wire}" if outcome.end else ""))
-
-
-def _service(text: str) -> "Service":
-    """Read ``80``, ``80/tcp``, ``53/udp`` or ``icmp``.
-
-    Raises:
-        UsageError: it is none of them.
-
-    """
-    from lab.azure.addresses import read_whole
-    from lab.predict.forecast import Service
-
-    port, _, protocol = text.partition("/")
-    if text == "icmp":
-        return Service("icmp")
-    if not text:
-        raise UsageError("a flow without a port; it goes to NODE:PORT, NODE:PORT/udp or NODE/icmp; add it")
-    number = read_whole(port) or 0
-    if not 1 <= number <= 65535 or protocol not in ("", "tcp", "udp"):
-        raise UsageError(
-            f'"{text}" is no service; it must be PORT/tcp, PORT/udp or icmp, with a PORT of 1-65535; '
-            "use one such as 80/tcp"
-        )
-    return Service("udp" if protocol == "udp" else "tcp", number)
 
 
 def _outcomes(

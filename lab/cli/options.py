@@ -42,6 +42,10 @@ profile_option = click.option(
     help="Play this revision of the documents instead of the file's; see `lab claims --profiles`.",
 )
 
+to_profile_option = click.option(
+    "--to-profile", metavar="P", callback=_revision, help="The revision that B is played by."
+)
+
 
 def _wait(ctx: click.Context, _option: click.Parameter, seconds: float) -> None:
     """Tell others what this process does to a lab, and note how long it waits for them."""

@@ -68,6 +68,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     addresses: dict[str, str]  # by their path in the file
     network: bytes  # kept for the agent, which compiles it again when members come and go
+    outline: bytes = b""  # the same without shared keys, which anybody may read
     profile: str
     time_scale: int
     absent: tuple[StoppedVm, ...] = ()  # VMs that are stopped, which no plan holds
@@ -198,6 +199,7 @@ def _need_files(made: Plan) -> None:
 
 def _write_sources(folder: StateDir, made: Plan, source: Source) -> None:
     replace(folder.network_file, source.network, mode=0o600)
+    replace(folder.outline_file, source.outline)
     replace(folder.addresses_file, msgspec.json.encode(source.addresses))
     replace(folder.plan_file, plan.encode(made))
 

@@ -1,15 +1,9 @@
 """A VM without an address of its own leaves through a shared one: a frontend, or the platform's choice.
 
-Owns the source translation of every VM that ``instance_public_ip`` has not taken, what links a
-VM to a frontend, which ports each VM may use, and the platform's default address. TCP and UDP
-only: nothing else is carried, and nothing leaves with a private source.
-
-A VM is linked to a frontend by a load-balancing rule whose pool it is in, or by an inbound NAT
-rule that names it, never by a pool alone, and whatever the health of the VM (Source IP of outbound flows,
-2018-12-11). The
-SKU and the document revision may narrow or widen that: ``Profile.binding``. The rules of a Standard
-load balancer have only flows of their own protocol translated, and its VMs, with those of their
-availability sets, have no default address: then nothing of them leaves.
+Owns the source translation of every VM that ``instance_public_ip`` has not taken, which ports each
+VM may use, and the platform's default address. TCP and UDP only: nothing else is carried, and nothing
+leaves with a private source. What links a VM to a frontend, and which VMs have no default address, so
+that nothing of them leaves: ``azure.outbound``.
 
 The first packet of each flow is kept back until the agent has given it a port (``snat_ports`` decides).
 Only a flow to a public address of its own virtual network is the kernel's to translate, by one rule for
@@ -21,7 +15,6 @@ ports of a larger pool: ``Profile.redeploying_counts_twice``.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
 from itertools import groupby
 from math import ceil
@@ -32,15 +25,13 @@ import msgspec
 from lab.azure.model import (
     PLATFORM_ADDRESS,
     Frontend,
-    InboundNatRule,
     LoadBalancer,
-    LoadBalancingRule,
     Network,
     VirtualMachine,
     VirtualNetwork,
     natural,
 )
-from lab.azure.profile import Binding, Tier
+from lab.azure.outbound import linked_frontends, picked, place, without_default
 from lab.flow import Transport
 from lab.path import wiring
 from lab.plan import (
@@ -75,78 +66,6 @@ _BLOCK = 8
 _ALERT_S = 300
 
 
-def links(network: Network, vm: str, protocol: Transport | None = None) -> tuple[tuple[LoadBalancer, Frontend], ...]:
-    """Return the frontends that a VM is linked to, by load balancer and frontend; for flows of one protocol, or any."""
-    found: list[tuple[LoadBalancer, Frontend]] = []
-    for lb in network.balancers:
-        if vm in lb.virtual_machines():
-            names = _frontends_of(network, lb, protocol).get(vm, ())
-            found += [(lb, frontend) for frontend in lb.addressed() if frontend.name in names]
-    return tuple(found)
-
-
-def has_default(network: Network, vm: str) -> bool:
-    """Tell whether a VM without an address of its own is given the platform's address."""
-    return not links(network, vm) and vm not in without_default(network)
-
-
-def _linked(network: Network, protocol: Transport | None) -> dict[str, list[tuple[LoadBalancer, Frontend]]]:
-    """Return the frontends that each VM is linked to, for flows of one protocol or any."""
-    found: dict[str, list[tuple[LoadBalancer, Frontend]]] = {}
-    for lb in network.balancers:
-        addressed = lb.addressed()
-        for vm, names in _frontends_of(network, lb, protocol).items():
-            found.setdefault(vm, []).extend((lb, frontend) for frontend in addressed if frontend.name in names)
-    return found
-
-
-def _frontends_of(network: Network, lb: LoadBalancer, protocol: Transport | None) -> dict[str, set[str]]:
-    """Return the names of a load balancer's frontends that VMs are linked to."""
-    binding = network.profile.binding(lb.sku)
-    named: dict[str, set[str]] = {}
-    if "backend_pool" in binding:
-        every = {frontend.name for frontend in lb.frontends}
-        named = {member: set(every) for pool in lb.pools for member in pool.members}
-    for rule in lb.rules():
-        kind: Binding = "inbound_nat_rule" if isinstance(rule, InboundNatRule) else "load_balancing_rule"
-        if isinstance(rule, LoadBalancingRule) and rule.disable_outbound_snat:
-            continue
-        if kind in binding and (rule.protocol == protocol or not _counts(network, lb, protocol)):
-            for vm in lb.targets(rule):
-                named.setdefault(vm, set()).add(rule.frontend)
-    for out in lb.outbound_rules:
-        for vm in lb.pool(out.backend_pool).members if protocol in (None, *out.protocols) else ():
-            named.setdefault(vm, set()).update(out.frontends)
-    return named
-
-
-def _counts(network: Network, lb: LoadBalancer, protocol: Transport | None) -> bool:
-    """Tell whether a rule of another protocol links nothing for flows of this one."""
-    return protocol is not None and network.profile.protocol_counts(lb.sku)
-
-
-def without_default(network: Network) -> frozenset[str]:
-    """Return the VMs that never have the platform's address: those of Standard load balancers and public IPs.
-
-    The VMs of an availability set behave as one that belongs to a Standard load balancer
-    (load-balancer-outbound-connections.md, 2019-05-02).
-    """
-    when = network.profile.standard_default
-    standard = [lb for lb in network.balancers if lb.sku == "Standard"]
-    owners = {vm.name for vm in network.virtual_machines if _is_standard(vm)}
-    if when == "always" or not (standard or owners):
-        return frozenset()
-    if when == "without a rule":
-        return frozenset(vm for lb in standard for rule in lb.rules() for vm in lb.targets(rule))
-    theirs = owners.union(vm for lb in standard for vm in lb.virtual_machines())
-    sets = {vm.availability_set for vm in network.virtual_machines if vm.name in theirs} - {None}
-    return frozenset(theirs | {vm.name for vm in network.virtual_machines if vm.availability_set in sets})
-
-
-def _is_standard(vm: VirtualMachine) -> bool:
-    return vm.instance_public_ip is not None and vm.instance_public_ip.sku == "Standard"
-
-
 def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
     """Return the ports that each VM without an address of its own may use: of its frontends, or of the default address.
 
@@ -168,7 +87,7 @@ def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
 
 def _of_frontends(network: Network, vms: list[str], protocol: Transport | None) -> dict[str, tuple[SnatRange, ...]]:
     """Return the ports of frontends that VMs may use for flows of a protocol, or of any."""
-    every = _linked(network, protocol)
+    every = linked_frontends(network, protocol)
     linked: dict[IPv4Address, list[str]] = {}
     for vm in vms:
         for _, frontend in every.get(vm, []):
@@ -205,8 +124,8 @@ def _chosen(network: Network, protocol: Transport | None) -> dict[tuple[str, str
             for number, name in enumerate(rule.frontends):
                 address, size = lb.frontend(name).address, _BLOCK * (blocks + (number < over))
                 kept = sorted(block for at, block in taken if at == address and block >= first)
-                for place, vm in enumerate(lb.pool(rule.backend_pool).members):
-                    begin, end = _nth(first, place * size, kept), _nth(first, (place + 1) * size - 1, kept)
+                for turn, vm in enumerate(lb.pool(rule.backend_pool).members):
+                    begin, end = _nth(first, turn * size, kept), _nth(first, (turn + 1) * size - 1, kept)
                     found[vm, str(address)] = SnatRange(str(address), begin, end)
     return found
 
@@ -260,11 +179,11 @@ def _candidates(
     """Return those of a VM's frontends that its flows may take."""
     found = list(linked)
     for lb in network.balancers:
-        ours = [entry for entry in found if entry[0] is lb]
+        # By name: a cloud service's is made anew each time.
+        ours = [entry for entry in found if entry[0].name == lb.name]
         if len(ours) > 1 and network.profile.frontends(lb.sku) == "one at random":
-            # At random, but the same every time: the order of names hashed with the VM's.
-            kept = min(ours, key=lambda entry: sha256(f"{vm} {entry[1].name}".encode()).digest())
-            found = [entry for entry in found if entry[0] is not lb or entry is kept]
+            kept = picked(vm, [frontend for _, frontend in ours])
+            found = [entry for entry in found if entry[0].name != lb.name or entry[1] is kept]
     return sorted(found, key=lambda entry: entry[1].address)
 
 
@@ -276,7 +195,7 @@ def _share(network: Network, lb: LoadBalancer, address: IPv4Address, number: int
     if wanted is None and profile.allocation(lb.sku) == "on demand":
         return SnatRange(str(address), first, last)
     if wanted is None and (size := profile.ports_per_vm(_reported(network, vms))) is not None:
-        begin = first + _place(number, size, profile.port_tiers[0])
+        begin = first + place(number, size, profile.port_tiers[0])
         return SnatRange(str(address), begin, begin + size - 1)
     size = max(1, min(wanted or 1, room // len(vms)))
     begin = first + number * size
@@ -293,22 +212,6 @@ def _reported(network: Network, vms: list[str]) -> int:
     again = {vm for service in network.cloud_services if service.redeploying for vm in service.virtual_machines}
     most = network.profile.port_tiers[-1].pool_size
     return max(len(vms), min(len(vms) + sum(vm in again for vm in vms), most))
-
-
-def _place(number: int, size: int, smallest: Tier) -> int:
-    """Return where the ports of the VM with this number begin, of pools in which each VM has ``size``.
-
-    The VMs of the smallest pools have a block each. VMs that a pool of the next tier adds are given the second
-    half of those blocks, those of the tier after it the second half of each half: when a pool grows, every VM
-    keeps the first half of what it had.
-    """
-    block, turn = number % smallest.pool_size, number // smallest.pool_size
-    offset, part = 0, smallest.ports
-    while part > size:
-        part //= 2
-        offset += part * (turn & 1)
-        turn >>= 1
-    return block * smallest.ports + offset
 
 
 def _capped(network: Network, lb: LoadBalancer, given: list[SnatRange]) -> list[SnatRange]:

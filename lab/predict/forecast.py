@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from lab.azure import outbound
 from lab.azure.cloud_services import access_list, permits
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -24,7 +25,6 @@ from lab.azure.model import (
 )
 from lab.azure.security_groups import Decision, Groups, Packet, spaces
 from lab.flow import PortRange
-from lab.path import outbound_snat
 from lab.verify import experiment as ex
 
 Protocol = Literal["tcp", "udp", "icmp"]
@@ -178,6 +178,13 @@ def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozen
     )
 
 
+def behind(
+    network: Network, service: Service, address: IPv4Address, down: frozenset[str]
+) -> tuple[tuple[VirtualMachine, IPv4Address, int], ...]:
+    """Return the VMs that a public address leads to, and the address and port that a packet has there."""
+    return tuple(_Trace(network, service, down, Groups(network)).behind(address))
+
+
 def unprobed(network: Network, groups: Groups | None = None) -> dict[str, Decision]:
     """Return the members of pools whose probe a security group denies, by ``HealthCheck.key``: they go down."""
     groups = groups or Groups(network)
@@ -271,8 +278,8 @@ class _Trace:
                 yield Way(decisions=out, obstacle="what leaves by a shared address is TCP or UDP")
             else:
                 protocol = self.service.protocol
-                linked = [frontend.address for _, frontend in outbound_snat.links(self.network, vm.name, protocol)]
-                if not linked and not outbound_snat.has_default(self.network, vm.name):
+                linked = [frontend.address for _, frontend in outbound.links(self.network, vm.name, protocol)]
+                if not linked and not outbound.has_default(self.network, vm.name):
                     yield Way(decisions=out, obstacle=f"{vm.name} has no way out for {protocol.upper()}")
                     return
                 shared = linked or [vnet.default_outbound_address]

@@ -103,7 +103,7 @@ def seen(network: Network, predicted: Sequence[Forecast], prober: Prober) -> tup
     """Send each flow in the running lab of a network, and tell what was seen of it; a stopped VM sends none.
 
     Raises:
-        NotJudgedError: a capture did not see its control packet, or the experiment failed.
+        InconclusiveError: a capture did not see its control packet, or the experiment failed.
 
     """
     off = {vm.name for vm in network.virtual_machines if vm.power_state != "Started"}

@@ -123,6 +123,7 @@ def source(network: Network, file: Path, made: Iterable[str] = ()) -> apply.Sour
         file=str(topology.located(file).resolve()),
         addresses={path: str(address) for path, address in network.addresses().items()},
         network=model.encode(network),
+        outline=model.encode(model.without_keys(network)),
         profile=network.profile.name,
         time_scale=network.overrides.time_scale,
         absent=tuple(

@@ -29,6 +29,18 @@ def network_of(lab: str) -> Network:
     return model.decode(folder.network_file.read_bytes())
 
 
+def outline_of(lab: str) -> Network:
+    """Return the network of a running lab as it is now, without shared keys: reading it needs no root.
+
+    Raises:
+        UsageError: there is no such lab.
+        Busy: another command is still changing it.
+
+    """
+    folder, _ = ready(lab)
+    return model.decode(folder.outline_file.read_bytes())
+
+
 def perform(lab: str, operation: base.Operation, progress: lifecycle.Progress) -> apply.Outcome:
     """Do a management operation on a running lab.
 

@@ -35,8 +35,8 @@ from lab.verify.probe import Prober
 from lab.verify.verdict import Judgement, Result
 
 __all__ = [
-    "Planned", "Progress", "as_running", "bring_up", "down_now", "judge", "load", "not_run", "plan_now", "settle",
-    "source", "taken_back", "verify",
+    "Planned", "Progress", "as_running", "bring_up", "down_now", "judge", "load", "not_run", "plan_now", "running",
+    "settle", "source", "taken_back", "verify",
 ]  # fmt: skip
 
 Planned: TypeAlias = list[tuple[str, list[Trial]]]  # trials by claim
@@ -129,7 +129,7 @@ def judge(network: Network, planned: Planned, file: Path, prober: Prober, progre
     if not planned:
         return []
     results = []
-    with _alone(network.name), _running(network, file, progress):
+    with running(network, file, progress):
         prober.run(network.name, (Health(),))
         # Claims that need the lab changed come last: a change writes rules again, and all else is judged as it stands.
         for claim, trials in sorted(planned, key=lambda item: any(_changes(trial) for trial in item[1])):
@@ -139,6 +139,18 @@ def judge(network: Network, planned: Planned, file: Path, prober: Prober, progre
             results.append(_result(network, claim, found, time.monotonic() - began))
     order = [claim for claim, _ in planned]
     return sorted(results, key=lambda result: order.index(result.id))
+
+
+@contextmanager
+def running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
+    """Have the lab run, to be judged by this command alone.
+
+    Raises:
+        InconclusiveError: a lab of this name runs, but not as the file says; or another command judges it.
+
+    """
+    with _alone(network.name), _running(network, file, progress):
+        yield
 
 
 @contextmanager

@@ -77,7 +77,15 @@ def test_the_commands_first_topologies_are_there() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["check", "topologies/source-ip.lab.yaml"], ["plan", "topologies/source-ip.lab.yaml"], ["schema"]],
+    [
+        ["--help"],
+        ["check", "topologies/source-ip.lab.yaml"],
+        ["plan", "topologies/source-ip.lab.yaml"],
+        ["outbound", "topologies/source-ip.lab.yaml"],
+        ["explain", "topologies/source-ip.lab.yaml", "test2vm", "internet"],
+        ["whatif", "topologies/source-ip.lab.yaml", "--to-profile", "2016-10"],
+        ["schema"],
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_what_needs_no_kernel_loads_none_of_the_slow_libraries(arguments: list[str]) -> None:

@@ -187,7 +187,7 @@ MUTATIONS = (
         "N-RI-3",
         "what leaves has it",
         "multivip",
-        "lab/path/outbound_snat.py",
+        "lab/azure/outbound.py",
         LINKED,
         NOT_LINKED,
     ),

@@ -1,7 +1,7 @@
 """Mutations of what load-balancer-outbound-connections.md states in its revisions, and of the lab's own promise."""
 
 from tests.mutations import Mutation
-from tests.mutations.seed_001 import BY_POOL, LINKED, NOT_LINKED, POOL_BINDS, SNAT, WITH_PROBE, WITHOUT_PROBE
+from tests.mutations.seed_001 import BY_POOL, LINKED, LINKS, NOT_LINKED, POOL_BINDS, SNAT, WITH_PROBE, WITHOUT_PROBE
 
 _PROFILE = "lab/azure/profile.py"
 _PORTS = "lab/deciders/snat_ports.py"
@@ -227,7 +227,7 @@ MUTATIONS = (
         "target=SourceNat(public),",
         "target=SourceNat(str(network.balancers[0].frontends[0].address)),",
     ),
-    Mutation("N-SN-13", "a load balancer before default SNAT", "snat-2019", SNAT, LINKED, NOT_LINKED),
+    Mutation("N-SN-13", "a load balancer before default SNAT", "snat-2019", LINKS, LINKED, NOT_LINKED),
     Mutation(
         "N-SN-14",
         "an address of its own carries ICMP",
@@ -255,7 +255,7 @@ MUTATIONS = (
         _GRANTED,
         "                self._cool(flow, found, now_s + self.policy.idle_s)\n" + _GRANTED,
     ),
-    Mutation("N-SN-15", "a rule is needed", "source-ip", SNAT, BY_POOL, POOL_BINDS),
+    Mutation("N-SN-15", "a rule is needed", "source-ip", LINKS, BY_POOL, POOL_BINDS),
     Mutation("N-SN-15", "its probe need not succeed", "source-ip", SNAT, WITHOUT_PROBE, WITH_PROBE),
     Mutation(
         "N-SN-15",

@@ -1,7 +1,7 @@
 """Mutations of what is claimed of outbound rules, and of what a Standard SKU changes."""
 
 from tests.mutations import Mutation
-from tests.mutations.seed_001 import SNAT
+from tests.mutations.seed_001 import LINKS, SNAT
 
 _PROFILE = "lab/azure/profile.py"
 _RULES = "lab/azure/outbound_rules.py"
@@ -45,13 +45,13 @@ MUTATIONS = (
         _COUNTS,
         'return self.standard_protocols == "named"',
     ),
-    Mutation("N-SN-17", "a VM of its pools has no default address", _STANDARD, SNAT, _THEIRS, "theirs = owners"),
-    Mutation("N-SN-17", "nor has its availability set", _STANDARD, SNAT, _SETS, "return frozenset(theirs)"),
+    Mutation("N-SN-17", "a VM of its pools has no default address", _STANDARD, LINKS, _THEIRS, "theirs = owners"),
+    Mutation("N-SN-17", "nor has its availability set", _STANDARD, LINKS, _SETS, "return frozenset(theirs)"),
     Mutation(
         "N-SN-17",
         "other VMs have one",
         _STANDARD,
-        SNAT,
+        LINKS,
         _SETS,
         "return frozenset(vm.name for vm in network.virtual_machines)",
     ),
@@ -63,12 +63,12 @@ MUTATIONS = (
         _BY_BALANCING,
         _BY_BALANCING.replace('frozenset[Binding]({"load_balancing_rule"})', "_RULES"),
     ),
-    Mutation("N-OR-9", "nor a default address", _STANDARD, SNAT, _THEIRS, "theirs = owners"),
+    Mutation("N-OR-9", "nor a default address", _STANDARD, LINKS, _THEIRS, "theirs = owners"),
     Mutation(
-        "T-OR-1", "flows leave by the rule's frontends", _HERE, SNAT, _USED, 'named.setdefault(vm, set()).add("")'
+        "T-OR-1", "flows leave by the rule's frontends", _HERE, LINKS, _USED, 'named.setdefault(vm, set()).add("")'
     ),
     Mutation(
-        "T-OR-1", "those of all VMs of its pool", _HERE, SNAT, _MEMBERS, _MEMBERS.replace("members", "members[:1]")
+        "T-OR-1", "those of all VMs of its pool", _HERE, LINKS, _MEMBERS, _MEMBERS.replace("members", "members[:1]")
     ),
     Mutation("T-OR-2", "other numbers are refused", _HERE, _RULES, "if rule.ports % BLOCK:", "if False:"),
     Mutation("T-OR-3", "as many ports as it says", _HERE, SNAT, _GIVEN, _GIVEN.replace("// _BLOCK", "// _BLOCK - 1")),
@@ -90,12 +90,12 @@ MUTATIONS = (
         "members = 1",
     ),
     Mutation("T-OR-4", "less those that rules take", _HERE, _RULES, " - size * len(blocks)) //", ") //"),
-    Mutation("T-OR-9", "several frontends are all used", _HERE, SNAT, _USED, _USED.replace("s)", "s[:1])")),
+    Mutation("T-OR-9", "several frontends are all used", _HERE, LINKS, _USED, _USED.replace("s)", "s[:1])")),
     Mutation(
         "T-OR-9",
         "several frontends are all used",
         _HERE,
-        SNAT,
+        LINKS,
         _USED,
         _USED.replace("s)", "s[:1])"),
         profile="2026-07",
@@ -125,11 +125,11 @@ MUTATIONS = (
         "if rule.frontend in rule_of and not rule.disable_outbound_snat:",
         "if False:",
     ),
-    Mutation("T-OR-13", "such a rule gives no frontend", _HERE, SNAT, _QUIET, "if False:"),
-    Mutation("T-OR-13", "nor is there a default address", _HERE, SNAT, _THEIRS, "theirs = owners"),
-    Mutation("T-OR-14", "a rule for TCP translates no UDP", _HERE, SNAT, _MEMBERS, _of('*out.protocols, "udp"')),
-    Mutation("T-OR-14", "a rule for UDP translates no TCP", _HERE, SNAT, _MEMBERS, _of('*out.protocols, "tcp"')),
-    Mutation("T-OR-14", "a rule for both translates both", _HERE, SNAT, _MEMBERS, _of("*out.protocols[:1]")),
+    Mutation("T-OR-13", "such a rule gives no frontend", _HERE, LINKS, _QUIET, "if False:"),
+    Mutation("T-OR-13", "nor is there a default address", _HERE, LINKS, _THEIRS, "theirs = owners"),
+    Mutation("T-OR-14", "a rule for TCP translates no UDP", _HERE, LINKS, _MEMBERS, _of('*out.protocols, "udp"')),
+    Mutation("T-OR-14", "a rule for UDP translates no TCP", _HERE, LINKS, _MEMBERS, _of('*out.protocols, "tcp"')),
+    Mutation("T-OR-14", "a rule for both translates both", _HERE, LINKS, _MEMBERS, _of("*out.protocols[:1]")),
     Mutation(
         "T-OR-16",
         "a VM with an address of its own leaves by it",

@@ -3,6 +3,7 @@
 from tests.mutations import Mutation
 
 SNAT = "lab/path/outbound_snat.py"
+LINKS = "lab/azure/outbound.py"
 #: What of a load balancer's rules ties a VM to a frontend.
 _BINDS = "if kind in binding and ("
 LINKED = "found.setdefault(vm, []).extend((lb, frontend) for frontend in addressed if frontend.name in names)"
@@ -44,9 +45,9 @@ MUTATIONS = (
         "target=SourceNat(public),",
         "target=SourceNat(str(vnet.default_outbound_address)),",
     ),
-    Mutation("S1-1", "a load-balanced VM is seen from the frontend", "source-ip", SNAT, LINKED, NOT_LINKED),
+    Mutation("S1-1", "a load-balanced VM is seen from the frontend", "source-ip", LINKS, LINKED, NOT_LINKED),
     Mutation("S1-1", "a standalone VM is seen from the platform's address", "source-ip", SNAT, DEFAULT, AS_FRONTEND),
-    Mutation("S1-2", "a pool alone does not bind", "source-ip", SNAT, BY_POOL, POOL_BINDS),
+    Mutation("S1-2", "a pool alone does not bind", "source-ip", LINKS, BY_POOL, POOL_BINDS),
     Mutation(
         "S1-2",
         "the source is that of a standalone VM",
@@ -55,26 +56,26 @@ MUTATIONS = (
         ON_DEMAND,
         KEPT_APART,
     ),
-    Mutation("S1-3", "an inbound NAT rule binds its VM", "source-ip", SNAT, _BINDS, _but("inbound_nat_rule")),
+    Mutation("S1-3", "an inbound NAT rule binds its VM", "source-ip", LINKS, _BINDS, _but("inbound_nat_rule")),
     Mutation(
         "S1-3",
         "it needs no probe and no load-balancing rule",
         "source-ip",
-        SNAT,
+        LINKS,
         _BINDS,
         _but("inbound_nat_rule", "lb.probes"),
     ),
-    Mutation("S1-3", "the source is the rule's frontend", "source-ip", SNAT, LINKED, _ANOTHERS),
-    Mutation("S1-4", "a load-balancing rule binds its pool", "source-ip", SNAT, _BINDS, _but("load_balancing_rule")),
+    Mutation("S1-3", "the source is the rule's frontend", "source-ip", LINKS, LINKED, _ANOTHERS),
+    Mutation("S1-4", "a load-balancing rule binds its pool", "source-ip", LINKS, _BINDS, _but("load_balancing_rule")),
     Mutation(
         "S1-4",
         "it needs no inbound NAT rule",
         "source-ip",
-        SNAT,
+        LINKS,
         _BINDS,
         _but("load_balancing_rule", "lb.inbound_nat_rules"),
     ),
-    Mutation("S1-4", "the source is the rule's frontend", "source-ip", SNAT, LINKED, _ANOTHERS),
+    Mutation("S1-4", "the source is the rule's frontend", "source-ip", LINKS, LINKED, _ANOTHERS),
     Mutation(
         "S1-5",
         "a rule without a probe is refused",
@@ -123,8 +124,8 @@ MUTATIONS = (
         _UP,
         "return tuple(vm for vm in there if probe is None)",
     ),
-    Mutation("S1-8", "an inbound NAT rule binds", "source-ip", SNAT, _BINDS, _but("inbound_nat_rule")),
-    Mutation("S1-8", "a load-balancing rule binds", "source-ip", SNAT, _BINDS, _but("load_balancing_rule")),
+    Mutation("S1-8", "an inbound NAT rule binds", "source-ip", LINKS, _BINDS, _but("inbound_nat_rule")),
+    Mutation("S1-8", "a load-balancing rule binds", "source-ip", LINKS, _BINDS, _but("load_balancing_rule")),
     Mutation("S1-8", "without a rule the platform's default applies", "source-ip", SNAT, DEFAULT, AS_FRONTEND),
     Mutation(
         "S1-8",

@@ -40,6 +40,12 @@ def test_a_network_with_tunnels_survives_json() -> None:
     assert model.decode(model.encode(network)) == network
 
 
+def test_what_anybody_may_read_of_a_network_has_no_shared_key() -> None:
+    network = parse(pair(), "f")
+    assert b"A1b2C3D4" in model.encode(network)
+    assert b"A1b2C3D4" not in model.encode(model.without_keys(network))
+
+
 @pytest.mark.parametrize(
     ("prefix", "owner"),
     [

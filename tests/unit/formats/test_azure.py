@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from lab import topology
 from lab.azure import profile
 from lab.azure.model import Network
+from lab.azure.outbound import has_default, links
 from lab.errors import TopologyError
 from lab.formats import arm, azure_files, azure_resources, azure_topology
 from lab.formats.azure_topology import Imported
-from lab.path.outbound_snat import has_default, links
 from lab.topology.imported import playable
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "arm"

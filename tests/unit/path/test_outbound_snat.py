@@ -6,11 +6,13 @@ from math import ceil
 import msgspec
 import pytest
 
+from lab.azure import outbound
 from lab.azure.model import Network
+from lab.azure.outbound import links
 from lab.azure.profile import NAMES, Tier
 from lab.compile import compile as compile_network
 from lab.path import outbound_snat
-from lab.path.outbound_snat import links, ranges
+from lab.path.outbound_snat import ranges
 from lab.plan import Queue, Route, Rule, SnatPolicy, SnatPool, SnatRange, Sysctl
 from tests import worlds
 
@@ -126,7 +128,7 @@ TIERS = [(50, 1024), (100, 512), (200, 256), (400, 128), (800, 64), (1000, 32)]
 
 
 def place(number: int, size: int) -> range:
-    begin = outbound_snat._place(number, size, Tier(50, 1024))
+    begin = outbound.place(number, size, Tier(50, 1024))
     return range(begin, begin + size)
 
 
@@ -651,3 +653,17 @@ def test_a_standard_public_ip_takes_the_default_address_from_the_rest_of_its_ava
     machines = f"vm: {{subnet: v/s, availability_set: set, {own}}}, mate: {{subnet: v/s, availability_set: set}}"
     assert set(ranges(standalone("2019-05", machines))) == set()
     assert set(ranges(standalone("2019-05", machines.replace("Standard", "Basic")))) == {"mate"}
+
+
+def test_a_cloud_services_vms_are_picked_one_of_its_vips_where_the_revision_says_so() -> None:
+    endpoints = "".join(
+        f"{{name: e{n}, virtual_machine: vm, local_port: {n}, public_port: {n}, virtual_ip: V{n}}}, " for n in (1, 2, 3)
+    )
+    network = worlds.network(
+        "profile: 2018-07-classic\n"
+        "virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}\n"
+        "virtual_machines: {vm: {subnet: v/s}}\n"
+        f"cloud_services: {{s: {{virtual_machines: [vm], virtual_ips: {{V1: {{}}, V2: {{}}, V3: {{}}}}, "
+        f"endpoints: [{endpoints}]}}}}\n"
+    )
+    assert len(ranges(network)["vm"]) == 1

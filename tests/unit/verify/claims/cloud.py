@@ -12,11 +12,11 @@ from zlib import crc32
 
 from lab.azure.cloud_services import access_list, host_name, permits
 from lab.azure.model import CloudService, Endpoint, Network, VirtualMachine
+from lab.azure.outbound import links
 from lab.cli import cli, execution
 from lab.errors import LabError, TopologyError
 from lab.kernel import apply
 from lab.operations.base import Operation, changed
-from lab.path.outbound_snat import links
 from lab.runtime import operate
 from lab.topology import parse
 from lab.verify import experiment as ex

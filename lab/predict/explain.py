@@ -1,0 +1,544 @@
+"""The way of a flow's first packet, hop by hop: what it looks like there, what decides, and which document says so.
+
+Whether it arrives is ``forecast``'s answer, the address it is seen with ``outbound``'s. Here both are told along the
+way, in an order in which each hop can be held against a capture.
+"""
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
+from typing import Literal
+
+import msgspec
+
+from lab.azure.cloud_services import access_list
+from lab.azure.model import (
+    PLATFORM_ADDRESS,
+    Direction,
+    InternetHost,
+    LoadBalancer,
+    LoadBalancingRule,
+    Network,
+    VirtualMachine,
+    VirtualNetwork,
+)
+from lab.azure.security_groups import STANDARD, Decision, spaces
+from lab.flow import PortRange
+from lab.predict import documents, forecast
+from lab.predict.forecast import EPHEMERAL, Forecast, Service
+from lab.predict.outbound import Outbound, WayOut, rule_at
+from lab.verify import experiment as ex
+
+HopType = Literal[
+    "Source",
+    "VirtualNetwork",
+    "VirtualNetworkGateway",
+    "PublicLoadBalancer",
+    "PublicIPAddress",
+    "Internet",
+    "Destination",
+]
+NextHopType = Literal["VnetLocal", "VirtualNetworkGateway", "Internet", "None"]
+IssueType = Literal["NetworkSecurityRule", "Platform", "GuestFirewall"]
+#: What stands for every address outside that the topology does not name.
+INTERNET = "internet"
+#: What a port serves, by what makes it unique.
+REUSE = {
+    "destination address": "one flow to each destination address",
+    "destination": "one flow to each destination address, port and protocol",
+    "nothing": "one flow in all",
+}
+_DISTRIBUTIONS = {
+    "Default": "by a hash of addresses, ports and protocol",
+    "SourceIP": "by a hash of the two addresses",
+    "SourceIPProtocol": "by a hash of the two addresses and the protocol",
+}
+
+
+class End(msgspec.Struct, frozen=True):
+    """One end of a packet: an address, and the ports it may have there; None: it has none."""
+
+    address: IPv4Address
+    ports: PortRange | None
+
+    def __str__(self) -> str:
+        if self.ports is None:
+            return str(self.address)
+        one = self.ports.first == self.ports.last
+        return f"{self.address}:{self.ports.first if one else f'{self.ports.first}-{self.ports.last}'}"
+
+    def is_of(self, address: str, port: int) -> bool:
+        """Tell whether what was seen is this end."""
+        return str(self.address) == address and (self.ports is None or port in self.ports)
+
+
+class Packet(msgspec.Struct, frozen=True):
+    """What a packet looks like somewhere: one of the sources, and one of the destinations."""
+
+    sources: tuple[End, ...]
+    destinations: tuple[End, ...]
+    protocol: str
+
+    def __str__(self) -> str:
+        either = (" or ".join(map(str, ends)) for ends in (self.sources, self.destinations))
+        return " -> ".join(either) + f" {self.protocol}"
+
+    def is_like(self, seen: ex.Seen) -> bool:
+        """Tell whether a packet that was seen looks like this."""
+        return any(end.is_of(seen.source, seen.source_port) for end in self.sources) and any(
+            end.is_of(seen.destination, seen.destination_port) for end in self.destinations
+        )
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides something at a hop, and the document behind it."""
+
+    name: str
+    says: str
+    document: str
+    stops: bool = False  # what it is for goes no further, on one way at least
+    issue: IssueType = "Platform"
+    decision: Decision | None = None
+
+
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
+    """A place on the way: the packet as it comes there, and what decides where it goes next."""
+
+    type: HopType
+    name: str
+    packet: Packet
+    rules: tuple[Rule, ...] = ()
+    next_hop_type: NextHopType = "None"
+    watch: ex.Watch | None = None  # where its coming is seen; None: it comes from here, or no capture reads it
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow, explained."""
+
+    predicted: Forecast
+    hops: tuple[Hop, ...]
+    way_out: WayOut | None  # of a VM that opens a flow to a public address
+    answer: tuple[str, ...]
+    not_otherwise: tuple[str, ...]
+    changes: tuple[str, ...]
+
+
+def with_internet(network: Network, *names: str) -> Network:
+    """Return a network with a host that stands for the internet, if that is named and no node is called so."""
+    if INTERNET not in names or network.host(INTERNET) or network.vm(INTERNET):
+        return network
+    taken = {address for address, _ in network.public_addresses()}
+    named = [p for g in network.network_security_groups for r in g.rules for p in (*r.sources, *r.destinations)]
+    candidates = (IPv4Address(f"{first}.{first}.{first}.{first}") for first in (8, 9, 4, 1, 12, 20, 52, 90))
+    address = next(a for a in candidates if a not in taken and f"{a}/32" not in named)
+    return msgspec.structs.replace(network, internet=(*network.internet, InternetHost(name=INTERNET, address=address)))
+
+
+def explain(
+    network: Network,
+    sender: str,
+    to: str,
+    service: Service,
+    *,
+    source_port: int | None = None,
+    down: frozenset[str] = frozenset(),
+    broken: Mapping[frozenset[str], str] | None = None,
+    outbound: Outbound | None = None,
+) -> Explanation:
+    """Explain a flow from a node to a node or an address; ``down`` and ``broken`` are ``forecast``'s.
+
+    Raises:
+        KeyError: no such node.
+
+    """
+    predicted = forecast.forecast(network, sender, to, service, source_port=source_port, down=down, broken=broken)
+    walk = _Walk(network, predicted, down, broken or {}, outbound or Outbound(network))
+    walk.go()
+    return Explanation(
+        predicted=predicted,
+        hops=tuple(walk.hops),
+        way_out=walk.way_out,
+        answer=tuple(walk.answer()),
+        not_otherwise=tuple(walk.not_otherwise()),
+        changes=tuple(dict.fromkeys(walk.changes())),
+    )
+
+
+class _Walk:
+    """The hops of one flow, gathered from its start."""
+
+    def __init__(
+        self,
+        network: Network,
+        predicted: Forecast,
+        down: frozenset[str],
+        broken: Mapping[frozenset[str], str],
+        outbound: Outbound,
+    ) -> None:
+        self.network = network
+        self.predicted = predicted
+        self.down = down
+        self.broken = broken
+        self.outbound = outbound
+        self.hops: list[Hop] = []
+        self.way_out: WayOut | None = None
+        port = predicted.source_port
+        ports = None if predicted.service.protocol == "icmp" else PortRange(port, port) if port else EPHEMERAL
+        self.sources: tuple[End, ...] = (End(predicted.source, ports),)
+
+    # --- the way -----------------------------------------------------------------------------
+
+    def go(self) -> None:
+        """Walk as far as the flow comes."""
+        vm, host, destination = (
+            self.network.vm(self.predicted.sender),
+            self.network.host(self.predicted.sender),
+            self.predicted.destination,
+        )
+        if destination is None or (vm is not None and vm.power_state != "Started"):
+            self.add("Source", self.predicted.sender, self.predicted.source, [self.obstacle()])
+        elif self.predicted.source == destination:
+            itself = Rule(name="loopback", says="its own address, which no wire sees", document=documents.INTERFACES)
+            self.add("Source", self.predicted.sender, destination, [itself])
+        elif vm is not None:
+            self.from_vm(vm, destination)
+        elif host is not None:
+            self.add("Source", host.name, destination, [self.route("Internet", "0.0.0.0/0")], following="Internet")
+            self.over_the_internet(destination, ex.Watch("host wire", host.name))
+
+    def from_vm(self, vm: VirtualMachine, destination: IPv4Address) -> None:
+        """Walk out of a VM."""
+        vnet = self.network.virtual_network(vm.virtual_network)
+        interface = vm.network_interfaces.index(vm.interface_with(self.predicted.source))
+        wire = ex.Watch("VM wire", vm.name, vnet.name, interface)
+        inside = next((space for space in spaces(self.network, vnet) if destination in space), None)
+        following: NextHopType = "Internet"
+        if inside is not None:
+            near = any(destination in space for space in vnet.address_space)
+            following = "VnetLocal" if near else "VirtualNetworkGateway"
+        route = self.route(following, str(inside or "0.0.0.0/0"))
+        self.add("Source", vm.name, destination, [route], following=following)
+        rules = list(self.groups(vm, "Outbound"))
+        if self.stopped(rules):
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire)
+        elif destination == PLATFORM_ADDRESS:
+            says = "the platform's own address answers; what a VM asks of it is never filtered"
+            rules = [Rule(name="platform", says=says, document=documents.PLATFORM)]
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire)
+            self.add("Destination", "platform", destination, watch=ex.Watch("edge inside", vnet.name))
+        elif inside is not None:
+            self.to_private(vnet, destination, rules, wire, following)
+        else:
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="Internet")
+            self.to_public(vm, vnet, destination)
+
+    def to_private(
+        self, vnet: VirtualNetwork, destination: IPv4Address, rules: list[Rule], wire: ex.Watch, following: NextHopType
+    ) -> None:
+        """Walk to a private address, through a tunnel if it is another network's."""
+        targets = [
+            (vm, destination, self.predicted.service.port)
+            for vm in self.network.virtual_machines
+            if any(i.private_ip_address == destination for i in vm.network_interfaces)
+            and (following == "VnetLocal") == (vm.virtual_network == vnet.name)
+        ]
+        if not targets:
+            self.add("VirtualNetwork", vnet.name, destination, [*rules, self.obstacle()], watch=wire)
+        elif following == "VnetLocal":
+            self.into(targets, wire, rules)
+        else:
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following=following)
+            far = targets[0][0].virtual_network
+            if frozenset((vnet.name, far)) in self.broken:
+                self.add("VirtualNetworkGateway", vnet.name, destination, [self.obstacle()])
+                return
+            for name, says in ((vnet.name, f"encrypted, to the gateway of {far}"), (far, "decrypted")):
+                tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
+                self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
+            self.into(targets, ex.Watch("gateway inside", far))
+
+    def to_public(self, vm: VirtualMachine, vnet: VirtualNetwork, destination: IPv4Address) -> None:
+        """Walk to a public address: what leaves is translated."""
+        self.way_out = way_out = self.outbound.of(vm)
+        watch = ex.Watch("edge inside", vnet.name)
+        protocol = self.predicted.service.protocol
+        if not way_out.of(protocol) or (protocol == "icmp" and way_out.kind != "instance-level public IP"):
+            lost = self.obstacle()
+            if protocol != "icmp":
+                lost = msgspec.structs.replace(lost, document=way_out.document)
+            self.add("PublicLoadBalancer", f"edge of {vnet.name}", destination, [lost], watch=watch)
+            return
+        kind: HopType = "PublicLoadBalancer" if way_out.kind == "load balancer" else "PublicIPAddress"
+        name = f"edge of {vnet.name}"
+        after = tuple(End(s.address, s.ports or self.sources[0].ports) for s in way_out.of(protocol))
+        bound_by = list(dict.fromkeys(bound for supply in way_out.of(protocol) for bound in supply.bound_by))
+        says = f"{', '.join(bound_by)}: the source becomes {' or '.join(map(str, after))}"
+        rules = [Rule(name=bound_by[0], says=says, document=way_out.document)]
+        home = self.home(destination)
+        if home is not None and home.name == vnet.name:
+            rules += self.listening(destination)
+            self.add(kind, name, destination, rules, watch=watch)
+            if not self.stopped(rules):
+                self.sources = after
+                targets = forecast.behind(self.network, self.predicted.service, destination, self.down)
+                self.into(targets, ex.Watch("router", vnet.name))
+            return
+        self.add(kind, name, destination, rules, watch=watch, following="Internet")
+        self.sources = after
+        self.over_the_internet(destination, ex.Watch("public wire", vnet.name))
+
+    def over_the_internet(self, destination: IPv4Address, watch: ex.Watch) -> None:
+        """Walk to a public address from the internet."""
+        host = next((h for h in self.network.internet if h.address == destination), None)
+        if host is not None:
+            self.add("Internet", "internet", destination, [self.route("Internet", str(destination))], watch=watch)
+            self.add("Destination", host.name, destination, watch=ex.Watch("node", host.name))
+            return
+        home = self.home(destination)
+        if home is None:
+            self.add("Internet", "internet", destination, [self.obstacle()], watch=watch)
+            return
+        self.add("Internet", "internet", destination, [self.route("Internet", str(destination))], watch=watch)
+        rules = list(self.listening(destination))
+        own = any(
+            vm.instance_public_ip and vm.instance_public_ip.address == destination for vm in self.network.vms_of(home)
+        )
+        kind: HopType = "PublicIPAddress" if own else "PublicLoadBalancer"
+        self.add(kind, f"edge of {home.name}", destination, rules, watch=ex.Watch("edge", home.name))
+        if not self.stopped(rules):
+            targets = forecast.behind(self.network, self.predicted.service, destination, self.down)
+            self.into(targets, ex.Watch("router", home.name))
+
+    def into(
+        self,
+        targets: "tuple[tuple[VirtualMachine, IPv4Address, int], ...] | list[tuple[VirtualMachine, IPv4Address, int]]",
+        watch: ex.Watch,
+        before: list[Rule] | None = None,
+    ) -> None:
+        """Walk into the VMs that a flow may be led to: one router, and then any of them."""
+        vnet = targets[0][0].virtual_network
+        has_ports = self.predicted.service.protocol != "icmp"
+        ends = {vm.name: End(at, PortRange(port, port) if has_ports else None) for vm, at, port in targets}
+        rules = [*(before or []), *(rule for vm, _, _ in targets for rule in self.groups(vm, "Inbound"))]
+        lets = {way.end for way in self.predicted.ways if way.access == "Allow"}
+        arrive = [vm for vm, _, _ in targets if vm.name in lets]
+        if not arrive and not self.stopped(rules):
+            rules.append(self.obstacle())
+        self.add("VirtualNetwork", vnet, tuple(ends.values()), rules, watch=watch, following="VnetLocal")
+        for vm in arrive:
+            interface = next(
+                (n for n, i in enumerate(vm.network_interfaces) if i.private_ip_address == ends[vm.name].address), 0
+            )
+            silent = [w.obstacle for w in self.predicted.ways if w.end == vm.name and w.obstacle]
+            guest = [
+                Rule(name="guest", says=text, document=documents.ENDPOINTS, issue="GuestFirewall")
+                for text in silent[:1]
+            ]
+            self.add("Destination", vm.name, (ends[vm.name],), guest, watch=ex.Watch("node", vm.name, vnet, interface))
+
+    # --- what decides ------------------------------------------------------------------------
+
+    def add(
+        self,
+        kind: HopType,
+        name: str,
+        to: "IPv4Address | tuple[End, ...]",
+        rules: "list[Rule] | tuple[Rule, ...]" = (),
+        *,
+        watch: ex.Watch | None = None,
+        following: NextHopType = "None",
+    ) -> None:
+        """Add a hop, where the packet comes with the source it has by now."""
+        port = self.predicted.service.port
+        ports = None if self.predicted.service.protocol == "icmp" else PortRange(port, port)
+        destinations = (End(to, ports),) if isinstance(to, IPv4Address) else to
+        packet = Packet(self.sources, destinations, self.predicted.service.protocol)
+        hop = Hop(type=kind, name=name, packet=packet, rules=tuple(rules), next_hop_type=following, watch=watch)
+        self.hops.append(hop)
+
+    def route(self, following: NextHopType, prefix: str) -> Rule:
+        """Return the system route that a flow takes."""
+        return Rule(name="System Route", says=f"{prefix} to {following}", document=documents.INTERFACES)
+
+    def obstacle(self) -> Rule:
+        """Return what stops a flow that no group stops."""
+        said = dict.fromkeys(way.obstacle for way in self.predicted.ways if way.obstacle)
+        return Rule(name="no way", says="; ".join(said) or "no rule leads on", document=documents.OUTBOUND, stops=True)
+
+    def stopped(self, rules: list[Rule]) -> bool:
+        """Tell whether rules stop a flow on every way."""
+        return any(rule.stops for rule in rules) and not any(way.access == "Allow" for way in self.predicted.ways)
+
+    def groups(self, vm: VirtualMachine, direction: Direction) -> Iterator[Rule]:
+        """Yield what the groups of a VM say of the flow."""
+        found = dict.fromkeys(
+            d for way in self.predicted.ways for d in way.decisions if (d.vm, d.direction) == (vm.name, direction)
+        )
+        document = self.network.profile.sources["nsg_priority"]
+        for decision in found:
+            group = "the Standard SKU" if decision.group == STANDARD else f"group {decision.group}"
+            says = f"{decision.access} {direction.lower()} at {vm.name} by rule {decision.rule} of {group}"
+            yield Rule(
+                name=decision.rule,
+                says=f"{says}, priority {decision.priority}",
+                document=document,
+                stops=decision.access == "Deny",
+                issue="NetworkSecurityRule",
+                decision=decision,
+            )
+        if not found:
+            says = f"no security group is asked {direction.lower()} at {vm.name}: allowed"
+            yield Rule(name="no group", says=says, document=document)
+
+    def listening(self, address: IPv4Address) -> Iterator[Rule]:
+        """Yield what listens at a public address: an access list, and the rule that leads to a VM."""
+        service = self.predicted.service
+        own = next(
+            (
+                v
+                for v in self.network.virtual_machines
+                if v.instance_public_ip and v.instance_public_ip.address == address
+            ),
+            None,
+        )
+        if own is not None:
+            says = f"public IP of {own.name}: the destination becomes {own.private_ip_address}, the port stays"
+            yield Rule(name=f"public IP of {own.name}", says=says, document=documents.OUTBOUND)
+            return
+        found = rule_at(self.network, address, service.protocol, service.port)
+        targets = forecast.behind(self.network, service, address, self.down)
+        if found is None or not targets:
+            yield msgspec.structs.replace(self.obstacle(), document=documents.SOURCE_IP)
+            return
+        lb, rule = found
+        yield from self.listed(lb, rule.name, service)
+        names = [vm.name for vm, _, _ in targets]
+        way = (
+            f", {_DISTRIBUTIONS[rule.load_distribution]}"
+            if isinstance(rule, LoadBalancingRule) and len(names) > 1
+            else ""
+        )
+        kind = self.outbound.word(lb, "rule" if isinstance(rule, LoadBalancingRule) else "NAT rule")
+        ends = ", ".join(f"{vm.name} ({at}:{port})" for vm, at, port in targets[:8]) + (", …" if len(names) > 8 else "")
+        document = documents.ENDPOINTS if lb.name in self.outbound.classic else documents.SOURCE_IP
+        yield Rule(name=rule.name, says=f"{kind} {rule.name} of {lb.name} leads to {ends}{way}", document=document)
+
+    def listed(self, lb: LoadBalancer, rule: str, service: Service) -> Iterator[Rule]:
+        """Yield what the access list of an endpoint says."""
+        cloud_service = self.network.cloud_service(lb.name)
+        denied = [w.obstacle for w in self.predicted.ways if "access list" in w.obstacle]
+        for endpoint in cloud_service.endpoints if cloud_service else ():
+            listens = (endpoint.protocol, endpoint.public_port) == (service.protocol, service.port)
+            if (
+                cloud_service
+                and listens
+                and rule in (endpoint.load_balanced_set, f"{endpoint.virtual_machine}-{endpoint.name}")
+            ):
+                if access_list(cloud_service, endpoint):
+                    says = denied[0] if denied else f"the access list of endpoint {endpoint.name} permits it"
+                    yield Rule(
+                        name=f"ACL of {endpoint.name}", says=says, document=documents.ENDPOINTS, stops=bool(denied)
+                    )
+                return
+
+    def home(self, address: IPv4Address) -> VirtualNetwork | None:
+        """Return the virtual network that a public address is led to."""
+        for vnet in self.network.virtual_networks:
+            own = (vm.instance_public_ip for vm in self.network.vms_of(vnet))
+            frontends = (f for lb in self.network.load_balancers_of(vnet) for f in lb.frontends)
+            if any(one is not None and one.address == address for one in (*own, *frontends)):
+                return vnet
+        return None
+
+    # --- what is said of it ------------------------------------------------------------------
+
+    def answer(self) -> Iterator[str]:
+        """Yield the answer: whether it arrives, what it is seen with, how many there may be, when it ends."""
+        predicted, profile = self.predicted, self.network.profile
+        last = predicted.decision
+        by = f" by rule {last.rule} of {last.group} at {last.vm}" if last else ""
+        obstacles = "; ".join(dict.fromkeys(way.obstacle for way in predicted.ways if way.obstacle))
+        words = {"Allow": "allowed", "Deny": "denied", "NoWay": "no way", "Depends": "it depends"}
+        reason = f": {obstacles}" if obstacles and predicted.access != "Deny" else ""
+        yield f"{predicted.sender} to {predicted.to}, {predicted.service}: {words[predicted.access]}{by}{reason}"
+        if self.way_out is not None and predicted.access in ("Allow", "Depends"):
+            yield f"the far side sees {' or '.join(map(str, self.sources))}"
+            yield from self.supply(self.way_out)
+        if predicted.access in ("Allow", "Depends") and predicted.service.protocol != "icmp":
+            yield from self.idle()
+        if INTERNET in (predicted.sender, predicted.to):
+            here = predicted.source if predicted.sender == INTERNET else predicted.destination
+            yield f"{here} stands for any address outside"
+        if predicted.access in ("Allow", "Depends"):
+            yield f"by the documents of profile {profile.name}"
+
+    def supply(self, way_out: WayOut) -> Iterator[str]:
+        """Yield how many flows there may be at once."""
+        profile = self.network.profile
+        supplies = way_out.of(self.predicted.service.protocol)
+        for supply in supplies:
+            if supply.ports is None:
+                yield f"{supply.address}: {way_out.vm}'s own, no SNAT port is taken"
+                continue
+            others = [name for name in self.outbound.sharers(supply.address) if name != way_out.vm]
+            named = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
+            kind = "preallocated to it" if supply.alone else f"shared with {named}"
+            beside = f"; the address is shared with {named}" if supply.alone and others else ""
+            yield f"{supply.address}: {supply.count:,} SNAT ports, {kind}{beside}"
+        if any(supply.ports for supply in supplies):
+            yield f"a port serves {REUSE[profile.tcp_reuse]} ({profile.sources['tcp_reuse']})"
+
+    def idle(self) -> Iterator[str]:
+        """Yield when an idle flow ends."""
+        seconds, source = self.network.profile.idle_timeout_s, self.network.profile.sources["idle_timeout_s"]
+        destination, service, told = self.predicted.destination, self.predicted.service, ""
+        public = self.way_out is not None
+        if destination is not None:
+            found = rule_at(self.network, destination, service.protocol, service.port)
+            own = [v.instance_public_ip for v in self.network.virtual_machines if v.instance_public_ip]
+            theirs = next((ip for ip in own if ip.address == destination), None)
+            if found is not None and service.protocol == "tcp":
+                seconds, source, public = found[1].idle_timeout_min * 60, documents.IDLE, True
+                told = ", and both ends are reset" if found[1].tcp_reset else ""
+            elif theirs is not None and service.protocol == "tcp":
+                seconds, source, public = theirs.idle_timeout_min * 60, documents.IDLE, True
+        if public:
+            yield f"a flow without packets for {seconds} s is forgotten{told or ', in silence'} ({source})"
+
+    def not_otherwise(self) -> Iterator[str]:
+        """Yield each way out that was considered and is not taken, and why."""
+        if self.way_out is None:
+            return
+        for found in self.way_out.considered:
+            if not found.applies:
+                yield f"{found.way}: {found.because} ({found.document})"
+            elif found.kind not in (self.way_out.kind, "none"):
+                yield f"{found.way}: it applies, but {_BEFORE[self.way_out.kind]} goes before it ({found.document})"
+
+    def changes(self) -> Iterator[str]:
+        """Yield what would change the answer."""
+        for decision in (way.decisions[-1] for way in self.predicted.ways if way.access == "Deny"):
+            if decision.group == STANDARD:
+                yield f"Give {decision.vm} a network security group that allows it inbound."
+            else:
+                yield (
+                    f"Add a rule to {decision.group} that allows it {decision.direction.lower()}, "
+                    f"with a priority below {decision.priority}."
+                )
+        destination, service = self.predicted.destination, self.predicted.service
+        if self.predicted.access == "NoWay" and destination is not None and self.home(destination):
+            yield f"Add a load-balancing rule or an inbound NAT rule for {service} at {destination}."
+        if self.way_out is not None:
+            kind = self.way_out.kind
+            protocol = self.predicted.service.protocol
+            if kind != "load balancer" or self.way_out.of(protocol):
+                yield from (found.change for found in self.way_out.considered if found.change and found.kind != kind)
+            elif protocol != "icmp":
+                yield f"Add an outbound rule for {protocol.upper()} to a pool that {self.way_out.vm} is in."
+
+
+_BEFORE = {
+    "instance-level public IP": "an instance-level public IP",
+    "load balancer": "a load balancer",
+    "default outbound": "the platform's address",
+    "none": "the power state",
+}
