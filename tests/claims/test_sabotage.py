@@ -246,6 +246,7 @@ REFUSALS = {
     "N-GW-11": ("vnet-to-vnet", "azure.vpn_limits._connections"),
     "N-GW-12": ("vnet-to-vnet", "runtime.show.operation"),
     "N-NC-1": ("vnet-to-vnet", "formats.netcfg.write"),
+    "S4-6": ("instance-public-ip", "azure.public_ips.violations"),
     "T-OR-2": ("outbound-rules", "azure.outbound_rules._ports"),
     "T-OR-4": ("outbound-rules", "azure.outbound_rules._ports"),
     "T-OR-11": ("outbound-rules", "azure.outbound_rules._alone_at_frontends"),

@@ -15,7 +15,7 @@ from tests.sabotage import Act, Command, Labs, assert_noticed, first, of
 pytestmark = pytest.mark.root
 
 _OWN, _MIRROR, _VIP, _PLAIN_VIP = "104.43.142.188", "104.43.142.189", "104.43.140.10", "104.43.140.20"
-_DEFAULT, _NOBODYS = "192.0.2.254", "104.43.142.200"
+_NOBODYS = "104.43.142.200"
 _PRIVATE, _MIRROR_PRIVATE = "100.74.118.91", "100.64.0.4"
 _STRANGER = "198.51.100.20"
 _UDP = ("-p", "udp")
@@ -49,9 +49,8 @@ def _leaves_as(private: str, to: str, *which: str, reason: str) -> Sabotage:
 
 
 def _all_seen_as(to: str, *, reason: str) -> Sabotage:
-    return _outside(
-        *("nat", "POSTROUTING", "-d", _STRANGER, "-p", "tcp", "-j", "SNAT", "--to-source", to), reason=reason
-    )
+    """Have the partner's servers see one client: a node's own tables stay as they are while a lab is changed."""
+    return Sabotage("partner", first("nat", "INPUT", "-p", "tcp", "-j", "SNAT", "--to-source", to), reason)
 
 
 _NO_NAMES = ("filter", "INPUT", *_UDP, "--dport", "53", "-j", "REJECT")
@@ -71,7 +70,6 @@ SABOTAGES: dict[str, Sabotage] = {
     "S4-3": _edge(*_NO_NAMES, reason="FTPService.cloudapp.net is no answer to FTPInstance"),
     "S4-4": _seen_as(_OWN, _NOBODYS),
     "S4-5": _seen_as(_PLAIN_VIP, _NOBODYS),
-    "S4-6": _seen_as(_DEFAULT, _VIP),
     "S4-7": _leaves_as(
         _PRIVATE, f"{_OWN}:1024-2047", "-p", "tcp", "--sport", "20", reason="the active transfer failed"
     ),
