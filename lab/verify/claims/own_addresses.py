@@ -146,7 +146,7 @@ def answered_by(answers: Answers, node: str) -> str:
     return ""
 
 
-def lookups(claim: str, network: Network, names: dict[str, str], what: str) -> Iterator[Trial]:
+def lookups(network: Network, names: dict[str, str], what: str) -> Iterator[Trial]:
     """Yield a trial that names lead to addresses, for an outside host and for a VM."""
     client, vms = far_client(network), [i.vm.name for i in instances(network)]
     if client is None or not names or not vms:
@@ -166,7 +166,7 @@ def lookups(claim: str, network: Network, names: dict[str, str], what: str) -> I
 
     expected = "; ".join(f"{name} is {address}" for name, address in names.items())
     stage = Stage(tuple(Lookup(client=asker, name=name) for name in names for asker in askers))
-    yield Trial(claim, what, expected, (stage,), judge_by(check))
+    yield Trial(what, expected, (stage,), judge_by(check))
 
 
 def file_of(vms: str) -> str:
