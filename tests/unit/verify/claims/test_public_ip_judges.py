@@ -168,15 +168,15 @@ class Lab:
             case ("exec", _, vm, *_):
                 made = self.network.vm(vm)
                 return ex.Checked(status=0, said=f"2: eth0 inet {made.private_ip_address if made else ''}/32 scope")
-            case ("service", "show", name, *_):
+            case ("service", "show", _, name, *_):
                 service = self.network.cloud_service(name)
                 return ex.Checked(status=0, said=json.dumps({"location": service.location if service else ""}))
-            case ("vm", state, vm, *_):
+            case ("vm", state, _, vm, *_):
                 power = SetPower(vm, "Deallocated" if state == "deallocate" else "Started")
                 return self._operate(lambda: power)
-            case ("public-ip", "show", vm, *_):
+            case ("public-ip", "show", _, vm, *_):
                 return self._shown(vm)
-            case ("public-ip", "set", vm, name, *_):
+            case ("public-ip", "set", _, vm, name, *_):
                 return self._operate(lambda: SetPublicIp(vm, name))
             case ("import", "cscfg", *_):
                 return self._operate(lambda: ImportServiceConfiguration(cscfg.read(what.text, "f"), "f"))
