@@ -524,7 +524,7 @@ def ranges_of_sites_are_apart(network: Network) -> Iterator[Trial]:
 )
 def placeholder_and_recreated_gateway(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:1]:
-        words = ("gateway", "key", "set", pair.network, pair.site.name, "--key", "AnotherKey2", "--lab", "{lab}")
+        words = ("gateway", "key", "set", "{lab}", pair.network, pair.site.name, "--key", "AnotherKey2")
         as_json, as_text = Run(words=(*words, "-o", "json")), Run(words=words)
 
         def check(observations: Sequence[Any]) -> tuple[str, str]:
@@ -557,8 +557,8 @@ def placeholder_and_recreated_gateway(network: Network) -> Iterator[Trial]:
 def _recreated(pair: Pair, network: Network) -> Trial:
     """Return a trial that a static gateway becomes a dynamic one only by being deleted, and loses its address."""
     shown = Tunnels(network=pair.network)
-    create = Run(words=("gateway", "create", pair.network, "--routing", "dynamic", "--lab", "{lab}"))
-    delete = Run(words=("gateway", "delete", pair.network, "--lab", "{lab}"))
+    create = Run(words=("gateway", "create", "{lab}", pair.network, "--routing", "dynamic"))
+    delete = Run(words=("gateway", "delete", "{lab}", pair.network))
     built = Tunnels(network=pair.network, wanted="Connected")
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:

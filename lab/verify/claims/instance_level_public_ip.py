@@ -416,7 +416,7 @@ _WRONG = (
 
 
 def _import(text: str) -> Run:
-    return Run(words=("import", "cscfg", "{file}", "--into", "{lab}"), text=text, suffix=".cscfg")
+    return Run(words=("import", "cscfg", "{lab}", "{file}"), text=text, suffix=".cscfg")
 
 
 @claim(

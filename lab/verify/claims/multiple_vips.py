@@ -401,7 +401,7 @@ def commands_manage_several_vips(network: Network) -> Iterator[Trial]:
         file = _BY_FILE.format(service=service.name, vip=_NEW)
         stage = operated(
             *(Run(words=("replay", "{lab}", "{file}"), text=script, suffix=".ps1") for script in scripts),
-            Run(words=("import", "cscfg", "{file}", "--into", "{lab}"), text=file, suffix=".cscfg"),
+            Run(words=("import", "cscfg", "{lab}", "{file}"), text=file, suffix=".cscfg"),
             show(service),
         )
 

@@ -11,7 +11,7 @@ from lab.verify.experiment import Checked, Gateway, Run, Tunnels
 
 _SCHEMA = "Azure Virtual Network configuration schema, jj157100 (2015-07)"
 _XMLNS = "http://schemas.microsoft.com/ServiceHosting/2011/07/NetworkConfiguration"
-_IMPORT = Run(words=("import", "netcfg", "{file}", "--lab", "{lab}"), suffix=".xml")
+_IMPORT = Run(words=("import", "netcfg", "{lab}", "{file}"), suffix=".xml")
 
 
 def file_of(network: Network, without: str = "", place: str = 'Location="{}"') -> str:

@@ -98,14 +98,14 @@ def changed_back(network: Network, *experiments: Experiment) -> tuple[Stage, Sta
     return Stage(experiments), Stage((), msgspec.structs.replace(network))
 
 
-def command(*words: str) -> Run:
+def command(verb: str, *words: str) -> Run:
     """Run `lab public-ip` on the lab."""
-    return Run(words=("public-ip", *words, "--lab", "{lab}"))
+    return Run(words=("public-ip", verb, "{lab}", *words))
 
 
 def show(vm: str) -> Run:
     """Ask for what is shown of a VM's own address."""
-    return Run(words=("public-ip", "show", vm, "--lab", "{lab}", "-o", "json"))
+    return Run(words=("public-ip", "show", "{lab}", vm, "-o", "json"))
 
 
 def shown(done: Checked) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def _file(
 
 
 def _import(text: str) -> Run:
-    return Run(words=("import", "cscfg", "{file}", "--into", "{lab}"), text=text, suffix=".cscfg")
+    return Run(words=("import", "cscfg", "{lab}", "{file}"), text=text, suffix=".cscfg")
 
 
 def _wrong(service: CloudService, network: str, subnet: str) -> list[tuple[str, str, str]]:
