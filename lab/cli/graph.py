@@ -17,7 +17,7 @@ _SUFFIXES = {".svg": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".js
 
 
 @click.command("graph")
-@click.argument("name", metavar="FILE|LAB")
+@click.argument("name", metavar="LAB|FILE")
 @click.option(
     "-o",
     "--output",
@@ -96,9 +96,9 @@ def _written(picture: "Diagram", kind: str) -> str:
     if kind == "json":
         import msgspec
 
-        return msgspec.json.format(msgspec.json.encode(picture), indent=2).decode() + "\n"
+        return str(msgspec.json.format(msgspec.json.encode(picture), indent=2), "utf-8") + "\n"
     if kind != "svg":
-        return (dot if kind == "dot" else mermaid).text(picture)
+        return dot.text(picture) if kind == "dot" else mermaid.text(picture)
     import graphviz
 
     try:

@@ -11,7 +11,7 @@ import msgspec
 
 from lab.azure.model import (
     PLATFORM_NETWORK,
-    LoadBalancer,
+    InboundNatRule,
     LoadBalancingRule,
     Network,
     SecurityGroup,
@@ -21,7 +21,6 @@ from lab.azure.model import (
     VirtualNetwork,
     natural,
 )
-from lab.flow import PortRange
 from lab.predict.outbound import Outbound, WayOut
 
 #: What a card or link stands for; a picture has a style for each.
@@ -113,7 +112,7 @@ class _Drawing:
         classic = {service.name for service in self.network.cloud_services}
         for lb in self.network.balancers:
             what = "cloud service" if lb.name in classic else f"{lb.sku} load balancer"
-            frontends = [f"{f.name}  {f.address if lb.has_address(f) else 'no address'}" for f in lb.frontends]
+            frontends = [f"{f.name}: {f.address if lb.has_address(f) else 'no address'}" for f in lb.frontends]
             yield Card(key=f"lb {lb.name}", kind="balancer", title=lb.name, lines=(what, *_few(frontends)))
 
     def groups(self) -> Iterator[Card]:
@@ -158,7 +157,9 @@ class _Drawing:
 
     def traits(self, vm: VirtualMachine) -> tuple[str, ...]:
         """Return what two VMs that share a card have alike, as text that sorts."""
-        led = sorted(f"{lb.name}/{r.name}" for lb in self.network.balancers for r in lb.rules() if vm.name in lb.targets(r))
+        led = sorted(
+            f"{lb.name}/{r.name}" for lb in self.network.balancers for r in lb.rules() if vm.name in lb.targets(r)
+        )
         way, state = self.ways[vm.name], "down" if vm.name in self.live.down else vm.power_state
         return (*led, way.kind, vm.network_security_group or "", state, *map(str, vm.services))
 
@@ -204,10 +205,10 @@ class _Drawing:
             found: dict[str, list[str]] = {}
             for rule in lb.rules():
                 for key in dict.fromkeys(self.key_of[name] for name in lb.targets(rule)):
-                    found.setdefault(key, []).append(_rule(lb, rule))
-            for rule in lb.outbound_rules:
-                for key in dict.fromkeys(self.key_of[name] for name in lb.pool(rule.backend_pool).members):
-                    found.setdefault(key, []).append(f"{rule.name}: outbound")
+                    found.setdefault(key, []).append(_rule(rule))
+            for outward in lb.outbound_rules:
+                for key in dict.fromkeys(self.key_of[name] for name in lb.pool(outward.backend_pool).members):
+                    found.setdefault(key, []).append(f"{outward.name}: outbound")
             for key, labels in found.items():
                 yield Link(source=f"lb {lb.name}", target=key, kind="rule", label="\n".join(_few(labels, 3)))
 
@@ -234,12 +235,11 @@ def _seen(way: WayOut) -> Iterator[str]:
         yield f"seen as {address}"
 
 
-def _rule(lb: LoadBalancer, rule: object) -> str:
+def _rule(rule: LoadBalancingRule | InboundNatRule) -> str:
     """Return a rule in a few words."""
-    ports = f"{rule.protocol} {rule.frontend_port} → {rule.backend_port}"  # type: ignore[attr-defined]
+    ports = f"{rule.protocol} {rule.frontend_port} → {rule.backend_port}"
     probe = f", probe {rule.probe}" if isinstance(rule, LoadBalancingRule) and rule.probe else ""
-    _ = lb
-    return _clipped(f"{rule.name}: {ports}{probe}")  # type: ignore[attr-defined]
+    return _clipped(f"{rule.name}: {ports}{probe}")
 
 
 def _rules_of(group: SecurityGroup) -> list[str]:
@@ -249,13 +249,9 @@ def _rules_of(group: SecurityGroup) -> list[str]:
 
 def _security_rule(rule: SecurityRule) -> str:
     sources, targets = ",".join(rule.sources) or "any", ",".join(rule.destinations) or "any"
-    ports = ",".join(map(_port, rule.destination_ports)) or "any port"
+    ports = ",".join(map(str, rule.destination_ports)) or "any port"
     way = "in" if rule.direction == "Inbound" else "out"
     return f"{rule.priority} {way} {rule.access}: {sources} → {targets} {rule.protocol} {ports}"
-
-
-def _port(ports: PortRange) -> str:
-    return str(ports)
 
 
 def _clipped(text: str) -> str:

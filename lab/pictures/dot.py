@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import graphviz
+
 from lab.pictures.diagram import Box, Card, Diagram, Link
 
 #: Colours by kind: of a card or link in a light and in a dark surrounding (fill or line).
@@ -35,9 +37,7 @@ def svg(picture: Diagram) -> str:
         graphviz.ExecutableNotFound: Graphviz is not installed.
 
     """
-    import graphviz  # its layout is asked for here alone
-
-    drawn = graphviz.pipe("dot", "svg", text(picture).encode()).decode()
+    drawn = str(graphviz.pipe("dot", "svg", text(picture).encode()), "utf-8")
     at = drawn.index(">", drawn.index("<svg")) + 1
     return f"{drawn[:at]}\n<style>{_style()}</style>{drawn[at:]}"
 
@@ -72,8 +72,8 @@ def _box(box: Box, indent: str) -> Iterator[str]:
 def _card(card: Card) -> str:
     rows = [f"<b>{_escaped(card.title)}</b>", *map(_escaped, card.lines)]
     label = "<br/>".join(rows)
-    fill = _FILLS[card.kind][0]
-    return f'{_quoted(card.key)} [label=<{label}>, fillcolor="{fill}", class="{card.kind}", tooltip={_quoted(card.title)}]'
+    shown = f"label=<{label}>, tooltip={_quoted(card.title)}"
+    return f'{_quoted(card.key)} [{shown}, fillcolor="{_FILLS[card.kind][0]}", class="{card.kind}"]'
 
 
 def _link(link: Link) -> str:
