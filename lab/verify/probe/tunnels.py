@@ -22,6 +22,8 @@ _SILENT_S, _SILENT_WITHIN_S = 0.5, 10.0
 _PAYLOAD = bytes(1360)  # in packets of 1,388 bytes, which a tunnel takes whole
 _ATTEMPTS = 6
 ESP_PORT = 4500
+#: Of ``struct tcp_info``: the byte of the options that both sides take, the lowest bit of which is timestamps.
+_INFO_OPTIONS, _INFO_BYTES, _TIMESTAMPS = 5, 8, 12
 _CARRYING = ("esp", f"udp {ESP_PORT}")
 _IP_UDP = 20 + 8
 _KINDS = {50: "esp", 1: "icmp", 6: "tcp"}
@@ -113,8 +115,8 @@ def gateway(lab: str, what: ex.Tunnels) -> ex.Gateway:
                 site=c["LocalNetworkSiteName"],
                 state=c["ConnectivityState"],
                 reason=c["Reason"],
-                message=c["LastEventMessage"],
-                event=c["LastEventID"],
+                message=c.get("LastEventMessage", ""),
+                event=c.get("LastEventID", 0),
                 version=c["IkeVersion"],
                 local=tuple(c["LocalSelectors"]),
                 remote=tuple(c["RemoteSelectors"]),
@@ -122,7 +124,7 @@ def gateway(lab: str, what: ex.Tunnels) -> ex.Gateway:
                 esp=c["EspAlgorithms"],
                 ike_rekey_s=c["IkeRekeySeconds"],
                 esp_life_s=c["EspLifetimeSeconds"],
-                established=c["LastConnectionEstablished"],
+                established=c.get("LastConnectionEstablished", ""),
             )
             for c in shown["Connections"]
         ),
@@ -234,4 +236,7 @@ def segments(lab: str, what: ex.Segments) -> ex.SegmentSize:
             opened.connect((what.address, what.port))
         except TimeoutError:
             return ex.SegmentSize(size=0)
-        return ex.SegmentSize(size=opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+        size = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        # The kernel counts timestamps, where both sides send them, to the header and not to the segment.
+        options = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)[_INFO_OPTIONS]
+        return ex.SegmentSize(size=size + (_TIMESTAMPS if options & 1 else 0))
