@@ -37,7 +37,7 @@ def test_a_packet_is_seen_at_each_place_with_the_rule_that_decides(tmp_path: Pat
         refused = _captured(name, "web", "--seconds", "1", "--filter", "no such filter")
     assert [packet["at"] for packet in packets] == ["web/eth0", "far/eth0", "far/eth0", "web/eth0"]
     assert [packet["headers"]["source"] for packet in packets] == [
-        "10.1.0.4",
+        "10.1.0.5",
         "40.1.2.3",
         "198.51.100.10",
         "198.51.100.10",
