@@ -48,7 +48,7 @@ class Resetter:
             opened.close()
 
     def change(self, items: Iterable[IdleReset], inside: Inside) -> None:
-        """Go on with other rules."""
+        """Take other rules."""
         items = tuple(items)
         if items == self._items:
             return

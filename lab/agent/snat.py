@@ -53,7 +53,7 @@ class Allocator:
             opened.close()
 
     def change(self, policy: SnatPolicy, pools: Iterable[SnatPool]) -> None:
-        """Go on with another policy and other ranges; flows whose ports were taken away end in silence."""
+        """Take another policy and other ranges; flows whose ports were taken away end in silence."""
         pools = tuple(pools)
         if (policy, pools) == self._given:
             return
@@ -155,7 +155,7 @@ class Allocator:
     # --- time -----------------------------------------------------------------------------------
 
     def _keep_time(self) -> None:
-        """Have the next cool-down end when it is due."""
+        """End the next cool-down when it is due."""
         due = self.ports.next_due()
         if due is None or (self._timer is not None and not self._timer.cancelled() and self._timer.when() <= due):
             return

@@ -1,7 +1,7 @@
 """Who is asked whether it may receive new flows, when it counts as down, and which flows end then.
 
 Owns the health checks, the decision whether a member is healthy, and what becomes of the flows of those that are
-not. It takes no time and asks nobody: results come with the time they came at, and what ends is returned.
+not. It does no I/O: results come with the time they came at, and what ends is returned.
 
 A probe comes from 168.63.129.16 and goes to the member's own address, whatever frontend leads there
 (load-balancer-multivip-overview.md, 2016-08-11). Members without a probe always count as up.
