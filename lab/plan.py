@@ -8,7 +8,7 @@ and the difference is what a running lab is changed by.
 from base64 import b32encode
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -618,29 +618,7 @@ Item: TypeAlias = (
     | Tunnel
 )
 #: The order in which kinds are made, and printed.
-KINDS: tuple[type[Item], ...] = (
-    Namespace,
-    Sysctl,
-    VethPair,
-    Address,
-    Route,
-    RoutingRule,
-    Timeout,
-    Policy,
-    Rule,
-    Server,
-    DnsRecord,
-    Resolver,
-    HealthCheck,
-    Backends,
-    SnatPolicy,
-    SnatPool,
-    IdleReset,
-    RateLimit,
-    DropFragments,
-    IkeDaemon,
-    Tunnel,
-)
+KINDS: tuple[type[Item], ...] = get_args(Item)
 _T = TypeVar("_T", bound=Item)
 
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
+from lab.deciders.tunnel import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
 from lab.errors import KernelError, LabError
 from lab.kernel import charon, daemons, netns, tunnel_routes
 from lab.kernel.charon import Esp, Vici
 from lab.kernel.state import GatewayState, StateDir, TunnelState, replace
-from lab.path.vpn_gateway import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
 from lab.plan import ANYWHERE, NO_WHY, IkeDaemon, Plan, Route, Tunnel, namespace
 
 Keys = Mapping[tuple[str, str], str | None]

@@ -1,6 +1,6 @@
 """Members of pools: carries probes to them and results to the decider, and carries out and logs what follows.
 
-What a result means, and which flows end, is decided in ``path/health_probe``. Probes are sent from the platform's
+What a result means, and which flows end, is decided in ``deciders/health``. Probes are sent from the platform's
 address at the load balancer to the member's own address. A TCP probe opens a connection and closes it as it was
 opened, with a FIN of each side; an HTTP probe reads the status of the answer.
 """
@@ -19,10 +19,10 @@ import h11
 import msgspec
 
 from lab.agent import logs
+from lab.deciders.health import Ending, Health, Result, endings
 from lab.flow import TCP, UDP, Flow
 from lab.kernel import flows
 from lab.kernel.state import replace
-from lab.path.health_probe import Ending, Health, Result, endings
 from lab.plan import NO_WHY, Backends, HealthCheck
 
 Inside = Callable[[str], contextlib.AbstractContextManager[None]]
