@@ -1,6 +1,7 @@
 """Which members are asked whether they may receive new flows, how, and what they are members of.
 
-Owns the health checks, and the lists of the members that may receive new flows. ``deciders/health`` decides which of them are down, and which flows end then.
+Owns the health checks, and the lists of the members that may receive new flows. ``deciders/health`` decides which of
+them are down, and which flows end then.
 
 A probe comes from 168.63.129.16 and goes to the member's own address, whatever frontend leads there
 (load-balancer-multivip-overview.md, 2016-08-11). Members without a probe always count as up.
