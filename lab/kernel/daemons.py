@@ -1,7 +1,7 @@
 """Processes: start them, know them again, stop them. The only importer of subprocess.
 
 A process is known by its number and its start time, so that a number which the system has given
-to somebody else is never signalled.
+to another user's process is never signalled.
 """
 
 import contextlib
@@ -293,11 +293,11 @@ def attend(
     inside: Callable[[], Any],
     stdin: int | None = None,
 ) -> Attended:
-    """Start a program that ends with us, whoever ends us; what it says goes to ``log``.
+    """Start a program that ends when this process ends, however that ends; its output goes to ``log``.
 
     ``stdin``: a descriptor that it is to have for its standard input, such as a socket to serve.
 
-    Nobody waits for it to have begun, so that several begin at once. If ``inside`` or the beginning fails, the
+    Return before it has begun, so that several begin at once. If ``inside`` or the beginning fails, the
     log says so and the process has ended.
     """
     us, whole = os.getpid(), {**os.environ, **environment}
@@ -313,7 +313,7 @@ def attend(
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python has it ignored, which a program would inherit
             inside()
             os.execve(command[0], list(command), whole)  # noqa: S606 - an argument list
-        except BaseException as error:  # noqa: BLE001 - there is nobody to raise it to
+        except BaseException as error:  # noqa: BLE001 - no caller is left to raise it to
             os.write(2, f"{command[0]}: {error}\n".encode())
         finally:
             os._exit(1)
