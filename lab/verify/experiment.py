@@ -669,7 +669,7 @@ class Segments(_Experiment, frozen=True, kw_only=True):
 
 
 class SegmentSize(_Observation, frozen=True, kw_only=True):
-    """Largest segment in bytes; 0: the server did not answer."""
+    """Largest segment in bytes, as the far side said it; 0: the server did not answer."""
 
     size: int
 

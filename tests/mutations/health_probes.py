@@ -14,6 +14,8 @@ _FAILURES = "failures=count,"
 _SUCCESSES = "successes=count,"
 _HEALTHY = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
 
+_SET_PROBES = "probes = {name: members[0].probe for name, members in sets.items()}"
+
 MUTATIONS = (
     Mutation(
         "N-HP-1",
@@ -136,9 +138,9 @@ MUTATIONS = (
         "N-HP-4",
         "one failure takes it out since 2023",
         "health-2026",
-        _PROFILE,
-        '"probe_threshold": Cell("one",',
-        '"probe_threshold": Cell("count",',
+        _PROBES,
+        'if profile.probe_threshold == "count" else 1)',
+        "if profile.probe_threshold else 1)",
     ),
     Mutation(
         "N-HP-4", "one success brings it back since 2023", "health-2026", _PROBES, _SUCCESSES, "successes=count + 1,"
@@ -292,9 +294,10 @@ MUTATIONS = (
         "N-HP-14",
         "a rule without a probe is accepted",
         "health-2026",
-        _PROFILE,
-        '"probe_required": Cell(False,',
-        '"probe_required": Cell(True,',
+        _INVARIANTS,
+        "if rule.probe is None and profile.probe_required:",
+        # The topology's own rule without a probe has another port: else there would be no lab to judge.
+        "if rule.probe is None and (profile.probe_required or rule.frontend_port == 80):",
     ),
     Mutation(
         "N-HP-14",
@@ -316,17 +319,20 @@ MUTATIONS = (
         "N-HP-5",
         "a set is probed by default",
         "multivip",
-        "lab/topology/build.py",
-        ('        case None | "default":\n            return model.EndpointProbe(protocol="Tcp", port=raw.local_port)'),
-        ('        case None | "default":\n            return None'),
+        _MODEL,
+        _SET_PROBES,
+        "probes = {name: None for name, members in sets.items()}",
     ),
     Mutation(
         "N-HP-5",
         "a set without a probe is not probed",
         "multivip",
-        "lab/topology/build.py",
-        ('        case "none":\n            return None\n'),
-        ('        case "none":\n            return model.EndpointProbe(protocol="Tcp", port=raw.local_port)\n'),
+        _MODEL,
+        _SET_PROBES,
+        (
+            'probes = {name: members[0].probe or EndpointProbe(protocol="Tcp", port=members[0].local_port) '
+            "for name, members in sets.items()}"
+        ),
     ),
     Mutation(
         "N-HP-5",
