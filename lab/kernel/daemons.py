@@ -240,6 +240,32 @@ def serve(command: Sequence[str], connection: int, inside: Callable[[], Any]) ->
     )
 
 
+def pipe(command: Sequence[str], inside: Callable[[], Any]) -> "subprocess.Popen[bytes]":
+    """Start a command whose output and errors are for the caller to read as they come; it ends with the caller.
+
+    Raises:
+        LabError: there is no such command.
+
+    """
+    us = os.getpid()
+
+    def begin() -> None:
+        netns.end_with_parent(us)
+        inside()
+
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=begin,  # noqa: PLW1509 - no thread is running where this is used
+            start_new_session=True,  # so that a terminal's Ctrl-C interrupts the caller alone
+        )
+    except FileNotFoundError:
+        raise LabError(f"{command[0]}: no such command; it must be installed; run `lab doctor`") from None
+
+
 class Attended:
     """A program that was started by ``attend``: a child of this process, which alone asks for its end."""
 
