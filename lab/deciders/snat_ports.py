@@ -348,12 +348,18 @@ class Ports:
         self._count += 1
         heappush(self._cooling, (due_s, self._count, held, flow))
 
-    def ended(self, flow: Flow, port: int) -> None:
-        """Note that connection tracking has forgotten a flow that had ``port``; a cool-down goes on without it."""
+    def ended(self, flow: Flow, port: int, now_s: float = 0.0) -> None:
+        """Note that connection tracking has forgotten a flow that had ``port``; a cool-down goes on without it.
+
+        A UDP flow has no other end than this one: where the policy holds its port after it, the cool-down begins.
+        """
         held = self._held.get(flow)
         if held is None or held.grant.port != port:
             return
-        if held.due is None:
+        if held.due is None and flow.protocol == UDP and self.policy.udp_s and len(held.flows) < 2:
+            self._cool(flow, held, now_s + self.policy.udp_s)
+            self._forget(flow, held)
+        elif held.due is None:
             self._release(flow, held)
         else:
             self._forget(flow, held)

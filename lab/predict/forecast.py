@@ -271,6 +271,13 @@ class _Trace:
                         yield Way(decisions=out, obstacle=reason)
                         continue
                     yield from self.into(target, own, destination, self.service.port, out)
+            elif (gateway := self.network.nat_gateway_of(vm.virtual_network, vm.subnet)) is not None:
+                if self.service.protocol == "icmp":
+                    yield Way(decisions=out, obstacle=f"NAT gateway {gateway.name} carries TCP and UDP")
+                else:
+                    # It is no part of the load balancer: what comes back in comes from the internet.
+                    shared = [(address, None) for address in gateway.addresses]
+                    yield from self.over_the_internet(shared, destination, out)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
                 yield from self.over_the_internet([seen], destination, out, vm)
@@ -282,8 +289,8 @@ class _Trace:
                 if not linked and not outbound.has_default(self.network, vm.name):
                     yield Way(decisions=out, obstacle=f"{vm.name} has no way out for {protocol.upper()}")
                     return
-                shared = linked or [vnet.default_outbound_address]
-                yield from self.over_the_internet([(address, None) for address in shared], destination, out, vm)
+                frontends = linked or [vnet.default_outbound_address]
+                yield from self.over_the_internet([(address, None) for address in frontends], destination, out, vm)
 
     def over_the_internet(
         self,
