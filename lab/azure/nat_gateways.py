@@ -1,4 +1,4 @@
-"""What NAT gateways and the subnets that name them may say, and what is refused with the codes of Azure's own.
+"""What NAT gateways and subnets may say of the way out, and what is refused with the codes of Azure's own.
 
 By nat-gateway-resource.md (2022-02-25 and 2023-07-10). The code about Basic resources is the one that users were shown
 (hashicorp/terraform-provider-azurerm#18570, 2022-09-29).
@@ -30,6 +30,13 @@ def violations(network: Network) -> Iterator[Problem]:
     homes: dict[str, str] = {}
     for vnet in network.virtual_networks:
         for subnet in vnet.subnets:
+            if subnet.default_outbound_access is False and not network.profile.private_subnets:
+                yield Problem(
+                    path=("virtual_networks", vnet.name, "subnets", subnet.name, "default_outbound_access"),
+                    found=f"false in profile {network.profile.name}",
+                    must=f"there are private subnets from 2025-12 on ({network.profile.sources['private_subnets']})",
+                    advice="choose a later profile, such as 2026-07, or leave it out",
+                )
             if subnet.nat_gateway is not None:
                 home = homes.setdefault(subnet.nat_gateway, vnet.name)
                 yield from _subnet(network, vnet, subnet, home)
@@ -54,7 +61,9 @@ def _gateway(network: Network, path: tuple[str, ...], gateway: NatGateway) -> It
             path=(*path, "public_ip_prefixes", str(index)),
             found=f"{prefix}",
             must=f"a NAT gateway takes prefixes from /{LONGEST} to /{SHORTEST} ({_SOURCE})",
-            advice="use a longer prefix, or single addresses" if prefix.prefixlen < LONGEST else "give it as an address",
+            advice="use a longer prefix, or single addresses"
+            if prefix.prefixlen < LONGEST
+            else "give it as an address",
         )
     if not wrong and len(gateway.addresses) > MOST:
         yield Problem(
@@ -82,10 +91,10 @@ def _subnet(network: Network, vnet: VirtualNetwork, subnet: Subnet, home: str) -
             must=f"the subnets of a NAT gateway are in one virtual network ({_SOURCE})",
             advice="make a NAT gateway for each virtual network",
         )
-    here = {
-        vm.name: vm for vm in network.vms_of(vnet) if any(i.subnet == subnet.name for i in vm.network_interfaces)
-    }
-    basic = [f"the Basic public IP of {v.name}" for v in here.values() if (ip := v.instance_public_ip) and ip.sku == "Basic"]
+    here = {vm.name: vm for vm in network.vms_of(vnet) if any(i.subnet == subnet.name for i in vm.network_interfaces)}
+    basic = [
+        f"the Basic public IP of {v.name}" for v in here.values() if (ip := v.instance_public_ip) and ip.sku == "Basic"
+    ]
     basic += [
         f"the Basic load balancer of {vm}, {lb.name}"
         for lb in network.balancers

@@ -151,7 +151,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     nat_udp_idle_s: int
     #: Idle timeout of TCP flows that a NAT gateway may ask for; minutes.
     nat_idle_min: tuple[int, int]
-    #: Subnets that do not say it give their VMs the platform's address.
+    #: A subnet may be private; and those that do not say it give their VMs the platform's address.
+    private_subnets: bool
     default_outbound_access: bool
     sources: dict[str, str]
 
@@ -452,7 +453,8 @@ NAT_GATEWAYS: dict[str, dict[str, Cell]] = {
         "nat_udp_s": Cell(65, _NAT_2022_02 + ": timers"),
         "nat_udp_idle_s": Cell(240, _NAT_2022_02 + ": timers"),
         "nat_idle_min": Cell((4, 120), _NAT_2022_02 + ": timers"),
-        "default_outbound_access": Cell(True, "default-outbound-access.md (2022-03-02): unless it is disabled"),
+        "private_subnets": Cell(False, _DEFAULT_2025_12 + ": the first revision of it that is played"),
+        "default_outbound_access": Cell(True, "default-outbound-access.md (2022-03-02): where nothing else is there"),
     },
     "2022-02": {"nat_gateways": Cell(True, _NAT_2022_02)},
     "2023-07": {
@@ -460,6 +462,7 @@ NAT_GATEWAYS: dict[str, dict[str, Cell]] = {
         "nat_rst_s": Cell(16, _NAT_2023_07 + ": timers"),
         "nat_half_open_s": Cell(30, _NAT_2023_07 + ": timers"),
     },
+    "2025-12": {"private_subnets": Cell(True, _DEFAULT_2025_12)},
     "2026-04": {
         "default_outbound_access": Cell(
             False, _DEFAULT_2025_12 + ": new virtual networks have private subnets after 2026-03-31"

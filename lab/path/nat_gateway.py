@@ -92,9 +92,7 @@ def _at_router(vnet: VirtualNetwork) -> Iterator[Item]:
     yield Sysctl(place=inside, key="net.ipv4.conf.all.src_valid_mark", value=1, why=why)
     restore = FlowMark("restore", CAME_IN)
     yield Rule(place=inside, table="mangle", chain="PREROUTING", target=restore, why=why)
-    yield Rule(
-        place=inside, table="mangle", chain="PREROUTING", in_interface=edge, target=SetMark(CAME_IN), why=why
-    )
+    yield Rule(place=inside, table="mangle", chain="PREROUTING", in_interface=edge, target=SetMark(CAME_IN), why=why)
     yield Rule(
         place=inside,
         table="mangle",
@@ -155,7 +153,9 @@ def _filter(vnet: VirtualNetwork, gateway: NatGateway) -> Iterator[Item]:
     yield Policy(place=here, table="nat", chain="POSTROUTING", verdict="ACCEPT", why=silent)
     known = Terminal("ACCEPT")
     yield rule("flows that it knows", _SOURCE, "FORWARD", known, ctstate="ESTABLISHED,RELATED")
-    yield rule("segments of flows that it does not know", _RESETS, "FORWARD", Reset(), protocol="tcp", ctstate="INVALID")
+    yield rule(
+        "segments of flows that it does not know", _RESETS, "FORWARD", Reset(), protocol="tcp", ctstate="INVALID"
+    )
     for protocol in _PROTOCOLS:
         yield rule(
             f"{protocol} of its subnets",

@@ -290,9 +290,7 @@ class _Walk:
         self.sources = after
         self.over_the_internet(destination, ex.Watch("public wire", vnet.name))
 
-    def by_gateway(
-        self, vm: VirtualMachine, vnet: VirtualNetwork, destination: IPv4Address, way_out: WayOut
-    ) -> None:
+    def by_gateway(self, vm: VirtualMachine, vnet: VirtualNetwork, destination: IPv4Address, way_out: WayOut) -> None:
         """Walk out by the NAT gateway of a VM's subnet: beside the load balancer, whose addresses are outside too."""
         gateway = self.network.nat_gateway_of(vnet.name, vm.subnet)
         assert gateway is not None

@@ -222,7 +222,9 @@ def _default(facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
 
 def _none(facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
     if vm.name in facts.without_default:
-        short = "no default outbound in a private subnet" if facts.private(vm) else "no default outbound behind Standard"
+        short = (
+            "no default outbound in a private subnet" if facts.private(vm) else "no default outbound behind Standard"
+        )
         yield _applies(_NONE, "no way out", _shut(facts, vm), _shut_by(facts, vm), short)
 
 

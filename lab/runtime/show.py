@@ -231,10 +231,7 @@ def outbound(plan: Plan) -> dict[str, tuple[Outbound, ...]]:
         if rule.why.rule == _OWN and isinstance(rule.target, SourceNat)
     }
     shared = {
-        pool.node: tuple(
-            Outbound(r.address, f"{r.first}-{r.last}", _of_protocol(r, _kind(pool)))
-            for r in pool.ranges
-        )
+        pool.node: tuple(Outbound(r.address, f"{r.first}-{r.last}", _of_protocol(r, _kind(pool))) for r in pool.ranges)
         for pool in plan.of(SnatPool)
     }
     return {**shared, **found}

@@ -29,8 +29,9 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
         case ex.Send():
             arrivals = send(lab, what, numbers)
             for watch in what.watches:
-                if what.forgotten and watch.kind == "public wire":
-                    forget(lab, watch.name, what.private)
+                if what.forgotten and watch.kind in ("public wire", "NAT gateway wire"):
+                    place = "lb" if watch.kind == "public wire" else "nat"
+                    forget(lab, f"{place}.{watch.name}", what.private)
             return arrivals
         case ex.Sweep():
             return sweep(lab, what, numbers)
