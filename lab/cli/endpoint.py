@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lab.cli.arguments import only_lab, services_named
+from lab.cli.arguments import services_named
 from lab.cli.execution import perform_as
-from lab.cli.options import lab_option, lab_or_file_option, output_option
+from lab.cli.options import lab_argument, lab_or_file_argument, output_option
 from lab.cli.output import print_json, print_table
 from lab.errors import UsageError
 
@@ -27,8 +27,9 @@ def endpoint_group() -> None:
 
     \b
     Example:
-      sudo lab endpoint add myVM1 myEndpoint --protocol tcp --local-port 8080 --public-port 80 --virtual-ip Vip2
-      sudo lab endpoint move myService myLBSet Vip1
+      sudo lab endpoint add multivip myVM1 myEndpoint --protocol tcp --local-port 8080 \\
+          --public-port 80 --virtual-ip Vip2
+      sudo lab endpoint move multivip myService myLBSet Vip1
     """
 
 
@@ -98,6 +99,7 @@ def _probe_options(command: _Command) -> _Command:
 
 
 @endpoint_group.command("add")
+@lab_argument
 @click.argument("vm")
 @click.argument("endpoint")
 @click.option("--local-port", type=_PORT, required=True, metavar="PORT", help="The port of the VM.")
@@ -108,7 +110,6 @@ def _probe_options(command: _Command) -> _Command:
 @_probe_options
 @_idle_option
 @_traffic_options
-@lab_option
 @output_option
 def endpoint_add(
     vm: str,
@@ -122,7 +123,7 @@ def endpoint_add(
     distribution: str | None,
     direct_server_return: bool | None,
     acl: tuple[str, ...],
-    name: str | None,
+    name: str,
     output: str,
     **probe: Any,
 ) -> None:
@@ -133,9 +134,10 @@ def endpoint_add(
 
     \b
     Example:
-      sudo lab endpoint add myVM1 myEndpoint --protocol tcp --local-port 8080 --public-port 80 --virtual-ip Vip2
-      sudo lab endpoint add myVM1 myEndpoint2 --load-balanced-set myLBSet --protocol tcp --local-port 8181 \\
-          --public-port 81 --virtual-ip Vip2 --default-probe
+      sudo lab endpoint add multivip myVM1 myEndpoint --protocol tcp --local-port 8080 \\
+          --public-port 80 --virtual-ip Vip2
+      sudo lab endpoint add multivip myVM1 myEndpoint2 --load-balanced-set myLBSet --protocol tcp \\
+          --local-port 8181 --public-port 81 --virtual-ip Vip2 --default-probe
     """
     from lab.operations.endpoint import AddEndpoint
 
@@ -153,10 +155,11 @@ def endpoint_add(
         direct_server_return=direct_server_return,
         acl=_acl(acl),
     )
-    perform_as(name or only_lab(), operation, "Update-AzureVM", output)
+    perform_as(name, operation, "Update-AzureVM", output)
 
 
 @endpoint_group.command("set")
+@lab_argument
 @click.argument("vm")
 @click.argument("endpoint")
 @click.option("--local-port", type=_PORT, metavar="PORT", help="The port of the VM.")
@@ -166,7 +169,6 @@ def endpoint_add(
 @_idle_option
 @_traffic_options
 @click.option("--no-acl", is_flag=True, help="Take its access rules away.")
-@lab_option
 @output_option
 def endpoint_set(
     vm: str,
@@ -180,7 +182,7 @@ def endpoint_set(
     direct_server_return: bool | None,
     acl: tuple[str, ...],
     no_acl: bool,
-    name: str | None,
+    name: str,
     output: str,
 ) -> None:
     """Change an endpoint, as Set-AzureEndpoint and Update-AzureVM do; what is left out stays. Needs root.
@@ -189,8 +191,8 @@ def endpoint_set(
 
     \b
     Example:
-      sudo lab endpoint set myVM1 myEndpoint --idle-timeout-in-minutes 15
-      sudo lab endpoint set myVM1 myEndpoint --acl "100 deny 175.1.0.1/24" --acl "200 permit 175.0.0.0/8"
+      sudo lab endpoint set multivip myVM1 myEndpoint --idle-timeout-in-minutes 15
+      sudo lab endpoint set multivip myVM1 myEndpoint --acl "100 deny 175.1.0.1/24" --acl "200 permit 175.0.0.0/8"
     """
     from lab.operations.endpoint import SetEndpoint
 
@@ -206,46 +208,47 @@ def endpoint_set(
         direct_server_return=direct_server_return,
         acl=_changed_acl(acl, no_acl=no_acl),
     )
-    perform_as(name or only_lab(), operation, "Update-AzureVM", output)
+    perform_as(name, operation, "Update-AzureVM", output)
 
 
 @endpoint_group.command("remove")
+@lab_argument
 @click.argument("vm")
 @click.argument("endpoint")
-@lab_option
 @output_option
-def endpoint_remove(vm: str, endpoint: str, name: str | None, output: str) -> None:
+def endpoint_remove(vm: str, endpoint: str, name: str, output: str) -> None:
     """Take an endpoint from a VM; a VIP that loses its last one loses its address, but for the default one. Needs root.
 
     \b
     Example:
-      sudo lab endpoint remove myVM1 myEndpoint
+      sudo lab endpoint remove multivip myVM1 myEndpoint
     """
     from lab.operations.endpoint import RemoveEndpoint
 
-    perform_as(name or only_lab(), RemoveEndpoint(vm, endpoint), "Update-AzureVM", output)
+    perform_as(name, RemoveEndpoint(vm, endpoint), "Update-AzureVM", output)
 
 
 @endpoint_group.command("move")
+@lab_argument
 @click.argument("service")
 @click.argument("load_balanced_set", metavar="SET")
 @click.argument("vip")
-@lab_option
 @output_option
-def endpoint_move(service: str, load_balanced_set: str, vip: str, name: str | None, output: str) -> None:
+def endpoint_move(service: str, load_balanced_set: str, vip: str, name: str, output: str) -> None:
     """Move a load-balanced set to another VIP of its service, as Set-AzureLoadBalancedEndpoint does. Needs root.
 
     \b
     Example:
-      sudo lab endpoint move myService myLBSet Vip1
+      sudo lab endpoint move multivip myService myLBSet Vip1
     """
     from lab.operations.endpoint import SetLoadBalancedSet
 
     operation = SetLoadBalancedSet(service=service, load_balanced_set=load_balanced_set, virtual_ip=vip)
-    perform_as(name or only_lab(), operation, "Set-AzureLoadBalancedEndpoint", output)
+    perform_as(name, operation, "Set-AzureLoadBalancedEndpoint", output)
 
 
 @endpoint_group.command("set-lb")
+@lab_argument
 @click.argument("service")
 @click.argument("load_balanced_set", metavar="SET")
 @click.option("--local-port", type=_PORT, metavar="PORT", help="The port of the VMs.")
@@ -256,7 +259,6 @@ def endpoint_move(service: str, load_balanced_set: str, vip: str, name: str | No
 @_idle_option
 @_traffic_options
 @click.option("--no-acl", is_flag=True, help="Take its access rules away.")
-@lab_option
 @output_option
 def endpoint_set_lb(
     service: str,
@@ -270,7 +272,7 @@ def endpoint_set_lb(
     direct_server_return: bool | None,
     acl: tuple[str, ...],
     no_acl: bool,
-    name: str | None,
+    name: str,
     output: str,
     **probe: Any,
 ) -> None:
@@ -278,8 +280,8 @@ def endpoint_set_lb(
 
     \b
     Example:
-      sudo lab endpoint set-lb myService myLBSet --idle-timeout-in-minutes 15
-      sudo lab endpoint set-lb myService myLBSet --load-balancer-distribution sourceIP
+      sudo lab endpoint set-lb multivip myService myLBSet --idle-timeout-in-minutes 15
+      sudo lab endpoint set-lb multivip myService myLBSet --load-balancer-distribution sourceIP
     """
     from lab.operations.endpoint import SetLoadBalancedSet
 
@@ -296,20 +298,20 @@ def endpoint_set_lb(
         direct_server_return=direct_server_return,
         acl=_changed_acl(acl, no_acl=no_acl),
     )
-    perform_as(name or only_lab(), operation, "Set-AzureLoadBalancedEndpoint", output)
+    perform_as(name, operation, "Set-AzureLoadBalancedEndpoint", output)
 
 
 @endpoint_group.command("list")
+@lab_or_file_argument
 @click.argument("service", required=False)
-@lab_or_file_option
 @output_option
-def endpoint_list(service: str | None, name: str | None, output: str) -> None:
+def endpoint_list(service: str | None, name: str, output: str) -> None:
     """List endpoints: what each VIP's public ports lead to. Of a lab, needs root.
 
     \b
     Example:
-      sudo lab endpoint list
-      lab endpoint list myService --lab multivip.lab.yaml -o json
+      sudo lab endpoint list multivip
+      lab endpoint list multivip.lab.yaml myService -o json
     """
     found = [(s.name, e) for s in services_named(name, service) for e in s.endpoints]
     if output == "json":

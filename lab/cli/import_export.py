@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.arguments import SUFFIX, network_named, only_lab
+from lab.cli.arguments import SUFFIX, network_named
 from lab.cli.execution import perform
-from lab.cli.options import lab_option
+from lab.cli.options import lab_argument, lab_or_file_argument
 from lab.cli.output import count, print_table
 from lab.errors import TopologyError, UsageError, did_you_mean
 
@@ -21,36 +21,36 @@ def import_group() -> None:
 
     \b
     Example:
-      sudo lab import netcfg NetworkConfig.xml
-      lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip.lab.yaml
+      sudo lab import netcfg vnet-to-vnet NetworkConfig.xml
+      lab import cscfg instance-public-ip.lab.yaml ServiceConfiguration.cscfg
       lab import azure azuredeploy.json azuredeploy.parameters.json -o mine.lab.yaml
     """
 
 
 @import_group.command("netcfg")
+@lab_argument
 @click.argument("file", type=click.Path(path_type=Path))
-@lab_option
-def import_netcfg(file: Path, name: str | None) -> None:
+def import_netcfg(name: str, file: Path) -> None:
     """Replace networks, local networks, DNS servers and connections by those of a NetworkConfiguration file.
 
     All of it or nothing. VMs, gateways and the keys of connections that stay are kept. Needs root.
 
     \b
     Example:
-      sudo lab import netcfg NetworkConfig.xml
+      sudo lab import netcfg vnet-to-vnet NetworkConfig.xml
     """
     from lab.formats import netcfg
     from lab.operations.netcfg import ImportConfiguration
 
     made = netcfg.read(_text(file, netcfg.MAX_BYTES, "network configuration"), str(file))
-    perform(name or only_lab(), ImportConfiguration(made, file.name))
+    perform(name, ImportConfiguration(made, file.name))
     print_table(("OperationDescription", "OperationId", "OperationStatus"), [("Set-AzureVNetConfig", "-", "Succeeded")])
 
 
 @import_group.command("cscfg")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--into", metavar="TOPOLOGY", required=True, help="A topology file, or the name of a running lab.")
-def import_cscfg(file: Path, into: str) -> None:
+@lab_or_file_argument
+@click.argument("configuration", metavar="CONFIGURATION", type=click.Path(path_type=Path))
+def import_cscfg(name: str, configuration: Path) -> None:
     """Give the role instances of a cloud service the public IPs that a ServiceConfiguration file says.
 
     A topology file is rewritten, and keeps all else as it is; it takes the number of instances of each role too. In
@@ -58,19 +58,19 @@ def import_cscfg(file: Path, into: str) -> None:
 
     \b
     Example:
-      lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip.lab.yaml
-      sudo lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip
+      lab import cscfg instance-public-ip.lab.yaml ServiceConfiguration.cscfg
+      sudo lab import cscfg instance-public-ip ServiceConfiguration.cscfg
     """
     from lab.formats import cscfg
     from lab.operations.base import Refused
     from lab.operations.cscfg import ImportServiceConfiguration
 
-    made = cscfg.read(_text(file, cscfg.MAX_BYTES, "service configuration"), str(file))
-    if into.endswith(SUFFIX):
-        _into_file(Path(into), made)
+    made = cscfg.read(_text(configuration, cscfg.MAX_BYTES, "service configuration"), str(configuration))
+    if name.endswith(SUFFIX):
+        _into_file(Path(name), made)
     else:
         try:
-            perform(into, ImportServiceConfiguration(made, file.name))
+            perform(name, ImportServiceConfiguration(made, configuration.name))
         except Refused as refused:
             raise TopologyError(cscfg.located(made, problem) for problem in refused.problems) from None
 
@@ -159,14 +159,14 @@ def export_group() -> None:
 
     \b
     Example:
-      sudo lab export netcfg > NetworkConfig.xml
+      sudo lab export netcfg vnet-to-vnet > NetworkConfig.xml
       lab export cscfg instance-public-ip.lab.yaml --service ILPIPSample > ServiceConfiguration.cscfg
     """
 
 
 @export_group.command("netcfg")
-@click.argument("name", required=False)
-def export_netcfg(name: str | None) -> None:
+@lab_or_file_argument
+def export_netcfg(name: str) -> None:
     """Print the NetworkConfiguration of a running lab, which needs root, or of a topology file.
 
     \b
@@ -176,13 +176,13 @@ def export_netcfg(name: str | None) -> None:
     """
     from lab.formats import netcfg
 
-    click.echo(netcfg.write(network_named(name or only_lab())), nl=False)
+    click.echo(netcfg.write(network_named(name)), nl=False)
 
 
 @export_group.command("cscfg")
-@click.argument("name", required=False)
+@lab_or_file_argument
 @click.option("--service", metavar="SERVICE", help="The cloud service; left out, the only one with roles.")
-def export_cscfg(name: str | None, service: str | None) -> None:
+def export_cscfg(name: str, service: str | None) -> None:
     """Print the ServiceConfiguration of a running lab's cloud service, which needs root, or of a topology file's.
 
     \b
@@ -192,7 +192,7 @@ def export_cscfg(name: str | None, service: str | None) -> None:
     """
     from lab.formats import cscfg
 
-    network = network_named(name or only_lab())
+    network = network_named(name)
     known = [s for s in network.cloud_services if s.roles]
     chosen = [s for s in known if service in (None, s.name)]
     if len(chosen) != 1:

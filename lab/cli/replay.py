@@ -7,15 +7,14 @@ from pathlib import Path
 import click
 
 from lab.cli.execution import interruptible, need_root
-from lab.cli.options import wait_option
+from lab.cli.options import lab_argument
 from lab.cli.output import progress
 
 
 @click.command("replay")
-@click.argument("name")
+@lab_argument
 @click.argument("script", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--overwrite", is_flag=True, help="Let the script write files that are there, as -ExportToFile may name.")
-@wait_option
 def replay_script(name: str, script: Path, *, overwrite: bool) -> None:
     """Run the documents' PowerShell lines, pasted as they stand, against a running lab. Needs root.
 

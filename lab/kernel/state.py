@@ -340,7 +340,7 @@ def started(record: LabState, node: str) -> None:
     if vm is not None:
         raise UsageError(
             f"{record.lab}: {node} is {vm.power_state.lower()}; a VM must be started for it; "
-            f"run: lab vm start {node} --lab {record.lab}"
+            f"run: lab vm start {record.lab} {node}"
         )
 
 

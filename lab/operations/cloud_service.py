@@ -195,7 +195,7 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
                 ("cloud_services", owner.name),
                 f"VMs already ({', '.join(owner.virtual_machines)})",
                 f"a reserved address comes with the first VM of a service, or is associated ({_RESERVED})",
-                f"leave it out, then: lab reserved-ip associate {self.reserved_ip} {owner.name}",
+                f"leave it out, then: lab reserved-ip associate {network.name} {self.reserved_ip} {owner.name}",
             )
         return tuple(
             msgspec.structs.replace(v, reserved_ip=self.reserved_ip) if v.name == owner.default_virtual_ip else v

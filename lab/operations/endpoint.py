@@ -67,7 +67,7 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
                 path,
                 f"an idle timeout of one member of a set ({self.idle_timeout_min})",
                 f"the timeout of a load-balanced set is set on the set ({_WHOLE_SET})",
-                f"leave it out, then: lab endpoint set-lb {service.name} {self.load_balanced_set}",
+                f"leave it out, then: lab endpoint set-lb {network.name} {service.name} {self.load_balanced_set}",
             )
         made = (*service.endpoints, self._made(service))
         return lookup.with_service(network, msgspec.structs.replace(service, endpoints=made))
@@ -142,7 +142,7 @@ class SetEndpoint(msgspec.Struct, frozen=True, kw_only=True):
                 ("cloud_services", service.name, "endpoints", old.name),
                 f'{keys} of one member of the set "{old.load_balanced_set}"',
                 f"members of a load-balanced set are alike, and changed as a whole ({_WHOLE_SET})",
-                f"change the set: lab endpoint set-lb {service.name} {old.load_balanced_set}",
+                f"change the set: lab endpoint set-lb {network.name} {service.name} {old.load_balanced_set}",
             )
         new = msgspec.structs.replace(old, **given)
         made = tuple(new if e is old else e for e in service.endpoints)

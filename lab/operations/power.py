@@ -35,5 +35,5 @@ class SetPower(msgspec.Struct, frozen=True):
         if self.state == "Stopped" and vm.power_state == "Deallocated":
             path = ("virtual_machines", vm.name)
             must = "a VM that is stopped keeps what it was given, and this one has given it back"
-            lookup.refuse(self, path, "is deallocated", must, f"start it first: lab vm start {vm.name}")
+            lookup.refuse(self, path, "is deallocated", must, f"start it first: lab vm start {network.name} {vm.name}")
         return lookup.settled(with_vm(network, msgspec.structs.replace(vm, power_state=self.state)))

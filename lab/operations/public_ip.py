@@ -42,7 +42,7 @@ class SetPublicIp(msgspec.Struct, frozen=True):
                 path=("virtual_machines", vm.name, "instance_public_ip"),
                 found=f'a second instance-level public IP; "{own.name}" is there ({has})',
                 must="a VM has at most one (Instance level public IP, 2016-02-10)",
-                advice=f"remove it first: lab public-ip remove {vm.name}",
+                advice=f"remove it first: lab public-ip remove {network.name} {vm.name}",
             )
             raise Refused(self, [problem])
         if own is None:
@@ -73,7 +73,7 @@ class RemovePublicIp(msgspec.Struct, frozen=True):
                 path=("virtual_machines", vm.name),
                 found="no instance-level public IP",
                 must="what is removed must be there",
-                advice=f"see: lab public-ip show {vm.name}",
+                advice=f"see: lab public-ip show {network.name} {vm.name}",
             )
             raise Refused(self, [problem])
         return _with(network, vm, None)
@@ -95,7 +95,7 @@ def _vm(network: Network, name: str, operation: SetPublicIp | RemovePublicIp) ->
             found=f'an instance of a role of "{service.name}"',
             must="role instances are given theirs by the service configuration file (Instance level public IP, "
             "2016-02-10)",
-            advice=f"change the file: lab export cscfg {service.name}, lab import cscfg",
+            advice=f"change the file: lab export cscfg {network.name} --service {service.name}, then lab import cscfg",
         )
         raise Refused(operation, [problem])
     return vm

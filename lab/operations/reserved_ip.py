@@ -47,7 +47,7 @@ class ReserveIp(msgspec.Struct, frozen=True, kw_only=True):
         else:
             service = _service(self, network, self.service)
             virtual_ip = _virtual_ip(self, service, self.virtual_ip)
-            _not_reserved(self, service, virtual_ip)
+            _not_reserved(self, network, service, virtual_ip)
             if virtual_ip.address is None:
                 lookup.refuse(
                     self,
@@ -87,7 +87,7 @@ class ReleaseIp(msgspec.Struct, frozen=True):
                 ("reserved_ips", self.name),
                 f'in use by {virtual_ip.name} of "{service.name}"',
                 f"a reserved address that is in use cannot be deleted ({SOURCE})",
-                f"take it from the service first: lab reserved-ip disassociate {self.name} {service.name}",
+                f"take it from the service first: {_disassociate(network, self.name, service)}",
             )
         kept = tuple(r for r in network.reserved_ips if r is not reserved)
         return msgspec.structs.replace(network, reserved_ips=kept)
@@ -113,7 +113,7 @@ class AssociateIp(msgspec.Struct, frozen=True):
         lookup.reserved_ip(self, network, self.name)
         service = _service(self, network, self.service)
         virtual_ip = _virtual_ip(self, service, self.virtual_ip)
-        _not_reserved(self, service, virtual_ip)
+        _not_reserved(self, network, service, virtual_ip)
         given = msgspec.structs.replace(
             virtual_ip, reserved_ip=self.name, released=virtual_ip.address or virtual_ip.released
         )
@@ -167,15 +167,19 @@ def _virtual_ip(operation: Operation, service: CloudService, name: str | None) -
     return lookup.virtual_ip(operation, service, name or service.default_virtual_ip)
 
 
-def _not_reserved(operation: Operation, service: CloudService, virtual_ip: VirtualIp) -> None:
+def _not_reserved(operation: Operation, network: Network, service: CloudService, virtual_ip: VirtualIp) -> None:
     if virtual_ip.reserved_ip is not None:
         lookup.refuse(
             operation,
             ("cloud_services", service.name, "virtual_ips", virtual_ip.name),
             f'it has "{virtual_ip.reserved_ip}"',
             f"a VIP has one address ({SOURCE})",
-            f"take that one from it first: lab reserved-ip disassociate {virtual_ip.reserved_ip} {service.name}",
+            f"take that one from it first: {_disassociate(network, virtual_ip.reserved_ip, service)}",
         )
+
+
+def _disassociate(network: Network, name: str, service: CloudService) -> str:
+    return f"lab reserved-ip disassociate {network.name} {name} {service.name}"
 
 
 def _with_vip(service: CloudService, made: VirtualIp) -> CloudService:

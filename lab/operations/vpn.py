@@ -170,7 +170,7 @@ class CreateGateway(msgspec.Struct, frozen=True):
         if network.gateway(vnet.name):
             path = ("vpn_gateways", vnet.name)
             must = "a network has one gateway, created when NotProvisioned (HTTP 409); its routing cannot be changed"
-            advice = f"delete it first, and lose its address: lab gateway delete {vnet.name}"
+            advice = f"delete it first, and lose its address: lab gateway delete {network.name} {vnet.name}"
             _refuse(self, path, "is there already", must, advice)
         made = VpnGateway(
             virtual_network=vnet.name,

@@ -21,7 +21,7 @@ _PLENTY = 1.25
 _FLOOD_S = 0.6
 
 
-def shared(claim: str, network: Network) -> Iterator[Trial]:
+def shared(network: Network) -> Iterator[Trial]:
     """Yield that one tunnel alone has all of a gateway's bandwidth, and that two together have no more.
 
     A gateway that is not shaped shows before and after what this machine can carry: only beside that figure a low
@@ -58,7 +58,7 @@ def shared(claim: str, network: Network) -> Iterator[Trial]:
             _flood(free, carried=_PLENTY * cap),
         )
         expected = f"one tunnel alone has {_CAP[gateway.sku]} Mbit/s, and two together no more"
-        yield Trial(claim, gateway.virtual_network, expected, (Stage(floods),), judge_by(check))
+        yield Trial(gateway.virtual_network, expected, (Stage(floods),), judge_by(check))
 
 
 def _shaped(network: Network, pair: Pair) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from lab.azure.model import AclRule, CloudService, InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     UNUSED,
     Reached,
@@ -62,7 +62,7 @@ def _guarded(network: Network) -> list[_Guarded]:
     return [_Guarded(one, one.rules()) for one in listed(network) if one.rules()]
 
 
-def _trial(claim: str, subject: str, found: Sequence[tuple[_Guarded, InternetHost]], expected: str) -> Trial:
+def _trial(subject: str, found: Sequence[tuple[_Guarded, InternetHost]], expected: str) -> Trial:
     """Return a trial of who comes to endpoints: all VMs are watched, beginning with the first member.
 
     Several flows of each client, so that every member of a set would be sent some.
@@ -91,7 +91,7 @@ def _trial(claim: str, subject: str, found: Sequence[tuple[_Guarded, InternetHos
         return Judgement("INCONCLUSIVE", observed, doubt) if doubt else (observed, wrong)
 
     sweep = Sweep(flows=tuple(one for _, _, one in flows))
-    return Trial(claim, subject, expected, (Stage((Health(), sweep)),), judge_by(check))
+    return Trial(subject, expected, (Stage((Health(), sweep)),), judge_by(check))
 
 
 def _who(guarded: _Guarded, asking: Iterable[InternetHost]) -> str:
@@ -113,7 +113,13 @@ cloud_services:
 """
 
 
-def _ac_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-AC-1",
+    _ACL,
+    f"An endpoint's access list has up to {_MOST_RULES} rules, of which the one with the lowest order decides.",
+    facts=("the lowest order decides", "an endpoint has up to 50 rules"),
+)
+def lowest_order_decides(network: Network) -> Iterator[Trial]:
     both = [(g, host) for g in _guarded(network) for host in hosts(network) if g.overruled(host.address)]
     if both:
         expected = "; ".join(
@@ -121,24 +127,41 @@ def _ac_1(network: Network) -> Iterator[Trial]:
         )
         # Somebody whom the list lets in shows that the endpoint works.
         well = [(g, host) for g, _ in both for host in hosts(network) if g.lets(host.address)]
-        yield _trial("N-AC-1", "clients that two rules name", [*both, *well], f"the lowest order decides: {expected}")
-        yield fits("N-AC-1", _too_many(), f"{_MOST_RULES + 1} access rules", f"at most {_MOST_RULES} access rules")
+        yield _trial("clients that two rules name", [*both, *well], f"the lowest order decides: {expected}")
+        yield fits(_too_many(), f"{_MOST_RULES + 1} access rules", f"at most {_MOST_RULES} access rules")
 
 
-def _ac_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-AC-2",
+    _ACL,
+    "Without a list everybody may use an endpoint; a rule that permits denies all others, and rules that only deny "
+    "permit all others.",
+    facts=(
+        "a rule that permits denies all others",
+        "rules that only deny permit all others",
+        "without a list everybody may",
+    ),
+)
+def permit_denies_all_others(network: Network) -> Iterator[Trial]:
     asking = hosts(network)
     for guarded in _guarded(network):
         kinds = " and ".join(sorted({rule.action for rule in guarded.rules}))
         subject = f"{guarded.reached} of {guarded.reached.service.name} ({kinds})"
-        yield _trial("N-AC-2", subject, [(guarded, host) for host in asking], _who(guarded, asking))
+        yield _trial(subject, [(guarded, host) for host in asking], _who(guarded, asking))
     free = [one for one in alone(reached(network)) if any(g.reached.service is one.service for g in _guarded(network))]
     for one in free[:1]:
         open_to_all = _Guarded(one, ())
         subject = f"{one} of {one.service.name} (no list)"
-        yield _trial("N-AC-2", subject, [(open_to_all, host) for host in asking], _who(open_to_all, asking))
+        yield _trial(subject, [(open_to_all, host) for host in asking], _who(open_to_all, asking))
 
 
-def _ac_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-AC-3",
+    _ACL,
+    "Nothing comes to a new VM but through its endpoints; what it sends is let out.",
+    facts=("nothing comes to a new VM by itself", "what it sends is let out", "an endpoint leads to it"),
+)
+def new_vm_is_reached_by_endpoints_only(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     far = next((h for h in hosts(network) if any((s.kind, s.port) == ("http", 80) for s in h.services)), None)
     for service in of_machines(network):
@@ -186,10 +209,16 @@ def _new_machine(
         return Judgement("INCONCLUSIVE", observed, doubt) if doubt else (observed, wrong)
 
     expected = "nothing comes to it, what it sends is answered; an endpoint leads to it"
-    return Trial("N-AC-3", f"a new VM of {service.name}", expected, (operated(*experiments),), judge_by(check))
+    return Trial(f"a new VM of {service.name}", expected, (operated(*experiments),), judge_by(check))
 
 
-def _ac_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-AC-4",
+    _ACL,
+    "The list of one member of a load-balanced set is that of all; what is denied never comes to a VM.",
+    facts=("the list of one member is that of all", "what is denied does not come to a VM"),
+)
+def list_of_one_member_is_that_of_all(network: Network) -> Iterator[Trial]:
     for guarded in _guarded(network):
         endpoint = guarded.reached.endpoint
         mates = guarded.reached.service.load_balanced_sets().get(endpoint.load_balanced_set or "", ())
@@ -198,10 +227,21 @@ def _ac_4(network: Network) -> Iterator[Trial]:
             subject = f"{endpoint.load_balanced_set} of {guarded.reached.service.name}"
             names = " and ".join(vm.name for vm in guarded.reached.vms)
             expected = f"{_who(guarded, asking)}; of others nothing at {names}"
-            yield _trial("N-AC-4", subject, [(guarded, host) for host in asking], expected)
+            yield _trial(subject, [(guarded, host) for host in asking], expected)
 
 
-def _ac_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-AC-5",
+    _ENDPOINTS,
+    "An endpoint leads a public port to a private port, by TCP or UDP; other virtual networks are outside, and "
+    "need endpoints too.",
+    facts=(
+        "a public port leads to a private port",
+        "an endpoint is for TCP or for UDP",
+        "another network needs an endpoint too",
+    ),
+)
+def endpoint_leads_a_port_to_a_port(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     every = alone(reached(network))
     udp = [one for one in every if one.kind == "udp"]
@@ -224,7 +264,7 @@ def _ac_5(network: Network) -> Iterator[Trial]:
             f"UDP at {one.endpoint.public_port} leads to port {one.endpoint.local_port}, TCP and that port nowhere"
         )
         stage = Stage((one.ask(client.name), Sweep(flows=(other, private))))
-        yield Trial("N-AC-5", f"{one} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"{one} of {one.service.name}", expected, (stage,), judge_by(check))
     for vm in network.virtual_machines:
         apart = [one for one in every if one.kind == "http" and _is_apart(network, vm, one)]
         if not apart or network.service_of(vm.name) is None:
@@ -276,53 +316,13 @@ def _from_outside(vm: VirtualMachine, one: Reached) -> Trial:
     )
     expected = f"silence at {target.private_ip_address}, an answer through {one}"
     stage = Stage((Sweep(flows=(private,)), asked, one.ask(vm.name)))
-    return Trial("N-AC-5", f"{vm.name} of {vm.virtual_network} to {target.name}", expected, (stage,), judge_by(check))
+    return Trial(f"{vm.name} of {vm.virtual_network} to {target.name}", expected, (stage,), judge_by(check))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-AC-1",
-        f"An endpoint's access list has up to {_MOST_RULES} rules, of which the one with the lowest order decides.",
-        _ACL,
-        _ac_1,
-        facts=("the lowest order decides", "an endpoint has up to 50 rules"),
-    ),
-    Claim(
-        "N-AC-2",
-        "Without a list everybody may use an endpoint; a rule that permits denies all others, and rules that only deny "
-        "permit all others.",
-        _ACL,
-        _ac_2,
-        facts=(
-            "a rule that permits denies all others",
-            "rules that only deny permit all others",
-            "without a list everybody may",
-        ),
-    ),
-    Claim(
-        "N-AC-3",
-        "Nothing comes to a new VM but through its endpoints; what it sends is let out.",
-        _ACL,
-        _ac_3,
-        facts=("nothing comes to a new VM by itself", "what it sends is let out", "an endpoint leads to it"),
-    ),
-    Claim(
-        "N-AC-4",
-        "The list of one member of a load-balanced set is that of all; what is denied never comes to a VM.",
-        _ACL,
-        _ac_4,
-        facts=("the list of one member is that of all", "what is denied does not come to a VM"),
-    ),
-    Claim(
-        "N-AC-5",
-        "An endpoint leads a public port to a private port, by TCP or UDP; other virtual networks are outside, and "
-        "need endpoints too.",
-        _ENDPOINTS,
-        _ac_5,
-        facts=(
-            "a public port leads to a private port",
-            "an endpoint is for TCP or for UDP",
-            "another network needs an endpoint too",
-        ),
-    ),
+CLAIMS = (
+    lowest_order_decides,
+    permit_denies_all_others,
+    new_vm_is_reached_by_endpoints_only,
+    list_of_one_member_is_that_of_all,
+    endpoint_leads_a_port_to_a_port,
 )

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lab.azure.model import Network, VirtualIp
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     UNUSED,
     Reached,
@@ -72,10 +72,28 @@ def _dm_2(network: Network) -> Iterator[Trial]:
     if trials:
         text = _file(_member("a", ", load_balancer_distribution: sourceIP"), _member("b", ""))
         words = '"e" of b differs from "e" of a in load_balancer_distribution'
-        yield fits("N-DM-2", text, "a distribution of one member of a set", words)
+        yield fits(text, "a distribution of one member of a set", words)
 
 
-def _dm_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DM-5",
+    _DISTRIBUTION,
+    "An endpoint shows its set, ports, VIP, probe, timeout and distribution; without a public port it gets one "
+    "that is free.",
+    facts=(
+        "the fields are those of the document, in their order",
+        "the set is shown",
+        "the ports are shown",
+        "the VIP is shown",
+        "the probe is shown",
+        "the idle timeout is shown",
+        "the distribution is shown",
+        "a port that is not named is free",
+        "a default probe asks every 15 seconds",
+        "a default probe waits 31 seconds",
+    ),
+)
+def endpoint_shows_its_fields(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for one in alone(reached(network))[:1]:
         yield _shown(one)
@@ -122,7 +140,7 @@ def _shown(one: Reached) -> Trial:
         return observed, wrong or (f"{odd[0]} is {found[odd[0]]} instead of {wanted[odd[0]]}" if odd else "")
 
     stage = operated(added, Run(words=("replay", "{lab}", "{file}"), text=script, suffix=".ps1"))
-    return Trial("N-DM-5", f"an endpoint of {vm}", ", ".join(_FIELDS), (stage,), judge_by(check))
+    return Trial(f"an endpoint of {vm}", ", ".join(_FIELDS), (stage,), judge_by(check))
 
 
 def _any_port(one: Reached, client: str) -> Trial:
@@ -143,7 +161,7 @@ def _any_port(one: Reached, client: str) -> Trial:
 
     stage = operated(one.ask(client), added, show(service))
     expected = "a port that is free, and leads to the VM"
-    return Trial("N-DM-5", f"endpoints of {vm} without a public port", expected, (stage,), judge_by(check))
+    return Trial(f"endpoints of {vm} without a public port", expected, (stage,), judge_by(check))
 
 
 # --- idle timeout -----------------------------------------------------------------------------
@@ -164,17 +182,23 @@ def _it_1(network: Network) -> Iterator[Trial]:
             "31; an idle timeout is 4 to 30 minutes",
             'differs from "e" of a in idle_timeout_in_minutes',
         )
-        yield fits("N-IT-1", text, "3 minutes, 31 minutes, and those of one member", *words)
+        yield fits(text, "3 minutes, 31 minutes, and those of one member", *words)
         allowed = _file(
             "name: low, virtual_machine: a, local_port: 1, public_port: 1, idle_timeout_in_minutes: 4",
             "name: high, virtual_machine: a, local_port: 2, public_port: 2, idle_timeout_in_minutes: 30",
             _member("a", ", idle_timeout_in_minutes: 15"),
             _member("b", ", idle_timeout_in_minutes: 15"),
         )
-        yield fits("N-IT-1", allowed, "4 minutes, 30 minutes, and those of all members")
+        yield fits(allowed, "4 minutes, 30 minutes, and those of all members")
 
 
-def _it_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-IT-2",
+    _IDLE,
+    "The endpoints of roles are in the service definition, and to change one takes a deployment upgrade.",
+    facts=("a change in place is refused",),
+)
+def endpoints_of_roles_take_an_upgrade(network: Network) -> Iterator[Trial]:
     for service in [s for s in network.cloud_services if s.roles and s.endpoints][:1]:
         endpoint = service.endpoints[0]
         name = endpoint.load_balanced_set or ""
@@ -195,7 +219,7 @@ def _it_2(network: Network) -> Iterator[Trial]:
 
         stages = (operated(change), Stage((show(service),), upgraded))
         expected = "refused in place; with another service definition 15 minutes"
-        yield Trial("N-IT-2", f"{name} of {service.name}", expected, stages, judge_by(check))
+        yield Trial(f"{name} of {service.name}", expected, stages, judge_by(check))
 
 
 # --- probes -----------------------------------------------------------------------------------
@@ -204,7 +228,7 @@ def _it_2(network: Network) -> Iterator[Trial]:
 def _hp_4(network: Network) -> Iterator[Trial]:
     if sets(listed(network)):
         text = _file(_member("a", ", probe: {port: 80}"), _member("b", ", probe: {port: 80, interval_in_seconds: 5}"))
-        yield fits("N-HP-4", text, "members of a set with other probes", '"e" of b differs from "e" of a in probe')
+        yield fits(text, "members of a set with other probes", '"e" of b differs from "e" of a in probe')
 
 
 def _unheard_members(network: Network, *, probed: bool) -> list[Reached]:
@@ -223,7 +247,17 @@ def _listening(one: Reached) -> set[str]:
     return {vm.name for vm in one.vms if any((s.port, s.kind) == (port, one.kind) for s in vm.services)}
 
 
-def _hp_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-5",
+    _PROBES,
+    "A set is probed by default, or in a way of its own, or not at all; these exclude each other.",
+    facts=(
+        "a set is probed by default",
+        "a set without a probe is not probed",
+        "the ways to probe exclude each other",
+    ),
+)
+def set_is_probed_by_default(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     probed, unprobed = (_unheard_members(network, probed=probed)[:1] for probed in (True, False))
     for by_default, without in zip(probed, unprobed, strict=False) if client is not None else ():
@@ -263,7 +297,7 @@ def _hp_5(network: Network) -> Iterator[Trial]:
             f"to every member (of {count}, false alarm {CHANCE:g}); not both ways"
         )
         stage = Stage((Health(), by_default.ask(client.name, 8), flows, both))
-        yield Trial("N-HP-5", f"{by_default} and {without}", expected, (stage,), judge_by(check))
+        yield Trial(f"{by_default} and {without}", expected, (stage,), judge_by(check))
 
 
 # --- addresses --------------------------------------------------------------------------------
@@ -297,47 +331,13 @@ def _tied(one: Reached, vip: VirtualIp, bare: Network, ask: Ask, lost: Sweep) ->
 
     expected = f"{vip.address} with endpoints, no address and no way there without"
     stages = (Stage((ask,)), Stage((lost,), bare), Stage((ask,)))
-    return Trial("N-MV-6", f"{vip.name} of {one.service.name}", expected, stages, judge_by(check))
+    return Trial(f"{vip.name} of {one.service.name}", expected, stages, judge_by(check))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-DM-5",
-        "An endpoint shows its set, ports, VIP, probe, timeout and distribution; without a public port it gets one "
-        "that is free.",
-        _DISTRIBUTION,
-        _dm_5,
-        facts=(
-            "the fields are those of the document, in their order",
-            "the set is shown",
-            "the ports are shown",
-            "the VIP is shown",
-            "the probe is shown",
-            "the idle timeout is shown",
-            "the distribution is shown",
-            "a port that is not named is free",
-            "a default probe asks every 15 seconds",
-            "a default probe waits 31 seconds",
-        ),
-    ),
-    Claim(
-        "N-IT-2",
-        "The endpoints of roles are in the service definition, and to change one takes a deployment upgrade.",
-        _IDLE,
-        _it_2,
-        facts=("a change in place is refused",),
-    ),
-    Claim(
-        "N-HP-5",
-        "A set is probed by default, or in a way of its own, or not at all; these exclude each other.",
-        _PROBES,
-        _hp_5,
-        facts=(
-            "a set is probed by default",
-            "a set without a probe is not probed",
-            "the ways to probe exclude each other",
-        ),
-    ),
+CLAIMS = (
+    endpoint_shows_its_fields,
+    endpoints_of_roles_take_an_upgrade,
+    set_is_probed_by_default,
 )
 #: Trials that claims of other files have where there are cloud services.
 MORE: dict[str, Callable[[Network], Iterable[Trial]]] = {

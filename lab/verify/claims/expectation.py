@@ -46,9 +46,9 @@ def trial(network: Network, number: int, expectation: Expectation) -> Trial:
         return "; ".join(observed), next((c for c in contradictions if c), "")
 
     if expectation.outcome != "timeout":
-        return Trial(claim, subject, wanted, stages, judge_by(check))
+        return Trial(subject, wanted, stages, judge_by(check), claim)
     control = _reaches(network, expectation)
-    return Trial(claim, subject, wanted, (*stages, Stage((control,))), _controlled(judge_by(check)))
+    return Trial(subject, wanted, (*stages, Stage((control,))), _controlled(judge_by(check)), claim)
 
 
 def _reaches(network: Network, expectation: Expectation) -> Experiment:

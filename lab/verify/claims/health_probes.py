@@ -19,7 +19,7 @@ from lab.azure.model import (
     VirtualMachine,
 )
 from lab.flow import PortRange
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import held_trial, kept, occupy, several_goals
 from lab.verify.claims.kit.judges import arrived, judge_by, outcomes, refused, send, wrong_source
 from lab.verify.claims.kit.nsg_oracle import PROBES, answers, before, groups, guarded
@@ -232,7 +232,13 @@ def _one_of_each(found: list[Pool]) -> list[Pool]:
     return list({pool.probe.protocol: pool for pool in reversed(found)}.values())[::-1]
 
 
-def _hp_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-1",
+    f"{_2016}; {_2023}",
+    "Every probe comes from 168.63.129.16; no virtual network may contain that address.",
+    facts=("probes come from 168.63.129.16", "no virtual network contains that address"),
+)
+def probes_come_from_one_address(network: Network) -> Iterator[Trial]:
     for pool in _one_of_each(_healthy(network)):
         vm = pool.members[0]
 
@@ -246,9 +252,9 @@ def _hp_1(network: Network) -> Iterator[Trial]:
             return _deaf(heard) or (observed, _unheard(heard))
 
         stage = Stage((_hear(network, pool, vm, 3),))
-        yield Trial("N-HP-1", f"{pool} of {vm.name}", f"probes from {PROBES} alone", (stage,), judge_by(check))
+        yield Trial(f"{pool} of {vm.name}", f"probes from {PROBES} alone", (stage,), judge_by(check))
         if pool == _one_of_each(_healthy(network))[0]:
-            yield refused("N-HP-1", _COVERED, "a virtual network with that address", f"overlaps {PROBES}")
+            yield refused(_COVERED, "a virtual network with that address", f"overlaps {PROBES}")
 
 
 _COVERED = """\
@@ -257,7 +263,13 @@ virtual_networks: {v: {address_space: [168.63.0.0/16], subnets: {s: 168.63.0.0/2
 """
 
 
-def _hp_12(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-12",
+    "load-balancer-multivip-overview.md (2016-08-11)",
+    "A probe goes to the member's own address, not to a frontend's.",
+    facts=("a probe goes to the member's own address",),
+)
+def probe_goes_to_the_members_own_address(network: Network) -> Iterator[Trial]:
     for pool in _one_of_each(_healthy(network)):
         vm = pool.members[0]
         own = str(vm.private_ip_address)
@@ -272,13 +284,13 @@ def _hp_12(network: Network) -> Iterator[Trial]:
             return _deaf(heard) or (observed, _unheard(heard))
 
         stage = Stage((_hear(network, pool, vm, 3),))
-        yield Trial("N-HP-12", f"{pool} of {vm.name}", f"probes to {own}, no frontend", (stage,), judge_by(check))
+        yield Trial(f"{pool} of {vm.name}", f"probes to {own}, no frontend", (stage,), judge_by(check))
 
 
 # --- what is healthy --------------------------------------------------------------------------
 
 
-def _default_interval(claim: str, network: Network, default_s: int) -> Iterator[Trial]:
+def _default_interval(network: Network, default_s: int) -> Iterator[Trial]:
     """Yield that a probe whose file names no interval comes as often as the document says."""
     wanted_s = scaled(network, default_s)
     for pool in pools(network):
@@ -302,11 +314,11 @@ def _default_interval(claim: str, network: Network, default_s: int) -> Iterator[
 
         stage = Stage((_hear(network, pool, vm, 6),))
         expected = f"a probe every {wanted_s:g} s, {default_s} s of the document"
-        yield Trial(claim, f"{pool} of {vm.name}, interval", expected, (stage,), judge_by(check))
+        yield Trial(f"{pool} of {vm.name}, interval", expected, (stage,), judge_by(check))
         return
 
 
-def _http_timeout(claim: str, network: Network, timeout_s: int) -> Iterator[Trial]:
+def _http_timeout(network: Network, timeout_s: int) -> Iterator[Trial]:
     """Yield that an HTTP probe which is not answered is given up when the document says."""
     wanted_s = scaled(network, timeout_s)
     for pool in pools(network):
@@ -328,11 +340,11 @@ def _http_timeout(claim: str, network: Network, timeout_s: int) -> Iterator[Tria
 
         stage = Stage((_hear(network, pool, vm, 3),))
         expected = f"given up after {wanted_s:.2f} s, {timeout_s} s of the document"
-        yield Trial(claim, f"{pool} of {vm.name}, timeout", expected, (stage,), judge_by(check))
+        yield Trial(f"{pool} of {vm.name}, timeout", expected, (stage,), judge_by(check))
         return
 
 
-def _statuses(claim: str, network: Network) -> Iterator[Trial]:
+def _statuses(network: Network) -> Iterator[Trial]:
     """Yield that an answer of 200 makes a member healthy, and no other."""
     found = [p for p in pools(network) if p.probe.protocol == "Http" and _serves(p.members[0], p.probe.port, "http")]
     well = [p.key(p.members[0]) for p in found if _answers_well(p, p.members[0])]
@@ -346,7 +358,7 @@ def _statuses(claim: str, network: Network) -> Iterator[Trial]:
 
     expected = f"up: {', '.join(well)}; down: {', '.join(badly)}"
     stage = Stage((Health(up=tuple(well), down=tuple(badly)),))
-    yield Trial(claim, "answers over HTTP", expected, (stage,), judge_by(check))
+    yield Trial("answers over HTTP", expected, (stage,), judge_by(check))
 
 
 _OVER_TLS = """\
@@ -356,26 +368,52 @@ load_balancers:
 """
 
 
-def _hp_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-2",
+    f"{_2016}; {_2018}",
+    "HTTP: 200 is healthy, and nothing else is; any other answer, a reset, or silence past the timeout is a "
+    "failure. A Basic load balancer has no HTTPS probe.",
+    facts=(
+        "a status of 200 is healthy",
+        "another status is not",
+        "an answer is awaited for 31 seconds",
+        "the default interval is 15 seconds",
+        "another answer marks a member down at once since 2018-09",
+        "another answer counts as a failure in 2016",
+        "there is no HTTPS probe of a Basic load balancer",
+    ),
+)
+def http_probe_needs_a_200(network: Network) -> Iterator[Trial]:
     trials = [
-        *_statuses("N-HP-2", network),
-        *_http_timeout("N-HP-2", network, 31 if before(network, "2023-10") else 30),
+        *_statuses(network),
+        *_http_timeout(network, 31 if before(network, "2023-10") else 30),
     ]
     yield from trials
     if before(network, "2023-10"):
-        yield from _default_interval("N-HP-2", network, 15)
+        yield from _default_interval(network, 15)
     for pool in [p for p in _healthy(network) if p.probe.protocol == "Http"][:1]:
         at_once = not before(network, "2018-09")
-        yield _turning("N-HP-2", network, pool, 1 if at_once else pool.probe.number_of_probes, None)
+        yield _turning(network, pool, 1 if at_once else pool.probe.number_of_probes, None)
     if trials:
-        yield refused("N-HP-2", _OVER_TLS, "a probe over HTTPS of a Basic load balancer", "Https")
+        yield refused(_OVER_TLS, "a probe over HTTPS of a Basic load balancer", "Https")
 
 
-def _hp_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-6",
+    _2023,
+    "Since 2023 the default interval is 5 seconds, the HTTP timeout 30, and some ports are refused to HTTP probes.",
+    facts=(
+        "the default interval is 5 seconds since 2023",
+        "the HTTP timeout is 30 seconds since 2023",
+        "HTTP probes of some ports are refused",
+        "TCP probes of these ports are not",
+    ),
+)
+def defaults_since_2023(network: Network) -> Iterator[Trial]:
     if before(network, "2023-10"):
         return
-    yield from _default_interval("N-HP-6", network, 5)
-    yield from _http_timeout("N-HP-6", network, 30)
+    yield from _default_interval(network, 5)
+    yield from _http_timeout(network, 30)
     if pools(network):
         yield _refused_ports(network)
 
@@ -399,10 +437,22 @@ def _refused_ports(network: Network) -> Trial:
 
     files = (CheckFile(text=text("Http")), CheckFile(text=text("Tcp")))
     expected = f"HTTP probes of {', '.join(map(str, _NO_HTTP))} refused, TCP probes not"
-    return Trial("N-HP-6", "ports of HTTP probes", expected, (Stage(files),), judge_by(check))
+    return Trial("ports of HTTP probes", expected, (Stage(files),), judge_by(check))
 
 
-def _hp_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-3",
+    f"{_2018}",
+    "TCP: a probe opens a connection with three packets and closes it with four; intervals and counts have minima, "
+    "and a product in 2018.",
+    facts=(
+        "a probe closes its connection with a FIN",
+        "the shortest interval is 5 seconds",
+        "the smallest count is 2",
+        "interval times count is at most 120 seconds in 2018",
+    ),
+)
+def tcp_probe_opens_and_closes(network: Network) -> Iterator[Trial]:
     for pool in [p for p in _healthy(network) if p.probe.protocol == "Tcp"][:1]:
         vm = pool.members[0]
 
@@ -420,10 +470,10 @@ def _hp_3(network: Network) -> Iterator[Trial]:
 
         stage = Stage((_hear(network, pool, vm, 3),))
         expected = "each probe opens a connection and closes it, FIN and ACK of both sides"
-        yield Trial("N-HP-3", f"{pool} of {vm.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"{pool} of {vm.name}", expected, (stage,), judge_by(check))
         for values, words in _limits(network):
             text = _LIMITS.format(profile=network.profile.name, values=values)
-            yield refused("N-HP-3", text, f"a probe with {values}", words)
+            yield refused(text, f"a probe with {values}", words)
 
 
 _LIMITS = """\
@@ -443,13 +493,26 @@ def _limits(network: Network) -> Iterator[tuple[str, str]]:
 # --- how many results it takes ----------------------------------------------------------------
 
 
-def _hp_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-4",
+    f"{_2016}; {_2023}",
+    "A member goes down, and one that was taken out comes back, by as many results in a row as its probe says; "
+    "by one since 2023.",
+    facts=(
+        "so many failures in a row take a member out",
+        "so many successes in a row bring it back",
+        "one failure takes it out since 2023",
+        "one success brings it back since 2023",
+        "members of a set have one probe",
+    ),
+)
+def member_turns_by_results_in_a_row(network: Network) -> Iterator[Trial]:
     for pool in [p for p in _healthy(network) if p.probe.protocol == "Tcp"][:1]:
         needed = pool.probe.number_of_probes if before(network, "2023-10") else 1
-        yield _turning("N-HP-4", network, pool, needed, needed)
+        yield _turning(network, pool, needed, needed)
 
 
-def _turning(claim: str, network: Network, pool: Pool, failures: int, successes: int | None) -> Trial:
+def _turning(network: Network, pool: Pool, failures: int, successes: int | None) -> Trial:
     """Return a trial of a member that stops answering, and begins again: how many probes that takes, as it saw them."""
     vm = pool.members[0]
     key = pool.key(vm)
@@ -477,7 +540,7 @@ def _turning(claim: str, network: Network, pool: Pool, failures: int, successes:
         return _deaf(heard) or (observed, wrong)
 
     expected = f"down by failure {failures} in a row" + (f", back by success {successes}" if successes else "")
-    return Trial(claim, f"{pool} of {vm.name}", expected, stages, judge_by(check))
+    return Trial(f"{pool} of {vm.name}", expected, stages, judge_by(check))
 
 
 def _run_before(knocks: Sequence[ObservedConnection], when_s: float, *, well: bool) -> range:
@@ -505,7 +568,13 @@ def _count(run: range) -> str:
 # --- what becomes of flows --------------------------------------------------------------------
 
 
-def _hp_7(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-7",
+    f"{_2018}",
+    "A member that is down receives no new flows, and is probed on.",
+    facts=("a member that is down is sent no new flow", "it is probed on"),
+)
+def member_that_is_down_gets_no_new_flows(network: Network) -> Iterator[Trial]:
     for client, pool, rule in _several(network)[:1]:
         vm = pool.members[0]
         key = pool.key(vm)
@@ -525,7 +594,7 @@ def _hp_7(network: Network) -> Iterator[Trial]:
             return _deaf(heard) or (observed, _unheard(heard))
 
         expected = f"{vm.name} is sent no new flow, and asked on"
-        yield Trial("N-HP-7", f"{pool}", expected, (Stage(after, _ended(network, pool, vm)),), judge_by(check))
+        yield Trial(f"{pool}", expected, (Stage(after, _ended(network, pool, vm)),), judge_by(check))
 
 
 def _several(network: Network) -> list[tuple[InternetHost, Pool, LoadBalancingRule]]:
@@ -538,7 +607,13 @@ def _control(network: Network, pool: Pool) -> Ask | None:
     return _ask(*others[0], 3) if others else None
 
 
-def _hp_8(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-8",
+    f"{_2018}",
+    "New flows go to healthy members only; where all are down, a frontend does not answer, not even with a reset.",
+    facts=("with all members down a frontend is silent",),
+)
+def frontend_is_silent_without_members(network: Network) -> Iterator[Trial]:
     for client, pool, rule in _asked(network):
         control = _control(network, pool)
         if control is None:
@@ -556,7 +631,7 @@ def _hp_8(network: Network) -> Iterator[Trial]:
             return _unreached(others, observed) or (observed, "")
 
         expected = "no answer and no reset, while another frontend answers"
-        yield Trial("N-HP-8", f"{pool}, all down", expected, (stage,), judge_by(check))
+        yield Trial(f"{pool}, all down", expected, (stage,), judge_by(check))
         return
 
 
@@ -566,7 +641,13 @@ def _unreached(control: Answers, observed: str) -> Judgement | None:
     return None
 
 
-def _hp_9(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-9",
+    f"{_2018}",
+    "When one member is down its established TCP flows continue; UDP flows may move to another member.",
+    facts=("TCP flows of a member that is down go on", "UDP flows go on there or elsewhere"),
+)
+def established_flows_outlive_their_member(network: Network) -> Iterator[Trial]:
     for client, pool, rule in _several(network):
         datagrams = pool.to("udp")
         if datagrams is None:
@@ -598,7 +679,7 @@ def _hp_9(network: Network) -> Iterator[Trial]:
             return observed, f"{lost} UDP flows neither stayed nor moved" if lost else ""
 
         expected = f"TCP flows at {vm.name} go on when it is down; UDP flows go on, there or elsewhere"
-        yield Trial("N-HP-9", f"{pool}", expected, stages, judge_by(check))
+        yield Trial(f"{pool}", expected, stages, judge_by(check))
         return
 
 
@@ -610,7 +691,19 @@ def _alive(found: Sequence[Answer], node: str) -> int:
     return sum(answer.node == node for answer in found)
 
 
-def _hp_10(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-10",
+    f"{_2018}; {_2023}",
+    "When all members are down, a Basic load balancer ends all TCP flows, a Standard one keeps those that are "
+    "established (since 2023: if the pool has more than one member); UDP flows end on both.",
+    facts=(
+        "a Basic load balancer ends TCP flows when all are down",
+        "a Standard one keeps them",
+        "since 2023 only in a pool of several members",
+        "UDP flows end",
+    ),
+)
+def flows_when_all_members_are_down(network: Network) -> Iterator[Trial]:
     for client, pool, rule in _asked(network):
         datagrams, control = pool.to("udp"), _control(network, pool)
         if datagrams is None or control is None:
@@ -653,10 +746,16 @@ def _hp_10(network: Network) -> Iterator[Trial]:
 
         what = f"{pool.lb.sku}, {len(pool.members)} members" if several else f"{pool.lb.sku}, one member"
         expected = f"TCP flows {'go on' if goes_on else 'end'}, UDP flows end"
-        yield Trial("N-HP-10", f"{pool} ({what})", expected, stages, judge_by(check))
+        yield Trial(f"{pool} ({what})", expected, stages, judge_by(check))
 
 
-def _hp_11(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-11",
+    _2023,
+    "Outbound flows are unaffected by what probes say.",
+    facts=("outbound flows have the frontend's address when the probe fails",),
+)
+def outbound_is_unaffected_by_probes(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for pool in _healthy(network)[:1]:
         vm = pool.members[0]
@@ -676,7 +775,7 @@ def _hp_11(network: Network) -> Iterator[Trial]:
                 return observed, f"while it is up: {wrong}"
             return observed, _not_down(known, (key,)) or wrong_source(network, way, ill)
 
-        yield Trial("N-HP-11", f"{vm.name}", f"source {way}, up and down", stages, judge_by(check))
+        yield Trial(f"{vm.name}", f"source {way}, up and down", stages, judge_by(check))
 
 
 # --- groups -----------------------------------------------------------------------------------
@@ -713,7 +812,13 @@ def _shut_out(network: Network, pool: Pool, vm: VirtualMachine) -> Network:
     return msgspec.structs.replace(network, network_security_groups=changed)
 
 
-def _hp_13(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-13",
+    f"{_2018}",
+    "A security rule that denies the probe's source or port marks a member down: a way to simulate failure.",
+    facts=("a group that denies the probe marks the member down",),
+)
+def rule_that_denies_probes_marks_down(network: Network) -> Iterator[Trial]:
     for pool, vm in _grouped(network)[:1]:
         key = pool.key(vm)
         stages = (
@@ -733,7 +838,7 @@ def _hp_13(network: Network) -> Iterator[Trial]:
             return observed, wrong or _not_up(back, (key,))
 
         expected = f"{key} down while a group denies {PROBES} the probe's port"
-        yield Trial("N-HP-13", vm.name, expected, stages, judge_by(check))
+        yield Trial(vm.name, expected, stages, judge_by(check))
 
 
 def blocked(network: Network) -> Iterator[Trial]:
@@ -774,7 +879,7 @@ def blocked(network: Network) -> Iterator[Trial]:
             return observed, wrong
 
         expected = f"{vm.name} down, dipDownCount one more, no new flow to it; established ones go on"
-        yield Trial("S2-16", f"{pool} of {vm.name}", expected, stages, judge_by(check))
+        yield Trial(f"{pool} of {vm.name}", expected, stages, judge_by(check))
         return
 
 
@@ -804,7 +909,17 @@ load_balancers:
 """
 
 
-def _hp_14(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-14",
+    _2023,
+    "Only the portal insists on a probe: a rule without one is accepted, and its members always count as up.",
+    facts=(
+        "a rule without a probe is accepted",
+        "its members count as up",
+        "the portal of 2018 insists on a probe",
+    ),
+)
+def only_the_portal_insists_on_a_probe(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     if before(network, "2023-10") or client is None:
         return
@@ -836,10 +951,10 @@ def _hp_14(network: Network) -> Iterator[Trial]:
                 return outcomes(observations[0]), wrong
 
             expected = f"new flows go to {', '.join(idle)} too, where nobody listens"
-            yield Trial("N-HP-14", f"{lb.name}/{rule.name}", expected, (Stage((ask,)),), judge_by(check))
+            yield Trial(f"{lb.name}/{rule.name}", expected, (Stage((ask,)),), judge_by(check))
             yield _accepted(network)
             text = _NO_PROBE.format(profile="2018-12")
-            yield refused("N-HP-14", text, "a rule without a probe, as in the portal of 2018", "no probe")
+            yield refused(text, "a rule without a probe, as in the portal of 2018", "no probe")
             return
 
 
@@ -863,7 +978,21 @@ def _health_events(records: Sequence[dict[str, Any]], kind: str, severity: str, 
     ]
 
 
-def _ml_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-ML-5",
+    "load-balancer-health-event-logs.md (2024-05-21)",
+    "Health events tell of SNAT ports that are exhausted, of more than 75 % of them in use, and of a frontend "
+    "without a healthy member.",
+    facts=(
+        "more than 75 % of the ports is high usage",
+        "high usage is a warning",
+        "exhaustion is critical",
+        "the last member that goes down is told",
+        "no other member's going down is",
+        "it has the keys of the document",
+    ),
+)
+def health_events_tell_of_ports_and_members(network: Network) -> Iterator[Trial]:
     yield from _snat_events(network)
     events = Run(words=("events", "{lab}", "-o", "json"))
     for client, pool, rule in _asked(network)[:1]:
@@ -889,7 +1018,7 @@ def _ml_5(network: Network) -> Iterator[Trial]:
             return observed, wrong or ("" if told[2] > told[1] else "no NoHealthyBackends is told of the frontend")
 
         expected = f"NoHealthyBackends, Critical, of {address} when its last member is down, and not before"
-        yield Trial("N-ML-5", f"{pool}, all down", expected, stages, judge_by(check))
+        yield Trial(f"{pool}, all down", expected, stages, judge_by(check))
 
 
 def _snat_events(network: Network) -> Iterator[Trial]:
@@ -922,7 +1051,7 @@ def _snat_events(network: Network) -> Iterator[Trial]:
             return observed, "" if none[3] > none[2] else "exhaustion is not told"
 
         expected = f"HighSnatPortUsage with flow {upto + 1} of {ports}, SnatPortExhaustion with flow {ports + 1}"
-        yield held_trial("N-ML-5", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
 _LATER = """\
@@ -935,13 +1064,25 @@ load_balancers:
 """
 
 
-def _hp_15(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-HP-15",
+    "Load Balancer Probes, REST API (2024-01-01)",
+    "probeThreshold is how many results in a row take a member out and bring it back; with "
+    "noHealthyBackendsBehavior AllProbedUp new flows go to all members where none answers.",
+    facts=(
+        "so many failures in a row take a member out",
+        "so many successes in a row bring it back",
+        "with AllProbedUp flows go to all members where none answers",
+        "revisions before do not have it",
+    ),
+)
+def threshold_and_all_probed_up(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for pool in _healthy(network, later=True):
         threshold, rule = pool.probe.threshold, pool.to("tcp")
         if threshold is None or client is None or rule is None:
             continue
-        yield _turning("N-HP-15", network, pool, threshold, threshold)
+        yield _turning(network, pool, threshold, threshold)
         asked = _ask(client, pool, rule, _CONVERSATIONS)
         stage = Stage((Health(down=pool.keys), asked), _ended(network, pool, *pool.members))
 
@@ -953,9 +1094,9 @@ def _hp_15(network: Network) -> Iterator[Trial]:
             return observed, wrong or (f"no new flow went to {', '.join(idle)}" if idle else "")
 
         if pool.probe.all_probed_up:
-            yield Trial("N-HP-15", f"{pool}, all down", "new flows to all members", (stage,), judge_by(check))
+            yield Trial(f"{pool}, all down", "new flows to all members", (stage,), judge_by(check))
         words = ("probe_threshold in the revision 2018-12", "no_healthy_backends_behavior in the revision 2018-12")
-        yield fits("N-HP-15", _LATER, "these properties in 2018", *words)
+        yield fits(_LATER, "these properties in 2018", *words)
         return
 
 
@@ -965,164 +1106,23 @@ def _accepted(network: Network) -> Trial:
         return f"exit {done.status}: {done.said}", "" if done.status == 0 else "a rule without a probe is refused"
 
     file = CheckFile(text=_NO_PROBE.format(profile=network.profile.name))
-    return Trial("N-HP-14", "a rule without a probe", "accepted, exit 0", (Stage((file,)),), judge_by(check))
+    return Trial("a rule without a probe", "accepted, exit 0", (Stage((file,)),), judge_by(check))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-HP-1",
-        "Every probe comes from 168.63.129.16; no virtual network may contain that address.",
-        f"{_2016}; {_2023}",
-        _hp_1,
-        facts=("probes come from 168.63.129.16", "no virtual network contains that address"),
-    ),
-    Claim(
-        "N-HP-2",
-        "HTTP: 200 is healthy, and nothing else is; any other answer, a reset, or silence past the timeout is a "
-        "failure. A Basic load balancer has no HTTPS probe.",
-        f"{_2016}; {_2018}",
-        _hp_2,
-        facts=(
-            "a status of 200 is healthy",
-            "another status is not",
-            "an answer is awaited for 31 seconds",
-            "the default interval is 15 seconds",
-            "another answer marks a member down at once since 2018-09",
-            "another answer counts as a failure in 2016",
-            "there is no HTTPS probe of a Basic load balancer",
-        ),
-    ),
-    Claim(
-        "N-HP-3",
-        "TCP: a probe opens a connection with three packets and closes it with four; intervals and counts have minima, "
-        "and a product in 2018.",
-        f"{_2018}",
-        _hp_3,
-        facts=(
-            "a probe closes its connection with a FIN",
-            "the shortest interval is 5 seconds",
-            "the smallest count is 2",
-            "interval times count is at most 120 seconds in 2018",
-        ),
-    ),
-    Claim(
-        "N-HP-4",
-        "A member goes down, and one that was taken out comes back, by as many results in a row as its probe says; "
-        "by one since 2023.",
-        f"{_2016}; {_2023}",
-        _hp_4,
-        facts=(
-            "so many failures in a row take a member out",
-            "so many successes in a row bring it back",
-            "one failure takes it out since 2023",
-            "one success brings it back since 2023",
-            "members of a set have one probe",
-        ),
-    ),
-    Claim(
-        "N-HP-6",
-        "Since 2023 the default interval is 5 seconds, the HTTP timeout 30, and some ports are refused to HTTP probes.",
-        _2023,
-        _hp_6,
-        facts=(
-            "the default interval is 5 seconds since 2023",
-            "the HTTP timeout is 30 seconds since 2023",
-            "HTTP probes of some ports are refused",
-            "TCP probes of these ports are not",
-        ),
-    ),
-    Claim(
-        "N-HP-7",
-        "A member that is down receives no new flows, and is probed on.",
-        f"{_2018}",
-        _hp_7,
-        facts=("a member that is down is sent no new flow", "it is probed on"),
-    ),
-    Claim(
-        "N-HP-8",
-        "New flows go to healthy members only; where all are down, a frontend does not answer, not even with a reset.",
-        f"{_2018}",
-        _hp_8,
-        facts=("with all members down a frontend is silent",),
-    ),
-    Claim(
-        "N-HP-9",
-        "When one member is down its established TCP flows continue; UDP flows may move to another member.",
-        f"{_2018}",
-        _hp_9,
-        facts=("TCP flows of a member that is down go on", "UDP flows go on there or elsewhere"),
-    ),
-    Claim(
-        "N-HP-10",
-        "When all members are down, a Basic load balancer ends all TCP flows, a Standard one keeps those that are "
-        "established (since 2023: if the pool has more than one member); UDP flows end on both.",
-        f"{_2018}; {_2023}",
-        _hp_10,
-        facts=(
-            "a Basic load balancer ends TCP flows when all are down",
-            "a Standard one keeps them",
-            "since 2023 only in a pool of several members",
-            "UDP flows end",
-        ),
-    ),
-    Claim(
-        "N-HP-11",
-        "Outbound flows are unaffected by what probes say.",
-        _2023,
-        _hp_11,
-        facts=("outbound flows have the frontend's address when the probe fails",),
-    ),
-    Claim(
-        "N-HP-12",
-        "A probe goes to the member's own address, not to a frontend's.",
-        "load-balancer-multivip-overview.md (2016-08-11)",
-        _hp_12,
-        facts=("a probe goes to the member's own address",),
-    ),
-    Claim(
-        "N-HP-13",
-        "A security rule that denies the probe's source or port marks a member down: a way to simulate failure.",
-        f"{_2018}",
-        _hp_13,
-        facts=("a group that denies the probe marks the member down",),
-    ),
-    Claim(
-        "N-HP-14",
-        "Only the portal insists on a probe: a rule without one is accepted, and its members always count as up.",
-        _2023,
-        _hp_14,
-        facts=(
-            "a rule without a probe is accepted",
-            "its members count as up",
-            "the portal of 2018 insists on a probe",
-        ),
-    ),
-    Claim(
-        "N-HP-15",
-        "probeThreshold is how many results in a row take a member out and bring it back; with "
-        "noHealthyBackendsBehavior AllProbedUp new flows go to all members where none answers.",
-        "Load Balancer Probes, REST API (2024-01-01)",
-        _hp_15,
-        facts=(
-            "so many failures in a row take a member out",
-            "so many successes in a row bring it back",
-            "with AllProbedUp flows go to all members where none answers",
-            "revisions before do not have it",
-        ),
-    ),
-    Claim(
-        "N-ML-5",
-        "Health events tell of SNAT ports that are exhausted, of more than 75 % of them in use, and of a frontend "
-        "without a healthy member.",
-        "load-balancer-health-event-logs.md (2024-05-21)",
-        _ml_5,
-        facts=(
-            "more than 75 % of the ports is high usage",
-            "high usage is a warning",
-            "exhaustion is critical",
-            "the last member that goes down is told",
-            "no other member's going down is",
-            "it has the keys of the document",
-        ),
-    ),
+CLAIMS = (
+    probes_come_from_one_address,
+    http_probe_needs_a_200,
+    tcp_probe_opens_and_closes,
+    member_turns_by_results_in_a_row,
+    defaults_since_2023,
+    member_that_is_down_gets_no_new_flows,
+    frontend_is_silent_without_members,
+    established_flows_outlive_their_member,
+    flows_when_all_members_are_down,
+    outbound_is_unaffected_by_probes,
+    probe_goes_to_the_members_own_address,
+    rule_that_denies_probes_marks_down,
+    only_the_portal_insists_on_a_probe,
+    threshold_and_all_probed_up,
+    health_events_tell_of_ports_and_members,
 )

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from lab.azure.model import InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.judges import arrived, judge_by, refused, send, wrong_source
 from lab.verify.claims.kit.oracle import (
     WayOut,
@@ -59,7 +59,16 @@ _FLOWS = 8
 # --- S4-1 to S4-3: what an address is, and its names ------------------------------------------
 
 
-def _s4_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-1",
+    f"{PUBLIC_IP_2016}, overview",
+    "An instance-level public IP is a VM's or role instance's own, beside the VIP of its cloud service: both work.",
+    facts=(
+        "the address leads to its VM",
+        "the VIP works beside it",
+    ),
+)
+def own_address_beside_the_vip(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for instance in with_own(network):
         port = instance.listens("http")
@@ -85,10 +94,22 @@ def _s4_1(network: Network) -> Iterator[Trial]:
         vip = web(client, instance.vip, public)
         expected = f"answers at {instance.vip}:{public} and at {instance.own}:{port}"
         stage = Stage((vip, web(client, instance.own, port), vip))
-        yield Trial("S4-1", instance.vm.name, expected, (stage,), judge_by(check))
+        yield Trial(instance.vm.name, expected, (stage,), judge_by(check))
 
 
-def _s4_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-2",
+    PUBLIC_IP_2016,
+    "With its own address a VM receives traffic on any port, without endpoints.",
+    facts=(
+        "UDP on any port",
+        "TCP on any port",
+        "ICMP",
+        "ESP",
+        "the VIP leads nowhere without an endpoint",
+    ),
+)
+def own_address_opens_every_port(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for instance in with_own(network)[:2]:
         if client is None:
@@ -111,10 +132,19 @@ def _s4_2(network: Network) -> Iterator[Trial]:
         sends = [inbound(client, instance.vm, instance.own, protocol) for protocol in _PROTOCOLS]
         sends.append(inbound(client, instance.vm, instance.vip, "tcp", lost=_FLOWS))
         expected = "TCP, UDP, ICMP and ESP arrive on ports that have no endpoint; the VIP is silent there"
-        yield Trial("S4-2", instance.vm.name, expected, (Stage(tuple(sends)),), judge_by(check))
+        yield Trial(instance.vm.name, expected, (Stage(tuple(sends)),), judge_by(check))
 
 
-def _s4_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-3",
+    f"{PUBLIC_IP_2016}, overview",
+    "A service's name leads to its VIP, and an A record of each instance to its own address: ROLE_IN_0.SERVICE.",
+    facts=(
+        "a service's name leads to its VIP",
+        "an instance's name leads to its address",
+    ),
+)
+def each_instance_has_a_record(network: Network) -> Iterator[Trial]:
     found = with_own(network)
     names = {f"{i.service.name}.cloudapp.net": i.vip for i in found}
     for instance in found:
@@ -124,15 +154,13 @@ def _s4_3(network: Network) -> Iterator[Trial]:
                     names[f"{role.name}_IN_{number}.{instance.service.name}.cloudapp.net"] = instance.own
         if not instance.service.roles:
             names[f"{instance.vm.name}.{instance.service.name}.cloudapp.net"] = instance.own
-    yield from lookups("S4-3", network, names, "names of services and instances")
+    yield from lookups(network, names, "names of services and instances")
 
 
 # --- S4-4 to S4-6: limits ---------------------------------------------------------------------
 
 
-def _stays(
-    claim: str, network: Network, vm: VirtualMachine, before: Sequence[Run], words: str, expected: str
-) -> Iterator[Trial]:
+def _stays(network: Network, vm: VirtualMachine, before: Sequence[Run], words: str, expected: str) -> Iterator[Trial]:
     """Yield a trial that the last of some commands is refused with these words, and the VM's way out is as it was."""
     far = far_host(network)
     if far is None:
@@ -151,19 +179,27 @@ def _stays(
         return observed, wrong_source(network, way, arrivals)
 
     stages = changed_back(network, *before, send(network, vm, far, "udp", _FLOWS))
-    yield Trial(claim, f"{vm.name} of a running lab", expected, stages, judge_by(check))
+    yield Trial(f"{vm.name} of a running lab", expected, stages, judge_by(check))
 
 
-def _s4_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-4",
+    f"{PUBLIC_IP_2016}, Note",
+    "A VM or role instance has one such address at most.",
+    facts=(
+        "a file with two for one VM",
+        "a second one of a VM that runs",
+    ),
+)
+def one_address_at_most(network: Network) -> Iterator[Trial]:
     for instance in machines(network)[:1]:
         yield refused(
-            "S4-4",
             file_of("vm: {subnet: v/s, instance_public_ip: [{name: a}, {name: b}]}"),
             "two addresses of one VM",
             "at most one",
         )
         second = command("set", instance.vm.name, "second")
-        yield from _stays("S4-4", network, instance.vm, [second], "at most one", "refused, and the first works")
+        yield from _stays(network, instance.vm, [second], "at most one", "refused, and the first works")
 
 
 def _most(network: Network) -> int:
@@ -171,29 +207,45 @@ def _most(network: Network) -> int:
     return 500 if network.profile.name == "2026-07" else 5
 
 
-def _s4_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-5",
+    f"{PUBLIC_IP_2016}, Note",
+    "A subscription has up to 5 of them (500 by the limits of 2022).",
+    facts=(
+        "a sixth is refused",
+        "five are given",
+        "500 by the later limits",
+    ),
+)
+def addresses_of_a_subscription(network: Network) -> Iterator[Trial]:
     if not with_own(network):
         return
     most = _most(network)
     vms = ", ".join(f"vm{i}: {{subnet: v/s, instance_public_ip: {{name: a}}}}" for i in range(most + 1))
-    yield fits("S4-5", file_of(vms), f"{most + 1} addresses", f"a subscription has at most {most}")
+    yield fits(file_of(vms), f"{most + 1} addresses", f"a subscription has at most {most}")
     left = most - sum(1 for vm in network.virtual_machines if vm.instance_public_ip)
     others = plain(network)
     if 0 <= left < len(others):
         given = [command("set", vm.name, "more") for vm in others[: left + 1]]
         words, expected = f"at most {most}", f"the one after {most} is refused, and its VM leaves as before"
-        yield from _stays("S4-5", network, others[left], given, words, expected)
+        yield from _stays(network, others[left], given, words, expected)
 
 
-def _s4_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-6",
+    f"{PUBLIC_IP_2016}, Note",
+    "A VM with several network interfaces cannot have one.",
+    facts=("an address and two interfaces are refused",),
+)
+def vm_with_two_interfaces_has_none(network: Network) -> Iterator[Trial]:
     for vm in [vm for vm in network.virtual_machines if vm.secondary_interfaces][:1]:
         two, own = "network_interfaces: {a: {subnet: v/s}, b: {subnet: v/t}}", "instance_public_ip: {name: a}"
         must = "a VM with several network interfaces cannot have one"
-        yield fits("S4-6", file_of(f"one: {{subnet: v/s, {own}}}, two: {{{two}}}"), "the one or the other")
-        yield fits("S4-6", file_of(f"vm: {{{two}, {own}}}"), "an address of a VM with two interfaces", must)
+        yield fits(file_of(f"one: {{subnet: v/s, {own}}}, two: {{{two}}}"), "the one or the other")
+        yield fits(file_of(f"vm: {{{two}, {own}}}"), "an address of a VM with two interfaces", must)
         yield from _second_interface(network, vm, must)
         expected = "refused, and its VM leaves as before"
-        yield from _stays("S4-6", network, vm, [command("set", vm.name, "a")], must, expected)
+        yield from _stays(network, vm, [command("set", vm.name, "a")], must, expected)
 
 
 def _second_interface(network: Network, wide: VirtualMachine, must: str) -> Iterator[Trial]:
@@ -219,13 +271,23 @@ def _second_interface(network: Network, wide: VirtualMachine, must: str) -> Iter
         }
         given = Run(words=("up", "{file}"), text=json.dumps(parts))
         expected = "refused, and it leaves by its own address"
-        yield from _stays("S4-6", network, instance.vm, [given], must, expected)
+        yield from _stays(network, instance.vm, [given], must, expected)
 
 
 # --- S4-7 and S4-8: what it is for ------------------------------------------------------------
 
 
-def _s4_7(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-7",
+    f"{PUBLIC_IP_2016}, Why would I request one",
+    "Active FTP works with it, as any port is open.",
+    facts=(
+        "the server's data comes from port 20",
+        "passive data ports are open",
+        "without an address there is no active transfer",
+    ),
+)
+def active_ftp_works(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for instance in instances(network):
         if client is None or instance.listens("ftp") != _FTP:
@@ -263,7 +325,7 @@ def _transfers(client: InternetHost, instance: Instance) -> Trial:
         return observed, ""
 
     expected = f"active: data from {instance.own}:{_FTP_DATA}; passive: data to {instance.own}; the file, both times"
-    return Trial("S4-7", instance.vm.name, expected, (_both(client, instance.own, 5.0),), judge_by(check))
+    return Trial(instance.vm.name, expected, (_both(client, instance.own, 5.0),), judge_by(check))
 
 
 def _no_transfers(client: InternetHost, instance: Instance) -> Trial:
@@ -281,10 +343,19 @@ def _no_transfers(client: InternetHost, instance: Instance) -> Trial:
 
     expected = f"active: data not from port {_FTP_DATA}, so the client refuses it; passive: nobody answers"
     stage = _both(client, instance.vip, 1.5)
-    return Trial("S4-7", f"{instance.vm.name}, by its endpoint alone", expected, (stage,), judge_by(check))
+    return Trial(f"{instance.vm.name}, by its endpoint alone", expected, (stage,), judge_by(check))
 
 
-def _s4_8(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-8",
+    f"{PUBLIC_IP_2016}, Why would I request one",
+    "Outbound traffic has it for its source, which tells the VM apart from all others.",
+    facts=(
+        "its flows are seen from its address",
+        "each VM from one of its own",
+    ),
+)
+def own_address_is_the_source(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     by_service: dict[str, list[Instance]] = {}
     for instance in with_own(network):
@@ -302,7 +373,7 @@ def _s4_8(network: Network) -> Iterator[Trial]:
 
         expected = ", ".join(f"{i.vm.name} from {i.own}" for i in found)
         stage = Stage(tuple(send(network, i.vm, far, "tcp") for i in found))
-        yield Trial("S4-8", f"VMs of {found[0].service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"VMs of {found[0].service.name}", expected, (stage,), judge_by(check))
 
 
 # --- S4-13: the service configuration file ----------------------------------------------------
@@ -345,10 +416,23 @@ _WRONG = (
 
 
 def _import(text: str) -> Run:
-    return Run(words=("import", "cscfg", "{file}", "--into", "{lab}"), text=text, suffix=".cscfg")
+    return Run(words=("import", "cscfg", "{lab}", "{file}"), text=text, suffix=".cscfg")
 
 
-def _s4_13(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-13",
+    f"{PUBLIC_IP_2016}, role instance",
+    "Role instances get theirs from the service configuration file.",
+    facts=(
+        "the sample gives the instance its address",
+        "its label is a name",
+        "an unknown role is refused",
+        "two addresses of an instance are refused",
+        "an address without a name is refused",
+        "the file is written back",
+    ),
+)
+def role_instances_have_theirs_from_the_file(network: Network) -> Iterator[Trial]:
     vm, client = network.vm("WebRole1_IN_0"), far_client(network)
     service = None if vm is None else network.service_of(vm.name)
     flow = None if vm is None else answered(network, vm)
@@ -387,13 +471,19 @@ def _s4_13(network: Network) -> Iterator[Trial]:
         Run(words=("export", "cscfg", "{lab}", "--service", service.name)),
     )
     expected = "wrong files are refused; the sample gives the instance MyPublicIP, its names and its way out"
-    yield Trial("S4-13", vm.name, expected, changed_back(network, *experiments), judge_by(check))
+    yield Trial(vm.name, expected, changed_back(network, *experiments), judge_by(check))
 
 
 # --- what later revisions say -----------------------------------------------------------------
 
 
-def _n_sn_14(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-14",
+    _OUTBOUND_2018_07,
+    "A VM's own address carries TCP, UDP, ICMP and ESP, one to one; shared addresses carry TCP and UDP only.",
+    facts=("an address of its own carries ICMP", "and ESP", "shared ones carry neither"),
+)
+def own_address_carries_all_protocols(network: Network) -> Iterator[Trial]:
     far, client = far_host(network), far_client(network)
     owners = of_kind(network, "own")
     if far is None or client is None or not owners:
@@ -408,7 +498,6 @@ def _n_sn_14(network: Network) -> Iterator[Trial]:
             (address,) = way_out(network, vm).addresses
             sends += [inbound(client, vm, address, protocol) for protocol in ("icmp", "esp")]
         yield Trial(
-            "N-SN-14",
             vm.name,
             f"ICMP and ESP {'pass both ways' if is_open else 'leave'}"
             if own
@@ -441,7 +530,14 @@ def _carries(
     return check
 
 
-def _n_sn_20(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-20",
+    _OUTBOUND_2022_03,
+    "Fragments are dropped unless they leave by the VM's own address.",
+    profiles=("2022-03", "2026-07"),
+    facts=("shared addresses carry no fragments", "a VM's own does"),
+)
+def fragments_leave_by_own_address_only(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     if far is None or not drops_fragments(network) or not of_kind(network, "own"):
         return
@@ -461,123 +557,23 @@ def _n_sn_20(network: Network) -> Iterator[Trial]:
             return observed, "fragments left the virtual network" if _any(large) else ""
 
         expected = "3,000 bytes arrive" if own else "a whole datagram arrives, and nothing of one in fragments leaves"
-        yield Trial("N-SN-20", vm.name, expected, (Stage(sends),), judge_by(check))
+        yield Trial(vm.name, expected, (Stage(sends),), judge_by(check))
 
 
 def _any(arrivals: Arrivals) -> bool:
     return any(arrivals.seen)
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S4-1",
-        "An instance-level public IP is a VM's or role instance's own, beside the VIP of its cloud service: both work.",
-        f"{PUBLIC_IP_2016}, overview",
-        _s4_1,
-        facts=(
-            "the address leads to its VM",
-            "the VIP works beside it",
-        ),
-    ),
-    Claim(
-        "S4-2",
-        "With its own address a VM receives traffic on any port, without endpoints.",
-        PUBLIC_IP_2016,
-        _s4_2,
-        facts=(
-            "UDP on any port",
-            "TCP on any port",
-            "ICMP",
-            "ESP",
-            "the VIP leads nowhere without an endpoint",
-        ),
-    ),
-    Claim(
-        "S4-3",
-        "A service's name leads to its VIP, and an A record of each instance to its own address: ROLE_IN_0.SERVICE.",
-        f"{PUBLIC_IP_2016}, overview",
-        _s4_3,
-        facts=(
-            "a service's name leads to its VIP",
-            "an instance's name leads to its address",
-        ),
-    ),
-    Claim(
-        "S4-4",
-        "A VM or role instance has one such address at most.",
-        f"{PUBLIC_IP_2016}, Note",
-        _s4_4,
-        facts=(
-            "a file with two for one VM",
-            "a second one of a VM that runs",
-        ),
-    ),
-    Claim(
-        "S4-5",
-        "A subscription has up to 5 of them (500 by the limits of 2022).",
-        f"{PUBLIC_IP_2016}, Note",
-        _s4_5,
-        facts=(
-            "a sixth is refused",
-            "five are given",
-            "500 by the later limits",
-        ),
-    ),
-    Claim(
-        "S4-6",
-        "A VM with several network interfaces cannot have one.",
-        f"{PUBLIC_IP_2016}, Note",
-        _s4_6,
-        facts=("an address and two interfaces are refused",),
-    ),
-    Claim(
-        "S4-7",
-        "Active FTP works with it, as any port is open.",
-        f"{PUBLIC_IP_2016}, Why would I request one",
-        _s4_7,
-        facts=(
-            "the server's data comes from port 20",
-            "passive data ports are open",
-            "without an address there is no active transfer",
-        ),
-    ),
-    Claim(
-        "S4-8",
-        "Outbound traffic has it for its source, which tells the VM apart from all others.",
-        f"{PUBLIC_IP_2016}, Why would I request one",
-        _s4_8,
-        facts=(
-            "its flows are seen from its address",
-            "each VM from one of its own",
-        ),
-    ),
-    Claim(
-        "S4-13",
-        "Role instances get theirs from the service configuration file.",
-        f"{PUBLIC_IP_2016}, role instance",
-        _s4_13,
-        facts=(
-            "the sample gives the instance its address",
-            "its label is a name",
-            "an unknown role is refused",
-            "two addresses of an instance are refused",
-            "an address without a name is refused",
-            "the file is written back",
-        ),
-    ),
-    Claim(
-        "N-SN-14",
-        "A VM's own address carries TCP, UDP, ICMP and ESP, one to one; shared addresses carry TCP and UDP only.",
-        _OUTBOUND_2018_07,
-        _n_sn_14,
-        facts=("an address of its own carries ICMP", "and ESP", "shared ones carry neither"),
-    ),
-    Claim(
-        "N-SN-20",
-        "Fragments are dropped unless they leave by the VM's own address.",
-        _OUTBOUND_2022_03,
-        _n_sn_20,
-        ("2022-03", "2026-07"),
-        facts=("shared addresses carry no fragments", "a VM's own does"),
-    ),
+CLAIMS = (
+    own_address_beside_the_vip,
+    own_address_opens_every_port,
+    each_instance_has_a_record,
+    one_address_at_most,
+    addresses_of_a_subscription,
+    vm_with_two_interfaces_has_none,
+    active_ftp_works,
+    own_address_is_the_source,
+    role_instances_have_theirs_from_the_file,
+    own_address_carries_all_protocols,
+    fragments_leave_by_own_address_only,
 )

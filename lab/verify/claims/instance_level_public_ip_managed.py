@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from lab.azure.model import CloudService, InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Trial
+from lab.verify.claims.claim import Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, inside, operated, printed, replay, things
 from lab.verify.claims.kit.judges import arrived, judge_by, send, wrong_source
 from lab.verify.claims.kit.oracle import WayOut, far_client, far_host, way_out
@@ -114,7 +114,19 @@ def _seen(vm: str, far: InternetHost) -> Run:
     return inside(vm, "curl", "-sS", "-m", "5", f"http://{far.address}/")
 
 
-def _s4_9(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-9",
+    f"{PUBLIC_IP_2016}, during VM creation",
+    "A VM can be made with one, by a name.",
+    facts=(
+        "the listing gives it an address",
+        "the address has the name that was asked for",
+        "the service's location",
+        "its size",
+        "its name leads to the address",
+    ),
+)
+def vm_is_made_with_one(network: Network) -> Iterator[Trial]:
     before, far, client = _made_here(network), _web_server(network), far_client(network)
     if before is None or far is None or client is None:
         return
@@ -148,10 +160,26 @@ def _s4_9(network: Network) -> Iterator[Trial]:
         network=before,
     )
     expected = "made by the listing, a small VM in Central US, seen from ftpip, to which its name leads"
-    yield Trial("S4-9", _VM, expected, (stage,), judge_by(check))
+    yield Trial(_VM, expected, (stage,), judge_by(check))
 
 
-def _s4_10(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-10",
+    f"{PUBLIC_IP_2016}, retrieve",
+    "What is shown of a VM has its address and name, beside the private one and the service's name.",
+    facts=(
+        "all 26 fields",
+        "in the document's order",
+        "the instance's state",
+        "the VM's private address",
+        "its public address",
+        "the name of its public address",
+        "the service's name",
+        "how the operation ended",
+        "a private address of 100.64.0.0/10",
+    ),
+)
+def vm_shows_address_and_name(network: Network) -> Iterator[Trial]:
     before, far, client = _made_here(network), _web_server(network), far_client(network)
     if before is None or far is None or client is None:
         return
@@ -178,7 +206,7 @@ def _s4_10(network: Network) -> Iterator[Trial]:
         network=before,
     )
     expected = f"the document's {len(FIELDS)} fields in their order, and the addresses that the VM has and is seen from"
-    yield Trial("S4-10", _VM, expected, (stage,), judge_by(check))
+    yield Trial(_VM, expected, (stage,), judge_by(check))
 
 
 def _unlike_listing(fields: dict[str, str]) -> str:
@@ -205,7 +233,17 @@ def _update(vm: VirtualMachine, service: CloudService, change: str) -> Run:
     return replay(f"{get} | {change} | Update-AzureVM", get)
 
 
-def _s4_11(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-11",
+    f"{PUBLIC_IP_2016}, remove",
+    "It can be removed: it is blank then, leads nowhere, and the VM leaves as one without it.",
+    facts=(
+        "the listing removes it",
+        "it is blank then",
+        "it leads nowhere, and the VM leaves as one without",
+    ),
+)
+def address_can_be_removed(network: Network) -> Iterator[Trial]:
     far, client = far_host(network), far_client(network)
     for instance in machines(network)[:1]:
         if far is None or client is None:
@@ -254,10 +292,21 @@ def _s4_11(network: Network) -> Iterator[Trial]:
             send(without, instance.vm, far, "udp", _FLOWS),
         )
         expected = f"{instance.own} is blank and silent; new flows come from {way}"
-        yield Trial("S4-11", instance.vm.name, expected, stages, judge_by(check))
+        yield Trial(instance.vm.name, expected, stages, judge_by(check))
 
 
-def _s4_12(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-12",
+    f"{PUBLIC_IP_2016}, add to an existing VM",
+    "It can be added to a VM that is there.",
+    facts=(
+        "the listing gives a VM that is there an address",
+        "by its name",
+        "it leaves by the address",
+        "everybody reaches it there",
+    ),
+)
+def address_can_be_added(network: Network) -> Iterator[Trial]:
     if not machines(network):
         return
     for vm in [vm for vm in plain(network) if network.service_of(vm.name)][:1]:
@@ -277,10 +326,25 @@ def _s4_12(network: Network) -> Iterator[Trial]:
         given = _update(vm, service, "Set-AzurePublicIP -PublicIPName ftpip2")
         stages = changed_back(network, given, flow)
         expected = "ftpip2 is shown; the VM is seen from its address, and reached there by anybody"
-        yield Trial("S4-12", vm.name, expected, stages, judge_by(check))
+        yield Trial(vm.name, expected, stages, judge_by(check))
 
 
-def _n_il_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-IL-1",
+    f"{_LATER}; {_IDLE}",
+    "The address is dynamic; its idle timeout is 4 to 30 minutes; a label makes the name LABEL.NUMBER.SERVICE.",
+    facts=(
+        "a VM that was deallocated gets another address",
+        "a timeout is 4 minutes at least",
+        "a timeout is 30 minutes at most",
+        "flows live for as long as it says",
+        "and no longer",
+        "the cmdlet sets it",
+        "a label counts the instances of a role",
+        "the fields of the document",
+    ),
+)
+def address_is_dynamic_and_has_a_label(network: Network) -> Iterator[Trial]:
     names = {}
     for instance in with_own(network):
         own = instance.vm.instance_public_ip
@@ -291,14 +355,14 @@ def _n_il_1(network: Network) -> Iterator[Trial]:
         names[f"{own.domain_name_label}.{number}.{instance.service.name}.cloudapp.net"] = instance.own
     if not names or not machines(network):
         return
-    yield from lookups("N-IL-1", network, names, "names of labels")
+    yield from lookups(network, names, "names of labels")
     refused_with = ("minutes: 3; an idle timeout is 4 to 30 minutes", "minutes: 31; an idle timeout is 4 to 30 minutes")
     for first, last, words in ((4, 30, ()), (3, 31, refused_with)):
         vms = (
             f"vm{minutes}: {{subnet: v/s, instance_public_ip: {{name: a, idle_timeout_in_minutes: {minutes}}}}}"
             for minutes in (first, last)
         )
-        yield fits("N-IL-1", file_of(", ".join(vms)), f"idle timeouts of {first} and {last} minutes", *words)
+        yield fits(file_of(", ".join(vms)), f"idle timeouts of {first} and {last} minutes", *words)
     if (far := _web_server(network)) is not None:
         yield _fields(network, machines(network)[-1], far)
     yield from _idle(network)
@@ -333,7 +397,7 @@ def _fields(network: Network, instance: Instance, far: InternetHost) -> Trial:
     power = [command("vm", action, vm) for action in ("deallocate", "start")]
     stages = changed_back(network, show(vm), power[0], show(vm), power[1], show(vm), outside)
     expected = "the fields of the document; no address while it is deallocated, and another one then"
-    return Trial("N-IL-1", vm, expected, stages, judge_by(check))
+    return Trial(vm, expected, stages, judge_by(check))
 
 
 _QUICK, _LONG_MIN, _SHORT_MIN, _HELD = 240, 20, 4, 4
@@ -385,77 +449,13 @@ def _idle(network: Network) -> Iterator[Trial]:
 
     stage = operated(_update(long.vm, long.service, change), show(long.vm.name), flows, network=quick)
     expected = f"flows live for {_SHORT_MIN} minutes ({brief:g} s), or {_LONG_MIN} ({length:g} s), and no longer"
-    yield Trial("N-IL-1", f"{short.vm.name} and {long.vm.name}", expected, (stage,), judge_by(check))
+    yield Trial(f"{short.vm.name} and {long.vm.name}", expected, (stage,), judge_by(check))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S4-9",
-        "A VM can be made with one, by a name.",
-        f"{PUBLIC_IP_2016}, during VM creation",
-        _s4_9,
-        facts=(
-            "the listing gives it an address",
-            "the address has the name that was asked for",
-            "the service's location",
-            "its size",
-            "its name leads to the address",
-        ),
-    ),
-    Claim(
-        "S4-10",
-        "What is shown of a VM has its address and name, beside the private one and the service's name.",
-        f"{PUBLIC_IP_2016}, retrieve",
-        _s4_10,
-        facts=(
-            "all 26 fields",
-            "in the document's order",
-            "the instance's state",
-            "the VM's private address",
-            "its public address",
-            "the name of its public address",
-            "the service's name",
-            "how the operation ended",
-            "a private address of 100.64.0.0/10",
-        ),
-    ),
-    Claim(
-        "S4-11",
-        "It can be removed: it is blank then, leads nowhere, and the VM leaves as one without it.",
-        f"{PUBLIC_IP_2016}, remove",
-        _s4_11,
-        facts=(
-            "the listing removes it",
-            "it is blank then",
-            "it leads nowhere, and the VM leaves as one without",
-        ),
-    ),
-    Claim(
-        "S4-12",
-        "It can be added to a VM that is there.",
-        f"{PUBLIC_IP_2016}, add to an existing VM",
-        _s4_12,
-        facts=(
-            "the listing gives a VM that is there an address",
-            "by its name",
-            "it leaves by the address",
-            "everybody reaches it there",
-        ),
-    ),
-    Claim(
-        "N-IL-1",
-        "The address is dynamic; its idle timeout is 4 to 30 minutes; a label makes the name LABEL.NUMBER.SERVICE.",
-        f"{_LATER}; {_IDLE}",
-        _n_il_1,
-        facts=(
-            "a VM that was deallocated gets another address",
-            "a timeout is 4 minutes at least",
-            "a timeout is 30 minutes at most",
-            "flows live for as long as it says",
-            "and no longer",
-            "the cmdlet sets it",
-            "a label counts the instances of a role",
-            "the fields of the document",
-        ),
-    ),
+CLAIMS = (
+    vm_is_made_with_one,
+    vm_shows_address_and_name,
+    address_can_be_removed,
+    address_can_be_added,
+    address_is_dynamic_and_has_a_label,
 )

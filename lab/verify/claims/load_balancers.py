@@ -23,7 +23,7 @@ from lab.azure.model import (
     Network,
     VirtualMachine,
 )
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import held_trial
 from lab.verify.claims.kit.judges import arrived, judge_by, outcomes, refused
 from lab.verify.claims.kit.oracle import far_client, far_host, open_to_all, scaled, speaking_freely
@@ -281,9 +281,7 @@ def _uneven(found: _Listening, members: Members, ends: Sequence[str]) -> str:
 _Check: TypeAlias = Callable[[Members, Sequence[Swept]], tuple[str, str]]
 
 
-def _spread_trial(
-    claim: str, found: Sequence[_Listening], expected: str, sweeps: tuple[Sweep, ...], check: _Check
-) -> Trial:
+def _spread_trial(found: Sequence[_Listening], expected: str, sweeps: tuple[Sweep, ...], check: _Check) -> Trial:
     """Return a trial of where the flows of sweeps arrive, once all members are judged."""
 
     def judge(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
@@ -294,13 +292,26 @@ def _spread_trial(
         return check(members, swept)
 
     subject = " and ".join(one.name for one in found)
-    return Trial(claim, subject, expected, (Stage((Health(), *sweeps)),), judge_by(judge))
+    return Trial(subject, expected, (Stage((Health(), *sweeps)),), judge_by(judge))
 
 
 # --- distribution -----------------------------------------------------------------------------
 
 
-def _n_dm_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DM-1",
+    _DISTRIBUTION,
+    "By default members are picked by a hash of address and port of both ends and the protocol: flows of one "
+    "client are spread, and all packets of a flow go to one member.",
+    facts=(
+        "the source address is one of the fields",
+        "the source port is one of the fields",
+        "the destination address is one of the fields",
+        "the destination port is one of the fields",
+        "the protocol is one of the fields",
+    ),
+)
+def five_tuple_spreads_flows(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     # One rule that translates, and one that does not.
     for floating in (False, True):
@@ -327,7 +338,7 @@ def _n_dm_1(network: Network) -> Iterator[Trial]:
                 f"{count} flows of one client: {low} to {high} to each of {len(found.vms)} VMs "
                 f"(false alarm {CHANCE:g}); each flow's first packet, sent again, to the same one"
             )
-            yield _spread_trial("N-DM-1", (found,), expected, sweeps, check)
+            yield _spread_trial((found,), expected, sweeps, check)
     if client is not None:
         yield from _hashed_fields(network, client)
 
@@ -344,9 +355,9 @@ def _hashed_fields(network: Network, client: InternetHost) -> Iterator[Trial]:
             return _shares(ends), _astray(found, members, swept) or _uneven(found, members, ends)
 
         expected = f"{count} clients with one source port: spread over {len(found.vms)} VMs (false alarm {CHANCE:g})"
-        yield _spread_trial("N-DM-1", (found,), expected, (_sweep(client, found, sources),), check)
+        yield _spread_trial((found,), expected, (_sweep(client, found, sources),), check)
     for field, one, other in _alike_but_for_one(translated):
-        yield _told_apart("N-DM-1", field, one, other, client)
+        yield _told_apart(field, one, other, client)
 
 
 #: Fields of a rule by which a flow of one client may differ, and what they are called.
@@ -367,7 +378,7 @@ def _alike_but_for_one(listening: Sequence[_Listening]) -> Iterator[tuple[str, _
     return iter(found.values())
 
 
-def _told_apart(claim: str, field: str, one: _Listening, other: _Listening, client: InternetHost) -> Trial:
+def _told_apart(field: str, one: _Listening, other: _Listening, client: InternetHost) -> Trial:
     """Return a trial that flows which differ in one field alone are picked for each on its own."""
     # That all go the same way by chance: (1/members) ** flows.
     count = max(sample(len(one.vms)), math.ceil(-math.log(CHANCE) / math.log(len(one.vms))))
@@ -382,7 +393,7 @@ def _told_apart(claim: str, field: str, one: _Listening, other: _Listening, clie
 
     expected = f"{count} flows and their likes with another {field}: some at different VMs (false alarm {CHANCE:g})"
     sweeps = (_sweep(client, one, sources), _sweep(client, other, sources))
-    return _spread_trial(claim, (one, other), expected, sweeps, check)
+    return _spread_trial((one, other), expected, sweeps, check)
 
 
 def _torn(sources: Sequence[tuple[str, int]], ends: Sequence[str]) -> list[str]:
@@ -393,7 +404,7 @@ def _torn(sources: Sequence[tuple[str, int]], ends: Sequence[str]) -> list[str]:
     return [client for client, nodes in reached.items() if len(nodes) > 1]
 
 
-def _n_dm_2(network: Network, *, classic: bool = False) -> Iterator[Trial]:
+def _by_addresses(network: Network, *, classic: bool = False) -> Iterator[Trial]:
     client = far_client(network)
     if client is None:
         return
@@ -416,22 +427,39 @@ def _n_dm_2(network: Network, *, classic: bool = False) -> Iterator[Trial]:
             return observed, wrong
 
         expected = f"{count} clients with {_PORTS} ports each: every client's flows at one VM, none without clients"
-        yield _spread_trial(
-            "N-DM-2", (found,), f"{expected} (false alarm {CHANCE:g})", (_sweep(client, found, sources),), check
-        )
+        yield _spread_trial((found,), f"{expected} (false alarm {CHANCE:g})", (_sweep(client, found, sources),), check)
     for distribution in ("SourceIP", "SourceIPProtocol") if not classic else ():
         for field, one, other in _alike_but_for_one(_shared(network, distribution)):
             if field == _OF_A_FLOW["frontend"]:
-                yield _told_apart("N-DM-2", field, one, other, client)
+                yield _told_apart(field, one, other, client)
     for tcp, udp in _pairs(network, "SourceIPProtocol", classic=classic):
         # That all clients are at one VM with both protocols by chance: (1/members) ** clients.
         count = max(sample(len(tcp.vms)), math.ceil(-math.log(CHANCE) / math.log(len(tcp.vms))))
-        yield _both(tcp, udp, client, "N-DM-2", count, together=False)
+        yield _both(tcp, udp, client, count, together=False)
+
+
+@claim(
+    "N-DM-2",
+    f"{_DISTRIBUTION}; values of Resource Manager (2021-02-04)",
+    "SourceIP picks by the addresses of both ends (2-tuple), SourceIPProtocol by the protocol too (3-tuple).",
+    facts=(
+        "SourceIP picks by the source address",
+        "SourceIP picks by the destination address",
+        "SourceIP does not pick by ports",
+        "SourceIPProtocol picks by the source address",
+        "SourceIPProtocol picks by the destination address",
+        "SourceIPProtocol does not pick by ports",
+        "SourceIPProtocol picks by the protocol",
+        "the distribution is the set's, not a member's",
+    ),
+)
+def source_ip_picks_by_addresses(network: Network) -> Iterator[Trial]:
+    return _by_addresses(network)
 
 
 def of_services(network: Network) -> Iterator[Trial]:
     """Yield that the load-balanced sets of cloud services pick by the client's address where they are told to."""
-    return _n_dm_2(network, classic=True)
+    return _by_addresses(network, classic=True)
 
 
 def _pairs(network: Network, distribution: str, *, classic: bool = False) -> Iterator[tuple[_Listening, _Listening]]:
@@ -448,7 +476,7 @@ def _ties(rule: _AnyRule) -> tuple[object, ...]:
     return rule.frontend, rule.backend_pool, rule.probe
 
 
-def _both(tcp: _Listening, udp: _Listening, client: InternetHost, claim: str, count: int, *, together: bool) -> Trial:
+def _both(tcp: _Listening, udp: _Listening, client: InternetHost, count: int, *, together: bool) -> Trial:
     sources = [(address, port) for address, port in _many_clients(count) if port == _FIRST_PORT]
 
     def check(members: Members, swept: Sequence[Swept]) -> tuple[str, str]:
@@ -465,17 +493,34 @@ def _both(tcp: _Listening, udp: _Listening, client: InternetHost, claim: str, co
     wanted = "every one's TCP and UDP at one VM" if together else "TCP and UDP of some at different VMs"
     expected = f"{count} clients: {wanted} (false alarm {CHANCE:g})"
     sweeps = (_sweep(client, tcp, sources), _sweep(client, udp, sources))
-    return _spread_trial(claim, (tcp, udp), expected, sweeps, check)
+    return _spread_trial((tcp, udp), expected, sweeps, check)
 
 
-def _n_dm_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DM-3",
+    f"{_DISTRIBUTION}, media upload",
+    "With SourceIP, TCP and UDP of one client go to one member.",
+    facts=("with SourceIP the protocol makes no difference",),
+)
+def tcp_and_udp_of_a_client_to_one_member(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for tcp, udp in _pairs(network, "SourceIP"):
         if client is not None:
-            yield _both(tcp, udp, client, "N-DM-3", sample(len(tcp.vms)), together=True)
+            yield _both(tcp, udp, client, sample(len(tcp.vms)), together=True)
 
 
-def _n_dm_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DM-4",
+    _DISTRIBUTION,
+    "When a pool changes, flows are distributed anew over the members that are left; clients behind one address "
+    "count as one.",
+    facts=(
+        "the members that are left share all flows",
+        "the same pool distributes the same flows alike",
+        "clients behind one address count as one",
+    ),
+)
+def changed_pool_distributes_anew(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     if client is None:
         return
@@ -508,7 +553,7 @@ def _n_dm_4(network: Network) -> Iterator[Trial]:
         expected = (
             f"{count} flows: with a smaller pool all at the others, and evenly; with the same pool as before, as before"
         )
-        yield Trial("N-DM-4", found.name, expected, stages, judge_by(check))
+        yield Trial(found.name, expected, stages, judge_by(check))
     for found in _shared(network, "SourceIP", "SourceIPProtocol")[:1]:
         sources = _one_client(client, _AT_LEAST)
 
@@ -520,7 +565,7 @@ def _n_dm_4(network: Network) -> Iterator[Trial]:
             return _shares(ends), wrong
 
         expected = f"{_AT_LEAST} flows from behind one address, as a proxy's, all at one VM"
-        yield _spread_trial("N-DM-4", (found,), expected, (_sweep(client, found, sources),), check_one)
+        yield _spread_trial((found,), expected, (_sweep(client, found, sources),), check_one)
 
 
 def _without(network: Network, found: _Listening, vm: str) -> Network:
@@ -552,7 +597,13 @@ def _ask(client: InternetHost, found: _Listening, count: int = 1, timeout_s: flo
     )
 
 
-def _n_dm_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DM-6",
+    "load-balancer-standard-overview.md (2017-09-28); " + _SEVERAL,
+    "A VM sees the client's own address, and the client is answered from the frontend's address and port.",
+    facts=("VMs see the client's own address", "each rule's VMs answer"),
+)
+def vm_sees_the_clients_own_address(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     asked = [f for f in _listening(network) if f.kind() is not None and f.works]
     if client is None or not asked:
@@ -572,7 +623,7 @@ def _n_dm_6(network: Network) -> Iterator[Trial]:
 
     expected = f"VMs see {client.address}, and their answers come from the frontend's address and port"
     subject = f"{len(asked)} rules"
-    yield Trial("N-DM-6", subject, expected, (Stage((Health(), *asks)),), judge_by(check))
+    yield Trial(subject, expected, (Stage((Health(), *asks)),), judge_by(check))
 
 
 # --- idle timeout -----------------------------------------------------------------------------
@@ -583,14 +634,27 @@ _LONGEST_MIN = 12
 _QUICK = 120  # times faster than the documents: four minutes are two seconds
 
 
-def _n_it_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-IT-1",
+    _IDLE,
+    "A rule's flows may be idle for 4 minutes, or as long as the rule says; then they end in silence.",
+    facts=(
+        "4 minutes where the rule names none",
+        "as long as the rule says",
+        "no longer",
+        "in silence",
+        "of an endpoint, 4 to 30 minutes",
+        "of a set's members, the same",
+    ),
+)
+def idle_flows_end_in_silence(network: Network) -> Iterator[Trial]:
     trials = list(_idle(network, _listening(network)))
     yield from trials
     if trials:
-        yield _as_said("N-IT-1")
+        yield _as_said()
 
 
-def _as_said(claim: str) -> Trial:
+def _as_said() -> Trial:
     """Return a trial that a rule which names no idle timeout is played as one that names 4 minutes, and no other.
 
     That the minutes which a rule names are kept is seen on the wire.
@@ -614,7 +678,7 @@ def _as_said(claim: str) -> Trial:
         )
 
     stage = Stage((planned(), planned(_DEFAULT_MIN), planned(_DEFAULT_MIN + 1)))
-    return Trial(claim, "rules that name no idle timeout", "as 4 minutes", (stage,), judge_by(check))
+    return Trial("rules that name no idle timeout", "as 4 minutes", (stage,), judge_by(check))
 
 
 def idle_endpoints(network: Network) -> Iterator[Trial]:
@@ -667,7 +731,7 @@ def _idle(network: Network, listening: list[_Listening]) -> Iterator[Trial]:
         f"silence after {short.rule.idle_timeout_min} and {long.rule.idle_timeout_min} minutes ({brief:g} and "
         f"{length:g} s), life before"
     )
-    yield held_trial("N-IT-1", f"{short.name} and {long.name}", expected, experiment, check)
+    yield held_trial(f"{short.name} and {long.name}", expected, experiment, check)
 
 
 _LIMITS = """
@@ -689,7 +753,13 @@ load_balancers:
 _LONGEST = (("2020-10", 30), ("2026-07", 100))
 
 
-def _n_it_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-IT-3",
+    f"{_RESET}; load-balancer-tcp-idle-timeout.md (2025-02-12)",
+    "The idle timeout of a load-balancing or inbound NAT rule is 4 to 30 minutes, from 2025-02-12 on 4 to 100.",
+    facts=("4 minutes at least", "30 minutes at most", "100 minutes from 2025-02-12 on", "of both kinds of rules"),
+)
+def idle_timeout_is_between_bounds(network: Network) -> Iterator[Trial]:
     if not any(lb.load_balancing_rules or lb.inbound_nat_rules for lb in network.load_balancers):
         return
     for profile, longest in _LONGEST:
@@ -702,10 +772,22 @@ def _n_it_3(network: Network) -> Iterator[Trial]:
                     for number in (minutes, nearest)
                 )
                 words = f"an idle timeout is {_DEFAULT_MIN} to {longest} minutes"
-                yield refused("N-IT-3", text, f"{minutes} minutes, {kind}, {profile}", words, allowed=allowed)
+                yield refused(text, f"{minutes} minutes, {kind}, {profile}", words, allowed=allowed)
 
 
-def _n_it_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-IT-4",
+    _RESET,
+    "With TCP reset, both ends of an established TCP flow are sent a reset when it times out; flows that are half "
+    "closed, and UDP, end in silence.",
+    facts=(
+        "both ends are sent a reset",
+        "when the flow times out",
+        "they believe it",
+        "half-closed flows and UDP end in silence",
+    ),
+)
+def tcp_reset_tells_both_ends(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     alone = [f for f in _listening(network) if len(f.vms) == 1 and f.rule.protocol == "tcp" and not f.rule.floating_ip]
     # The server is the experiment's own, so that it does not close when its client does.
@@ -744,7 +826,7 @@ def _n_it_4(network: Network) -> Iterator[Trial]:
             "for a flow that is half closed, nothing for UDP"
         )
         stages = (Stage((Health(), left)),)
-        yield Trial("N-IT-4", found.name, expected, stages, judge_by(check))
+        yield Trial(found.name, expected, stages, judge_by(check))
 
 
 _LATE_S = 5.0  # of real time, in which a machine may be busy with something else
@@ -802,7 +884,19 @@ def _several(network: Network) -> Iterator[tuple[LoadBalancer, list[_Listening]]
             yield lb, found
 
 
-def _n_mv_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-1",
+    _SEVERAL,
+    "A frontend is an address, a protocol and a port; a rule leads it to an address and port of a VM, and where "
+    "there is no rule there is silence.",
+    facts=(
+        "the address is part of a frontend",
+        "the port is part of a frontend",
+        "the protocol is part of a frontend",
+        "a rule leads to its address and port of a VM",
+    ),
+)
+def frontend_is_address_protocol_and_port(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for lb, asked in _several(network):
         if client is None:
@@ -854,10 +948,16 @@ def _n_mv_1(network: Network) -> Iterator[Trial]:
 
         expected = f"{len(asked)} rules lead to a VM and port each; {len(free)} combinations without one are silent"
         stages = (Stage((Health(), silence, *asks)),)
-        yield Trial("N-MV-1", lb.name, expected, stages, judge_by(check))
+        yield Trial(lb.name, expected, stages, judge_by(check))
 
 
-def _n_mv_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-2",
+    f"{_SEVERAL}, rule type 1",
+    "Rules of two frontends lead the same port to different ports of the same VM.",
+    facts=("one port of two frontends leads to two ports of a VM",),
+)
+def frontends_lead_one_port_to_different_ports(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for _, found in _several(network):
         pairs = [
@@ -883,7 +983,7 @@ def _n_mv_2(network: Network) -> Iterator[Trial]:
             expected = f"port {pair[0].rule.frontend_port} of two frontends ends at ports {ports} of one VM"
             asks = tuple(_ask(client, f, _PORTS) for f in pair)
             subject = " and ".join(f.name for f in pair)
-            yield Trial("N-MV-2", subject, expected, (Stage((Health(), *asks)),), judge_by(check))
+            yield Trial(subject, expected, (Stage((Health(), *asks)),), judge_by(check))
 
 
 _TWICE = """
@@ -901,13 +1001,30 @@ load_balancers:
 """
 
 
-def _n_mv_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-3",
+    _SEVERAL,
+    "Every rule needs its own address and port at the VM.",
+    facts=("two rules to one port of a VM are refused",),
+)
+def rule_needs_a_port_of_its_own(network: Network) -> Iterator[Trial]:
     if any(lb.load_balancing_rules for lb in network.load_balancers):
         what = "two rules that end at one VM and port"
-        yield refused("N-MV-3", _TWICE, what, "every rule needs its own port at the VM")
+        yield refused(_TWICE, what, "every rule needs its own port at the VM")
 
 
-def _n_mv_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-4",
+    f"{_SEVERAL}, rule type 2",
+    "With floating IP the destination stays the frontend's: a VM that has the address on a loopback interface "
+    "answers, one that has not is silent.",
+    facts=(
+        "the destination stays the frontend's",
+        "a VM with the address answers",
+        "a VM without the address is silent",
+    ),
+)
+def floating_ip_keeps_the_destination(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     floating = [f for f in _listening(network) if f.rule.floating_ip and f.kind() and client]
     for found in floating:
@@ -938,14 +1055,23 @@ def _n_mv_4(network: Network) -> Iterator[Trial]:
 
         means = "VMs have it, and answer" if found.owned else "VMs do not have it, and are silent"
         expected = f"flows arrive for {found.address}:{found.rule.frontend_port}; {means}"
-        yield Trial("N-MV-4", found.name, expected, (Stage((Health(), sweep, ask)),), judge_by(check))
+        yield Trial(found.name, expected, (Stage((Health(), sweep, ask)),), judge_by(check))
 
 
 def _owned_by_none(found: _Listening) -> bool:
     return not any(IPv4Address(found.address) in vm.loopback_addresses for vm in found.vms)
 
 
-def _n_mv_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-5",
+    f"{_SEVERAL}, limitations",
+    "What a VM sends from a frontend's address of its own accord is not translated and does not leave.",
+    facts=(
+        "what is sent from the frontend's address does not leave",
+        "what is sent from the VM's own address leaves",
+    ),
+)
+def nothing_leaves_from_a_frontends_address(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     speaking = {vm.name for vm in speaking_freely(network)}
     for vm in [v for v in network.virtual_machines if v.loopback_addresses and v.name in speaking][:1]:
@@ -976,13 +1102,24 @@ def _n_mv_5(network: Network) -> Iterator[Trial]:
             return observed, f"{lost} flows from the VM's own address did not arrive" if lost else ""
 
         expected = f"nothing from {vm.loopback_addresses[0]} leaves; from {vm.private_ip_address} all arrive"
-        yield Trial("N-MV-5", vm.name, expected, (Stage(sends),), judge_by(check))
+        yield Trial(vm.name, expected, (Stage(sends),), judge_by(check))
 
 
 _TIED_PORT = 4000
 
 
-def _n_mv_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-6",
+    "note on dynamic public addresses of load balancers (2018-11-09)",
+    "A dynamic public frontend has an address only while a rule of either kind leads it to a VM.",
+    facts=(
+        "without a rule a dynamic frontend has no address",
+        "a load-balancing rule gives it one",
+        "an inbound NAT rule gives it one",
+        "a VIP without endpoints has no address",
+    ),
+)
+def dynamic_frontend_has_an_address_while_ruled(network: Network) -> Iterator[Trial]:
     client, let_in = far_client(network), _let_in(network)
     for lb in network.load_balancers:
         bare = [f for f in lb.frontends if f.dynamic and not any(r.frontend == f.name for r in _all(lb))]
@@ -1054,159 +1191,22 @@ def _tied_trial(
 
     expected = "an address with a rule of either kind that leads to a VM, and none without"
     stages = tuple(Stage(tied if has else without, state) for _, state, has in states)
-    return Trial("N-MV-6", f"{lb.name}/{frontend.name}", expected, stages, judge_by(check))
+    return Trial(f"{lb.name}/{frontend.name}", expected, stages, judge_by(check))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-DM-1",
-        "By default members are picked by a hash of address and port of both ends and the protocol: flows of one "
-        "client are spread, and all packets of a flow go to one member.",
-        _DISTRIBUTION,
-        _n_dm_1,
-        facts=(
-            "the source address is one of the fields",
-            "the source port is one of the fields",
-            "the destination address is one of the fields",
-            "the destination port is one of the fields",
-            "the protocol is one of the fields",
-        ),
-    ),
-    Claim(
-        "N-DM-2",
-        "SourceIP picks by the addresses of both ends (2-tuple), SourceIPProtocol by the protocol too (3-tuple).",
-        f"{_DISTRIBUTION}; values of Resource Manager (2021-02-04)",
-        _n_dm_2,
-        facts=(
-            "SourceIP picks by the source address",
-            "SourceIP picks by the destination address",
-            "SourceIP does not pick by ports",
-            "SourceIPProtocol picks by the source address",
-            "SourceIPProtocol picks by the destination address",
-            "SourceIPProtocol does not pick by ports",
-            "SourceIPProtocol picks by the protocol",
-            "the distribution is the set's, not a member's",
-        ),
-    ),
-    Claim(
-        "N-DM-3",
-        "With SourceIP, TCP and UDP of one client go to one member.",
-        f"{_DISTRIBUTION}, media upload",
-        _n_dm_3,
-        facts=("with SourceIP the protocol makes no difference",),
-    ),
-    Claim(
-        "N-DM-4",
-        "When a pool changes, flows are distributed anew over the members that are left; clients behind one address "
-        "count as one.",
-        _DISTRIBUTION,
-        _n_dm_4,
-        facts=(
-            "the members that are left share all flows",
-            "the same pool distributes the same flows alike",
-            "clients behind one address count as one",
-        ),
-    ),
-    Claim(
-        "N-DM-6",
-        "A VM sees the client's own address, and the client is answered from the frontend's address and port.",
-        "load-balancer-standard-overview.md (2017-09-28); " + _SEVERAL,
-        _n_dm_6,
-        facts=("VMs see the client's own address", "each rule's VMs answer"),
-    ),
-    Claim(
-        "N-IT-1",
-        "A rule's flows may be idle for 4 minutes, or as long as the rule says; then they end in silence.",
-        _IDLE,
-        _n_it_1,
-        facts=(
-            "4 minutes where the rule names none",
-            "as long as the rule says",
-            "no longer",
-            "in silence",
-            "of an endpoint, 4 to 30 minutes",
-            "of a set's members, the same",
-        ),
-    ),
-    Claim(
-        "N-IT-3",
-        "The idle timeout of a load-balancing or inbound NAT rule is 4 to 30 minutes, from 2025-02-12 on 4 to 100.",
-        f"{_RESET}; load-balancer-tcp-idle-timeout.md (2025-02-12)",
-        _n_it_3,
-        facts=("4 minutes at least", "30 minutes at most", "100 minutes from 2025-02-12 on", "of both kinds of rules"),
-    ),
-    Claim(
-        "N-IT-4",
-        "With TCP reset, both ends of an established TCP flow are sent a reset when it times out; flows that are half "
-        "closed, and UDP, end in silence.",
-        _RESET,
-        _n_it_4,
-        facts=(
-            "both ends are sent a reset",
-            "when the flow times out",
-            "they believe it",
-            "half-closed flows and UDP end in silence",
-        ),
-    ),
-    Claim(
-        "N-MV-1",
-        "A frontend is an address, a protocol and a port; a rule leads it to an address and port of a VM, and where "
-        "there is no rule there is silence.",
-        _SEVERAL,
-        _n_mv_1,
-        facts=(
-            "the address is part of a frontend",
-            "the port is part of a frontend",
-            "the protocol is part of a frontend",
-            "a rule leads to its address and port of a VM",
-        ),
-    ),
-    Claim(
-        "N-MV-2",
-        "Rules of two frontends lead the same port to different ports of the same VM.",
-        f"{_SEVERAL}, rule type 1",
-        _n_mv_2,
-        facts=("one port of two frontends leads to two ports of a VM",),
-    ),
-    Claim(
-        "N-MV-3",
-        "Every rule needs its own address and port at the VM.",
-        _SEVERAL,
-        _n_mv_3,
-        facts=("two rules to one port of a VM are refused",),
-    ),
-    Claim(
-        "N-MV-4",
-        "With floating IP the destination stays the frontend's: a VM that has the address on a loopback interface "
-        "answers, one that has not is silent.",
-        f"{_SEVERAL}, rule type 2",
-        _n_mv_4,
-        facts=(
-            "the destination stays the frontend's",
-            "a VM with the address answers",
-            "a VM without the address is silent",
-        ),
-    ),
-    Claim(
-        "N-MV-5",
-        "What a VM sends from a frontend's address of its own accord is not translated and does not leave.",
-        f"{_SEVERAL}, limitations",
-        _n_mv_5,
-        facts=(
-            "what is sent from the frontend's address does not leave",
-            "what is sent from the VM's own address leaves",
-        ),
-    ),
-    Claim(
-        "N-MV-6",
-        "A dynamic public frontend has an address only while a rule of either kind leads it to a VM.",
-        "note on dynamic public addresses of load balancers (2018-11-09)",
-        _n_mv_6,
-        facts=(
-            "without a rule a dynamic frontend has no address",
-            "a load-balancing rule gives it one",
-            "an inbound NAT rule gives it one",
-            "a VIP without endpoints has no address",
-        ),
-    ),
+CLAIMS = (
+    five_tuple_spreads_flows,
+    source_ip_picks_by_addresses,
+    tcp_and_udp_of_a_client_to_one_member,
+    changed_pool_distributes_anew,
+    vm_sees_the_clients_own_address,
+    idle_flows_end_in_silence,
+    idle_timeout_is_between_bounds,
+    tcp_reset_tells_both_ends,
+    frontend_is_address_protocol_and_port,
+    frontends_lead_one_port_to_different_ports,
+    rule_needs_a_port_of_its_own,
+    floating_ip_keeps_the_destination,
+    nothing_leaves_from_a_frontends_address,
+    dynamic_frontend_has_an_address_while_ruled,
 )

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from lab.azure.model import LoadBalancer, LoadBalancingRule, Network
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.oracle import scaled
 from lab.verify.claims.snat_ports import ADDRESS_ONLY, exhausted
@@ -70,7 +70,13 @@ def _new(logged: Logged) -> dict[tuple[str, str], list[dict[str, Any]]]:
     return found
 
 
-def _ml_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-ML-1",
+    _LOG,
+    "Probes are logged every minute, for public load balancers of the Basic SKU; an alert only when it is raised.",
+    facts=("the log of probes is written once a minute", "only Basic load balancers are logged"),
+)
+def basic_probes_are_logged_every_minute(network: Network) -> Iterator[Trial]:
     logged = {_at(*found) for found in _rules(network, "Basic")}
     unlogged = {_at(*found) for found in _rules(network, "Standard")} - logged
     sharing = {at: sum(_at(*found) == at for found in _rules(network, "Basic")) for at in logged}
@@ -102,7 +108,7 @@ def _ml_1(network: Network) -> Iterator[Trial]:
 
     expected = f"a record every {every_s:g} s, a minute of the document, of Basic load balancers alone; no alert"
     stage = Stage((events, _log(network, _RECORDS), events))
-    yield Trial("N-ML-1", ", ".join(f"{a}:{p}" for a, p in alone), expected, (stage,), judge_by(check))
+    yield Trial(", ".join(f"{a}:{p}" for a, p in alone), expected, (stage,), judge_by(check))
 
 
 def _mean_gap_s(records: Sequence[dict[str, Any]]) -> float | None:
@@ -111,11 +117,41 @@ def _mean_gap_s(records: Sequence[dict[str, Any]]) -> float | None:
     return (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
 
 
-def _ml_2(network: Network) -> Iterator[Trial]:
-    yield from exhausted("N-ML-2", network, lambda record: malformed(record, "LoadBalancerAlertEvent"))
+@claim(
+    "N-ML-2",
+    _LOG,
+    "An alert of exhausted ports has its keys in the document's order, and the name of another operation.",
+    profiles=ADDRESS_ONLY,
+    facts=(
+        "the keys are in the document's order",
+        "the category is LoadBalancerAlertEvent",
+        "the operation is LoadBalancerProbeHealthStatus",
+        "the time has seven decimals",
+        "the resource is in upper case",
+        "the event is Resource Limits Hit",
+        "its description is Ports exhausted",
+        "it names the public address",
+    ),
+)
+def alert_has_the_documents_keys(network: Network) -> Iterator[Trial]:
+    yield from exhausted(network, lambda record: malformed(record, "LoadBalancerAlertEvent"))
 
 
-def _ml_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-ML-3",
+    _LOG,
+    "A record of probes names the public address and port, how many instances there are, how many receive no "
+    "traffic, and the healthy share in per cent with six decimals.",
+    facts=(
+        "publicIpAddress is as documented",
+        "port is as documented",
+        "totalDipCount is as documented",
+        "dipDownCount is as documented",
+        "healthPercentage is as documented",
+        "the records are in a list of that name",
+    ),
+)
+def record_names_address_and_share(network: Network) -> Iterator[Trial]:
     vms = {vm.name: vm for vm in network.virtual_machines}
     for lb, rule in _rules(network, "Basic"):
         probe = lb.probe(rule.probe or "")
@@ -154,47 +190,11 @@ def _ml_3(network: Network) -> Iterator[Trial]:
             return observed, f"its {differing[0]} is {properties[differing[0]]}" if differing else ""
 
         stage = Stage((Health(), _log(network, 1)))
-        yield Trial("N-ML-3", f"{lb.name}/{rule.name}", json.dumps(wanted), (stage,), judge_by(check))
+        yield Trial(f"{lb.name}/{rule.name}", json.dumps(wanted), (stage,), judge_by(check))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-ML-1",
-        "Probes are logged every minute, for public load balancers of the Basic SKU; an alert only when it is raised.",
-        _LOG,
-        _ml_1,
-        facts=("the log of probes is written once a minute", "only Basic load balancers are logged"),
-    ),
-    Claim(
-        "N-ML-2",
-        "An alert of exhausted ports has its keys in the document's order, and the name of another operation.",
-        _LOG,
-        _ml_2,
-        ADDRESS_ONLY,
-        facts=(
-            "the keys are in the document's order",
-            "the category is LoadBalancerAlertEvent",
-            "the operation is LoadBalancerProbeHealthStatus",
-            "the time has seven decimals",
-            "the resource is in upper case",
-            "the event is Resource Limits Hit",
-            "its description is Ports exhausted",
-            "it names the public address",
-        ),
-    ),
-    Claim(
-        "N-ML-3",
-        "A record of probes names the public address and port, how many instances there are, how many receive no "
-        "traffic, and the healthy share in per cent with six decimals.",
-        _LOG,
-        _ml_3,
-        facts=(
-            "publicIpAddress is as documented",
-            "port is as documented",
-            "totalDipCount is as documented",
-            "dipDownCount is as documented",
-            "healthPercentage is as documented",
-            "the records are in a list of that name",
-        ),
-    ),
+CLAIMS = (
+    basic_probes_are_logged_every_minute,
+    alert_has_the_documents_keys,
+    record_names_address_and_share,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from lab.azure.model import CloudService, Network, VirtualIp
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     UNUSED,
     Reached,
@@ -62,6 +62,7 @@ _MOST = 5
 _NEW = "VipOfATrial"
 _GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _AT_LEAST = 200  # connections to a set
+_HOW_TO = f"{_VIPS_2015}, how to"
 
 
 def _several(network: Network) -> list[CloudService]:
@@ -89,7 +90,17 @@ def _came(swept: Swept) -> str:
 # --- what a VIP is ----------------------------------------------------------------------------
 
 
-def _s0_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-1",
+    f"{_VIPS_2015}, introduction",
+    "A VIP belongs to the load balancer and to no VM; every VM of the service can be reached through one VIP.",
+    facts=(
+        "no VM has the VIP's address",
+        "each VM answers through the VIP",
+        "a port without an endpoint is silent",
+    ),
+)
+def one_vip_leads_to_every_vm(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for service in of_machines(network):
         for address in sorted({one.address for one in reached(network) if one.service is service}):
@@ -124,7 +135,7 @@ def _s0_1(network: Network) -> Iterator[Trial]:
                 f"silence at {', '.join(map(str, unused))}/tcp"
             )
             stage = Stage((*looks, *asks, nothing))
-            yield Trial("S0-1", f"{service.name} at {address}", expected, (stage,), judge_by(check))
+            yield Trial(f"{service.name} at {address}", expected, (stage,), judge_by(check))
 
 
 def _vip(found: dict[str, Reached]) -> str:
@@ -146,7 +157,19 @@ cloud_services:
 """
 
 
-def _s0_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-2",
+    f"{_VIPS_2015}, figure 1",
+    "VIPs of one service may use one public port, 443 for sites with certificates of their own, each leading to a "
+    "private port of its own.",
+    facts=(
+        "each VIP's port leads to its own private port",
+        "each site has a certificate of its own",
+        "a port of a VIP has one endpoint",
+        "a port of a VM is the target of one endpoint",
+    ),
+)
+def two_vips_share_a_public_port(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     found = [pair for pair in pairs(alone(reached(network))) if pair[0].kind == "https"]
     for one, other in found:
@@ -185,10 +208,10 @@ def _s0_2(network: Network) -> Iterator[Trial]:
 
         expected = "; ".join(f"{site}: {_certificate(site)}" for site in both)
         stage = Stage((*(site.ask(client.name) for site in both), *tracks))
-        yield Trial("S0-2", f"{one} and {other} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"{one} and {other} of {one.service.name}", expected, (stage,), judge_by(check))
     if found:
         words = ("443/tcp of A is used by", "vm:8443/tcp is also the target of")
-        yield fits("S0-2", _PORT_TWICE, "one port of a VIP, and one of a VM, for two endpoints", *words)
+        yield fits(_PORT_TWICE, "one port of a VIP, and one of a VM, for two endpoints", *words)
 
 
 def _certificate(site: Reached) -> str:
@@ -204,7 +227,13 @@ def _other_site(site: Reached, subject: str, tracked: Tracked) -> str:
     return "" if ends == {wanted} else f"a flow to {site} is tracked to {sorted(ends) or 'nobody'}"
 
 
-def _s0_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-3",
+    f"{_VIPS_2015}, first note",
+    "Several SQL AlwaysOn listeners may be on one set of VMs.",
+    facts=("each listener leads to its own port", "a listener leads to the VM that answers its probe"),
+)
+def several_listeners_on_one_set_of_vms(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for one, other in pairs(sets(reached(network))):
         both = (one, other)
@@ -229,7 +258,7 @@ def _s0_3(network: Network) -> Iterator[Trial]:
         port = one.endpoint.public_port
         expected = f"two listeners on port {port}, each with its own end at {' or '.join(v.name for v in one.vms)}"
         stage = Stage((Health(), *(listener.ask(client.name, 4) for listener in both)))
-        yield Trial("S0-3", f"{one} and {other} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"{one} and {other} of {one.service.name}", expected, (stage,), judge_by(check))
 
 
 def _alike(network: Network) -> Iterator[tuple[Reached, Reached]]:
@@ -249,7 +278,17 @@ def _default(service: CloudService) -> VirtualIp:
     return next(vip for vip in service.virtual_ips if vip.name == service.default_virtual_ip)
 
 
-def _s0_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-4",
+    f"{_VIPS_2015}, introduction",
+    "The address of a VIP is dynamic and may change over time; a reserved one does not.",
+    facts=(
+        "a reserved address is the same after deallocation",
+        "a dynamic address is another one after deallocation",
+        "without VMs a service has no address",
+    ),
+)
+def dynamic_address_of_a_vip_may_change(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for kept, dynamic in _alike(network):
         if client is None:
@@ -296,7 +335,7 @@ def _s0_4(network: Network) -> Iterator[Trial]:
             f"{dynamic.address}"
         )
         subject = f"{kept.service.name} and {dynamic.service.name} deallocated and started"
-        yield Trial("S0-4", subject, expected, (operated(*experiments),), judge_by(check))
+        yield Trial(subject, expected, (operated(*experiments),), judge_by(check))
 
 
 def _unserved(one: Reached, done: Checked) -> str:
@@ -311,7 +350,13 @@ def _unserved(one: Reached, done: Checked) -> str:
 _MACHINES_ONLY = "services of virtual machines only (Multiple VIPs, 2015-07-23"
 
 
-def _s0_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-5",
+    f"{_VIPS_2015}, limitations",
+    "Several VIPs are for services of virtual machines only, not for roles.",
+    facts=("a service with roles has one VIP",),
+)
+def several_vips_for_virtual_machines_only(network: Network) -> Iterator[Trial]:
     for service in [s for s in network.cloud_services if s.roles][:1]:
 
         def check(observations: Sequence[Any]) -> tuple[str, str]:
@@ -319,7 +364,7 @@ def _s0_5(network: Network) -> Iterator[Trial]:
             return f"exit {done.status}: {done.said}", let(done, "a second VIP of a service with roles", _MACHINES_ONLY)
 
         stage = operated(command("vip", "add", service.name, _NEW))
-        yield Trial("S0-5", f"a VIP for {service.name}", "refused, exit 2", (stage,), judge_by(check))
+        yield Trial(f"a VIP for {service.name}", "refused, exit 2", (stage,), judge_by(check))
 
 
 _BY_FILE = """\
@@ -333,7 +378,18 @@ _BY_FILE = """\
 """
 
 
-def _s0_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-6",
+    f"{_VIPS_2015}, limitations",
+    "Several VIPs are managed by commands only.",
+    facts=(
+        "PowerShell adds a VIP",
+        "PowerShell lists the VIPs",
+        "PowerShell removes a VIP",
+        "a service configuration file cannot have VIPs",
+    ),
+)
+def commands_manage_several_vips(network: Network) -> Iterator[Trial]:
     """Yield that PowerShell adds, lists and removes VIPs, and that the service's file, the only other way, does not."""
     for service in _extensible(network)[:1]:
         names = [vip.name for vip in service.virtual_ips]
@@ -345,7 +401,7 @@ def _s0_6(network: Network) -> Iterator[Trial]:
         file = _BY_FILE.format(service=service.name, vip=_NEW)
         stage = operated(
             *(Run(words=("replay", "{lab}", "{file}"), text=script, suffix=".ps1") for script in scripts),
-            Run(words=("import", "cscfg", "{file}", "--into", "{lab}"), text=file, suffix=".cscfg"),
+            Run(words=("import", "cscfg", "{lab}", "{file}"), text=file, suffix=".cscfg"),
             show(service),
         )
 
@@ -360,10 +416,16 @@ def _s0_6(network: Network) -> Iterator[Trial]:
             return observed, wrong or ("" if [*vips(shown)] == names else "the file has changed the VIPs")
 
         expected = f"PowerShell lists {', '.join(names)}, adds one and removes it; no service configuration file does"
-        yield Trial("S0-6", f"VIPs of {service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"VIPs of {service.name}", expected, (stage,), judge_by(check))
 
 
-def _s0_7(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-7",
+    f"{_HOW_TO} add",
+    "Add-AzureVirtualIP answers with the description, the id and the status of the operation.",
+    facts=("the operation is described", "the operation has an id", "the operation has a status"),
+)
+def adding_a_vip_answers_with_its_operation(network: Network) -> Iterator[Trial]:
     for service in _extensible(network)[:1]:
 
         def check(observations: Sequence[Any]) -> tuple[str, str]:
@@ -382,10 +444,16 @@ def _s0_7(network: Network) -> Iterator[Trial]:
 
         stage = operated(command("vip", "add", service.name, _NEW))
         expected = "Add-AzureVirtualIP, an id and Succeeded in three columns"
-        yield Trial("S0-7", f"a VIP for {service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"a VIP for {service.name}", expected, (stage,), judge_by(check))
 
 
-def _s0_8(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-8",
+    f"{_HOW_TO} retrieve",
+    "A VIP that was added has a name, and no address.",
+    facts=("a VIP that was added has no address", "no name leads to it"),
+)
+def added_vip_has_no_address(network: Network) -> Iterator[Trial]:
     for service in _extensible(network)[:1]:
         # All that the file has a way to; the platform's own addresses among them.
         known = {str(address) for address, _ in network.public_addresses()}
@@ -407,10 +475,16 @@ def _s0_8(network: Network) -> Iterator[Trial]:
         routes = inside("internet", "ip", "route")
         stage = operated(command("vip", "add", service.name, _NEW), show(service), routes)
         expected = "Address and IsDnsProgrammed blank; nothing leads to it"
-        yield Trial("S0-8", f"a VIP for {service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"a VIP for {service.name}", expected, (stage,), judge_by(check))
 
 
-def _s0_9(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-9",
+    f"{_HOW_TO} remove",
+    "A VIP can be removed only if no endpoint is associated with it.",
+    facts=("a VIP with endpoints is not removed", "a VIP without endpoints is removed"),
+)
+def vip_without_endpoint_can_be_removed(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for one in [one for one in alone(reached(network)) if _vip_of(one) in vips_beside(one.service)][:1]:
         service, used = one.service, one.endpoint.virtual_ip
@@ -436,14 +510,26 @@ def _s0_9(network: Network) -> Iterator[Trial]:
             show(service),
         )
         expected = f"{used}, which has endpoints, refused, and still answered; {spare.name}, which has none, removed"
-        yield Trial("S0-9", f"{used} and {spare.name} of {service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"{used} and {spare.name} of {service.name}", expected, (stage,), judge_by(check))
 
 
 def _vip_of(one: Reached) -> VirtualIp:
     return next(vip for vip in one.service.virtual_ips if vip.name == one.endpoint.virtual_ip)
 
 
-def _s0_10(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-10",
+    f"{_HOW_TO} retrieve",
+    "A service shows of each VIP its Address, IsDnsProgrammed, Name, ReservedIPName and ExtensionData.",
+    facts=(
+        "Address is shown as documented",
+        "IsDnsProgrammed is shown as documented",
+        "Name is shown as documented",
+        "ReservedIPName is shown as documented",
+        "ExtensionData is shown as documented",
+    ),
+)
+def service_shows_fields_of_each_vip(network: Network) -> Iterator[Trial]:
     reserved = [service for service in of_machines(network) if any(vip.reserved_ip for vip in service.virtual_ips)]
     for service in (*_several(network)[:1], *reserved[:1]):
         wanted = "\n\n".join(
@@ -466,10 +552,16 @@ def _s0_10(network: Network) -> Iterator[Trial]:
             return observed, failed_command(done) or ("" if done.said == wanted else "it prints something else")
 
         stage = Stage((command("service", "show", service.name),))
-        yield Trial("S0-10", service.name, re.sub(r"\s*\n\s*", "; ", wanted), (stage,), judge_by(check))
+        yield Trial(service.name, re.sub(r"\s*\n\s*", "; ", wanted), (stage,), judge_by(check))
 
 
-def _s0_11(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-11",
+    f"{_HOW_TO} retrieve",
+    "The default VIP is the one that the service's name leads to.",
+    facts=("the service's name leads to the default VIP",),
+)
+def name_of_a_service_leads_to_its_default_vip(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for service in _several(network):
         others = [str(vip.address) for vip in vips_beside(service) if vip.address is not None]
@@ -489,7 +581,7 @@ def _s0_11(network: Network) -> Iterator[Trial]:
 
         expected = f"{default.address}, the address of {default.name}, and not {' or '.join(others)}"
         stage = Stage(tuple(resolve(who, service) for who in asking))
-        yield Trial("S0-11", name_of(service), expected, (stage,), judge_by(check))
+        yield Trial(name_of(service), expected, (stage,), judge_by(check))
 
 
 def _fresh(network: Network) -> Iterator[tuple[Network, Reached, VirtualIp]]:
@@ -510,7 +602,17 @@ def _added(one: Reached, vip: str, name: str = "") -> Any:
     )
 
 
-def _s0_12(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-12",
+    f"{_HOW_TO} retrieve",
+    "Additional VIPs are billed once an endpoint is associated with them.",
+    facts=(
+        "an additional VIP with an endpoint is billed",
+        "an additional VIP without an endpoint is not billed",
+        "the default VIP is not billed",
+    ),
+)
+def vip_is_billed_once_an_endpoint_uses_it(network: Network) -> Iterator[Trial]:
     for bare, one, vip in _fresh(network):
 
         def check(observations: Sequence[Any], one: Reached = one, vip: VirtualIp = vip) -> tuple[str, str]:
@@ -526,10 +628,22 @@ def _s0_12(network: Network) -> Iterator[Trial]:
 
         stage = operated(show(one.service), _added(one, vip.name), show(one.service), network=bare)
         expected = f"{vip.name} is not billed without an endpoint, and is with one; the default VIP never"
-        yield Trial("S0-12", f"{vip.name} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"{vip.name} of {one.service.name}", expected, (stage,), judge_by(check))
 
 
-def _s0_13(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-13",
+    f"{_HOW_TO} associate",
+    "An endpoint that is associated with a VIP leads a port of it to one of a VM, and gives the VIP its address.",
+    facts=(
+        "the public port leads to the private port of the VM",
+        "the endpoint gives the VIP its address",
+        "the endpoint takes its own protocol only",
+        "no other VIP changes",
+        "an unknown VIP is refused",
+    ),
+)
+def endpoint_gives_its_vip_an_address(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for bare, one, vip in _fresh(network):
         others = [v for v in one.service.virtual_ips if v is not vip]
@@ -574,7 +688,7 @@ def _s0_13(network: Network) -> Iterator[Trial]:
             f"{one.endpoint.local_port}; nothing else does, and no other VIP changes"
         )
         subject = f"{one.endpoint.name} on {vip.name} of {one.service.name}"
-        yield Trial("S0-13", subject, expected, (operated(*experiments, network=bare),), judge_by(check))
+        yield Trial(subject, expected, (operated(*experiments, network=bare),), judge_by(check))
 
 
 def _listens(service: CloudService, address: str, protocol: str, port: int) -> bool:
@@ -613,7 +727,18 @@ cloud_services:
 """
 
 
-def _s0_14(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-14",
+    f"{_HOW_TO} balance",
+    "A load-balanced set spreads what comes to a port of its VIP over one port of several VMs.",
+    facts=(
+        "connections come to each VM of the set",
+        "they come to the set's private port",
+        "members of a set are alike",
+        "an endpoint's name is unique at its VM",
+    ),
+)
+def set_spreads_what_comes_to_its_vip(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for one in _balanced(network)[:1]:
         if client is None:
@@ -643,16 +768,22 @@ def _s0_14(network: Network) -> Iterator[Trial]:
         )
         stage = Stage((Health(), one.ask(client.name, count), flows, flows))
         subject = f"{one.endpoint.load_balanced_set} of {one.service.name}"
-        yield Trial("S0-14", subject, expected, (stage,), judge_by(check))
+        yield Trial(subject, expected, (stage,), judge_by(check))
         words = (
             '"one" of b differs from "one" of a in local_port',
             '"two" of b differs from "two" of a in probe',
             'a second endpoint "one" of a',
         )
-        yield fits("S0-14", _UNLIKE, "members that are not alike, and a second endpoint of one name", *words)
+        yield fits(_UNLIKE, "members that are not alike, and a second endpoint of one name", *words)
 
 
-def _s0_15(network: Network) -> Iterator[Trial]:
+@claim(
+    "S0-15",
+    f"{_HOW_TO} balance",
+    "A load-balanced set can be moved to another VIP.",
+    facts=("the set answers at the other VIP", "the set is at one VIP at a time"),
+)
+def set_can_be_moved_to_another_vip(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for one in _balanced(network)[:1]:
         port, protocol = one.endpoint.public_port, one.endpoint.protocol
@@ -691,154 +822,23 @@ def _s0_15(network: Network) -> Iterator[Trial]:
 
         expected = f"{port} of {one.endpoint.virtual_ip}, then of {to.name} and no more of the other"
         subject = f"{one.endpoint.load_balanced_set} of {one.service.name}"
-        yield Trial("S0-15", subject, expected, (operated(*experiments),), judge_by(check))
+        yield Trial(subject, expected, (operated(*experiments),), judge_by(check))
 
 
-_HOW_TO = f"{_VIPS_2015}, how to"
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S0-1",
-        "A VIP belongs to the load balancer and to no VM; every VM of the service can be reached through one VIP.",
-        f"{_VIPS_2015}, introduction",
-        _s0_1,
-        facts=(
-            "no VM has the VIP's address",
-            "each VM answers through the VIP",
-            "a port without an endpoint is silent",
-        ),
-    ),
-    Claim(
-        "S0-2",
-        "VIPs of one service may use one public port, 443 for sites with certificates of their own, each leading to a "
-        "private port of its own.",
-        f"{_VIPS_2015}, figure 1",
-        _s0_2,
-        facts=(
-            "each VIP's port leads to its own private port",
-            "each site has a certificate of its own",
-            "a port of a VIP has one endpoint",
-            "a port of a VM is the target of one endpoint",
-        ),
-    ),
-    Claim(
-        "S0-3",
-        "Several SQL AlwaysOn listeners may be on one set of VMs.",
-        f"{_VIPS_2015}, first note",
-        _s0_3,
-        facts=("each listener leads to its own port", "a listener leads to the VM that answers its probe"),
-    ),
-    Claim(
-        "S0-4",
-        "The address of a VIP is dynamic and may change over time; a reserved one does not.",
-        f"{_VIPS_2015}, introduction",
-        _s0_4,
-        facts=(
-            "a reserved address is the same after deallocation",
-            "a dynamic address is another one after deallocation",
-            "without VMs a service has no address",
-        ),
-    ),
-    Claim(
-        "S0-5",
-        "Several VIPs are for services of virtual machines only, not for roles.",
-        f"{_VIPS_2015}, limitations",
-        _s0_5,
-        facts=("a service with roles has one VIP",),
-    ),
-    Claim(
-        "S0-6",
-        "Several VIPs are managed by commands only.",
-        f"{_VIPS_2015}, limitations",
-        _s0_6,
-        facts=(
-            "PowerShell adds a VIP",
-            "PowerShell lists the VIPs",
-            "PowerShell removes a VIP",
-            "a service configuration file cannot have VIPs",
-        ),
-    ),
-    Claim(
-        "S0-7",
-        "Add-AzureVirtualIP answers with the description, the id and the status of the operation.",
-        f"{_HOW_TO} add",
-        _s0_7,
-        facts=("the operation is described", "the operation has an id", "the operation has a status"),
-    ),
-    Claim(
-        "S0-8",
-        "A VIP that was added has a name, and no address.",
-        f"{_HOW_TO} retrieve",
-        _s0_8,
-        facts=("a VIP that was added has no address", "no name leads to it"),
-    ),
-    Claim(
-        "S0-9",
-        "A VIP can be removed only if no endpoint is associated with it.",
-        f"{_HOW_TO} remove",
-        _s0_9,
-        facts=("a VIP with endpoints is not removed", "a VIP without endpoints is removed"),
-    ),
-    Claim(
-        "S0-10",
-        "A service shows of each VIP its Address, IsDnsProgrammed, Name, ReservedIPName and ExtensionData.",
-        f"{_HOW_TO} retrieve",
-        _s0_10,
-        facts=(
-            "Address is shown as documented",
-            "IsDnsProgrammed is shown as documented",
-            "Name is shown as documented",
-            "ReservedIPName is shown as documented",
-            "ExtensionData is shown as documented",
-        ),
-    ),
-    Claim(
-        "S0-11",
-        "The default VIP is the one that the service's name leads to.",
-        f"{_HOW_TO} retrieve",
-        _s0_11,
-        facts=("the service's name leads to the default VIP",),
-    ),
-    Claim(
-        "S0-12",
-        "Additional VIPs are billed once an endpoint is associated with them.",
-        f"{_HOW_TO} retrieve",
-        _s0_12,
-        facts=(
-            "an additional VIP with an endpoint is billed",
-            "an additional VIP without an endpoint is not billed",
-            "the default VIP is not billed",
-        ),
-    ),
-    Claim(
-        "S0-13",
-        "An endpoint that is associated with a VIP leads a port of it to one of a VM, and gives the VIP its address.",
-        f"{_HOW_TO} associate",
-        _s0_13,
-        facts=(
-            "the public port leads to the private port of the VM",
-            "the endpoint gives the VIP its address",
-            "the endpoint takes its own protocol only",
-            "no other VIP changes",
-            "an unknown VIP is refused",
-        ),
-    ),
-    Claim(
-        "S0-14",
-        "A load-balanced set spreads what comes to a port of its VIP over one port of several VMs.",
-        f"{_HOW_TO} balance",
-        _s0_14,
-        facts=(
-            "connections come to each VM of the set",
-            "they come to the set's private port",
-            "members of a set are alike",
-            "an endpoint's name is unique at its VM",
-        ),
-    ),
-    Claim(
-        "S0-15",
-        "A load-balanced set can be moved to another VIP.",
-        f"{_HOW_TO} balance",
-        _s0_15,
-        facts=("the set answers at the other VIP", "the set is at one VIP at a time"),
-    ),
+CLAIMS = (
+    one_vip_leads_to_every_vm,
+    two_vips_share_a_public_port,
+    several_listeners_on_one_set_of_vms,
+    dynamic_address_of_a_vip_may_change,
+    several_vips_for_virtual_machines_only,
+    commands_manage_several_vips,
+    adding_a_vip_answers_with_its_operation,
+    added_vip_has_no_address,
+    vip_without_endpoint_can_be_removed,
+    service_shows_fields_of_each_vip,
+    name_of_a_service_leads_to_its_default_vip,
+    vip_is_billed_once_an_endpoint_uses_it,
+    endpoint_gives_its_vip_an_address,
+    set_spreads_what_comes_to_its_vip,
+    set_can_be_moved_to_another_vip,
 )

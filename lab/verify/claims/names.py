@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from lab.azure.model import PLATFORM_ADDRESS, Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.gateways import file_with
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.tunnels import Pair, alone, fits
@@ -14,7 +14,17 @@ from lab.verify.experiment import Ask, Lookup
 _NAMES = "virtual-networks-name-resolution-for-vms-and-role-instances.md (2015-09-02)"
 
 
-def _dn_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DN-1",
+    _NAMES,
+    "The provided resolver knows names of its own network only, and looks up no addresses.",
+    facts=(
+        "names of its own network",
+        "and of no other",
+        "no reverse lookup",
+    ),
+)
+def resolver_knows_its_own_network(network: Network) -> Iterator[Trial]:
     for pair in alone(network):
         here = pair.near.node
         lookups = (
@@ -35,10 +45,19 @@ def _dn_1(network: Network) -> Iterator[Trial]:
             return observed, "it looks up addresses" if back == "a name" else ""
 
         expected = "names of its own network, none of the other's, no reverse lookup"
-        yield Trial("N-DN-1", here, expected, (Stage(lookups),), judge_by(check))
+        yield Trial(here, expected, (Stage(lookups),), judge_by(check))
 
 
-def _dn_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DN-2",
+    _NAMES,
+    "DNS servers of one's own are tried in their order, over TCP and UDP 53.",
+    facts=(
+        "servers are asked in their order",
+        "over TCP, too",
+    ),
+)
+def own_servers_are_tried_in_order(network: Network) -> Iterator[Trial]:
     serving = {v.private_ip_address for v in network.virtual_machines if any(s.kind == "dns" for s in v.services)}
     for vm in network.virtual_machines:
         vnet = network.vnet(vm.virtual_network)
@@ -62,11 +81,20 @@ def _dn_2(network: Network) -> Iterator[Trial]:
 
         stage = Stage((Lookup(client=vm.name, name=vm.name), by_tcp))
         expected = f"{first} is silent, so {second} answers"
-        yield Trial("N-DN-2", vm.name, expected, (stage,), judge_by(check))
+        yield Trial(vm.name, expected, (stage,), judge_by(check))
         return
 
 
-def _dn_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DN-3",
+    _NAMES,
+    "The provided resolver is 168.63.129.16; a network has at most 20 servers of its own.",
+    facts=(
+        "168.63.129.16 answers",
+        "20 servers at most",
+    ),
+)
+def resolver_has_one_address(network: Network) -> Iterator[Trial]:
     for pair in alone(network):
         vnet = network.vnet(pair.network)
         if vnet is None or vnet.dns_servers:
@@ -79,42 +107,14 @@ def _dn_3(network: Network) -> Iterator[Trial]:
             right = names.addresses == (str(pair.near.address),) and "168.63.129.16" in names.said
             return observed, "" if right else "168.63.129.16 does not answer"
 
-        yield Trial("N-DN-3", pair.near.node, "168.63.129.16 answers", (Stage((lookup,)),), judge_by(check))
+        yield Trial(pair.near.node, "168.63.129.16 answers", (Stage((lookup,)),), judge_by(check))
         servers = ", ".join(f"10.20.0.{i}" for i in range(10, 31))
         many = file_with(1).replace("10.20.0.0/16]", f"10.20.0.0/16], dns_servers: [{servers}]")
-        yield fits("N-DN-3", many, "21 DNS servers", "at most 20")
+        yield fits(many, "21 DNS servers", "at most 20")
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-DN-1",
-        "The provided resolver knows names of its own network only, and looks up no addresses.",
-        _NAMES,
-        _dn_1,
-        facts=(
-            "names of its own network",
-            "and of no other",
-            "no reverse lookup",
-        ),
-    ),
-    Claim(
-        "N-DN-2",
-        "DNS servers of one's own are tried in their order, over TCP and UDP 53.",
-        _NAMES,
-        _dn_2,
-        facts=(
-            "servers are asked in their order",
-            "over TCP, too",
-        ),
-    ),
-    Claim(
-        "N-DN-3",
-        "The provided resolver is 168.63.129.16; a network has at most 20 servers of its own.",
-        _NAMES,
-        _dn_3,
-        facts=(
-            "168.63.129.16 answers",
-            "20 servers at most",
-        ),
-    ),
+CLAIMS = (
+    resolver_knows_its_own_network,
+    own_servers_are_tried_in_order,
+    resolver_has_one_address,
 )

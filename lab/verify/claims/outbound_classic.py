@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lab.azure.model import Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import occupy
 from lab.verify.claims.kit.judges import arrived, judge_by, pairs, pool_only, refused, send, sources, wrong_source
 from lab.verify.claims.kit.oracle import (
@@ -32,7 +32,17 @@ _ALL_PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "icmp")
 _EPHEMERAL = range(1024, 65536)  # ports of a public address that SNAT uses
 
 
-def _s2_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-1",
+    f"{_OUTBOUND_2017}, introduction",
+    "An outbound flow is given a public address, and its return traffic reaches the VM.",
+    facts=(
+        "the flow is given a public address",
+        "its return traffic reaches the VM",
+        "another host's packets do not",
+    ),
+)
+def replies_reach_the_vm(network: Network) -> Iterator[Trial]:
     far, stranger = far_host(network), far_client(network)
     if far is None or stranger is None or far == stranger:
         return
@@ -65,10 +75,22 @@ def _s2_1(network: Network) -> Iterator[Trial]:
             return observed, contradiction
 
         expected = f"seen from {way}; the answer reaches the VM, another host's packet to the same port does not"
-        yield Trial("S2-1", vm.name, expected, (Stage((flow,)),), judge_by(check))
+        yield Trial(vm.name, expected, (Stage((flow,)),), judge_by(check))
 
 
-def _s2_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-2",
+    f"{_OUTBOUND_2017}, table",
+    "Without load balancer and own address: default SNAT. With a load balancer only: its address. "
+    "With an instance-level public IP: that address, load balancer or not.",
+    facts=(
+        "neither: default SNAT",
+        "a load balancer only: its address",
+        "an address of its own only: that address",
+        "both: the address of its own",
+    ),
+)
+def ways_out_of_the_table(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     if far is None:
         return
@@ -83,7 +105,7 @@ def _s2_2(network: Network) -> Iterator[Trial]:
 
         balanced = "load balancer" if pooled(network, vm.name) else "no load balancer"
         own = "own address" if vm.instance_public_ip else "no address of its own"
-        yield Trial("S2-2", f"{vm.name} ({balanced}, {own})", f"source {way}", (Stage(sends),), judge_by(check))
+        yield Trial(f"{vm.name} ({balanced}, {own})", f"source {way}", (Stage(sends),), judge_by(check))
 
 
 _STANDALONE = """\
@@ -122,7 +144,18 @@ def _asked(place: str) -> str:
     return _STANDALONE.replace(inside, f"{inside}, {line}", 1)
 
 
-def _s2_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-3",
+    f"{_OUTBOUND_2017}, standalone VM",
+    "The default address is chosen by the platform, cannot be configured and is not counted as a public IP.",
+    facts=(
+        "the platform chooses the address",
+        "no file can choose it",
+        "it is not listed as a public IP",
+        "it does not count towards the limit of public IPs",
+    ),
+)
+def platform_chooses_the_default_address(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     own = frozenset(str(vm.instance_public_ip.address) for vm in network.virtual_machines if vm.instance_public_ip)
     for vm in of_kind(network, "default")[:1]:
@@ -141,16 +174,26 @@ def _s2_3(network: Network) -> Iterator[Trial]:
             return observed, contradiction
 
         stage = Stage((send(network, vm, far), Counted()))
-        yield Trial("S2-3", vm.name, f"source {way}, not counted", (stage,), judge_by(check))
+        yield Trial(vm.name, f"source {way}, not counted", (stage,), judge_by(check))
         for what, place in _ADDRESS_ASKED:
             known = f'unknown key "{_KEY}"'
-            yield refused("S2-3", _asked(place), f"choosing the default address in {what}", known, allowed=_STANDALONE)
+            yield refused(_asked(place), f"choosing the default address in {what}", known, allowed=_STANDALONE)
         five = "".join(line for line in _SIX.splitlines(keepends=True) if f"own{_OF_OWN + 1}" not in line)
         words = f"a subscription has at most {_OF_OWN} "
-        yield refused("S2-3", _SIX, f"one public IP more than {_OF_OWN} beside a standalone VM", words, allowed=five)
+        yield refused(_SIX, f"one public IP more than {_OF_OWN} beside a standalone VM", words, allowed=five)
 
 
-def _s2_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-4",
+    f"{_OUTBOUND_2017}, standalone VM",
+    "Ephemeral ports of the public address tell a VM's flows apart; each is taken when its flow is created.",
+    facts=(
+        "a port for each flow",
+        "an ephemeral port of the public address",
+        "taken when the flow is created",
+    ),
+)
+def ephemeral_ports_tell_flows_apart(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for vm in one_of_each(network):
         way = way_out(network, vm)
@@ -178,10 +221,19 @@ def _s2_4(network: Network) -> Iterator[Trial]:
         opened = send(network, vm, far, "udp", 4)  # a refused TCP flow would be forgotten at once
         expected = "a port of 1024-65535 for each flow, taken when its first packet is sent"
         stage = Stage((Track(send=opened, network=vm.virtual_network),))
-        yield Trial("S2-4", vm.name, expected, (stage,), judge_by(check))
+        yield Trial(vm.name, expected, (stage,), judge_by(check))
 
 
-def _s2_11(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-11",
+    f"{_OUTBOUND_2017}, load-balanced VM",
+    "A load-balanced VM's flows come from the frontend's address, whose ports the VMs of the pool share.",
+    facts=(
+        "the source is the frontend's address",
+        "the VMs of the pool share its ports",
+    ),
+)
+def pool_shares_the_frontends_ports(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     sharing: dict[frozenset[str], list[VirtualMachine]] = {}
     for vm in of_kind(network, "frontend"):
@@ -206,10 +258,21 @@ def _s2_11(network: Network) -> Iterator[Trial]:
         names = ", ".join(vm.name for vm in pair)
         # As many flows as there may be ports: those of earlier experiments must be forgotten first.
         stage = Stage((*(occupy(network, vm) for vm in pair), *sends))
-        yield Trial("S2-11", names, f"both from {way}, no port twice", (stage,), judge_by(check))
+        yield Trial(names, f"both from {way}, no port twice", (stage,), judge_by(check))
 
 
-def _s2_12(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-12",
+    f"{_OUTBOUND_2017}, VM with an instance-level public IP",
+    "With an instance-level public IP no SNAT is used, balanced or not: all outbound flows use that address.",
+    facts=(
+        "all flows use the address",
+        "no port is translated",
+        "the load balancer does not matter",
+        "other protocols than TCP and UDP, too",
+    ),
+)
+def own_address_needs_no_snat(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for vm in some(network, of_kind(network, "own")):
         if far is None:
@@ -230,10 +293,19 @@ def _s2_12(network: Network) -> Iterator[Trial]:
         balanced = "behind a load balancer" if pooled(network, vm.name) else "without a load balancer"
         expected = f"source {way}, ports unchanged, ICMP too"
         stage = Stage(tuple(send(network, vm, far, protocol) for protocol in _ALL_PROTOCOLS))
-        yield Trial("S2-12", f"{vm.name} {balanced}", expected, (stage,), judge_by(check))
+        yield Trial(f"{vm.name} {balanced}", expected, (stage,), judge_by(check))
 
 
-def _s2_13(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-13",
+    f"{_OUTBOUND_2017}, VM with an instance-level public IP",
+    "An instance-level public IP lifts the limits of SNAT ports.",
+    facts=(
+        "with an address of its own there is no limit",
+        "without one there is",
+    ),
+)
+def own_address_lifts_the_limits_of_ports(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     limit = network.overrides.snat_ports_per_vm or _PORTS_SMALL_POOL
     limited = [vm for vm in of_kind(network, "frontend") if len(way_out(network, vm).addresses) == 1]
@@ -259,10 +331,19 @@ def _s2_13(network: Network) -> Iterator[Trial]:
     expected = f"{count} flows at once to one port of one host; a VM with {limit} SNAT ports opens no more than these"
     # The ports that flows of earlier experiments hold must be free again.
     stage = Stage((occupy(network, limited[0]), *sends))
-    yield Trial("S2-13", own[0].name, expected, (stage,), judge_by(check))
+    yield Trial(own[0].name, expected, (stage,), judge_by(check))
 
 
-def _s2_14(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-14",
+    f"{_OUTBOUND_2017}, discovering the public IP",
+    "A lookup of myip.opendns.com at resolver1.opendns.com tells a VM its public source address.",
+    facts=(
+        "the answer is the address that the query came from",
+        "the resolver's name is known",
+    ),
+)
+def lookup_tells_the_public_address(network: Network) -> Iterator[Trial]:
     resolvers = [h for h in network.internet if any(s.kind == "dns" for s in h.services)]
     for vm in some(network, speaking_freely(network)):
         if not resolvers:
@@ -286,10 +367,20 @@ def _s2_14(network: Network) -> Iterator[Trial]:
         lookup = Lookup(client=vm.name, name="myip.opendns.com", server=far.name)
         expected = f"the answer is {way}"
         stage = Stage((send(network, vm, far, "udp", 1, port=53), lookup))
-        yield Trial("S2-14", vm.name, expected, (stage,), judge_by(check))
+        yield Trial(vm.name, expected, (stage,), judge_by(check))
 
 
-def _s2_17(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-17",
+    f"{_OUTBOUND_2017}, limitations",
+    "With several public addresses on a load balancer, any of them is a candidate for outbound flows.",
+    profiles=_ANY_FRONTEND,
+    facts=(
+        "each address is a candidate",
+        "no other is",
+    ),
+)
+def any_frontend_is_a_candidate(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for vm in some(network, of_kind(network, "frontend")):
         way = way_out(network, vm)
@@ -304,118 +395,31 @@ def _s2_17(network: Network) -> Iterator[Trial]:
 
         # So many that none of a few candidates is left out by chance.
         stage = Stage((send(network, vm, far, "tcp", 200),))
-        yield Trial("S2-17", vm.name, f"every flow from {way}, each of them seen", (stage,), judge_by(check))
+        yield Trial(vm.name, f"every flow from {way}, each of them seen", (stage,), judge_by(check))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S2-1",
-        "An outbound flow is given a public address, and its return traffic reaches the VM.",
-        f"{_OUTBOUND_2017}, introduction",
-        _s2_1,
-        facts=(
-            "the flow is given a public address",
-            "its return traffic reaches the VM",
-            "another host's packets do not",
-        ),
+@claim(
+    "S2-10",
+    f"{_OUTBOUND_2017}, load-balanced VM",
+    "Without a rule that links the public frontend and the pool, a load-balanced VM behaves as a standalone one.",
+    facts=(
+        "a pool without a rule does not bind",
+        "the source is that of a standalone VM",
     ),
-    Claim(
-        "S2-2",
-        "Without load balancer and own address: default SNAT. With a load balancer only: its address. "
-        "With an instance-level public IP: that address, load balancer or not.",
-        f"{_OUTBOUND_2017}, table",
-        _s2_2,
-        facts=(
-            "neither: default SNAT",
-            "a load balancer only: its address",
-            "an address of its own only: that address",
-            "both: the address of its own",
-        ),
-    ),
-    Claim(
-        "S2-3",
-        "The default address is chosen by the platform, cannot be configured and is not counted as a public IP.",
-        f"{_OUTBOUND_2017}, standalone VM",
-        _s2_3,
-        facts=(
-            "the platform chooses the address",
-            "no file can choose it",
-            "it is not listed as a public IP",
-            "it does not count towards the limit of public IPs",
-        ),
-    ),
-    Claim(
-        "S2-4",
-        "Ephemeral ports of the public address tell a VM's flows apart; each is taken when its flow is created.",
-        f"{_OUTBOUND_2017}, standalone VM",
-        _s2_4,
-        facts=(
-            "a port for each flow",
-            "an ephemeral port of the public address",
-            "taken when the flow is created",
-        ),
-    ),
-    Claim(
-        "S2-10",
-        "Without a rule that links the public frontend and the pool, a load-balanced VM behaves as a standalone one.",
-        f"{_OUTBOUND_2017}, load-balanced VM",
-        lambda network: pool_only("S2-10", network),
-        facts=(
-            "a pool without a rule does not bind",
-            "the source is that of a standalone VM",
-        ),
-    ),
-    Claim(
-        "S2-11",
-        "A load-balanced VM's flows come from the frontend's address, whose ports the VMs of the pool share.",
-        f"{_OUTBOUND_2017}, load-balanced VM",
-        _s2_11,
-        facts=(
-            "the source is the frontend's address",
-            "the VMs of the pool share its ports",
-        ),
-    ),
-    Claim(
-        "S2-12",
-        "With an instance-level public IP no SNAT is used, balanced or not: all outbound flows use that address.",
-        f"{_OUTBOUND_2017}, VM with an instance-level public IP",
-        _s2_12,
-        facts=(
-            "all flows use the address",
-            "no port is translated",
-            "the load balancer does not matter",
-            "other protocols than TCP and UDP, too",
-        ),
-    ),
-    Claim(
-        "S2-13",
-        "An instance-level public IP lifts the limits of SNAT ports.",
-        f"{_OUTBOUND_2017}, VM with an instance-level public IP",
-        _s2_13,
-        facts=(
-            "with an address of its own there is no limit",
-            "without one there is",
-        ),
-    ),
-    Claim(
-        "S2-14",
-        "A lookup of myip.opendns.com at resolver1.opendns.com tells a VM its public source address.",
-        f"{_OUTBOUND_2017}, discovering the public IP",
-        _s2_14,
-        facts=(
-            "the answer is the address that the query came from",
-            "the resolver's name is known",
-        ),
-    ),
-    Claim(
-        "S2-17",
-        "With several public addresses on a load balancer, any of them is a candidate for outbound flows.",
-        f"{_OUTBOUND_2017}, limitations",
-        _s2_17,
-        _ANY_FRONTEND,
-        facts=(
-            "each address is a candidate",
-            "no other is",
-        ),
-    ),
+)
+def unlinked_pool_is_as_standalone(network: Network) -> Iterator[Trial]:
+    return pool_only(network)
+
+
+CLAIMS = (
+    replies_reach_the_vm,
+    ways_out_of_the_table,
+    platform_chooses_the_default_address,
+    ephemeral_ports_tell_flows_apart,
+    unlinked_pool_is_as_standalone,
+    pool_shares_the_frontends_ports,
+    own_address_needs_no_snat,
+    own_address_lifts_the_limits_of_ports,
+    lookup_tells_the_public_address,
+    any_frontend_is_a_candidate,
 )

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lab.azure.model import CloudService, InternetHost, LoadBalancer, Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import (
     MORE,
     again_after,
@@ -105,7 +105,22 @@ def _large_pools(network: Network) -> list[tuple[LoadBalancer, VirtualMachine, i
     return found
 
 
-def _n_sn_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-1",
+    f"{_STANDARD}; {_OUTBOUND} (2018-02-05), preallocated ports",
+    "Each VM of a pool has its SNAT ports from the start: 1,024 in pools of up to 50 VMs, 512 up to 100, 256 up to "
+    "200, 128 up to 400, 64 up to 800, 32 up to 1,000.",
+    profiles=_BY_TABLE,
+    facts=(
+        "1,024 ports up to 50 VMs",
+        "512 up to 100",
+        "256 up to 200",
+        "128 up to 400",
+        "64 up to 800",
+        "32 up to 1,000",
+    ),
+)
+def ports_preallocated_by_pool_size(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for lb, vm, size in _large_pools(network):
         if far is None:
@@ -133,10 +148,17 @@ def _n_sn_1(network: Network) -> Iterator[Trial]:
             return observed, "; ".join(wrong)
 
         expected = ", ".join(f"{n} VMs: {ports_by_table(n)}" for n in sizes)
-        yield Trial("N-SN-1", f"{vm.name}, by size of its pool", f"ports: {expected}", stages, judge_by(check))
+        yield Trial(f"{vm.name}, by size of its pool", f"ports: {expected}", stages, judge_by(check))
 
 
-def _n_sn_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-2",
+    f"{_STANDARD}, table of SKUs",
+    "The ports of a Basic load balancer are allocated on demand: one VM may have more than a preallocated range.",
+    profiles=("2017-09",),
+    facts=("more than a preallocated range",),
+)
+def basic_allocates_on_demand(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for vm in sole_frontend(network)[:1]:
         if far is None or {lb.sku for lb in _balancers(network, vm)} != {"Basic"}:
@@ -149,10 +171,20 @@ def _n_sn_2(network: Network) -> Iterator[Trial]:
             return arrived(arrivals), wrong_source(network, way, arrivals)
 
         expected = f"{flows.count} flows at once to one host, more than the {ports_by_table(1)} of a preallocated range"
-        yield Trial("N-SN-2", vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+        yield Trial(vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
 
 
-def _n_sn_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-3",
+    f"English revision of {_OUTBOUND} (2017-05-31)",
+    "A public address has at most 64,511 SNAT ports: 65,535 less the first 1,024.",
+    profiles=("2017-05a", "2017-09"),
+    facts=(
+        "64,511 ports",
+        "no more",
+    ),
+)
+def ports_of_one_address(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for vm in of_kind(network, "default")[:1]:
         if far is None:
@@ -170,10 +202,23 @@ def _n_sn_3(network: Network) -> Iterator[Trial]:
             return observed, "" if len(ports) == len(set(ports)) == _MOST else f"not {_MOST} flows from as many ports"
 
         expected = f"{_MOST} flows to one host, each from a port of its own, and no more"
-        yield Trial("N-SN-3", vm.name, expected, (Stage((occupy(network, vm), *flows)),), judge_by(check))
+        yield Trial(vm.name, expected, (Stage((occupy(network, vm), *flows)),), judge_by(check))
 
 
-def _n_sn_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-4",
+    f"{_OUTBOUND} (2018-02-05), size of the pool",
+    "When a pool grows into the next tier, half of each VM's ports are reclaimed and their flows time out; when it "
+    "shrinks, flows are not affected and there are more ports.",
+    profiles=_TIERS_GROW,
+    facts=(
+        "half of the ports are reclaimed",
+        "flows on the other half go on",
+        "a smaller pool disturbs no flow",
+        "and gives more ports",
+    ),
+)
+def growing_pool_halves_the_ports(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for lb, vm, _ in _large_pools(network):
         if far is None:
@@ -217,7 +262,7 @@ def _n_sn_4(network: Network) -> Iterator[Trial]:
         expected = (
             f"from {many} to {few} ports: {few} flows go on from their ports, the others are silent; and back: no loss"
         )
-        yield Trial("N-SN-4", f"{vm.name}, pool of 50, 51 and 49", expected, stages, judge_by(check))
+        yield Trial(f"{vm.name}, pool of 50, 51 and 49", expected, stages, judge_by(check))
 
 
 _TIER_PORT = 19000  # a destination port that no other experiment uses
@@ -240,7 +285,19 @@ def _redeployed(network: Network, service: CloudService, *, redeploying: bool) -
     return msgspec.structs.replace(network, cloud_services=services)
 
 
-def _n_sn_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-5",
+    f"{_CLASSIC}, size of the pool",
+    "While a cloud service is redeployed or changed, its pool may be reported as up to twice as large as it is, so "
+    "each instance has fewer ports for a while.",
+    profiles=_CLASSIC_ONLY,
+    facts=(
+        "fewer ports meanwhile",
+        "as of twice the pool",
+        "as many as before afterwards",
+    ),
+)
+def redeployed_service_counts_twice(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
     if not hosts or network.overrides.snat_ports_per_vm:
         return
@@ -278,13 +335,23 @@ def _n_sn_5(network: Network) -> Iterator[Trial]:
             f"{many} flows to {host.name}:{to[0].port} with {size} VMs, {few} while they count for {size + more}, "
             f"and {many} after it"
         )
-        yield Trial("N-SN-5", f"{vm.name} of {service.name}", expected, stages, judge_by(check))
+        yield Trial(f"{vm.name} of {service.name}", expected, stages, judge_by(check))
 
 
 _WHEN = ("before:", "redeploying:", "after:")
 
 
-def _n_sn_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-6",
+    f"{_OUTBOUND} (2019-05-02), scenario 3",
+    "A standalone VM has the ports of a pool of one; in an availability set, those of a pool of the set's size.",
+    profiles=_DEFAULT_AS_POOL,
+    facts=(
+        "a VM alone has the ports of a pool of one",
+        "a set's VMs those of a pool of its size",
+    ),
+)
+def standalone_vm_is_a_pool_of_one(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     if far is None or network.overrides.snat_ports_per_vm:
         return
@@ -309,7 +376,7 @@ def _n_sn_6(network: Network) -> Iterator[Trial]:
 
         who = f"in an availability set of {size}" if vm.availability_set else "in no availability set"
         stage = Stage((occupy(network, vm), flows), larger)
-        yield Trial("N-SN-6", f"{vm.name}, {who}", f"{ports} ports", (stage,), judge_by(check))
+        yield Trial(f"{vm.name}, {who}", f"{ports} ports", (stage,), judge_by(check))
 
 
 # --- shared how -------------------------------------------------------------------------------
@@ -321,7 +388,17 @@ def _tcp_goals(network: Network) -> list[tuple[InternetHost, tuple[Goal, ...]]]:
     return [(host, goals) for host, goals in found if len(goals) > 1]
 
 
-def _n_sn_7(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-7",
+    f"{_OUTBOUND} (2018-02-05), port-masquerading SNAT",
+    "One port for each TCP flow to one destination address, port and protocol; flows to others share the ports.",
+    profiles=_BY_DESTINATION,
+    facts=(
+        "a port for each flow to one address, port and protocol",
+        "flows to another port share it",
+    ),
+)
+def one_port_for_each_destination(network: Network) -> Iterator[Trial]:
     limited, hosts = _limited(network), _tcp_goals(network)
     if limited is None or not hosts:
         return
@@ -335,10 +412,22 @@ def _n_sn_7(network: Network) -> Iterator[Trial]:
         return observed, wrong
 
     expected = f"{usable} flows to {host.name}:{goals[0].port}, and as many again to port {goals[1].port}"
-    yield held_trial("N-SN-7", vm.name, expected, occupy(network, vm, first, second), check)
+    yield held_trial(vm.name, expected, occupy(network, vm, first, second), check)
 
 
-def _n_sn_8(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-8",
+    f"{_OUTBOUND} (2019-05-02) and (2020-10-06), UDP SNAT port reuse",
+    "A UDP flow takes one port irrespective of its destination (2019-05-02), or one for each destination address "
+    "irrespective of the port (2020-10-06).",
+    profiles=(*_CONE, *_UDP_PER_ADDRESS),
+    facts=(
+        "in 2019 one port irrespective of the destination",
+        "in 2020 another address shares it",
+        "in 2020 another port does not",
+    ),
+)
+def udp_ports_by_revision(network: Network) -> Iterator[Trial]:
     limited, hosts = _limited(network), several_goals(network)
     if limited is None or len(hosts) < 2:
         return
@@ -356,7 +445,7 @@ def _n_sn_8(network: Network) -> Iterator[Trial]:
             return f"{opened(here)}; {opened(there)}", wrong or (f"{len(both)} ports serve both hosts" if both else "")
 
         expected = f"{usable} UDP flows to {one.name} and {other.name} together, a port for each"
-        yield held_trial("N-SN-8", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
         yield _same_socket(network, vm, one, other)
         return
 
@@ -368,7 +457,7 @@ def _n_sn_8(network: Network) -> Iterator[Trial]:
     each = tuple(kept(network, goals, usable + MORE, lost=MORE) for goals in (first, second))
     ports_named = " and ".join(str(goal.port) for goal in first)
     expected = f"{usable} UDP flows to {one.name} at {ports_named} together, and as many again to {other.name}"
-    yield held_trial("N-SN-8", vm.name, expected, occupy(network, vm, *each), check_each)
+    yield held_trial(vm.name, expected, occupy(network, vm, *each), check_each)
 
 
 def _same_socket(network: Network, vm: VirtualMachine, one: InternetHost, other: InternetHost) -> Trial:
@@ -384,10 +473,20 @@ def _same_socket(network: Network, vm: VirtualMachine, one: InternetHost, other:
 
     expected = "a private socket is seen from one port by both hosts"
     stage = Stage((occupy(network, vm), *sends))
-    return Trial("N-SN-8", f"{vm.name}, one socket, two hosts", expected, (stage,), judge_by(check))
+    return Trial(f"{vm.name}, one socket, two hosts", expected, (stage,), judge_by(check))
 
 
-def _n_sn_9(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-9",
+    f"{_OUTBOUND} (2019-05-02), preallocated ports",
+    "TCP and UDP have as many SNAT ports each.",
+    profiles=_PER_PROTOCOL,
+    facts=(
+        "TCP and UDP apart",
+        "as many ports each",
+    ),
+)
+def as_many_ports_for_tcp_as_for_udp(network: Network) -> Iterator[Trial]:
     limited, hosts = _limited(network), several_goals(network)
     if limited is None or not hosts:
         return
@@ -402,13 +501,24 @@ def _n_sn_9(network: Network) -> Iterator[Trial]:
 
     steps = tuple(kept(network, goals, usable + MORE, lost=MORE) for goals in (tcp, udp))
     expected = f"{usable} TCP flows to {host.name} use up the ports; {usable} UDP flows are opened all the same"
-    yield held_trial("N-SN-9", vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
 # --- back when --------------------------------------------------------------------------------
 
 
-def _n_sn_10(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-10",
+    f"{_CLASSIC}; {_OUTBOUND} (2019-05-02), SNAT port release",
+    "A port comes back 240 seconds after FIN, 15 seconds after RST.",
+    profiles=_CLOSING,
+    facts=(
+        "240 s after FIN",
+        "15 s after RST",
+        "not before",
+    ),
+)
+def port_comes_back_after_closing(network: Network) -> Iterator[Trial]:
     limited, hosts = _limited(network), _tcp_goals(network)
     fin, rst = scaled(network, _FIN_S), scaled(network, _RST_S)
     if limited is None or not hosts or rst < _SHORTEST_S:
@@ -447,10 +557,20 @@ def _n_sn_10(network: Network) -> Iterator[Trial]:
         f"ports come back {rst:g} s after RST and {fin:g} s after FIN ({_RST_S} and {_FIN_S} s of the document), "
         "and not before"
     )
-    yield held_trial("N-SN-10", vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
-def _n_sn_11(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-11",
+    f"{_OUTBOUND} (2020-06-24), port reuse",
+    "Of a sequence of ports from lowest to highest the first that is available is taken.",
+    profiles=_LOWEST,
+    facts=(
+        "from lowest to highest",
+        "the first that is free",
+    ),
+)
+def lowest_free_port_is_taken(network: Network) -> Iterator[Trial]:
     limited, hosts = _limited(network), _tcp_goals(network)
     if limited is None or not hosts:
         return
@@ -472,10 +592,20 @@ def _n_sn_11(network: Network) -> Iterator[Trial]:
         return observed, "" if later == first[:2] else f"{later} were taken instead of {first[:2]}"
 
     expected = f"flows to {host.name} take one port after the other, and a lower one again once it is free"
-    yield held_trial("N-SN-11", vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
-def _n_sn_18(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-18",
+    f"{_OUTBOUND} (2019-05-02), idle timeout",
+    "Keepalives on one side suffice to refresh the idle timer of 4 minutes.",
+    profiles=("2019-05", "2020-06", "2020-10"),
+    facts=(
+        "keepalives of one side suffice",
+        "4 minutes without",
+    ),
+)
+def keepalives_of_one_side_suffice(network: Network) -> Iterator[Trial]:
     limited, hosts = _limited(network), _tcp_goals(network)
     idle = scaled(network, _IDLE_S)
     if limited is None or not hosts or idle < 2:
@@ -500,7 +630,7 @@ def _n_sn_18(network: Network) -> Iterator[Trial]:
     expected = (
         f"keepalives of one side every {lasting.keepalive_s} s hold flows {1.5 * idle:g} s; others die after {idle:g} s"
     )
-    yield held_trial("N-SN-18", vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
 # --- several frontends, precedence, blocks ----------------------------------------------------
@@ -515,7 +645,20 @@ def _frontends_expected(revision: str, sku: str, frontends: int, ports: int) -> 
     return ports * frontends, frontends
 
 
-def _n_sn_12(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-12",
+    f"{_OUTBOUND} (2018-02-05), (2019-05-02), (2022-03-01) and (2026-07-07), several frontends",
+    "With several frontends: one at random (Basic), all at once, each with the table's ports (2019-05-02), one "
+    "after the other (2022-03-01), or any with no more than 1,024 ports in all (2026-07-07).",
+    profiles=_FRONTENDS,
+    facts=(
+        "Basic: one at random",
+        "2019: each with the table's ports",
+        "2022: one after the other",
+        "2026: 1,024 ports in all",
+    ),
+)
+def ports_of_several_frontends(network: Network) -> Iterator[Trial]:
     far, revision = far_host(network), network.profile.name
     for vm in of_kind(network, "frontend"):
         way = way_out(network, vm)
@@ -544,10 +687,20 @@ def _n_sn_12(network: Network) -> Iterator[Trial]:
 
         expected = f"{count} flows to one destination, from {addresses} of {len(way.addresses)} frontends"
         stage = Stage((occupy(network, vm), first, flows))
-        yield Trial("N-SN-12", vm.name, expected, (stage,), judge_by(check))
+        yield Trial(vm.name, expected, (stage,), judge_by(check))
 
 
-def _n_sn_13(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-13",
+    f"{_OUTBOUND} (2018-02-05), scenarios",
+    "An instance-level public IP comes before a load balancer, a load balancer before default SNAT.",
+    profiles=_PRECEDENCE,
+    facts=(
+        "an address of its own before a load balancer",
+        "a load balancer before default SNAT",
+    ),
+)
+def own_address_before_load_balancer_before_default(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     balanced = [vm for vm in of_kind(network, "own") if pooled(network, vm.name)]
     others = [group[0] for kind in ("frontend", "default") if (group := of_kind(network, kind))]
@@ -560,7 +713,7 @@ def _n_sn_13(network: Network) -> Iterator[Trial]:
             (arrivals,) = observations
             return arrived(arrivals), wrong_source(network, way, arrivals)
 
-        yield Trial("N-SN-13", vm.name, f"source {way}", (Stage((send(network, vm, far),)),), judge_by(check))
+        yield Trial(vm.name, f"source {way}", (Stage((send(network, vm, far),)),), judge_by(check))
 
 
 def _blocked(network: Network, vm: VirtualMachine) -> set[int]:
@@ -576,7 +729,18 @@ def _blocked(network: Network, vm: VirtualMachine) -> set[int]:
     return {block * 8 + offset for block in {port // 8 for port in ports} for offset in range(8)}
 
 
-def _n_sn_19(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-SN-19",
+    f"{_OUTBOUND} (2020-10-13), ports of rules",
+    "Each rule's port takes an aligned block of eight ports out of those that SNAT may use.",
+    profiles=_BLOCKS,
+    facts=(
+        "a rule's port is not used",
+        "nor its block of eight",
+        "all others are",
+    ),
+)
+def rule_takes_a_block_of_eight_ports(network: Network) -> Iterator[Trial]:
     limited, far = _limited(network), far_host(network)
     if limited is None or far is None:
         return
@@ -595,187 +759,23 @@ def _n_sn_19(network: Network) -> Iterator[Trial]:
         return arrived(arrivals), wrong
 
     expected = f"{ports - len(blocked)} of {ports} ports, none of {min(blocked)}-{max(blocked)}"
-    yield Trial("N-SN-19", vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+    yield Trial(vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-SN-1",
-        "Each VM of a pool has its SNAT ports from the start: 1,024 in pools of up to 50 VMs, 512 up to 100, 256 up to "
-        "200, 128 up to 400, 64 up to 800, 32 up to 1,000.",
-        f"{_STANDARD}; {_OUTBOUND} (2018-02-05), preallocated ports",
-        _n_sn_1,
-        _BY_TABLE,
-        facts=(
-            "1,024 ports up to 50 VMs",
-            "512 up to 100",
-            "256 up to 200",
-            "128 up to 400",
-            "64 up to 800",
-            "32 up to 1,000",
-        ),
-    ),
-    Claim(
-        "N-SN-2",
-        "The ports of a Basic load balancer are allocated on demand: one VM may have more than a preallocated range.",
-        f"{_STANDARD}, table of SKUs",
-        _n_sn_2,
-        ("2017-09",),
-        facts=("more than a preallocated range",),
-    ),
-    Claim(
-        "N-SN-3",
-        "A public address has at most 64,511 SNAT ports: 65,535 less the first 1,024.",
-        f"English revision of {_OUTBOUND} (2017-05-31)",
-        _n_sn_3,
-        ("2017-05a", "2017-09"),
-        facts=(
-            "64,511 ports",
-            "no more",
-        ),
-    ),
-    Claim(
-        "N-SN-4",
-        "When a pool grows into the next tier, half of each VM's ports are reclaimed and their flows time out; when it "
-        "shrinks, flows are not affected and there are more ports.",
-        f"{_OUTBOUND} (2018-02-05), size of the pool",
-        _n_sn_4,
-        _TIERS_GROW,
-        facts=(
-            "half of the ports are reclaimed",
-            "flows on the other half go on",
-            "a smaller pool disturbs no flow",
-            "and gives more ports",
-        ),
-    ),
-    Claim(
-        "N-SN-5",
-        "While a cloud service is redeployed or changed, its pool may be reported as up to twice as large as it is, so "
-        "each instance has fewer ports for a while.",
-        f"{_CLASSIC}, size of the pool",
-        _n_sn_5,
-        _CLASSIC_ONLY,
-        facts=(
-            "fewer ports meanwhile",
-            "as of twice the pool",
-            "as many as before afterwards",
-        ),
-    ),
-    Claim(
-        "N-SN-6",
-        "A standalone VM has the ports of a pool of one; in an availability set, those of a pool of the set's size.",
-        f"{_OUTBOUND} (2019-05-02), scenario 3",
-        _n_sn_6,
-        _DEFAULT_AS_POOL,
-        facts=(
-            "a VM alone has the ports of a pool of one",
-            "a set's VMs those of a pool of its size",
-        ),
-    ),
-    Claim(
-        "N-SN-7",
-        "One port for each TCP flow to one destination address, port and protocol; flows to others share the ports.",
-        f"{_OUTBOUND} (2018-02-05), port-masquerading SNAT",
-        _n_sn_7,
-        _BY_DESTINATION,
-        facts=(
-            "a port for each flow to one address, port and protocol",
-            "flows to another port share it",
-        ),
-    ),
-    Claim(
-        "N-SN-8",
-        "A UDP flow takes one port irrespective of its destination (2019-05-02), or one for each destination address "
-        "irrespective of the port (2020-10-06).",
-        f"{_OUTBOUND} (2019-05-02) and (2020-10-06), UDP SNAT port reuse",
-        _n_sn_8,
-        (*_CONE, *_UDP_PER_ADDRESS),
-        facts=(
-            "in 2019 one port irrespective of the destination",
-            "in 2020 another address shares it",
-            "in 2020 another port does not",
-        ),
-    ),
-    Claim(
-        "N-SN-9",
-        "TCP and UDP have as many SNAT ports each.",
-        f"{_OUTBOUND} (2019-05-02), preallocated ports",
-        _n_sn_9,
-        _PER_PROTOCOL,
-        facts=(
-            "TCP and UDP apart",
-            "as many ports each",
-        ),
-    ),
-    Claim(
-        "N-SN-10",
-        "A port comes back 240 seconds after FIN, 15 seconds after RST.",
-        f"{_CLASSIC}; {_OUTBOUND} (2019-05-02), SNAT port release",
-        _n_sn_10,
-        _CLOSING,
-        facts=(
-            "240 s after FIN",
-            "15 s after RST",
-            "not before",
-        ),
-    ),
-    Claim(
-        "N-SN-11",
-        "Of a sequence of ports from lowest to highest the first that is available is taken.",
-        f"{_OUTBOUND} (2020-06-24), port reuse",
-        _n_sn_11,
-        _LOWEST,
-        facts=(
-            "from lowest to highest",
-            "the first that is free",
-        ),
-    ),
-    Claim(
-        "N-SN-12",
-        "With several frontends: one at random (Basic), all at once, each with the table's ports (2019-05-02), one "
-        "after the other (2022-03-01), or any with no more than 1,024 ports in all (2026-07-07).",
-        f"{_OUTBOUND} (2018-02-05), (2019-05-02), (2022-03-01) and (2026-07-07), several frontends",
-        _n_sn_12,
-        _FRONTENDS,
-        facts=(
-            "Basic: one at random",
-            "2019: each with the table's ports",
-            "2022: one after the other",
-            "2026: 1,024 ports in all",
-        ),
-    ),
-    Claim(
-        "N-SN-13",
-        "An instance-level public IP comes before a load balancer, a load balancer before default SNAT.",
-        f"{_OUTBOUND} (2018-02-05), scenarios",
-        _n_sn_13,
-        _PRECEDENCE,
-        facts=(
-            "an address of its own before a load balancer",
-            "a load balancer before default SNAT",
-        ),
-    ),
-    Claim(
-        "N-SN-18",
-        "Keepalives on one side suffice to refresh the idle timer of 4 minutes.",
-        f"{_OUTBOUND} (2019-05-02), idle timeout",
-        _n_sn_18,
-        ("2019-05", "2020-06", "2020-10"),
-        facts=(
-            "keepalives of one side suffice",
-            "4 minutes without",
-        ),
-    ),
-    Claim(
-        "N-SN-19",
-        "Each rule's port takes an aligned block of eight ports out of those that SNAT may use.",
-        f"{_OUTBOUND} (2020-10-13), ports of rules",
-        _n_sn_19,
-        _BLOCKS,
-        facts=(
-            "a rule's port is not used",
-            "nor its block of eight",
-            "all others are",
-        ),
-    ),
+CLAIMS = (
+    ports_preallocated_by_pool_size,
+    basic_allocates_on_demand,
+    ports_of_one_address,
+    growing_pool_halves_the_ports,
+    redeployed_service_counts_twice,
+    standalone_vm_is_a_pool_of_one,
+    one_port_for_each_destination,
+    udp_ports_by_revision,
+    as_many_ports_for_tcp_as_for_udp,
+    port_comes_back_after_closing,
+    lowest_free_port_is_taken,
+    ports_of_several_frontends,
+    own_address_before_load_balancer_before_default,
+    keepalives_of_one_side_suffice,
+    rule_takes_a_block_of_eight_ports,
 )

@@ -98,14 +98,14 @@ def changed_back(network: Network, *experiments: Experiment) -> tuple[Stage, Sta
     return Stage(experiments), Stage((), msgspec.structs.replace(network))
 
 
-def command(*words: str) -> Run:
+def command(verb: str, *words: str) -> Run:
     """Run `lab public-ip` on the lab."""
-    return Run(words=("public-ip", *words, "--lab", "{lab}"))
+    return Run(words=("public-ip", verb, "{lab}", *words))
 
 
 def show(vm: str) -> Run:
     """Ask for what is shown of a VM's own address."""
-    return Run(words=("public-ip", "show", vm, "--lab", "{lab}", "-o", "json"))
+    return Run(words=("public-ip", "show", "{lab}", vm, "-o", "json"))
 
 
 def shown(done: Checked) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def answered_by(answers: Answers, node: str) -> str:
     return ""
 
 
-def lookups(claim: str, network: Network, names: dict[str, str], what: str) -> Iterator[Trial]:
+def lookups(network: Network, names: dict[str, str], what: str) -> Iterator[Trial]:
     """Yield a trial that names lead to addresses, for an outside host and for a VM."""
     client, vms = far_client(network), [i.vm.name for i in instances(network)]
     if client is None or not names or not vms:
@@ -166,7 +166,7 @@ def lookups(claim: str, network: Network, names: dict[str, str], what: str) -> I
 
     expected = "; ".join(f"{name} is {address}" for name, address in names.items())
     stage = Stage(tuple(Lookup(client=asker, name=name) for name in names for asker in askers))
-    yield Trial(claim, what, expected, (stage,), judge_by(check))
+    yield Trial(what, expected, (stage,), judge_by(check))
 
 
 def file_of(vms: str) -> str:

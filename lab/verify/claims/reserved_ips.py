@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lab.azure.model import CloudService, InternetHost, Network, VirtualIp
-from lab.verify.claims.claim import Claim, Trial
+from lab.verify.claims.claim import Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     Reached,
     alone,
@@ -55,7 +55,13 @@ def _web(network: Network, *, is_reserved: bool) -> list[Reached]:
     ]
 
 
-def _ri_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-RI-1",
+    _RESERVED,
+    "A reserved address is a VIP's, never a VM's own; it survives that VMs are deallocated, and cannot be chosen.",
+    facts=("a reserved address outlives deallocation", "it cannot be chosen", "it is never a VM's own"),
+)
+def reserved_address_survives_deallocation(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for one in _web(network, is_reserved=True)[:1]:
         service, kept = one.service, _default(one.service).reserved_ip
@@ -88,7 +94,7 @@ def _ri_1(network: Network) -> Iterator[Trial]:
             return observed, wrong or let(owned, "a reserved address for a VM", "never a VM's own")
 
         expected = f"{one.address} before and after; neither chosen nor given to a VM"
-        yield Trial("N-RI-1", f"{kept} of {service.name}", expected, (operated(*experiments),), judge_by(check))
+        yield Trial(f"{kept} of {service.name}", expected, (operated(*experiments),), judge_by(check))
 
 
 def _printed(done: Checked) -> list[dict[str, str]]:
@@ -100,7 +106,19 @@ def _printed(done: Checked) -> list[dict[str, str]]:
     return found
 
 
-def _ri_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-RI-2",
+    _RESERVED,
+    "A reserved address shows its state, and whether and by which service it is used.",
+    facts=(
+        "Address is shown",
+        "State is shown",
+        "InUse is shown",
+        "ServiceName is shown",
+        "the fields are those of the document, in their order",
+    ),
+)
+def reserved_address_shows_its_use(network: Network) -> Iterator[Trial]:
     for one in _web(network, is_reserved=True)[:1]:
         kept = _default(one.service).reserved_ip
         listing = Run(words=("replay", "{lab}", "{file}"), text="Get-AzureReservedIP\n", suffix=".ps1")
@@ -120,10 +138,22 @@ def _ri_2(network: Network) -> Iterator[Trial]:
 
         stage = operated(command(*_CREATE), listing)
         expected = f"{', '.join(_FIELDS)}; Created, and InUse if a service has it"
-        yield Trial("N-RI-2", f"{kept} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"{kept} of {one.service.name}", expected, (stage,), judge_by(check))
 
 
-def _ri_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-RI-3",
+    _RESERVED,
+    "The address that a service has can be reserved as it is; it can be taken from the service and given back, and "
+    "what leaves has it.",
+    facts=(
+        "the address of a live service is reserved in place",
+        "taken from the service, the address is another's no more",
+        "given back, it is the service's again",
+        "what leaves has it",
+    ),
+)
+def address_can_be_reserved_as_it_is(network: Network) -> Iterator[Trial]:
     client, far = far_client(network), far_host(network)
     for one in _web(network, is_reserved=False)[:1]:
         vm = one.vms[0]
@@ -165,7 +195,7 @@ def _converted(one: Reached, client: InternetHost, sent: tuple[Experiment, ...])
         return observed, wrong or odd
 
     expected = f"{one.address} reserved in place, in and out; another without it; {one.address} again"
-    return Trial("N-RI-3", service.name, expected, (operated(*experiments),), judge_by(check))
+    return Trial(service.name, expected, (operated(*experiments),), judge_by(check))
 
 
 def _beyond() -> str:
@@ -181,7 +211,18 @@ reserved_ips: {{{reserved}}}
 """
 
 
-def _ri_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-RI-4",
+    _LIMITS,
+    "A service has at most five VIPs, one with roles one reserved address, a subscription 20 of them in 2016.",
+    facts=(
+        "a service has at most 5 VIPs",
+        "a service has 5 VIPs",
+        "a subscription has at most 20 reserved addresses in 2016",
+        "a service has at most one reserved address",
+    ),
+)
+def five_vips_of_a_service(network: Network) -> Iterator[Trial]:
     for service in [s for s in of_machines(network) if len(s.virtual_ips) > 1][:1]:
         more = tuple(VirtualIp(name=f"Trial{n}") for n in range(_MOST_VIPS - len(service.virtual_ips)))
         full = msgspec.structs.replace(service, virtual_ips=(*service.virtual_ips, *more))
@@ -198,61 +239,18 @@ def _ri_4(network: Network) -> Iterator[Trial]:
             command("vip", "add", service.name, "OneMore"),
             network=msgspec.structs.replace(network, cloud_services=services),
         )
-        yield Trial("N-RI-4", f"VIPs of {service.name}", "five, and no sixth", (stage,), judge_by(check))
+        yield Trial(f"VIPs of {service.name}", "five, and no sixth", (stage,), judge_by(check))
         words = (
             "6 VIPs; a service has at most 5 VIPs",
             "21 reserved addresses; a subscription has at most 20",
             "2 reserved addresses in one service with roles; its deployment has at most one",
         )
-        yield fits(
-            "N-RI-4", _beyond(), "a sixth VIP, a 21st reserved address, a second one of a service with roles", *words
-        )
+        yield fits(_beyond(), "a sixth VIP, a 21st reserved address, a second one of a service with roles", *words)
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-RI-1",
-        "A reserved address is a VIP's, never a VM's own; it survives that VMs are deallocated, and cannot be chosen.",
-        _RESERVED,
-        _ri_1,
-        facts=("a reserved address outlives deallocation", "it cannot be chosen", "it is never a VM's own"),
-    ),
-    Claim(
-        "N-RI-2",
-        "A reserved address shows its state, and whether and by which service it is used.",
-        _RESERVED,
-        _ri_2,
-        facts=(
-            "Address is shown",
-            "State is shown",
-            "InUse is shown",
-            "ServiceName is shown",
-            "the fields are those of the document, in their order",
-        ),
-    ),
-    Claim(
-        "N-RI-3",
-        "The address that a service has can be reserved as it is; it can be taken from the service and given back, and "
-        "what leaves has it.",
-        _RESERVED,
-        _ri_3,
-        facts=(
-            "the address of a live service is reserved in place",
-            "taken from the service, the address is another's no more",
-            "given back, it is the service's again",
-            "what leaves has it",
-        ),
-    ),
-    Claim(
-        "N-RI-4",
-        "A service has at most five VIPs, one with roles one reserved address, a subscription 20 of them in 2016.",
-        _LIMITS,
-        _ri_4,
-        facts=(
-            "a service has at most 5 VIPs",
-            "a service has 5 VIPs",
-            "a subscription has at most 20 reserved addresses in 2016",
-            "a service has at most one reserved address",
-        ),
-    ),
+CLAIMS = (
+    reserved_address_survives_deallocation,
+    reserved_address_shows_its_use,
+    address_can_be_reserved_as_it_is,
+    five_vips_of_a_service,
 )

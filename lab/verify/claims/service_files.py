@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lab.azure.model import PLATFORM_NETWORK, CloudService, Network, Role
-from lab.verify.claims.claim import Claim, Trial
+from lab.verify.claims.claim import Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, let, operated
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.experiment import Run
@@ -40,7 +40,7 @@ def _file(
 
 
 def _import(text: str) -> Run:
-    return Run(words=("import", "cscfg", "{file}", "--into", "{lab}"), text=text, suffix=".cscfg")
+    return Run(words=("import", "cscfg", "{lab}", "{file}"), text=text, suffix=".cscfg")
 
 
 def _wrong(service: CloudService, network: str, subnet: str) -> list[tuple[str, str, str]]:
@@ -63,7 +63,23 @@ def _wrong(service: CloudService, network: str, subnet: str) -> list[tuple[str, 
     ]
 
 
-def _cs_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-CS-1",
+    _SCHEMA,
+    "A service configuration file names the service's one network, its roles' subnets and public IPs, and the "
+    "reserved address of the service.",
+    facts=(
+        "the network is the service's",
+        "the subnet is the role's",
+        "the reserved address is the service's",
+        "each instance is given the public IP",
+        "its timeout is taken",
+        "its label is taken",
+        "what is not played is refused",
+        "the network is written",
+    ),
+)
+def configuration_names_one_network(network: Network) -> Iterator[Trial]:
     for service in [service for service in network.cloud_services if len(service.roles) == 1]:
         role: Role = service.roles[0]
         vm = network.vm(role.instance(0))
@@ -103,26 +119,8 @@ def _cs_1(network: Network) -> Iterator[Trial]:
 
         what = "the service's one network, its role's subnet and a public IP are taken, and written again"
         expected = f"{what}; refused: {', '.join(what for what, _, _ in wrong_files)}"
-        yield Trial("N-CS-1", service.name, expected, (stage,), judge_by(check))
+        yield Trial(service.name, expected, (stage,), judge_by(check))
         return
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-CS-1",
-        "A service configuration file names the service's one network, its roles' subnets and public IPs, and the "
-        "reserved address of the service.",
-        _SCHEMA,
-        _cs_1,
-        facts=(
-            "the network is the service's",
-            "the subnet is the role's",
-            "the reserved address is the service's",
-            "each instance is given the public IP",
-            "its timeout is taken",
-            "its label is taken",
-            "what is not played is refused",
-            "the network is written",
-        ),
-    ),
-)
+CLAIMS = (configuration_names_one_network,)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lab.azure.model import Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import (
     MORE,
     again_after,
@@ -57,7 +57,19 @@ def _limited(network: Network) -> list[tuple[VirtualMachine, int]]:
     return [*([linked] if linked else []), *alone]
 
 
-def _s2_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-5",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "Each flow to one destination address takes one SNAT port, whatever its destination port and protocol.",
+    profiles=ADDRESS_ONLY,
+    facts=(
+        "a port for each flow to one address",
+        "whatever the destination port",
+        "whatever the protocol",
+        "of a standalone VM, too",
+    ),
+)
+def one_port_for_each_flow_to_an_address(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
     for vm, ports in _limited(network) if hosts else ():
         host, goals = hosts[0]
@@ -68,10 +80,17 @@ def _s2_5(network: Network) -> Iterator[Trial]:
         kinds = ", ".join(f"{goal.port}/{goal.kind}" for goal in goals)
         expected = f"{ports} flows to {host.name} at {kinds} together, a port for each; more meet silence"
         flows = occupy(network, vm, kept(network, goals, ports + MORE, lost=MORE))
-        yield held_trial("S2-5", vm.name, expected, flows, check)
+        yield held_trial(vm.name, expected, flows, check)
 
 
-def _s2_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-6",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "Flows to different destination addresses take one port for each: the same ports serve every destination.",
+    profiles=ADDRESS_ONLY,
+    facts=("the same ports serve another address", "of a standalone VM, too"),
+)
+def ports_serve_every_destination(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
     for vm, ports in _limited(network) if len(hosts) > 1 else ():
         steps = [kept(network, goals, ports) for _, goals in hosts[:2]]
@@ -85,10 +104,22 @@ def _s2_6(network: Network) -> Iterator[Trial]:
 
         names = " and ".join(host.name for host, _ in hosts[:2])
         expected = f"{ports} flows each to {names}, from the same {ports} ports"
-        yield held_trial("S2-6", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
-def _s2_7(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-7",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "When the ports are exhausted, new flows fail until existing ones release theirs; live flows are undisturbed.",
+    profiles=ADDRESS_ONLY,
+    facts=(
+        "without a free port a new flow fails",
+        "live flows are undisturbed",
+        "a release makes room",
+        "of a standalone VM, too",
+    ),
+)
+def new_flows_fail_without_free_ports(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
     for vm, ports in _limited(network) if hosts else ():
         host, goals = hosts[0]
@@ -110,7 +141,7 @@ def _s2_7(network: Network) -> Iterator[Trial]:
             return observed, wrong
 
         expected = f"with {ports} flows to {host.name} open, more meet silence; live ones go on; a release makes room"
-        yield held_trial("S2-7", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
 #: Keys of an alert, in order (load-balancer-monitor-log.md, later revisions).
@@ -131,19 +162,26 @@ def _unlike(alert: dict[str, Any], address: str) -> str:
     return "" if alert["properties"] == wanted else "its properties are others"
 
 
-def _s2_8(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-8",
+    f"{_OUTBOUND_2017}, SNAT ports; load-balancer-monitor-log.md (2015-12-11)",
+    "Exhausted ports are told of by an alert in the load balancer's log.",
+    profiles=ADDRESS_ONLY,
+    facts=("exhaustion raises an alert", "not before", "the alert names the address", "of a standalone VM, too"),
+)
+def alert_tells_of_exhausted_ports(network: Network) -> Iterator[Trial]:
     for vm, ports in _limited(network):
-        yield from _exhausted("S2-8", network, vm, ports, lambda _record: "")
+        yield from _exhausted(network, vm, ports, lambda _record: "")
 
 
-def exhausted(claim: str, network: Network, malformed: Callable[[dict[str, Any]], str]) -> Iterator[Trial]:
+def exhausted(network: Network, malformed: Callable[[dict[str, Any]], str]) -> Iterator[Trial]:
     """Yield a trial of the alert when ports are exhausted; ``malformed`` says what else is wrong with its record."""
     for vm, ports in _limited(network)[:1]:
-        yield from _exhausted(claim, network, vm, ports, malformed)
+        yield from _exhausted(network, vm, ports, malformed)
 
 
 def _exhausted(
-    claim: str, network: Network, vm: VirtualMachine, ports: int, malformed: Callable[[dict[str, Any]], str]
+    network: Network, vm: VirtualMachine, ports: int, malformed: Callable[[dict[str, Any]], str]
 ) -> Iterator[Trial]:
     hosts = several_goals(network)
     if not hosts:
@@ -177,10 +215,17 @@ def _exhausted(
         return f"{observed}; {new[0]['properties']}", wrong or _unlike(new[0], seen) or malformed(new[0])
 
     expected = f"one alert for {way}, when flow {ports + 1} meets silence"
-    yield held_trial(claim, vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
-def _s2_9(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-9",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "A 4-minute idle timeout gives SNAT ports back.",
+    profiles=ADDRESS_ONLY,
+    facts=("after four minutes", "not before", "not of flows that are used", "of a standalone VM, too"),
+)
+def idle_timeout_gives_ports_back(network: Network) -> Iterator[Trial]:
     hosts, idle = several_goals(network), scaled(network, _IDLE_S)
     for vm, ports in _limited(network) if hosts and idle >= 2 else ():
         host, offered = hosts[0]
@@ -215,7 +260,7 @@ def _s2_9(network: Network) -> Iterator[Trial]:
             f"ports of flows to {host.name} that are idle serve new flows after {idle:g} s ({_IDLE_S} s of the "
             "document), and not before; flows that are used live on"
         )
-        yield held_trial("S2-9", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
 _CHOSEN = """\
@@ -267,7 +312,14 @@ def _sized(network: Network, vm: VirtualMachine, size: int) -> Network:
     )
 
 
-def _s2_18(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-18",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "How many SNAT ports there are depends on the size of the pool, and cannot be configured.",
+    profiles=("seeds", "2017-05b"),
+    facts=("the number depends on the size of the pool", "it is told", "it cannot be configured"),
+)
+def pool_size_decides_the_ports(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     vm = next((vm for vm in sole_frontend(network) if network.service_of(vm.name) is None), None)
     if vm is None or far is None or not network.overrides.snat_ports_per_vm:
@@ -304,13 +356,20 @@ def _s2_18(network: Network) -> Iterator[Trial]:
         return observed, wrong
 
     expected = ", ".join(f"{ports_by_table(n)} ports in a pool of {n}" for n in sizes)
-    yield Trial("S2-18", vm.name, f"{expected}; `lab ports` says so", stages, judge_by(check))
+    yield Trial(vm.name, f"{expected}; `lab ports` says so", stages, judge_by(check))
     for place, old, new in _PORTS_ASKED:
         text, key = _CHOSEN.replace(old, new), "outbound_rules" if new is _RULES else "allocated_outbound_ports"
-        yield refused("S2-18", text, f"choosing the number of ports in {place}", key, allowed=_CHOSEN)
+        yield refused(text, f"choosing the number of ports in {place}", key, allowed=_CHOSEN)
 
 
-def _s2_19(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-19",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "The number of SNAT ports is not the number of connections.",
+    profiles=ADDRESS_ONLY,
+    facts=("more flows than ports", "ports and flows are counted apart", "of a standalone VM, too"),
+)
+def ports_are_not_connections(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
     for vm, ports in _limited(network) if len(hosts) > 1 else ():
         first_host, second_host = (kept(network, goals[:1], ports) for _, goals in hosts[:2])
@@ -333,74 +392,15 @@ def _s2_19(network: Network) -> Iterator[Trial]:
             return observed, wrong
 
         expected = f"{2 * ports} flows to two hosts from {ports} ports"
-        yield held_trial("S2-19", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S2-5",
-        "Each flow to one destination address takes one SNAT port, whatever its destination port and protocol.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_5,
-        ADDRESS_ONLY,
-        facts=(
-            "a port for each flow to one address",
-            "whatever the destination port",
-            "whatever the protocol",
-            "of a standalone VM, too",
-        ),
-    ),
-    Claim(
-        "S2-6",
-        "Flows to different destination addresses take one port for each: the same ports serve every destination.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_6,
-        ADDRESS_ONLY,
-        facts=("the same ports serve another address", "of a standalone VM, too"),
-    ),
-    Claim(
-        "S2-7",
-        "When the ports are exhausted, new flows fail until existing ones release theirs; live flows are undisturbed.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_7,
-        ADDRESS_ONLY,
-        facts=(
-            "without a free port a new flow fails",
-            "live flows are undisturbed",
-            "a release makes room",
-            "of a standalone VM, too",
-        ),
-    ),
-    Claim(
-        "S2-8",
-        "Exhausted ports are told of by an alert in the load balancer's log.",
-        f"{_OUTBOUND_2017}, SNAT ports; load-balancer-monitor-log.md (2015-12-11)",
-        _s2_8,
-        ADDRESS_ONLY,
-        facts=("exhaustion raises an alert", "not before", "the alert names the address", "of a standalone VM, too"),
-    ),
-    Claim(
-        "S2-9",
-        "A 4-minute idle timeout gives SNAT ports back.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_9,
-        ADDRESS_ONLY,
-        facts=("after four minutes", "not before", "not of flows that are used", "of a standalone VM, too"),
-    ),
-    Claim(
-        "S2-18",
-        "How many SNAT ports there are depends on the size of the pool, and cannot be configured.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_18,
-        ("seeds", "2017-05b"),
-        facts=("the number depends on the size of the pool", "it is told", "it cannot be configured"),
-    ),
-    Claim(
-        "S2-19",
-        "The number of SNAT ports is not the number of connections.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_19,
-        ADDRESS_ONLY,
-        facts=("more flows than ports", "ports and flows are counted apart", "of a standalone VM, too"),
-    ),
+CLAIMS = (
+    one_port_for_each_flow_to_an_address,
+    ports_serve_every_destination,
+    new_flows_fail_without_free_ports,
+    alert_tells_of_exhausted_ports,
+    idle_timeout_gives_ports_back,
+    pool_size_decides_the_ports,
+    ports_are_not_connections,
 )

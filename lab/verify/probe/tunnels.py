@@ -104,7 +104,7 @@ def gateway(lab: str, what: ex.Tunnels) -> ex.Gateway:
 
 
 def _show(lab: str, network: str) -> dict[str, Any]:
-    shown: dict[str, Any] = commands.lab_json("gateway", "show", network, "--lab", lab)["gateways"][0]
+    shown: dict[str, Any] = commands.lab_json("gateway", "show", lab, network)["gateways"][0]
     return shown
 
 

@@ -154,8 +154,8 @@ def operated(*experiments: Experiment, network: Network | None = None) -> Stage:
 
 
 def command(*words: str) -> Run:
-    """Run a command on the lab."""
-    return Run(words=(*words, "--lab", "{lab}"))
+    """Run a command, of two words and its arguments, on the lab."""
+    return Run(words=(*words[:2], "{lab}", *words[2:]))
 
 
 def inside(node: str, *words: str) -> Run:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lab.azure.model import Network
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Stage, Trial, claim
 from lab.verify.claims.kit.judges import arrived, judge_by, send, sources
 from lab.verify.claims.kit.oracle import WayOut, drops_fragments, far_host, matches, one_of_each, way_out
 from lab.verify.verdict import Judgement
@@ -12,7 +12,19 @@ from lab.verify.verdict import Judgement
 _LABELS = ("udp", "fragments", "icmp", "esp", "mid-stream tcp")
 
 
-def _lab_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "LAB-1",
+    "the lab's own promise",
+    "Nothing leaves a virtual network with a private source: no ICMP, no other protocol, no fragment, no segment "
+    "of a flow that was never opened.",
+    facts=(
+        "no ICMP and no other protocol",
+        "no fragment",
+        "no segment of a flow that was never opened",
+        "nothing with a private source",
+    ),
+)
+def nothing_private_leaves(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     for vm in one_of_each(network):
         way = way_out(network, vm)
@@ -47,21 +59,7 @@ def _lab_1(network: Network) -> Iterator[Trial]:
 
         what = "ICMP and ESP too" if carried else "ICMP and ESP do not leave"
         expected = f"nothing on the public wire with a private source; {what}; no flow is picked up in its middle"
-        yield Trial("LAB-1", vm.name, expected, (Stage(sends),), judge_by(check))
+        yield Trial(vm.name, expected, (Stage(sends),), judge_by(check))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "LAB-1",
-        "Nothing leaves a virtual network with a private source: no ICMP, no other protocol, no fragment, no segment "
-        "of a flow that was never opened.",
-        "the lab's own promise",
-        _lab_1,
-        facts=(
-            "no ICMP and no other protocol",
-            "no fragment",
-            "no segment of a flow that was never opened",
-            "nothing with a private source",
-        ),
-    ),
-)
+CLAIMS = (nothing_private_leaves,)

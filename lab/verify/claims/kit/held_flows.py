@@ -51,7 +51,6 @@ def kept(network: Network, goals: tuple[Goal, ...], count: int, *, lost: int = 0
 
 
 def held_trial(
-    claim: str,
     subject: str,
     expected: str,
     experiment: HoldFlows,
@@ -63,7 +62,7 @@ def held_trial(
         occupied: Occupied = observations[0]
         return check(occupied.steps)
 
-    return Trial(claim, subject, expected, (Stage((experiment,)),), judge_by(judge))
+    return Trial(subject, expected, (Stage((experiment,)),), judge_by(judge))
 
 
 def opened(happened: Happened) -> str:

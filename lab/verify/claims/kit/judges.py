@@ -112,17 +112,17 @@ def wrong_source(network: Network, way: WayOut, arrivals: Arrivals) -> str:
     return f"seen from {', '.join(wrong)}" if wrong else ""
 
 
-def source_trial(claim: str, network: Network, vm: VirtualMachine, far: InternetHost, way: WayOut) -> Trial:
+def source_trial(network: Network, vm: VirtualMachine, far: InternetHost, way: WayOut) -> Trial:
     """Return a trial of the source that the far side sees of a VM's flows."""
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
         (arrivals,) = observations
         return arrived(arrivals), wrong_source(network, way, arrivals)
 
-    return Trial(claim, vm.name, f"source {way}", (Stage((send(network, vm, far),)),), judge_by(check))
+    return Trial(vm.name, f"source {way}", (Stage((send(network, vm, far),)),), judge_by(check))
 
 
-def refused(claim: str, text: str, what: str, words: str, *, allowed: str = "") -> Trial:
+def refused(text: str, what: str, words: str, *, allowed: str = "") -> Trial:
     """Return a trial of a topology that `lab check` must refuse with these words, and for nothing else.
 
     ``allowed``: the same without what is refused, which it must accept.
@@ -138,7 +138,7 @@ def refused(claim: str, text: str, what: str, words: str, *, allowed: str = "") 
         return f"exit 2: {done.said}", ""
 
     texts = (text, allowed) if allowed else (text,)
-    return Trial(claim, what, "refused, exit 2", (Stage(tuple(CheckFile(text=t) for t in texts)),), judge_by(check))
+    return Trial(what, "refused, exit 2", (Stage(tuple(CheckFile(text=t) for t in texts)),), judge_by(check))
 
 
 def outcomes(answers: Answers) -> str:
@@ -152,7 +152,7 @@ def pairs(pairs: set[tuple[str, int]]) -> str:
     return ", ".join(f"{address}:{port}" for address, port in sorted(pairs)) or "nothing"
 
 
-def pool_only(claim: str, network: Network) -> Iterator[Trial]:
+def pool_only(network: Network) -> Iterator[Trial]:
     """Yield, for each VM of a pool without any rule, that it is seen as a standalone VM of its network is."""
     far = far_host(network)
     for vm in some(network, of_kind(network, "default")):
@@ -178,4 +178,4 @@ def pool_only(claim: str, network: Network) -> Iterator[Trial]:
             return arrived(observations[0]), contradiction
 
         expected = f"not {' or '.join(frontends)}, but as a standalone VM"
-        yield Trial(claim, vm.name, expected, (Stage(tuple(send(network, s, far) for s in senders)),), judge_by(check))
+        yield Trial(vm.name, expected, (Stage(tuple(send(network, s, far) for s in senders)),), judge_by(check))

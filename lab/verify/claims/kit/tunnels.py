@@ -206,7 +206,7 @@ def with_connection(network: Network, pair: Pair, **values: Any) -> Network:
     return changed(network, connections=found)
 
 
-def never(claim: str, pair: Pair, what: str, after: Network, words: str = "") -> Trial:
+def never(pair: Pair, what: str, after: Network, words: str = "") -> Trial:
     """Return a trial that a tunnel which works does not when the network is ``after``, and that ``words`` say why.
 
     What is sent into it arrives nowhere, and no packet of ESP is on the wires of the gateways: what they say of
@@ -233,14 +233,14 @@ def never(claim: str, pair: Pair, what: str, after: Network, words: str = "") ->
     stages = (Stage((pair.there,)), Stage((state, heard, silent), after))
     why = f' ("{words}")' if words else ""
     expected = f"NotConnected{why}, nothing arrives, and no ESP on the wires"
-    return Trial(claim, f"{pair.near.node}, {what}", expected, stages, judge_by(check))
+    return Trial(f"{pair.near.node}, {what}", expected, stages, judge_by(check))
 
 
 def _outcome(answers: Answers) -> str:
     return answers.answers[0].outcome
 
 
-def works(claim: str, pair: Pair, expected: str, more: Callable[[Gateway], str]) -> Trial:
+def works(pair: Pair, expected: str, more: Callable[[Gateway], str]) -> Trial:
     """Return a trial that a tunnel is Connected and crossed; ``more`` returns what else contradicts."""
     # A policy-based tunnel may rest; what comes first wakes it.
     waking = (pair.there,) if pair.policy_based else ()
@@ -251,10 +251,10 @@ def works(claim: str, pair: Pair, expected: str, more: Callable[[Gateway], str])
         return f"{states(shown, pair.site.name)}; {pair.far.node}: {_outcome(answers)}", contradiction
 
     stage = Stage((*waking, Tunnels(network=pair.network, wanted="Connected"), pair.there))
-    return Trial(claim, f"{pair.network} to {pair.site.name}", expected, (stage,), judge_by(check))
+    return Trial(f"{pair.network} to {pair.site.name}", expected, (stage,), judge_by(check))
 
 
-def fits(claim: str, text: str, what: str, *words: str) -> Trial:
+def fits(text: str, what: str, *words: str) -> Trial:
     """Return a trial of a topology that `lab check` must accept, or refuse with all of ``words``."""
 
     def check(observations: Sequence[Any]) -> tuple[str, str]:
@@ -266,4 +266,4 @@ def fits(claim: str, text: str, what: str, *words: str) -> Trial:
         return f"exit 2: {done.said}", ""
 
     expected = "refused, exit 2" if words else "accepted"
-    return Trial(claim, what, expected, (Stage((CheckFile(text=text),)),), judge_by(check))
+    return Trial(what, expected, (Stage((CheckFile(text=text),)),), judge_by(check))
