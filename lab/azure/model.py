@@ -7,6 +7,7 @@ what must hold between them is in ``invariants``. Nothing here knows how a packe
 import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
+from itertools import chain
 from typing import Literal
 
 import msgspec
@@ -129,7 +130,16 @@ class NatGateway(_Value, frozen=True, kw_only=True):
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
         """Every address that flows may be seen with: those of a prefix are all used, the first and last too."""
-        return tuple(sorted({*self.public_ip_addresses, *(a for p in self.public_ip_prefixes for a in p)}))
+        return tuple(sorted({address for address, _ in self.public_addresses()}))
+
+    def public_addresses(self) -> Iterator[tuple[IPv4Address, tuple[str, ...]]]:
+        """Yield every address with its path in the file; of a prefix that is too large, which is refused, none."""
+        path = ("nat_gateways", self.name)
+        for index, address in enumerate(self.public_ip_addresses):
+            yield address, (*path, "public_ip_addresses", str(index))
+        for index, prefix in enumerate(self.public_ip_prefixes):
+            for address in prefix if prefix.prefixlen >= 28 else ():
+                yield address, (*path, "public_ip_prefixes", str(index))
 
 
 class DnsServer(_Value, frozen=True, kw_only=True):
@@ -585,10 +595,12 @@ class Overrides(_Value, frozen=True, kw_only=True):
     """Departures from the documents, for experiments; printed with every verdict."""
 
     snat_ports_per_vm: int | None = None
+    nat_gateway_ports: int | None = None
     time_scale: int = 1
 
     def __str__(self) -> str:
         parts = [f"snat_ports_per_vm={self.snat_ports_per_vm}"] if self.snat_ports_per_vm else []
+        parts += [f"nat_gateway_ports={self.nat_gateway_ports}"] if self.nat_gateway_ports else []
         parts += [f"time_scale={self.time_scale}"] if self.time_scale != 1 else []
         return " ".join(parts)
 
@@ -734,13 +746,7 @@ class Network(_Value, frozen=True, kw_only=True):
         for lb in self.load_balancers:
             for frontend in lb.frontends:
                 yield frontend.address, ("load_balancers", lb.name, "frontend_ip_configurations", frontend.name)
-        for nat in self.nat_gateways:
-            path = ("nat_gateways", nat.name)
-            for index, address in enumerate(nat.public_ip_addresses):
-                yield address, (*path, "public_ip_addresses", str(index))
-            for index, prefix in enumerate(nat.public_ip_prefixes):
-                for address in prefix if prefix.prefixlen >= 28 else ():  # others are refused
-                    yield address, (*path, "public_ip_prefixes", str(index))
+        yield from chain.from_iterable(nat.public_addresses() for nat in self.nat_gateways)
         for service in self.cloud_services:
             for vip in service.virtual_ips:
                 if vip.address and not vip.reserved_ip:

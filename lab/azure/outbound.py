@@ -68,7 +68,7 @@ def _counts(network: Network, lb: LoadBalancer, protocol: Transport | None) -> b
 
 
 def without_default(network: Network) -> frozenset[str]:
-    """Return the VMs that never have the platform's address: of private subnets, Standard load balancers and public IPs.
+    """Return the VMs that never have the platform's address: of private subnets, Standard load balancers and IPs.
 
     The VMs of an availability set behave as one that belongs to a Standard load balancer
     (load-balancer-outbound-connections.md, 2019-05-02).

@@ -98,7 +98,8 @@ class _FreeList:
         if not lowest:
             # A walk through the whole range, in an order that looks like none.
             self._start = random.randrange(self._size)
-            self._step = max(1, int(self._size * 0.618))
+            # Two walks through one range meet as often as two random ones do.
+            self._step = random.randrange(self._size // 4 + 1, self._size - self._size // 4 + 1)
             while gcd(self._step, self._size) != 1:
                 self._step += 1
         self._next = 0  # steps of the walk that were made

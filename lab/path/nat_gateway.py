@@ -61,8 +61,9 @@ def place(gateway: NatGateway) -> str:
 
 def ranges(network: Network, gateway: NatGateway) -> tuple[SnatRange, ...]:
     """Return the ports that a flow of any VM of the gateway's subnets may be given."""
-    first = network.profile.nat_first_port
-    return tuple(SnatRange(str(address), first, _LAST_PORT) for address in gateway.addresses)
+    first, wanted = network.profile.nat_first_port, network.overrides.nat_gateway_ports
+    last = first + wanted - 1 if wanted else _LAST_PORT
+    return tuple(SnatRange(str(address), first, last) for address in gateway.addresses)
 
 
 def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
@@ -208,7 +209,7 @@ def _timers(network: Network, gateway: NatGateway) -> Iterator[Item]:
 
 
 def _ports(network: Network, vnet: VirtualNetwork, gateway: NatGateway, subnets: list[Subnet]) -> Iterator[Item]:
-    """Yield the ports of the gateway's addresses: any of them for every VM, the same one again to other destinations."""
+    """Yield the ports of the gateway's addresses: any for every VM, the same one again to other destinations."""
     profile, scale, here = network.profile, network.overrides.time_scale, place(gateway)
     resource = wiring.resource_id(network, vnet, "natGateways", gateway.name)
     yield SnatPolicy(

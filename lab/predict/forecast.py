@@ -19,6 +19,7 @@ from lab.azure.model import (
     Direction,
     InternetHost,
     LoadBalancingRule,
+    NatGateway,
     Network,
     ServiceKind,
     VirtualMachine,
@@ -272,12 +273,7 @@ class _Trace:
                         continue
                     yield from self.into(target, own, destination, self.service.port, out)
             elif (gateway := self.network.nat_gateway_of(vm.virtual_network, vm.subnet)) is not None:
-                if self.service.protocol == "icmp":
-                    yield Way(decisions=out, obstacle=f"NAT gateway {gateway.name} carries TCP and UDP")
-                else:
-                    # It is no part of the load balancer: what comes back in comes from the internet.
-                    shared = [(address, None) for address in gateway.addresses]
-                    yield from self.over_the_internet(shared, destination, out)
+                yield from self.by_gateway(gateway, destination, out)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
                 yield from self.over_the_internet([seen], destination, out, vm)
@@ -291,6 +287,13 @@ class _Trace:
                     return
                 frontends = linked or [vnet.default_outbound_address]
                 yield from self.over_the_internet([(address, None) for address in frontends], destination, out, vm)
+
+    def by_gateway(self, gateway: NatGateway, destination: IPv4Address, before: tuple[Decision, ...]) -> Iterator[Way]:
+        """Yield the ways by a NAT gateway, which is no part of the load balancer: what returns is from outside."""
+        if self.service.protocol == "icmp":
+            yield Way(decisions=before, obstacle=f"NAT gateway {gateway.name} carries TCP and UDP")
+        else:
+            yield from self.over_the_internet([(a, None) for a in gateway.addresses], destination, before)
 
     def over_the_internet(
         self,

@@ -446,7 +446,8 @@ class Outbound:
     def _of_gateway(self, vm: VirtualMachine) -> tuple[Supply, ...]:
         """Return what a VM has of its subnet's NAT gateway: any port of each address."""
         gateway = self.network.nat_gateway_of(vm.virtual_network, vm.subnet)
-        ports = PortRange(self.profile.nat_first_port, 65535)
+        first, wanted = self.profile.nat_first_port, self.network.overrides.nat_gateway_ports
+        ports = PortRange(first, first + wanted - 1 if wanted else 65535)
         return tuple(
             Supply(
                 address=address,

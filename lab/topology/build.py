@@ -111,7 +111,9 @@ class Builder:
         sites = self._local_networks({g.virtual_network: g.address for g in gateways})
         reserved = self._reserved_ips()
         overrides = model.Overrides(
-            snat_ports_per_vm=raw.overrides.snat_ports_per_vm, time_scale=self.time_scale or raw.overrides.time_scale
+            snat_ports_per_vm=raw.overrides.snat_ports_per_vm,
+            nat_gateway_ports=raw.overrides.nat_gateway_ports,
+            time_scale=self.time_scale or raw.overrides.time_scale,
         )
         made = model.Network(
             name=raw.name,

@@ -491,6 +491,7 @@ class Overrides(_File):
     """Departures from the documents, for experiments."""
 
     snat_ports_per_vm: Annotated[int, Field(ge=1, le=64511, strict=True)] | None = None
+    nat_gateway_ports: Annotated[int, Field(ge=1, le=64512, strict=True)] | None = None
     time_scale: Annotated[int, Field(ge=1, le=240, strict=True)] = 1
 
 

@@ -30,9 +30,8 @@ class Watch(msgspec.Struct, frozen=True):
     into a virtual network's router from its load balancer, ``gateway inside``: from its gateway. ``gateway wire``:
     what comes out of its gateway to the internet. ``NAT gateway inside``: what comes into the NAT gateway ``name`` from
     the router of ``network``, ``NAT gateway wire``: what comes out of it to the internet. ``VM wire``, ``host wire``:
-    what a node has sent, at the other end of
-    its wire. ``network`` is the virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the
-    primary one.
+    what a node has sent, at the other end of its wire. ``network`` is the virtual network of a VM, ``interface`` the
+    number of one of its interfaces; 0 is the primary one.
     """
 
     kind: Literal[
