@@ -115,7 +115,8 @@ def test_an_unknown_key_that_resembles_none_gets_the_list() -> None:
         (
             'f:2: qqq: unknown key "qqq"; keys are those of the vocabulary, or begin with "x-"; known: '
             "cloud_services, connections, expect, internet, load_balancers, local_networks, name, nat_gateways, "
-            "network_security_groups, overrides, profile, reserved_ips, virtual_machines, virtual_networks, vpn_gateways"
+            "network_security_groups, overrides, profile, reserved_ips, virtual_machines, virtual_networks, "
+            "vpn_gateways"
         )
     ]
 
