@@ -25,6 +25,17 @@ class Stage(msgspec.Struct, frozen=True):
     operates: bool = False
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """What a judge found: what was observed, and what of it contradicts the claim, "" if nothing does.
+
+    ``doubt``: why it tells nothing, whatever it seems to contradict; "" if it tells.
+    """
+
+    observed: str
+    wrong: str = ""
+    doubt: str = ""
+
+
 class Trial(msgspec.Struct, frozen=True):
     """One way to see whether a claim holds here. ``claim``: whose trial it is; a claim fills it in."""
 

@@ -1,13 +1,13 @@
 """Endpoints and their access lists: virtual-networks-acl.md (2016-03-15) and what is said of endpoints."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address
-from typing import Any
 
 import msgspec
 
 from lab.azure.model import AclRule, CloudService, InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     UNUSED,
     Reached,
@@ -28,8 +28,7 @@ from lab.verify.claims.kit.judges import judge_by, outcomes
 from lab.verify.claims.kit.oracle import far_client
 from lab.verify.claims.kit.tunnels import fits
 from lab.verify.claims.load_balancers import unheard
-from lab.verify.experiment import SILENCE_S, Ask, Flow, Health, Sweep, Swept, Watch
-from lab.verify.verdict import Judgement
+from lab.verify.experiment import SILENCE_S, Answers, Ask, Checked, Flow, Health, Members, Sweep, Swept, Watch
 
 _ACL = "virtual-networks-acl.md (2016-03-15)"
 _ENDPOINTS = f"{_ACL}; virtual-machines-common-classic-setup-endpoints.md"
@@ -73,25 +72,25 @@ def _trial(subject: str, found: Sequence[tuple[_Guarded, InternetHost]], expecte
         for _ in range(1 if g.reached.endpoint.load_balanced_set is None else 8)
     ]
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        swept: Swept = observations[-1]
-        came: dict[str, list[str]] = {}
-        wrong = ""
-        for (g, host, _), passage in zip(flows, swept.passages, strict=True):
-            came.setdefault(str(g.reached), [])
-            if passage.end and host.name not in came[str(g.reached)]:
-                came[str(g.reached)].append(host.name)
-            lets = g.lets(host.address)
-            if passage.end and not lets:
-                wrong = wrong or f"{host.name} ({host.address}) came to {passage.end} through {g.reached}"
-            elif lets and not passage.end:
-                wrong = wrong or f"{host.name} ({host.address}) did not come through {g.reached}"
-        observed = "; ".join(f"{where}: {', '.join(names) or 'nobody'}" for where, names in came.items())
-        doubt = "" if wrong else unheard([swept])
-        return Judgement("INCONCLUSIVE", observed, doubt) if doubt else (observed, wrong)
-
     sweep = Sweep(flows=tuple(one for _, _, one in flows))
-    return Trial(subject, expected, (Stage((Health(), sweep)),), judge_by(check))
+    return Trial(subject, expected, (Stage((Health(), sweep)),), judge_by(partial(_let_or_lost, flows=flows)))
+
+
+def _let_or_lost(_known: Members, swept: Swept, *, flows: list[tuple[_Guarded, InternetHost, Flow]]) -> Finding:
+    came: dict[str, list[str]] = {}
+    wrong = ""
+    for (g, host, _), passage in zip(flows, swept.passages, strict=True):
+        came.setdefault(str(g.reached), [])
+        if passage.end and host.name not in came[str(g.reached)]:
+            came[str(g.reached)].append(host.name)
+        lets = g.lets(host.address)
+        if passage.end and not lets:
+            wrong = wrong or f"{host.name} ({host.address}) came to {passage.end} through {g.reached}"
+        elif lets and not passage.end:
+            wrong = wrong or f"{host.name} ({host.address}) did not come through {g.reached}"
+    observed = "; ".join(f"{where}: {', '.join(names) or 'nobody'}" for where, names in came.items())
+    doubt = "" if wrong else unheard([swept])
+    return Finding(observed, wrong, doubt)
 
 
 def _who(guarded: _Guarded, asking: Iterable[InternetHost]) -> str:
@@ -195,21 +194,35 @@ def _new_machine(
         Ask(client=client.name, address=used.address, port=UNUSED, kind="http"),
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        created, swept, fetched, added, answers = observations
-        node = (printed(fetched) or {}).get("node", "nobody")
-        came = sum(bool(passage.end) for passage in swept.passages)
-        after = first(answers).node or first(answers).outcome
-        observed = f"{came} of {len(closed)} flows came in; {node} answered it; with an endpoint: {after}"
-        wrong = failed_command(created, added)
-        wrong = wrong or (f"{came} flows came in without an endpoint" if came else "")
-        wrong = wrong or (f"what it sends is answered by {node}" if node != far.name else "")
-        wrong = wrong or (f"its endpoint leads to {after}" if after != _NEW else "")
-        doubt = "" if wrong else unheard([swept])
-        return Judgement("INCONCLUSIVE", observed, doubt) if doubt else (observed, wrong)
-
     expected = "nothing comes to it, what it sends is answered; an endpoint leads to it"
-    return Trial(f"a new VM of {service.name}", expected, (operated(*experiments),), judge_by(check))
+    return Trial(
+        f"a new VM of {service.name}",
+        expected,
+        (operated(*experiments),),
+        judge_by(partial(_reached_by_its_endpoint_only, closed=closed, far=far)),
+    )
+
+
+def _reached_by_its_endpoint_only(
+    created: Checked,
+    swept: Swept,
+    fetched: Checked,
+    added: Checked,
+    answers: Answers,
+    *,
+    closed: list[int],
+    far: InternetHost,
+) -> Finding:
+    node = (printed(fetched) or {}).get("node", "nobody")
+    came = sum(bool(passage.end) for passage in swept.passages)
+    after = first(answers).node or first(answers).outcome
+    observed = f"{came} of {len(closed)} flows came in; {node} answered it; with an endpoint: {after}"
+    wrong = failed_command(created, added)
+    wrong = wrong or (f"{came} flows came in without an endpoint" if came else "")
+    wrong = wrong or (f"what it sends is answered by {node}" if node != far.name else "")
+    wrong = wrong or (f"its endpoint leads to {after}" if after != _NEW else "")
+    doubt = "" if wrong else unheard([swept])
+    return Finding(observed, wrong, doubt)
 
 
 @claim(
@@ -251,26 +264,28 @@ def endpoint_leads_a_port_to_a_port(network: Network) -> Iterator[Trial]:
         other = flow(client, one.address, "tcp", one.endpoint.public_port, one.vms, awaited=False)
         private = flow(client, one.address, "udp", one.endpoint.local_port, one.vms, awaited=False)
 
-        def check(observations: Sequence[Any], one: Reached = one) -> tuple[str, str] | Judgement:
-            answers, swept = observations
-            answer = first(answers)
-            observed = f"{one}/udp: {answer.node or answer.outcome} at port {answer.server_port}"
-            came = [what for what, p in zip(("TCP", "its private port"), swept.passages, strict=True) if p.end]
-            wrong = one.wrong(answers) or (f"flows to {' and '.join(came)} came in" if came else "")
-            doubt = "" if wrong else unheard([swept])
-            return Judgement("INCONCLUSIVE", observed, doubt) if doubt else (observed, wrong)
-
         expected = (
             f"UDP at {one.endpoint.public_port} leads to port {one.endpoint.local_port}, TCP and that port nowhere"
         )
         stage = Stage((one.ask(client.name), Sweep(flows=(other, private))))
-        yield Trial(f"{one} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{one} of {one.service.name}", expected, (stage,), judge_by(partial(_led_to_the_private_port, one=one))
+        )
     for vm in network.virtual_machines:
         apart = [one for one in every if one.kind == "http" and _is_apart(network, vm, one)]
         if not apart or network.service_of(vm.name) is None:
             continue
         yield _from_outside(vm, apart[0])
         return
+
+
+def _led_to_the_private_port(answers: Answers, swept: Swept, *, one: Reached) -> Finding:
+    answer = first(answers)
+    observed = f"{one}/udp: {answer.node or answer.outcome} at port {answer.server_port}"
+    came = [what for what, p in zip(("TCP", "its private port"), swept.passages, strict=True) if p.end]
+    wrong = one.wrong(answers) or (f"flows to {' and '.join(came)} came in" if came else "")
+    doubt = "" if wrong else unheard([swept])
+    return Finding(observed, wrong, doubt)
 
 
 def _is_apart(network: Network, vm: VirtualMachine, one: Reached) -> bool:
@@ -292,21 +307,6 @@ def _from_outside(vm: VirtualMachine, one: Reached) -> Trial:
         awaited=False,
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        swept, asked, answers = observations
-        answer = first(answers)
-        observed = (
-            f"at {target.private_ip_address}: {outcomes(asked)}; at {one.address}: {answer.node or answer.outcome}, "
-            f"seen from {answer.client_address or 'nowhere'}"
-        )
-        wrong = one.wrong(answers)
-        if swept.passages[0].end or first(asked).outcome != "timeout":
-            wrong = f"{vm.name} reaches {target.name} without an endpoint"
-        if not wrong and answer.client_address == str(vm.private_ip_address):
-            wrong = f"{target.name} sees the private address of {vm.name}"
-        doubt = "" if wrong else unheard([swept])
-        return Judgement("INCONCLUSIVE", observed, doubt) if doubt else (observed, wrong)
-
     asked = Ask(
         client=vm.name,
         address=str(target.private_ip_address),
@@ -316,7 +316,29 @@ def _from_outside(vm: VirtualMachine, one: Reached) -> Trial:
     )
     expected = f"silence at {target.private_ip_address}, an answer through {one}"
     stage = Stage((Sweep(flows=(private,)), asked, one.ask(vm.name)))
-    return Trial(f"{vm.name} of {vm.virtual_network} to {target.name}", expected, (stage,), judge_by(check))
+    return Trial(
+        f"{vm.name} of {vm.virtual_network} to {target.name}",
+        expected,
+        (stage,),
+        judge_by(partial(_reached_by_the_vip_only, target=target, one=one, vm=vm)),
+    )
+
+
+def _reached_by_the_vip_only(
+    swept: Swept, asked: Answers, answers: Answers, *, target: VirtualMachine, one: Reached, vm: VirtualMachine
+) -> Finding:
+    answer = first(answers)
+    observed = (
+        f"at {target.private_ip_address}: {outcomes(asked)}; at {one.address}: {answer.node or answer.outcome}, "
+        f"seen from {answer.client_address or 'nowhere'}"
+    )
+    wrong = one.wrong(answers)
+    if swept.passages[0].end or first(asked).outcome != "timeout":
+        wrong = f"{vm.name} reaches {target.name} without an endpoint"
+    if not wrong and answer.client_address == str(vm.private_ip_address):
+        wrong = f"{target.name} sees the private address of {vm.name}"
+    doubt = "" if wrong else unheard([swept])
+    return Finding(observed, wrong, doubt)
 
 
 CLAIMS = (

@@ -4,14 +4,15 @@
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
 
 from lab.azure.model import PLATFORM_ADDRESS, InternetHost, Network, VirtualMachine, VirtualNetwork
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.judges import arrived, judge_by, send, sources
 from lab.verify.claims.kit.oracle import WayOut, far_host, matches, way_out
 from lab.verify.claims.kit.tunnels import (
@@ -31,8 +32,12 @@ from lab.verify.claims.kit.tunnels import (
 )
 from lab.verify.experiment import (
     SILENCE_S,
+    Answers,
+    Arrivals,
     Ask,
+    Checked,
     Connection,
+    Crossed,
     Gateway,
     Meter,
     Metered,
@@ -146,11 +151,11 @@ def static_speaks_ikev1_and_dynamic_ikev2(network: Network) -> Iterator[Trial]:
             if gateway is None or gateway.routing != kind:
                 continue
 
-            def more(shown: Gateway, pair: Pair = pair, version: int = version) -> str:
-                found = next(c for c in shown.connections if c.site == pair.site.name)
-                return "" if found.version == version else f"it speaks IKEv{found.version}"
-
-            yield works(pair, f"{kind} routing speaks IKEv{version}", more)
+            yield works(
+                pair,
+                f"{kind} routing speaks IKEv{version}",
+                partial(_speaks_another_version, pair=pair, version=version),
+            )
             break
     if alone(network):
         yield fits(file_with(1, key="k" * 128), "a key of 128 characters")
@@ -160,24 +165,33 @@ def static_speaks_ikev1_and_dynamic_ikev2(network: Network) -> Iterator[Trial]:
         yield fits(file_with(1, key="not-one"), "a key with a dash", "1 to 128 letters and digits")
 
 
+def _speaks_another_version(shown: Gateway, *, pair: Pair, version: int) -> str:
+    found = next(c for c in shown.connections if c.site == pair.site.name)
+    return "" if found.version == version else f"it speaks IKEv{found.version}"
+
+
 def _encrypted(network: Network, *, ike: str, ike_s: int, esp: str, esp_s: int) -> Iterator[Trial]:
     """Yield that a tunnel of a dynamic gateway is encrypted in one way, and renewed before its time; seconds."""
     scale = network.overrides.time_scale
     for pair in between_networks(network)[:1]:
+        yield works(
+            pair,
+            f"IKE {ike}, group 2, within {ike_s} s; ESP {esp}, {esp_s} s",
+            partial(_encrypted_otherwise, pair=pair, ike=ike, esp=esp, ike_s=ike_s, scale=scale, esp_s=esp_s),
+        )
 
-        def more(shown: Gateway, pair: Pair = pair) -> str:
-            found = next(c for c in shown.connections if c.site == pair.site.name)
-            if not found.ike.startswith(ike) or "MODP_1024" not in found.ike:
-                return f"IKE uses {found.ike}"
-            if not found.esp.startswith(esp):
-                return f"ESP uses {found.esp}"
-            if not 0.75 * ike_s / scale <= found.ike_rekey_s <= ike_s / scale:
-                return f"IKE is renewed after {found.ike_rekey_s} s"
-            if abs(found.esp_life_s - esp_s / scale) > 2:
-                return f"ESP ends after {found.esp_life_s} s"
-            return ""
 
-        yield works(pair, f"IKE {ike}, group 2, within {ike_s} s; ESP {esp}, {esp_s} s", more)
+def _encrypted_otherwise(shown: Gateway, *, pair: Pair, ike: str, esp: str, ike_s: int, scale: int, esp_s: int) -> str:
+    found = next(c for c in shown.connections if c.site == pair.site.name)
+    if not found.ike.startswith(ike) or "MODP_1024" not in found.ike:
+        return f"IKE uses {found.ike}"
+    if not found.esp.startswith(esp):
+        return f"ESP uses {found.esp}"
+    if not 0.75 * ike_s / scale <= found.ike_rekey_s <= ike_s / scale:
+        return f"IKE is renewed after {found.ike_rekey_s} s"
+    if abs(found.esp_life_s - esp_s / scale) > 2:
+        return f"ESP ends after {found.esp_life_s} s"
+    return ""
 
 
 @claim(
@@ -210,13 +224,13 @@ def segments_are_clamped(network: Network) -> Iterator[Trial]:
         # Whatever the two ends would agree on between themselves is larger.
         connect = Segments(client=pair.near.node, address=str(pair.far.address), port=80)
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            seen: SegmentSize = observations[0]
-            observed = f"segments of {seen.size} bytes" if seen.size else "no connection"
-            # The kernel counts 12 bytes of timestamps to the header, not to the segment.
-            return observed, "" if 1200 < seen.size <= 1350 else "they are not clamped to 1350 bytes"
+        yield Trial(pair.near.node, "at most 1,350 bytes", (Stage((connect,)),), judge_by(_clamped))
 
-        yield Trial(pair.near.node, "at most 1,350 bytes", (Stage((connect,)),), judge_by(check))
+
+def _clamped(seen: SegmentSize) -> Finding:
+    observed = f"segments of {seen.size} bytes" if seen.size else "no connection"
+    # The kernel counts 12 bytes of timestamps to the header, not to the segment.
+    return Finding(observed, "" if 1200 < seen.size <= 1350 else "they are not clamped to 1350 bytes")
 
 
 @claim(
@@ -275,28 +289,45 @@ def policy_based_tunnel_rests(network: Network) -> Iterator[Trial]:
         dropped = Tunnels(network=pair.network, wanted="NotConnected", silence_s=scaled)
         rebuilt = Tunnels(network=pair.network, wanted="Connected")
 
-        def check(observations: Sequence[Any], pair: Pair = pair, other: Pair = other) -> tuple[str, str]:
-            crossed, before, answers, gone, after, again, back = observations
-            observed = (
-                f"{pair.network}: {states(gone, pair.site.name)} after {gone.waited_s:.1f} s, then "
-                f"{again.answers[0].outcome} and {states(back, pair.site.name)}; "
-                f"{other.network}: {states(after, other.site.name)}"
-            )
-            if contradiction := other.reached(crossed) or pair.reached(answers):
-                return observed, contradiction
-            found = _of(gone, pair)
-            if found.state != "NotConnected" or "without a packet" not in found.reason:
-                return observed, "a policy-based tunnel is not dropped"
-            if gone.waited_s < 0.3 * scaled:
-                return observed, f"a policy-based tunnel is dropped long before {scaled:g} s"
-            one, two = _of(before, other), _of(after, other)
-            if two.state != "Connected" or two.established != one.established:
-                return observed, "a route-based tunnel is dropped, too"
-            return observed, pair.reached(again) or connected(back, pair.site.name)
-
         stage = Stage((other.there, there, pair.there, dropped, there, pair.there, rebuilt))
         expected = f"dropped after {scaled:g} s of silence and rebuilt by the next packet; {other.network}: kept"
-        yield Trial(pair.network, expected, (stage,), judge_by(check))
+        yield Trial(
+            pair.network,
+            expected,
+            (stage,),
+            judge_by(partial(_one_rests_and_one_stays, pair=pair, other=other, scaled=scaled)),
+        )
+
+
+def _one_rests_and_one_stays(
+    crossed: Answers,
+    before: Gateway,
+    answers: Answers,
+    gone: Gateway,
+    after: Gateway,
+    again: Answers,
+    back: Gateway,
+    *,
+    pair: Pair,
+    other: Pair,
+    scaled: float,
+) -> Finding:
+    observed = (
+        f"{pair.network}: {states(gone, pair.site.name)} after {gone.waited_s:.1f} s, then "
+        f"{again.answers[0].outcome} and {states(back, pair.site.name)}; "
+        f"{other.network}: {states(after, other.site.name)}"
+    )
+    if contradiction := other.reached(crossed) or pair.reached(answers):
+        return Finding(observed, contradiction)
+    found = _of(gone, pair)
+    if found.state != "NotConnected" or "without a packet" not in found.reason:
+        return Finding(observed, "a policy-based tunnel is not dropped")
+    if gone.waited_s < 0.3 * scaled:
+        return Finding(observed, f"a policy-based tunnel is dropped long before {scaled:g} s")
+    one, two = _of(before, other), _of(after, other)
+    if two.state != "Connected" or two.established != one.established:
+        return Finding(observed, "a route-based tunnel is dropped, too")
+    return Finding(observed, pair.reached(again) or connected(back, pair.site.name))
 
 
 def _of(shown: Gateway, pair: Pair) -> Connection:
@@ -327,18 +358,25 @@ def only_listed_ranges_take_the_tunnel(network: Network) -> Iterator[Trial]:
 def _both_ways(network: Network, pair: Pair, vm: VirtualMachine, far: InternetHost) -> Trial:
     way: WayOut = way_out(network, vm)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        crossed, outside = observations
-        observed = f"across: {said(crossed)}; outside: {arrived(outside)}"
-        if contradiction := not_across(network, pair, crossed):
-            return observed, contradiction
-        wrong = [source for source in sources(outside) if not matches(network, way, source)]
-        if len(outside.seen[-1]) < outside.sent:
-            return observed, "flows to the outside did not arrive"
-        return observed, f"the outside sees {', '.join(wrong)}" if wrong else ""
-
     expected = f"untranslated across the tunnel, from {way} outside"
-    return Trial(vm.name, expected, (Stage((pair.crossing("tcp"), send(network, vm, far))),), judge_by(check))
+    return Trial(
+        vm.name,
+        expected,
+        (Stage((pair.crossing("tcp"), send(network, vm, far))),),
+        judge_by(partial(_listed_crosses_and_others_leave, network=network, pair=pair, way=way)),
+    )
+
+
+def _listed_crosses_and_others_leave(
+    crossed: Crossed, outside: Arrivals, *, network: Network, pair: Pair, way: WayOut
+) -> Finding:
+    observed = f"across: {said(crossed)}; outside: {arrived(outside)}"
+    if contradiction := not_across(network, pair, crossed):
+        return Finding(observed, contradiction)
+    wrong = [source for source in sources(outside) if not matches(network, way, source)]
+    if len(outside.seen[-1]) < outside.sent:
+        return Finding(observed, "flows to the outside did not arrive")
+    return Finding(observed, f"the outside sees {', '.join(wrong)}" if wrong else "")
 
 
 def _no_other_way(pair: Pair, vm: VirtualMachine, far: InternetHost, down: Network) -> Trial:
@@ -365,18 +403,23 @@ def _no_other_way(pair: Pair, vm: VirtualMachine, far: InternetHost, down: Netwo
         watches=(public, Watch("node", far.name)),
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        shown, gone, outside = observations
-        state = next(c.state for c in shown.connections if c.site == pair.site.name)
-        wires = zip(("public wire", "gateway's wire"), gone.seen, strict=True)
-        left = [f"{len(seen)} on the {wire}" for wire, seen in wires if seen]
-        observed = f"{state}; {', '.join(left) or 'nothing'} left; outside: {arrived(outside)}"
-        if not outside.seen[0]:
-            return observed, "flows to the outside did not arrive"
-        return observed, f"flows for the tunnel left: {', '.join(left)}" if left or state != "NotConnected" else ""
-
     stage = Stage((Tunnels(network=pair.network, wanted="NotConnected"), lost, control), down)
-    return Trial(f"{vm.name}, tunnel down", "nothing leaves in its stead", (stage,), judge_by(check))
+    return Trial(
+        f"{vm.name}, tunnel down",
+        "nothing leaves in its stead",
+        (stage,),
+        judge_by(partial(_nothing_leaves_instead, pair=pair)),
+    )
+
+
+def _nothing_leaves_instead(shown: Gateway, gone: Arrivals, outside: Arrivals, *, pair: Pair) -> Finding:
+    state = next(c.state for c in shown.connections if c.site == pair.site.name)
+    wires = zip(("public wire", "gateway's wire"), gone.seen, strict=True)
+    left = [f"{len(seen)} on the {wire}" for wire, seen in wires if seen]
+    observed = f"{state}; {', '.join(left) or 'nothing'} left; outside: {arrived(outside)}"
+    if not outside.seen[0]:
+        return Finding(observed, "flows to the outside did not arrive")
+    return Finding(observed, f"flows for the tunnel left: {', '.join(left)}" if left or state != "NotConnected" else "")
 
 
 def _disconnected(network: Network) -> Iterator[Any]:
@@ -405,25 +448,6 @@ def selectors_of_tunnels(network: Network) -> Iterator[Trial]:
             continue
         tried.add(pair.policy_based)
 
-        def check(observations: Sequence[Any], pair: Pair = pair, vnet: VirtualNetwork = vnet) -> tuple[str, str]:
-            _, shown, strange, known = observations
-            found = _of(shown, pair)
-            sides = (", ".join(found.local), ", ".join(found.remote))
-            observed = (
-                f"{sides[0]} to {sides[1]}; from {_STRANGER}: {len(strange.seen[0])} of {strange.sent}, "
-                f"from {pair.far.address}: {len(known.seen[0])} of {known.sent}"
-            )
-            wanted = {_ANY}, {_ANY}
-            if pair.policy_based:
-                wanted = set(map(str, vnet.address_space)), set(map(str, pair.site.address_space))
-            if (set(found.local), set(found.remote)) != wanted:
-                return observed, f"the gateway and {pair.site.name} agreed on {sides[0]} to {sides[1]}"
-            if len(known.seen[0]) < known.sent:
-                return observed, f"what {pair.site.name} sends is not carried"
-            if pair.policy_based:
-                return observed, "a source outside the ranges is carried" if strange.seen[0] else ""
-            return observed, "" if len(strange.seen[0]) == strange.sent else "a source outside the ranges is lost"
-
         kind = "each pair of ranges" if pair.policy_based else f"{_ANY} to {_ANY}"
         carried = "nothing but these is carried" if pair.policy_based else "whatever the source is carried"
         # What the site sends first wakes a tunnel that rests.
@@ -434,7 +458,33 @@ def selectors_of_tunnels(network: Network) -> Iterator[Trial]:
             _sent_by_site(pair, _STRANGER, arrives=not pair.policy_based),
             _sent_by_site(pair, str(pair.far.address), arrives=True),
         ))  # fmt: skip
-        yield Trial(f"{pair.network} to {pair.site.name}", f"{kind}; {carried}", (stage,), judge_by(check))
+        yield Trial(
+            f"{pair.network} to {pair.site.name}",
+            f"{kind}; {carried}",
+            (stage,),
+            judge_by(partial(_selectors_seen, pair=pair, vnet=vnet)),
+        )
+
+
+def _selectors_seen(
+    _0: Answers, shown: Gateway, strange: Arrivals, known: Arrivals, *, pair: Pair, vnet: VirtualNetwork
+) -> Finding:
+    found = _of(shown, pair)
+    sides = (", ".join(found.local), ", ".join(found.remote))
+    observed = (
+        f"{sides[0]} to {sides[1]}; from {_STRANGER}: {len(strange.seen[0])} of {strange.sent}, "
+        f"from {pair.far.address}: {len(known.seen[0])} of {known.sent}"
+    )
+    wanted = {_ANY}, {_ANY}
+    if pair.policy_based:
+        wanted = set(map(str, vnet.address_space)), set(map(str, pair.site.address_space))
+    if (set(found.local), set(found.remote)) != wanted:
+        return Finding(observed, f"the gateway and {pair.site.name} agreed on {sides[0]} to {sides[1]}")
+    if len(known.seen[0]) < known.sent:
+        return Finding(observed, f"what {pair.site.name} sends is not carried")
+    if pair.policy_based:
+        return Finding(observed, "a source outside the ranges is carried" if strange.seen[0] else "")
+    return Finding(observed, "" if len(strange.seen[0]) == strange.sent else "a source outside the ranges is lost")
 
 
 def _sent_by_site(pair: Pair, source: str, *, arrives: bool) -> Send:
@@ -479,19 +529,23 @@ def _transit(across: Pair, *, listed: bool) -> Trial:
     ask = across.there if listed else _briefly(across)
     hub = Ask(client=across.near.node, address=str(PLATFORM_ADDRESS), port=53, kind="connect")
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        answers, control = observations
-        outcome = answers.answers[0].outcome
-        if control.answers[0].outcome != "answered":
-            return outcome, f"{across.near.node} is not heard by its resolver either"
-        if listed:
-            return outcome, across.reached(answers)
-        return outcome, f"{across.far.node} is reached, though its range is not listed" if outcome == "answered" else ""
-
     what = "which lists its range" if listed else "which does not list its range"
     expected = "answered" if listed else "silence"
     subject = f"{across.near.node} to {across.far.node}, {what}"
-    return Trial(subject, expected, (Stage((ask, hub)),), judge_by(check))
+    return Trial(
+        subject, expected, (Stage((ask, hub)),), judge_by(partial(_met_across_the_hub, across=across, listed=listed))
+    )
+
+
+def _met_across_the_hub(answers: Answers, control: Answers, *, across: Pair, listed: bool) -> Finding:
+    outcome = answers.answers[0].outcome
+    if control.answers[0].outcome != "answered":
+        return Finding(outcome, f"{across.near.node} is not heard by its resolver either")
+    if listed:
+        return Finding(outcome, across.reached(answers))
+    return Finding(
+        outcome, f"{across.far.node} is reached, though its range is not listed" if outcome == "answered" else ""
+    )
 
 
 def _briefly(pair: Pair) -> Ask:
@@ -527,31 +581,31 @@ def placeholder_and_recreated_gateway(network: Network) -> Iterator[Trial]:
         words = ("gateway", "key", "set", "{lab}", pair.network, pair.site.name, "--key", "AnotherKey2")
         as_json, as_text = Run(words=(*words, "-o", "json")), Run(words=words)
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            done, text = observations
-            observed = f"exit {done.status}: {' '.join(done.said.split())}"
-            try:
-                said = json.loads(done.said)
-            except ValueError:
-                return observed, "it is no JSON"
-            if not isinstance(said, dict):
-                return observed, "it is no object"
-            wrong = {field: said.get(field) for field, value in _RESULT.items() if said.get(field) != value}
-            missing = {"Id", "RequestId"} - {field for field, value in said.items() if value}
-            if wrong or missing:
-                return observed, f"not as it must be: {', '.join(sorted({*wrong, *missing}))}"
-            fields = [line.split(":")[0].strip() for line in text.said.splitlines()]
-            return observed, "" if fields == list(said) else f"as text it has the fields {', '.join(fields)}"
-
         expected = "Error, HttpStatusCode OK, Id, Status Successful, RequestId, StatusCode OK"
         # A network of its own makes the lab, and the key, be changed back after the trial.
         stage = Stage((as_json, as_text), changed(network))
-        yield Trial("a key that is set", expected, (stage,), judge_by(check))
+        yield Trial("a key that is set", expected, (stage,), judge_by(_answer_of_setting_a_key))
         empty = file_with(1).replace(", vpn_gateway_address: 131.2.3.1", "")
         yield fits(empty, "a local network without a placeholder", "which may be a placeholder")
     for pair in pairs(network):
         if pair.policy_based:
             yield _recreated(pair, network)
+
+
+def _answer_of_setting_a_key(done: Checked, text: Checked) -> Finding:
+    observed = f"exit {done.status}: {' '.join(done.said.split())}"
+    try:
+        said = json.loads(done.said)
+    except ValueError:
+        return Finding(observed, "it is no JSON")
+    if not isinstance(said, dict):
+        return Finding(observed, "it is no object")
+    wrong = {field: said.get(field) for field, value in _RESULT.items() if said.get(field) != value}
+    missing = {"Id", "RequestId"} - {field for field, value in said.items() if value}
+    if wrong or missing:
+        return Finding(observed, f"not as it must be: {', '.join(sorted({*wrong, *missing}))}")
+    fields = [line.split(":")[0].strip() for line in text.said.splitlines()]
+    return Finding(observed, "" if fields == list(said) else f"as text it has the fields {', '.join(fields)}")
 
 
 def _recreated(pair: Pair, network: Network) -> Trial:
@@ -561,25 +615,29 @@ def _recreated(pair: Pair, network: Network) -> Trial:
     delete = Run(words=("gateway", "delete", "{lab}", pair.network))
     built = Tunnels(network=pair.network, wanted="Connected")
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        before, refused, deleted, created, after = observations
-        observed = (
-            f"{before.kind} {before.address}; create: exit {refused.status}; delete: exit {deleted.status}; "
-            f"create: exit {created.status}; {after.kind} {after.address}"
-        )
-        if refused.status != 2 or "HTTP 409" not in refused.said:
-            return observed, "a gateway that is there may be created again"
-        if deleted.status or created.status or after.kind != "DynamicRouting":
-            return observed, f"it is not recreated: {deleted.said} {created.said}".strip()
-        if after.address == before.address:
-            return observed, "it has kept its address"
-        return observed, "" if after.address else "it is not built"
-
     # At the fastest pace that a lab has, a gateway is built in 4 s.
     quick = changed(network, overrides=msgspec.structs.replace(network.overrides, time_scale=240))
     stage = Stage((shown, create, delete, create, built), quick)
     expected = "refused while it is there; then DynamicRouting, with another address"
-    return Trial(f"{pair.network}, from static to dynamic", expected, (stage,), judge_by(check))
+    return Trial(
+        f"{pair.network}, from static to dynamic", expected, (stage,), judge_by(_recreated_with_another_address)
+    )
+
+
+def _recreated_with_another_address(
+    before: Gateway, refused: Checked, deleted: Checked, created: Checked, after: Gateway
+) -> Finding:
+    observed = (
+        f"{before.kind} {before.address}; create: exit {refused.status}; delete: exit {deleted.status}; "
+        f"create: exit {created.status}; {after.kind} {after.address}"
+    )
+    if refused.status != 2 or "HTTP 409" not in refused.said:
+        return Finding(observed, "a gateway that is there may be created again")
+    if deleted.status or created.status or after.kind != "DynamicRouting":
+        return Finding(observed, f"it is not recreated: {deleted.said} {created.said}".strip())
+    if after.address == before.address:
+        return Finding(observed, "it has kept its address")
+    return Finding(observed, "" if after.address else "it is not built")
 
 
 @claim(
@@ -606,21 +664,26 @@ def connection_shows_state_and_bytes(network: Network) -> Iterator[Trial]:
             far_site=back.site.name,
         )
 
-        def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str]:
-            shown, counted = observations
-            rose: Metered = counted
-            observed = f"{rose.sent} inner bytes; egress rose by {rose.egress}, ingress of the peer by {rose.ingress}"
-            found = next(c for c in shown.connections if c.site == pair.site.name)
-            if missing := _FIELDS - set(shown.fields):
-                return observed, f"not shown: {', '.join(sorted(missing))}"
-            wanted = f"for the local network site '{pair.site.name}' changed from "
-            if found.event != 23401 or wanted not in found.message or not found.message.endswith("to Connected."):
-                return observed, f"event {found.event}: {found.message}"
-            wrong = (rose.egress, rose.ingress) != (rose.sent, rose.sent)
-            return observed, "the counters do not count inner bytes" if wrong else ""
-
         stage = Stage((Tunnels(network=pair.network, wanted="Connected"), meter))
-        yield Trial(pair.network, "the documents' fields, and bytes counted", (stage,), judge_by(check))
+        yield Trial(
+            pair.network,
+            "the documents' fields, and bytes counted",
+            (stage,),
+            judge_by(partial(_bytes_counted, pair=pair)),
+        )
+
+
+def _bytes_counted(shown: Gateway, counted: Metered, *, pair: Pair) -> Finding:
+    rose: Metered = counted
+    observed = f"{rose.sent} inner bytes; egress rose by {rose.egress}, ingress of the peer by {rose.ingress}"
+    found = next(c for c in shown.connections if c.site == pair.site.name)
+    if missing := _FIELDS - set(shown.fields):
+        return Finding(observed, f"not shown: {', '.join(sorted(missing))}")
+    wanted = f"for the local network site '{pair.site.name}' changed from "
+    if found.event != 23401 or wanted not in found.message or not found.message.endswith("to Connected."):
+        return Finding(observed, f"event {found.event}: {found.message}")
+    wrong = (rose.egress, rose.ingress) != (rose.sent, rose.sent)
+    return Finding(observed, "the counters do not count inner bytes" if wrong else "")
 
 
 @claim(
@@ -639,13 +702,16 @@ def gateway_shows_type_and_state(network: Network) -> Iterator[Trial]:
         gateway = network.gateway(pair.network)
         assert gateway is not None
 
-        def more(shown: Gateway, address: IPv4Address = gateway.address) -> str:
-            seen = (shown.kind, shown.state, shown.address)
-            return "" if seen == ("DynamicRouting", "Provisioned", str(address)) else f"it shows {', '.join(seen)}"
-
-        yield works(pair, f"DynamicRouting, Provisioned, {gateway.address}", more)
+        yield works(
+            pair, f"DynamicRouting, Provisioned, {gateway.address}", partial(_shown_otherwise, address=gateway.address)
+        )
         after = with_connection(network, pair, connect=False)
         yield never(pair, "disconnected", after, "disconnected by its owner")
+
+
+def _shown_otherwise(shown: Gateway, *, address: IPv4Address) -> str:
+    seen = (shown.kind, shown.state, shown.address)
+    return "" if seen == ("DynamicRouting", "Provisioned", str(address)) else f"it shows {', '.join(seen)}"
 
 
 CLAIMS = (

@@ -4,13 +4,13 @@ What later revisions say of them.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Network
-from typing import Any
 
 from lab.azure.model import InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Stage, Trial, claim
-from lab.verify.claims.kit.judges import arrived, judge_by, refused, send, wrong_source
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
+from lab.verify.claims.kit.judges import arrived, judge_by, of_type, refused, send, wrong_source
 from lab.verify.claims.kit.oracle import (
     WayOut,
     drops_fragments,
@@ -42,8 +42,21 @@ from lab.verify.claims.own_addresses import (
     web,
     with_own,
 )
-from lab.verify.experiment import Arrivals, Checked, Experiment, Lookup, Protocol, Run, Send, Transfer, Transferred
-from lab.verify.verdict import Judgement
+from lab.verify.experiment import (
+    Answers,
+    Arrivals,
+    Checked,
+    Experiment,
+    Lookup,
+    Names,
+    Observation,
+    Protocol,
+    Returned,
+    Run,
+    Send,
+    Transfer,
+    Transferred,
+)
 
 _LATER = "virtual-networks-instance-level-public-ip.md (2018-08-03)"
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
@@ -77,24 +90,28 @@ def own_address_beside_the_vip(network: Network) -> Iterator[Trial]:
             continue
         shared = rules_to(network, instance.vm)  # a load-balanced set: other members answer too
 
-        def check(
-            observations: Sequence[Any], instance: Instance = instance, shared: bool = bool(shared)
-        ) -> tuple[str, str]:
-            observed, contradiction = [], ""
-            for where, answers in zip((instance.vip, instance.own, instance.vip), observations, strict=True):
-                wrong = answered_by(answers, instance.vm.name)
-                if shared and where == instance.vip and wrong.startswith("answered by"):
-                    wrong = ""
-                observed.append(f"{where}: {wrong or 'answered'}")
-                contradiction = contradiction or (wrong and f"{where}: {wrong}")
-            if instance.own == instance.vip:
-                contradiction = "the address is the VIP"
-            return "; ".join(observed), contradiction
-
         vip = web(client, instance.vip, public)
         expected = f"answers at {instance.vip}:{public} and at {instance.own}:{port}"
         stage = Stage((vip, web(client, instance.own, port), vip))
-        yield Trial(instance.vm.name, expected, (stage,), judge_by(check))
+        yield Trial(
+            instance.vm.name,
+            expected,
+            (stage,),
+            judge_by(partial(_both_addresses_work, instance=instance, shared=bool(shared))),
+        )
+
+
+def _both_addresses_work(*observations: Answers, instance: Instance, shared: bool) -> Finding:
+    observed, contradiction = [], ""
+    for where, answers in zip((instance.vip, instance.own, instance.vip), observations, strict=True):
+        wrong = answered_by(answers, instance.vm.name)
+        if shared and where == instance.vip and wrong.startswith("answered by"):
+            wrong = ""
+        observed.append(f"{where}: {wrong or 'answered'}")
+        contradiction = contradiction or (wrong and f"{where}: {wrong}")
+    if instance.own == instance.vip:
+        contradiction = "the address is the VIP"
+    return Finding("; ".join(observed), contradiction)
 
 
 @claim(
@@ -115,24 +132,30 @@ def own_address_opens_every_port(network: Network) -> Iterator[Trial]:
         if client is None:
             continue
 
-        def check(observations: Sequence[Any], instance: Instance = instance) -> tuple[str, str] | Judgement:
-            *own, vip = observations
-            observed = "; ".join(f"{p}: {arrived(a)}" for p, a in zip(_PROTOCOLS, own, strict=True))
-            observed += f"; to the VIP: {arrived(vip)}"
-            for protocol, arrivals in zip(_PROTOCOLS, own, strict=True):
-                if len(arrivals.seen[-1]) < arrivals.sent:
-                    return observed, f"{protocol}: {arrivals.sent - len(arrivals.seen[-1])} flows did not arrive"
-                wrong = [s for s in arrivals.seen[-1] if s.source != str(client.address)]
-                if wrong:
-                    return observed, f"{protocol}: the VM sees {wrong[0].source}"
-            if len(vip.seen[0]) < vip.sent:
-                return Judgement("INCONCLUSIVE", observed, "what was sent to the VIP did not come as far as the edge")
-            return observed, f"the VIP leads to {instance.vm.name} without an endpoint" if vip.seen[-1] else ""
-
         sends = [inbound(client, instance.vm, instance.own, protocol) for protocol in _PROTOCOLS]
         sends.append(inbound(client, instance.vm, instance.vip, "tcp", lost=_FLOWS))
         expected = "TCP, UDP, ICMP and ESP arrive on ports that have no endpoint; the VIP is silent there"
-        yield Trial(instance.vm.name, expected, (Stage(tuple(sends)),), judge_by(check))
+        yield Trial(
+            instance.vm.name,
+            expected,
+            (Stage(tuple(sends)),),
+            judge_by(partial(_any_port_reached, instance=instance, client=client)),
+        )
+
+
+def _any_port_reached(*observations: Arrivals, instance: Instance, client: InternetHost) -> Finding:
+    *own, vip = observations
+    observed = "; ".join(f"{p}: {arrived(a)}" for p, a in zip(_PROTOCOLS, own, strict=True))
+    observed += f"; to the VIP: {arrived(vip)}"
+    for protocol, arrivals in zip(_PROTOCOLS, own, strict=True):
+        if len(arrivals.seen[-1]) < arrivals.sent:
+            return Finding(observed, f"{protocol}: {arrivals.sent - len(arrivals.seen[-1])} flows did not arrive")
+        wrong = [s for s in arrivals.seen[-1] if s.source != str(client.address)]
+        if wrong:
+            return Finding(observed, f"{protocol}: the VM sees {wrong[0].source}")
+    if len(vip.seen[0]) < vip.sent:
+        return Finding(observed, doubt="what was sent to the VIP did not come as far as the edge")
+    return Finding(observed, f"the VIP leads to {instance.vm.name} without an endpoint" if vip.seen[-1] else "")
 
 
 @claim(
@@ -167,19 +190,25 @@ def _stays(network: Network, vm: VirtualMachine, before: Sequence[Run], words: s
         return
     way = way_out(network, vm)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        *done, arrivals = observations
-        last: Checked = done[-1]
-        observed = f"exit {last.status}: {last.said[:200]}; then {arrived(arrivals)}"
-        failed = [one for one in done[:-1] if one.status != 0]
-        if failed:
-            return observed, f"exit {failed[0].status}: {failed[0].said}"
-        if last.status != 2 or words not in last.said:
-            return observed, "it was not refused"
-        return observed, wrong_source(network, way, arrivals)
-
     stages = changed_back(network, *before, send(network, vm, far, "udp", _FLOWS))
-    yield Trial(f"{vm.name} of a running lab", expected, stages, judge_by(check))
+    yield Trial(
+        f"{vm.name} of a running lab",
+        expected,
+        stages,
+        judge_by(partial(_refused_and_as_before, words=words, network=network, way=way)),
+    )
+
+
+def _refused_and_as_before(*observations: Observation, words: str, network: Network, way: WayOut) -> Finding:
+    done, (arrivals,) = of_type(observations, Checked), of_type(observations, Arrivals)
+    last = done[-1]
+    observed = f"exit {last.status}: {last.said[:200]}; then {arrived(arrivals)}"
+    failed = [one for one in done[:-1] if one.status != 0]
+    if failed:
+        return Finding(observed, f"exit {failed[0].status}: {failed[0].said}")
+    if last.status != 2 or words not in last.said:
+        return Finding(observed, "it was not refused")
+    return Finding(observed, wrong_source(network, way, arrivals))
 
 
 @claim(
@@ -311,39 +340,48 @@ def _begun(active: Transferred, passive: Transferred) -> str:
 
 
 def _transfers(client: InternetHost, instance: Instance) -> Trial:
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        active, passive = observations
-        observed = _begun(active, passive)
-        for mode, one in (("active", active), ("passive", passive)):
-            if f'"{instance.vm.name}"' not in one.got:
-                return observed, f"the {mode} transfer failed: {one.said[-160:]}"
-        wanted = (instance.own, _FTP_DATA, str(client.address))
-        if [(d.source, d.source_port, d.destination) for d in active.data] != [wanted]:
-            return observed, f"the server's data connection is not from {instance.own}:{_FTP_DATA}"
-        if [(d.source, d.destination) for d in passive.data] != [(str(client.address), instance.own)]:
-            return observed, f"the client's data connection is not to {instance.own}"
-        return observed, ""
 
     expected = f"active: data from {instance.own}:{_FTP_DATA}; passive: data to {instance.own}; the file, both times"
-    return Trial(instance.vm.name, expected, (_both(client, instance.own, 5.0),), judge_by(check))
+    return Trial(
+        instance.vm.name,
+        expected,
+        (_both(client, instance.own, 5.0),),
+        judge_by(partial(_transferred_both_ways, instance=instance, client=client)),
+    )
+
+
+def _transferred_both_ways(
+    active: Transferred, passive: Transferred, *, instance: Instance, client: InternetHost
+) -> Finding:
+    observed = _begun(active, passive)
+    for mode, one in (("active", active), ("passive", passive)):
+        if f'"{instance.vm.name}"' not in one.got:
+            return Finding(observed, f"the {mode} transfer failed: {one.said[-160:]}")
+    wanted = (instance.own, _FTP_DATA, str(client.address))
+    if [(d.source, d.source_port, d.destination) for d in active.data] != [wanted]:
+        return Finding(observed, f"the server's data connection is not from {instance.own}:{_FTP_DATA}")
+    if [(d.source, d.destination) for d in passive.data] != [(str(client.address), instance.own)]:
+        return Finding(observed, f"the client's data connection is not to {instance.own}")
+    return Finding(observed)
 
 
 def _no_transfers(client: InternetHost, instance: Instance) -> Trial:
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        active, passive = observations
-        observed = _begun(active, passive)
-        if not active.control or not passive.control:
-            return Judgement("INCONCLUSIVE", observed, f"no client spoke to the server: {active.said[-160:]}")
-        if active.got or passive.got:
-            return observed, "a transfer succeeded without an address of the VM's own"
-        if not active.data or not passive.data:
-            return Judgement("INCONCLUSIVE", observed, "no data connection was tried")
-        kept = [d for d in active.data if d.source_port == _FTP_DATA]
-        return observed, f"the data connection is from port {_FTP_DATA}" if kept else ""
 
     expected = f"active: data not from port {_FTP_DATA}, so the client refuses it; passive: nobody answers"
     stage = _both(client, instance.vip, 1.5)
-    return Trial(f"{instance.vm.name}, by its endpoint alone", expected, (stage,), judge_by(check))
+    return Trial(f"{instance.vm.name}, by its endpoint alone", expected, (stage,), judge_by(_not_transferred))
+
+
+def _not_transferred(active: Transferred, passive: Transferred) -> Finding:
+    observed = _begun(active, passive)
+    if not active.control or not passive.control:
+        return Finding(observed, doubt=f"no client spoke to the server: {active.said[-160:]}")
+    if active.got or passive.got:
+        return Finding(observed, "a transfer succeeded without an address of the VM's own")
+    if not active.data or not passive.data:
+        return Finding(observed, doubt="no data connection was tried")
+    kept = [d for d in active.data if d.source_port == _FTP_DATA]
+    return Finding(observed, f"the data connection is from port {_FTP_DATA}" if kept else "")
 
 
 @claim(
@@ -364,16 +402,22 @@ def own_address_is_the_source(network: Network) -> Iterator[Trial]:
         if far is None or len(found) < 2:
             continue
 
-        def check(observations: Sequence[Any], found: list[Instance] = found) -> tuple[str, str]:
-            observed = "; ".join(f"{i.vm.name}: {arrived(a)}" for i, a in zip(found, observations, strict=True))
-            for instance, arrivals in zip(found, observations, strict=True):
-                if wrong := wrong_source(network, WayOut("own", frozenset({instance.own})), arrivals):
-                    return observed, f"{instance.vm.name}: {wrong}"
-            return observed, ""
-
         expected = ", ".join(f"{i.vm.name} from {i.own}" for i in found)
         stage = Stage(tuple(send(network, i.vm, far, "tcp") for i in found))
-        yield Trial(f"VMs of {found[0].service.name}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"VMs of {found[0].service.name}",
+            expected,
+            (stage,),
+            judge_by(partial(_each_seen_from_its_own, found=found, network=network)),
+        )
+
+
+def _each_seen_from_its_own(*observations: Arrivals, found: list[Instance], network: Network) -> Finding:
+    observed = "; ".join(f"{i.vm.name}: {arrived(a)}" for i, a in zip(found, observations, strict=True))
+    for instance, arrivals in zip(found, observations, strict=True):
+        if wrong := wrong_source(network, WayOut("own", frozenset({instance.own})), arrivals):
+            return Finding(observed, f"{instance.vm.name}: {wrong}")
+    return Finding(observed)
 
 
 # --- S4-13: the service configuration file ----------------------------------------------------
@@ -440,27 +484,6 @@ def role_instances_have_theirs_from_the_file(network: Network) -> Iterator[Trial
         return
     names = [f"{label}.ILPIPSample.cloudapp.net" for label in ("MyPublicIP.0", "WebRole1_IN_0")]
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        *wrong, none, taken, done, first, second, back, written = observations
-        fields = shown(done)
-        observed = (
-            f"{'; '.join(f'exit {w.status}' for w in wrong)}; then exit {taken.status}: "
-            f"{fields.get('PublicIPName')} {fields.get('PublicIPAddress')}; seen from {back.source or 'nowhere'}"
-        )
-        for (_, words), one in zip(_WRONG, wrong, strict=True):
-            if one.status != 2 or any(word not in one.said for word in words):
-                return observed, f"a file with this was not refused: {', '.join(words)}: {one.said[:160]}"
-        if shown(none).get("PublicIPAddress"):
-            return observed, "a file that was refused has changed something"
-        if taken.status or fields.get("PublicIPName") != "MyPublicIP":
-            return observed, taken.said if taken.status else "it is not shown with MyPublicIP"
-        for name, found in zip(names, (first, second), strict=True):
-            if found.addresses != (fields.get("PublicIPAddress"),):
-                return observed, f"{name} is {', '.join(found.addresses) or 'not known'}"
-        if _PUBLIC_IP not in written.said:
-            return observed, "the file that is written has no such PublicIP"
-        return observed, is_own(back, fields)
-
     experiments: tuple[Experiment, ...] = (
         *(_import(text) for text, _ in _WRONG),
         show(vm.name),
@@ -471,7 +494,35 @@ def role_instances_have_theirs_from_the_file(network: Network) -> Iterator[Trial
         Run(words=("export", "cscfg", "{lab}", "--service", service.name)),
     )
     expected = "wrong files are refused; the sample gives the instance MyPublicIP, its names and its way out"
-    yield Trial(vm.name, expected, changed_back(network, *experiments), judge_by(check))
+    yield Trial(
+        vm.name,
+        expected,
+        changed_back(network, *experiments),
+        judge_by(partial(_given_and_taken_by_the_file, names=names)),
+    )
+
+
+def _given_and_taken_by_the_file(*observations: Observation, names: list[str]) -> Finding:
+    *wrong, none, taken, done, written = of_type(observations, Checked)
+    (first, second), (back,) = of_type(observations, Names), of_type(observations, Returned)
+    fields = shown(done)
+    observed = (
+        f"{'; '.join(f'exit {w.status}' for w in wrong)}; then exit {taken.status}: "
+        f"{fields.get('PublicIPName')} {fields.get('PublicIPAddress')}; seen from {back.source or 'nowhere'}"
+    )
+    for (_, words), one in zip(_WRONG, wrong, strict=True):
+        if one.status != 2 or any(word not in one.said for word in words):
+            return Finding(observed, f"a file with this was not refused: {', '.join(words)}: {one.said[:160]}")
+    if shown(none).get("PublicIPAddress"):
+        return Finding(observed, "a file that was refused has changed something")
+    if taken.status or fields.get("PublicIPName") != "MyPublicIP":
+        return Finding(observed, taken.said if taken.status else "it is not shown with MyPublicIP")
+    for name, found in zip(names, (first, second), strict=True):
+        if found.addresses != (fields.get("PublicIPAddress"),):
+            return Finding(observed, f"{name} is {', '.join(found.addresses) or 'not known'}")
+    if _PUBLIC_IP not in written.said:
+        return Finding(observed, "the file that is written has no such PublicIP")
+    return Finding(observed, is_own(back, fields))
 
 
 # --- what later revisions say -----------------------------------------------------------------
@@ -503,31 +554,26 @@ def own_address_carries_all_protocols(network: Network) -> Iterator[Trial]:
             if own
             else "UDP leaves; of ICMP and ESP nothing leaves the virtual network",
             (Stage(tuple(sends)),),
-            judge_by(_carries(network, vm, passes=own)),
+            judge_by(partial(_protocols_carried, passes=own, network=network, vm=vm)),
         )
 
 
-def _carries(
-    network: Network, vm: VirtualMachine, *, passes: bool
-) -> Callable[[Sequence[Any]], tuple[str, str] | Judgement]:
-    """Return a check that all protocols pass, or none but the first, which is the control of the others."""
+def _protocols_carried(
+    plain: Arrivals, *others: Arrivals, passes: bool, network: Network, vm: VirtualMachine
+) -> Finding:
+    """Find that all protocols pass, or none but the first, which is the control of the others."""
     labels = ("udp out", "icmp out", "esp out", "icmp in", "esp in")
-
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        observed = "; ".join(f"{label}: {arrived(a)}" for label, a in zip(labels, observations, strict=False))
-        plain, *others = observations
-        if not plain.seen[-1]:
-            return Judgement("INCONCLUSIVE", observed, "UDP did not arrive either")
-        for label, arrivals in zip(labels[1:], others, strict=False):
-            if passes and len(arrivals.seen[-1]) < arrivals.sent:
-                return observed, f"{label}: {arrivals.sent - len(arrivals.seen[-1])} flows did not arrive"
-            if passes and "out" in label and (wrong := wrong_source(network, way_out(network, vm), arrivals)):
-                return observed, f"{label}: {wrong}"
-            if not passes and arrivals.seen[0]:
-                return observed, f"{label}: it left the virtual network"
-        return observed, ""
-
-    return check
+    observed = "; ".join(f"{label}: {arrived(a)}" for label, a in zip(labels, (plain, *others), strict=False))
+    if not plain.seen[-1]:
+        return Finding(observed, doubt="UDP did not arrive either")
+    for label, arrivals in zip(labels[1:], others, strict=False):
+        if passes and len(arrivals.seen[-1]) < arrivals.sent:
+            return Finding(observed, f"{label}: {arrivals.sent - len(arrivals.seen[-1])} flows did not arrive")
+        if passes and "out" in label and (wrong := wrong_source(network, way_out(network, vm), arrivals)):
+            return Finding(observed, f"{label}: {wrong}")
+        if not passes and arrivals.seen[0]:
+            return Finding(observed, f"{label}: it left the virtual network")
+    return Finding(observed)
 
 
 @claim(
@@ -547,17 +593,19 @@ def fragments_leave_by_own_address_only(network: Network) -> Iterator[Trial]:
         own = vm.instance_public_ip is not None
         sends = (send(network, vm, far, "udp", 2), send(network, vm, far, "udp", 2, form="large", lost=0 if own else 2))
 
-        def check(observations: Sequence[Any], vm: VirtualMachine = vm, own: bool = own) -> tuple[str, str] | Judgement:
-            small, large = observations
-            observed = f"whole: {arrived(small)}; 3,000 bytes: {arrived(large)}"
-            if len(small.seen[-1]) < small.sent:
-                return Judgement("INCONCLUSIVE", observed, "what is whole did not arrive either")
-            if own:
-                return observed, wrong_source(network, way_out(network, vm), large)
-            return observed, "fragments left the virtual network" if _any(large) else ""
-
         expected = "3,000 bytes arrive" if own else "a whole datagram arrives, and nothing of one in fragments leaves"
-        yield Trial(vm.name, expected, (Stage(sends),), judge_by(check))
+        yield Trial(
+            vm.name, expected, (Stage(sends),), judge_by(partial(_fragments_seen, vm=vm, own=own, network=network))
+        )
+
+
+def _fragments_seen(small: Arrivals, large: Arrivals, *, vm: VirtualMachine, own: bool, network: Network) -> Finding:
+    observed = f"whole: {arrived(small)}; 3,000 bytes: {arrived(large)}"
+    if len(small.seen[-1]) < small.sent:
+        return Finding(observed, doubt="what is whole did not arrive either")
+    if own:
+        return Finding(observed, wrong_source(network, way_out(network, vm), large))
+    return Finding(observed, "fragments left the virtual network" if _any(large) else "")
 
 
 def _any(arrivals: Arrivals) -> bool:

@@ -1,14 +1,14 @@
 """Instance-level public IPs as they are managed: made, shown, removed and added; their idle timeouts."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
 
 import msgspec
 
-from lab.azure.model import CloudService, InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Trial, claim
+from lab.azure.model import CloudService, InstancePublicIp, InternetHost, Network, VirtualMachine
+from lab.verify.claims.claim import Finding, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, inside, operated, printed, replay, things
 from lab.verify.claims.kit.judges import arrived, judge_by, send, wrong_source
 from lab.verify.claims.kit.oracle import WayOut, far_client, far_host, way_out
@@ -28,8 +28,23 @@ from lab.verify.claims.own_addresses import (
     with_own,
     without_own,
 )
-from lab.verify.experiment import Checked, Goal, HoldFlows, Lookup, Open, Pause, Run, Send, Step, Talk, Watch
-from lab.verify.verdict import Judgement
+from lab.verify.experiment import (
+    Arrivals,
+    Checked,
+    Goal,
+    HoldFlows,
+    Lookup,
+    Names,
+    Occupied,
+    Open,
+    Pause,
+    Returned,
+    Run,
+    Send,
+    Step,
+    Talk,
+    Watch,
+)
 
 _LATER = "virtual-networks-instance-level-public-ip.md (2018-08-03)"
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
@@ -131,26 +146,6 @@ def vm_is_made_with_one(network: Network) -> Iterator[Trial]:
     if before is None or far is None or client is None:
         return
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        created, got, seen, names, service = observations
-        fields, source = _last(got), (printed(seen) or {}).get("client_address")
-        where = (printed(service) or {}).get("location")
-        observed = (
-            f"{fields.get('PublicIPName')} {fields.get('PublicIPAddress')}, {fields.get('InstanceSize')}, in {where}; "
-            f"seen from {source}; its name is {', '.join(names.addresses) or 'not known'}"
-        )
-        if wrong := failed_command(created, got):
-            return observed, wrong
-        wanted = {"ServiceName": _SERVICE, "InstanceName": _VM, "InstanceSize": "Small", "PublicIPName": "ftpip"}
-        wrong = next((f"{k} is {fields.get(k)}" for k, value in wanted.items() if fields.get(k) != value), "")
-        done = [row.split()[0] for row in created.said.splitlines() if row.endswith("Succeeded")]
-        if done != ["New-AzureService", "New-AzureVM"]:
-            wrong = wrong or f"the listing printed {created.said[:200]}"
-        wrong = wrong or (f"the service is in {where}" if where != "Central US" else "")
-        if not wrong and (not source or source != fields.get("PublicIPAddress")):
-            wrong = "it is not seen from the address that is shown"
-        return observed, wrong or ("" if names.addresses == (source,) else "its name does not lead there")
-
     stage = operated(
         replay(CREATE),
         replay(SHOW),
@@ -160,7 +155,27 @@ def vm_is_made_with_one(network: Network) -> Iterator[Trial]:
         network=before,
     )
     expected = "made by the listing, a small VM in Central US, seen from ftpip, to which its name leads"
-    yield Trial(_VM, expected, (stage,), judge_by(check))
+    yield Trial(_VM, expected, (stage,), judge_by(_made_with_one))
+
+
+def _made_with_one(created: Checked, got: Checked, seen: Checked, names: Names, service: Checked) -> Finding:
+    fields, source = _last(got), (printed(seen) or {}).get("client_address")
+    where = (printed(service) or {}).get("location")
+    observed = (
+        f"{fields.get('PublicIPName')} {fields.get('PublicIPAddress')}, {fields.get('InstanceSize')}, in {where}; "
+        f"seen from {source}; its name is {', '.join(names.addresses) or 'not known'}"
+    )
+    if wrong := failed_command(created, got):
+        return Finding(observed, wrong)
+    wanted = {"ServiceName": _SERVICE, "InstanceName": _VM, "InstanceSize": "Small", "PublicIPName": "ftpip"}
+    wrong = next((f"{k} is {fields.get(k)}" for k, value in wanted.items() if fields.get(k) != value), "")
+    done = [row.split()[0] for row in created.said.splitlines() if row.endswith("Succeeded")]
+    if done != ["New-AzureService", "New-AzureVM"]:
+        wrong = wrong or f"the listing printed {created.said[:200]}"
+    wrong = wrong or (f"the service is in {where}" if where != "Central US" else "")
+    if not wrong and (not source or source != fields.get("PublicIPAddress")):
+        wrong = "it is not seen from the address that is shown"
+    return Finding(observed, wrong or ("" if names.addresses == (source,) else "its name does not lead there"))
 
 
 @claim(
@@ -184,19 +199,6 @@ def vm_shows_address_and_name(network: Network) -> Iterator[Trial]:
     if before is None or far is None or client is None:
         return
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        created, got, seen, inner, named = observations
-        fields, source = _last(got), (printed(seen) or {}).get("client_address")
-        observed = f"{len(fields)} fields; IpAddress {fields.get('IpAddress')}, PublicIPAddress {source}"
-        wrong = failed_command(created, got) or _unlike_listing(fields)
-        if not wrong and f" {fields['IpAddress']}/" not in inner.said:
-            wrong = f"the VM has other addresses: {inner.said[-160:]}"
-        if not wrong and source != fields["PublicIPAddress"]:
-            wrong = "the address shown is not the one that is seen"
-        if not wrong and (len(named.addresses) != 1 or source in named.addresses):
-            wrong = f"DNSName leads to {', '.join(named.addresses) or 'nothing'}, not to a VIP"
-        return observed, wrong
-
     stage = operated(
         replay(CREATE, _ENDPOINT),
         replay(SHOW),
@@ -206,7 +208,20 @@ def vm_shows_address_and_name(network: Network) -> Iterator[Trial]:
         network=before,
     )
     expected = f"the document's {len(FIELDS)} fields in their order, and the addresses that the VM has and is seen from"
-    yield Trial(_VM, expected, (stage,), judge_by(check))
+    yield Trial(_VM, expected, (stage,), judge_by(_address_and_name_shown))
+
+
+def _address_and_name_shown(created: Checked, got: Checked, seen: Checked, inner: Checked, named: Names) -> Finding:
+    fields, source = _last(got), (printed(seen) or {}).get("client_address")
+    observed = f"{len(fields)} fields; IpAddress {fields.get('IpAddress')}, PublicIPAddress {source}"
+    wrong = failed_command(created, got) or _unlike_listing(fields)
+    if not wrong and f" {fields['IpAddress']}/" not in inner.said:
+        wrong = f"the VM has other addresses: {inner.said[-160:]}"
+    if not wrong and source != fields["PublicIPAddress"]:
+        wrong = "the address shown is not the one that is seen"
+    if not wrong and (len(named.addresses) != 1 or source in named.addresses):
+        wrong = f"DNSName leads to {', '.join(named.addresses) or 'nothing'}, not to a VIP"
+    return Finding(observed, wrong)
 
 
 def _unlike_listing(fields: dict[str, str]) -> str:
@@ -264,26 +279,6 @@ def address_can_be_removed(network: Network) -> Iterator[Trial]:
             lost=_FLOWS,
         )
 
-        def check(
-            observations: Sequence[Any], instance: Instance = instance, without: Network = without, way: WayOut = way
-        ) -> tuple[str, str] | Judgement:
-            before, removed, inbound, out = observations
-            fields = _last(removed)
-            blank = not fields.get("PublicIPAddress") and not fields.get("PublicIPName")
-            observed = (
-                f"before: {arrived(before)}; removed: exit {removed.status}, {'blank' if blank else fields}; "
-                f"to {instance.own}: {arrived(inbound)}; out: {arrived(out)}"
-            )
-            if wrong := wrong_source(network, way_out(network, instance.vm), before):
-                return observed, f"before: {wrong}"
-            if removed.status or not fields or not blank:
-                return observed, removed.said if removed.status else "it is still shown"
-            if len(inbound.seen[0]) < inbound.sent:
-                return Judgement("INCONCLUSIVE", observed, "the client's flows were not seen to leave it")
-            if inbound.seen[-1]:
-                return observed, f"{instance.own} still leads to {instance.vm.name}"
-            return observed, wrong_source(without, way, out)
-
         stages = changed_back(
             network,
             send(network, instance.vm, far, "udp", _FLOWS),
@@ -292,7 +287,40 @@ def address_can_be_removed(network: Network) -> Iterator[Trial]:
             send(without, instance.vm, far, "udp", _FLOWS),
         )
         expected = f"{instance.own} is blank and silent; new flows come from {way}"
-        yield Trial(instance.vm.name, expected, stages, judge_by(check))
+        yield Trial(
+            instance.vm.name,
+            expected,
+            stages,
+            judge_by(partial(_blank_and_unreachable, instance=instance, without=without, way=way, network=network)),
+        )
+
+
+def _blank_and_unreachable(
+    before: Arrivals,
+    removed: Checked,
+    inbound: Arrivals,
+    out: Arrivals,
+    *,
+    instance: Instance,
+    without: Network,
+    way: WayOut,
+    network: Network,
+) -> Finding:
+    fields = _last(removed)
+    blank = not fields.get("PublicIPAddress") and not fields.get("PublicIPName")
+    observed = (
+        f"before: {arrived(before)}; removed: exit {removed.status}, {'blank' if blank else fields}; "
+        f"to {instance.own}: {arrived(inbound)}; out: {arrived(out)}"
+    )
+    if wrong := wrong_source(network, way_out(network, instance.vm), before):
+        return Finding(observed, f"before: {wrong}")
+    if removed.status or not fields or not blank:
+        return Finding(observed, removed.said if removed.status else "it is still shown")
+    if len(inbound.seen[0]) < inbound.sent:
+        return Finding(observed, doubt="the client's flows were not seen to leave it")
+    if inbound.seen[-1]:
+        return Finding(observed, f"{instance.own} still leads to {instance.vm.name}")
+    return Finding(observed, wrong_source(without, way, out))
 
 
 @claim(
@@ -314,19 +342,19 @@ def address_can_be_added(network: Network) -> Iterator[Trial]:
         if flow is None or service is None:
             continue
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            given, back = observations
-            fields = _last(given)
-            name, address = fields.get("PublicIPName"), fields.get("PublicIPAddress")
-            observed = f"exit {given.status}; {name} {address}; seen from {back.source or 'nowhere'}"
-            if given.status or name != "ftpip2":
-                return observed, given.said if given.status else "it is not shown with ftpip2"
-            return observed, is_own(back, fields)
-
         given = _update(vm, service, "Set-AzurePublicIP -PublicIPName ftpip2")
         stages = changed_back(network, given, flow)
         expected = "ftpip2 is shown; the VM is seen from its address, and reached there by anybody"
-        yield Trial(vm.name, expected, stages, judge_by(check))
+        yield Trial(vm.name, expected, stages, judge_by(_added))
+
+
+def _added(given: Checked, back: Returned) -> Finding:
+    fields = _last(given)
+    name, address = fields.get("PublicIPName"), fields.get("PublicIPAddress")
+    observed = f"exit {given.status}; {name} {address}; seen from {back.source or 'nowhere'}"
+    if given.status or name != "ftpip2":
+        return Finding(observed, given.said if given.status else "it is not shown with ftpip2")
+    return Finding(observed, is_own(back, fields))
 
 
 @claim(
@@ -375,29 +403,46 @@ def _fields(network: Network, instance: Instance, far: InternetHost) -> Trial:
     label = own.domain_name_label or ""
     outside = _seen(vm, far)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        first, stopped, between, started, after, seen = observations
-        had, without, fields = shown(first), shown(between), shown(after)
-        source = (printed(seen) or {}).get("client_address")
-        observed = f"{had.get('PublicIPAddress')}; {without.get('PublicIPAddress')!r}; {fields}; seen from {source}"
-        if wrong := failed_command(stopped, started):
-            return observed, wrong
-        wanted = {"PublicIPAddress": instance.own, "PublicIPName": own.name, "PublicIPDomainNameLabel": label}
-        wrong = next((f"{key} is not as it must be" for key, value in wanted.items() if had.get(key) != value), "")
-        names = [f"{vm}.{instance.service.name}.cloudapp.net"]
-        names += [f"{label}.0.{instance.service.name}.cloudapp.net"] if label else []
-        if wrong or had.get("PublicIPFqdns") != names:
-            return observed, wrong or f"PublicIPFqdns is {had.get('PublicIPFqdns')}"
-        if without.get("PublicIPAddress") != "" or without.get("PublicIPName") != own.name:
-            return observed, "a deallocated VM is shown otherwise than with the name alone"
-        if fields.get("PublicIPAddress") in ("", None, instance.own):
-            return observed, "its address is not another one after it was deallocated"
-        return observed, "" if source == fields["PublicIPAddress"] else "it is not seen from its new address"
-
     power = [command("vm", action, vm) for action in ("deallocate", "start")]
     stages = changed_back(network, show(vm), power[0], show(vm), power[1], show(vm), outside)
     expected = "the fields of the document; no address while it is deallocated, and another one then"
-    return Trial(vm, expected, stages, judge_by(check))
+    return Trial(
+        vm,
+        expected,
+        stages,
+        judge_by(partial(_label_and_timeout_shown, instance=instance, own=own, label=label, vm=vm)),
+    )
+
+
+def _label_and_timeout_shown(
+    first: Checked,
+    stopped: Checked,
+    between: Checked,
+    started: Checked,
+    after: Checked,
+    seen: Checked,
+    *,
+    instance: Instance,
+    own: InstancePublicIp,
+    label: str,
+    vm: str,
+) -> Finding:
+    had, without, fields = shown(first), shown(between), shown(after)
+    source = (printed(seen) or {}).get("client_address")
+    observed = f"{had.get('PublicIPAddress')}; {without.get('PublicIPAddress')!r}; {fields}; seen from {source}"
+    if wrong := failed_command(stopped, started):
+        return Finding(observed, wrong)
+    wanted = {"PublicIPAddress": instance.own, "PublicIPName": own.name, "PublicIPDomainNameLabel": label}
+    wrong = next((f"{key} is not as it must be" for key, value in wanted.items() if had.get(key) != value), "")
+    names = [f"{vm}.{instance.service.name}.cloudapp.net"]
+    names += [f"{label}.0.{instance.service.name}.cloudapp.net"] if label else []
+    if wrong or had.get("PublicIPFqdns") != names:
+        return Finding(observed, wrong or f"PublicIPFqdns is {had.get('PublicIPFqdns')}")
+    if without.get("PublicIPAddress") != "" or without.get("PublicIPName") != own.name:
+        return Finding(observed, "a deallocated VM is shown otherwise than with the name alone")
+    if fields.get("PublicIPAddress") in ("", None, instance.own):
+        return Finding(observed, "its address is not another one after it was deallocated")
+    return Finding(observed, "" if source == fields["PublicIPAddress"] else "it is not seen from its new address")
 
 
 _QUICK, _LONG_MIN, _SHORT_MIN, _HELD = 240, 20, 4, 4
@@ -426,30 +471,35 @@ def _idle(network: Network) -> Iterator[Trial]:
     )
     flows = HoldFlows(client=client.name, private=str(client.address), network="", steps=steps)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        given, done, occupied = observations
-        first, second, _, then, _, after = occupied.steps
-        lasting, ended = ({s.port for s in step.seen} for step in (first, second))
-        alive = {s.port for s in then.seen}
-        observed = (
-            f"of {first.answered} and {second.answered} flows {len(alive & lasting)} and {len(alive & ended)} were "
-            f"alive after {brief + 0.7:g} s, and {after.answered} after {length + 0.6:g} s more"
-        )
-        if wrong := failed_command(given):
-            return observed, wrong
-        if shown(done).get("IdleTimeoutInMinutes") != _LONG_MIN:
-            return observed, f"{_LONG_MIN} minutes are not shown"
-        if (first.answered, second.answered) != (_HELD, _HELD):
-            return observed, "flows were not answered when they were opened"
-        if alive & ended:
-            return observed, f"{len(alive & ended)} flows outlived {_SHORT_MIN} minutes"
-        if lasting - alive:
-            return observed, f"{len(lasting - alive)} flows did not live for {_LONG_MIN} minutes"
-        return observed, f"{after.answered} flows outlived {_LONG_MIN} minutes" if after.answered else ""
-
     stage = operated(_update(long.vm, long.service, change), show(long.vm.name), flows, network=quick)
     expected = f"flows live for {_SHORT_MIN} minutes ({brief:g} s), or {_LONG_MIN} ({length:g} s), and no longer"
-    yield Trial(f"{short.vm.name} and {long.vm.name}", expected, (stage,), judge_by(check))
+    yield Trial(
+        f"{short.vm.name} and {long.vm.name}",
+        expected,
+        (stage,),
+        judge_by(partial(_ended_when_idle, brief=brief, length=length)),
+    )
+
+
+def _ended_when_idle(given: Checked, done: Checked, occupied: Occupied, *, brief: float, length: float) -> Finding:
+    first, second, _, then, _, after = occupied.steps
+    lasting, ended = ({s.port for s in step.seen} for step in (first, second))
+    alive = {s.port for s in then.seen}
+    observed = (
+        f"of {first.answered} and {second.answered} flows {len(alive & lasting)} and {len(alive & ended)} were "
+        f"alive after {brief + 0.7:g} s, and {after.answered} after {length + 0.6:g} s more"
+    )
+    if wrong := failed_command(given):
+        return Finding(observed, wrong)
+    if shown(done).get("IdleTimeoutInMinutes") != _LONG_MIN:
+        return Finding(observed, f"{_LONG_MIN} minutes are not shown")
+    if (first.answered, second.answered) != (_HELD, _HELD):
+        return Finding(observed, "flows were not answered when they were opened")
+    if alive & ended:
+        return Finding(observed, f"{len(alive & ended)} flows outlived {_SHORT_MIN} minutes")
+    if lasting - alive:
+        return Finding(observed, f"{len(lasting - alive)} flows did not live for {_LONG_MIN} minutes")
+    return Finding(observed, f"{after.answered} flows outlived {_LONG_MIN} minutes" if after.answered else "")
 
 
 CLAIMS = (

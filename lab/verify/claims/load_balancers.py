@@ -7,6 +7,7 @@ successors, and load-balancer-multivip-overview.md (2016-08-11).
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import combinations
 from typing import Any, Literal, TypeAlias
@@ -23,15 +24,17 @@ from lab.azure.model import (
     Network,
     VirtualMachine,
 )
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import held_trial
-from lab.verify.claims.kit.judges import arrived, judge_by, outcomes, refused
+from lab.verify.claims.kit.judges import arrived, judge_by, of_type, outcomes, refused
 from lab.verify.claims.kit.oracle import far_client, far_host, open_to_all, scaled, speaking_freely
 from lab.verify.experiment import (
     ANSWER_S,
     SILENCE_S,
     Answers,
+    Arrivals,
     Ask,
+    Checked,
     Counted,
     Flow,
     Goal,
@@ -39,8 +42,10 @@ from lab.verify.experiment import (
     Health,
     HoldFlows,
     IdleFlows,
+    Left,
     LeftFlow,
     Members,
+    Observation,
     Open,
     Pause,
     Protocol,
@@ -53,7 +58,6 @@ from lab.verify.experiment import (
     Talk,
     Watch,
 )
-from lab.verify.verdict import Judgement
 
 _DISTRIBUTION = "load-balancer-distribution-mode.md (2016-10-24)"
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
@@ -278,21 +282,20 @@ def _uneven(found: _Listening, members: Members, ends: Sequence[str]) -> str:
     return f"not spread: {', '.join(odd)} of {len(ends)}, where each gets {low} to {high}" if odd else ""
 
 
-_Check: TypeAlias = Callable[[Members, Sequence[Swept]], tuple[str, str]]
+_Check: TypeAlias = Callable[[Members, Sequence[Swept]], Finding]
 
 
 def _spread_trial(found: Sequence[_Listening], expected: str, sweeps: tuple[Sweep, ...], check: _Check) -> Trial:
     """Return a trial of where the flows of sweeps arrive, once all members are judged."""
-
-    def judge(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        members, *swept = observations
-        doubt = unheard(swept) or next((text for one in found if (text := _several_up(one, members))), "")
-        if doubt:
-            return Judgement("INCONCLUSIVE", "; ".join(_shares(_ends(one)) for one in swept), doubt)
-        return check(members, swept)
-
     subject = " and ".join(one.name for one in found)
-    return Trial(subject, expected, (Stage((Health(), *sweeps)),), judge_by(judge))
+    return Trial(subject, expected, (Stage((Health(), *sweeps)),), judge_by(partial(_spread, found=found, check=check)))
+
+
+def _spread(members: Members, *swept: Swept, found: Sequence[_Listening], check: _Check) -> Finding:
+    doubt = unheard(swept) or next((text for one in found if (text := _several_up(one, members))), "")
+    if doubt:
+        return Finding("; ".join(_shares(_ends(one)) for one in swept), doubt=doubt)
+    return check(members, swept)
 
 
 # --- distribution -----------------------------------------------------------------------------
@@ -322,25 +325,24 @@ def five_tuple_spreads_flows(network: Network) -> Iterator[Trial]:
             sources = _one_client(client, count)
             sweeps = tuple(_sweep(client, found, sources, forgotten=known) for known in (False, True, True))
 
-            def check(members: Members, swept: Sequence[Swept], found: _Listening = found) -> tuple[str, str]:
-                first, again, anew = (_ends(one) for one in swept)
-                moved = [sum(a != b for a, b in zip(first, other, strict=True)) for other in (again, anew)]
-                observed = (
-                    f"{_shares(first)}; sent again: {moved[0]} moved; after they were forgotten: {moved[1]} moved"
-                )
-                wrong = _astray(found, members, swept) or _uneven(found, members, first)
-                if not wrong and any(moved):
-                    wrong = f"{sum(moved)} packets of the same flows went to another VM"
-                return observed, wrong
-
             low, high = bounds(count, len(found.vms))
             expected = (
                 f"{count} flows of one client: {low} to {high} to each of {len(found.vms)} VMs "
                 f"(false alarm {CHANCE:g}); each flow's first packet, sent again, to the same one"
             )
-            yield _spread_trial((found,), expected, sweeps, check)
+            yield _spread_trial((found,), expected, sweeps, partial(_spread_and_kept, found=found))
     if client is not None:
         yield from _hashed_fields(network, client)
+
+
+def _spread_and_kept(members: Members, swept: Sequence[Swept], *, found: _Listening) -> Finding:
+    first, again, anew = (_ends(one) for one in swept)
+    moved = [sum(a != b for a, b in zip(first, other, strict=True)) for other in (again, anew)]
+    observed = f"{_shares(first)}; sent again: {moved[0]} moved; after they were forgotten: {moved[1]} moved"
+    wrong = _astray(found, members, swept) or _uneven(found, members, first)
+    if not wrong and any(moved):
+        wrong = f"{sum(moved)} packets of the same flows went to another VM"
+    return Finding(observed, wrong)
 
 
 def _hashed_fields(network: Network, client: InternetHost) -> Iterator[Trial]:
@@ -350,14 +352,15 @@ def _hashed_fields(network: Network, client: InternetHost) -> Iterator[Trial]:
         count = max(_AT_LEAST, sample(len(found.vms)))
         sources = [(address, _FIRST_PORT) for address, port in _many_clients(count) if port == _FIRST_PORT]
 
-        def check(members: Members, swept: Sequence[Swept], found: _Listening = found) -> tuple[str, str]:
-            ends = _ends(swept[0])
-            return _shares(ends), _astray(found, members, swept) or _uneven(found, members, ends)
-
         expected = f"{count} clients with one source port: spread over {len(found.vms)} VMs (false alarm {CHANCE:g})"
-        yield _spread_trial((found,), expected, (_sweep(client, found, sources),), check)
+        yield _spread_trial((found,), expected, (_sweep(client, found, sources),), partial(_spread_evenly, found=found))
     for field, one, other in _alike_but_for_one(translated):
         yield _told_apart(field, one, other, client)
+
+
+def _spread_evenly(members: Members, swept: Sequence[Swept], *, found: _Listening) -> Finding:
+    ends = _ends(swept[0])
+    return Finding(_shares(ends), _astray(found, members, swept) or _uneven(found, members, ends))
 
 
 #: Fields of a rule by which a flow of one client may differ, and what they are called.
@@ -384,16 +387,21 @@ def _told_apart(field: str, one: _Listening, other: _Listening, client: Internet
     count = max(sample(len(one.vms)), math.ceil(-math.log(CHANCE) / math.log(len(one.vms))))
     sources = [(address, port) for address, port in _many_clients(count) if port == _FIRST_PORT]
 
-    def check(members: Members, swept: Sequence[Swept]) -> tuple[str, str]:
-        there, here = (_ends(one) for one in swept)
-        apart = sum(a != b for a, b in zip(there, here, strict=True))
-        observed = f"{_shares(there)}; {_shares(here)}; {apart} of {count} at another VM"
-        wrong = _astray(one, members, swept[:1]) or _astray(other, members, swept[1:])
-        return observed, wrong or ("" if apart else f"the {field} makes no difference")
-
     expected = f"{count} flows and their likes with another {field}: some at different VMs (false alarm {CHANCE:g})"
     sweeps = (_sweep(client, one, sources), _sweep(client, other, sources))
-    return _spread_trial((one, other), expected, sweeps, check)
+    return _spread_trial(
+        (one, other), expected, sweeps, partial(_sent_apart, count=count, one=one, other=other, field=field)
+    )
+
+
+def _sent_apart(
+    members: Members, swept: Sequence[Swept], *, count: int, one: _Listening, other: _Listening, field: str
+) -> Finding:
+    there, here = (_ends(one) for one in swept)
+    apart = sum(a != b for a, b in zip(there, here, strict=True))
+    observed = f"{_shares(there)}; {_shares(here)}; {apart} of {count} at another VM"
+    wrong = _astray(one, members, swept[:1]) or _astray(other, members, swept[1:])
+    return Finding(observed, wrong or ("" if apart else f"the {field} makes no difference"))
 
 
 def _torn(sources: Sequence[tuple[str, int]], ends: Sequence[str]) -> list[str]:
@@ -412,22 +420,13 @@ def _by_addresses(network: Network, *, classic: bool = False) -> Iterator[Trial]
         count = sample(len(found.vms))
         sources = _many_clients(count)
 
-        def check(
-            members: Members,
-            swept: Sequence[Swept],
-            found: _Listening = found,
-            sources: Sequence[tuple[str, int]] = sources,
-        ) -> tuple[str, str]:
-            ends = _ends(swept[0])
-            torn = _torn(sources, ends)
-            observed = f"{_shares(ends)}; {len(torn)} clients at more than one"
-            wrong = _astray(found, members, swept) or _uneven(found, members, ends[::_PORTS])
-            if not wrong and torn:
-                wrong = f"flows of {torn[0]} went to several VMs"
-            return observed, wrong
-
         expected = f"{count} clients with {_PORTS} ports each: every client's flows at one VM, none without clients"
-        yield _spread_trial((found,), f"{expected} (false alarm {CHANCE:g})", (_sweep(client, found, sources),), check)
+        yield _spread_trial(
+            (found,),
+            f"{expected} (false alarm {CHANCE:g})",
+            (_sweep(client, found, sources),),
+            partial(_each_client_at_one_member, found=found, sources=sources),
+        )
     for distribution in ("SourceIP", "SourceIPProtocol") if not classic else ():
         for field, one, other in _alike_but_for_one(_shared(network, distribution)):
             if field == _OF_A_FLOW["frontend"]:
@@ -436,6 +435,18 @@ def _by_addresses(network: Network, *, classic: bool = False) -> Iterator[Trial]
         # That all clients are at one VM with both protocols by chance: (1/members) ** clients.
         count = max(sample(len(tcp.vms)), math.ceil(-math.log(CHANCE) / math.log(len(tcp.vms))))
         yield _both(tcp, udp, client, count, together=False)
+
+
+def _each_client_at_one_member(
+    members: Members, swept: Sequence[Swept], *, found: _Listening, sources: Sequence[tuple[str, int]]
+) -> Finding:
+    ends = _ends(swept[0])
+    torn = _torn(sources, ends)
+    observed = f"{_shares(ends)}; {len(torn)} clients at more than one"
+    wrong = _astray(found, members, swept) or _uneven(found, members, ends[::_PORTS])
+    if not wrong and torn:
+        wrong = f"flows of {torn[0]} went to several VMs"
+    return Finding(observed, wrong)
 
 
 @claim(
@@ -479,21 +490,26 @@ def _ties(rule: _AnyRule) -> tuple[object, ...]:
 def _both(tcp: _Listening, udp: _Listening, client: InternetHost, count: int, *, together: bool) -> Trial:
     sources = [(address, port) for address, port in _many_clients(count) if port == _FIRST_PORT]
 
-    def check(members: Members, swept: Sequence[Swept]) -> tuple[str, str]:
-        by_tcp, by_udp = (_ends(one) for one in swept)
-        apart = sum(a != b for a, b in zip(by_tcp, by_udp, strict=True))
-        observed = f"TCP: {_shares(by_tcp)}; UDP: {_shares(by_udp)}; {apart} of {count} clients at two VMs"
-        wrong = _astray(tcp, members, swept[:1]) or _astray(udp, members, swept[1:])
-        if not wrong and together and apart:
-            wrong = f"{apart} clients have TCP and UDP at different VMs"
-        if not wrong and not together and not apart:
-            wrong = "the protocol makes no difference"
-        return observed, wrong
-
     wanted = "every one's TCP and UDP at one VM" if together else "TCP and UDP of some at different VMs"
     expected = f"{count} clients: {wanted} (false alarm {CHANCE:g})"
     sweeps = (_sweep(client, tcp, sources), _sweep(client, udp, sources))
-    return _spread_trial((tcp, udp), expected, sweeps, check)
+    return _spread_trial(
+        (tcp, udp), expected, sweeps, partial(_protocols_at_members, count=count, tcp=tcp, udp=udp, together=together)
+    )
+
+
+def _protocols_at_members(
+    members: Members, swept: Sequence[Swept], *, count: int, tcp: _Listening, udp: _Listening, together: bool
+) -> Finding:
+    by_tcp, by_udp = (_ends(one) for one in swept)
+    apart = sum(a != b for a, b in zip(by_tcp, by_udp, strict=True))
+    observed = f"TCP: {_shares(by_tcp)}; UDP: {_shares(by_udp)}; {apart} of {count} clients at two VMs"
+    wrong = _astray(tcp, members, swept[:1]) or _astray(udp, members, swept[1:])
+    if not wrong and together and apart:
+        wrong = f"{apart} clients have TCP and UDP at different VMs"
+    if not wrong and not together and not apart:
+        wrong = "the protocol makes no difference"
+    return Finding(observed, wrong)
 
 
 @claim(
@@ -530,42 +546,46 @@ def changed_pool_distributes_anew(network: Network) -> Iterator[Trial]:
         less = _without(network, found, found.vms[-1].name)
         stages = tuple(Stage((Health(), sweep), state) for state in (None, less, None))
 
-        def check(observations: Sequence[Any], found: _Listening = found) -> tuple[str, str] | Judgement:
-            known, swept = observations[::2], observations[1::2]
-            doubt = unheard(swept)
-            before, during, after = (_ends(one) for one in swept)
-            leaver = found.vms[-1].name
-            stayed = [(a, b) for a, b in zip(before, during, strict=True) if a != leaver]
-            moved = sum(a != b for a, b in stayed)
-            observed = (
-                f"{_shares(before)}; without {leaver}: {_shares(during)}, {moved} of {len(stayed)} others moved; "
-                f"with it again: {sum(a != b for a, b in zip(before, after, strict=True))} differ"
-            )
-            if doubt:
-                return Judgement("INCONCLUSIVE", observed, doubt)
-            fewer = msgspec.structs.replace(found, vms=found.vms[:-1])
-            wrong = _astray(found, known[0], swept[:1]) or _astray(fewer, known[1], swept[1:2])
-            wrong = wrong or _uneven(fewer, known[1], during) or _astray(found, known[2], swept[2:])
-            if not wrong and before != after:
-                wrong = "the same pool distributes the same flows differently"
-            return observed, wrong
-
         expected = (
             f"{count} flows: with a smaller pool all at the others, and evenly; with the same pool as before, as before"
         )
-        yield Trial(found.name, expected, stages, judge_by(check))
+        yield Trial(found.name, expected, stages, judge_by(partial(_distributed_anew, found=found)))
     for found in _shared(network, "SourceIP", "SourceIPProtocol")[:1]:
         sources = _one_client(client, _AT_LEAST)
 
-        def check_one(members: Members, swept: Sequence[Swept], found: _Listening = found) -> tuple[str, str]:
-            ends = _ends(swept[0])
-            wrong = _astray(found, members, swept)
-            if not wrong and len(set(ends)) > 1:
-                wrong = f"flows of one address went to {len(set(ends))} VMs"
-            return _shares(ends), wrong
-
         expected = f"{_AT_LEAST} flows from behind one address, as a proxy's, all at one VM"
-        yield _spread_trial((found,), expected, (_sweep(client, found, sources),), check_one)
+        yield _spread_trial(
+            (found,), expected, (_sweep(client, found, sources),), partial(_one_client_at_one_member, found=found)
+        )
+
+
+def _distributed_anew(*observations: Observation, found: _Listening) -> Finding:
+    known, swept = of_type(observations, Members), of_type(observations, Swept)
+    doubt = unheard(swept)
+    before, during, after = (_ends(one) for one in swept)
+    leaver = found.vms[-1].name
+    stayed = [(a, b) for a, b in zip(before, during, strict=True) if a != leaver]
+    moved = sum(a != b for a, b in stayed)
+    observed = (
+        f"{_shares(before)}; without {leaver}: {_shares(during)}, {moved} of {len(stayed)} others moved; "
+        f"with it again: {sum(a != b for a, b in zip(before, after, strict=True))} differ"
+    )
+    if doubt:
+        return Finding(observed, doubt=doubt)
+    fewer = msgspec.structs.replace(found, vms=found.vms[:-1])
+    wrong = _astray(found, known[0], swept[:1]) or _astray(fewer, known[1], swept[1:2])
+    wrong = wrong or _uneven(fewer, known[1], during) or _astray(found, known[2], swept[2:])
+    if not wrong and before != after:
+        wrong = "the same pool distributes the same flows differently"
+    return Finding(observed, wrong)
+
+
+def _one_client_at_one_member(members: Members, swept: Sequence[Swept], *, found: _Listening) -> Finding:
+    ends = _ends(swept[0])
+    wrong = _astray(found, members, swept)
+    if not wrong and len(set(ends)) > 1:
+        wrong = f"flows of one address went to {len(set(ends))} VMs"
+    return Finding(_shares(ends), wrong)
 
 
 def _without(network: Network, found: _Listening, vm: str) -> Network:
@@ -610,20 +630,22 @@ def vm_sees_the_clients_own_address(network: Network) -> Iterator[Trial]:
         return
     asks = tuple(_ask(client, found, _PORTS) for found in asked)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        _, *answers = observations
-        every = [(found, answer) for found, one in zip(asked, answers, strict=True) for answer in one.answers]
-        seen = Counter(answer.client_address for _, answer in every if answer.outcome == "answered")
-        observed = ", ".join(f"{count} from {address}" for address, count in seen.items()) or "no answers"
-        silent = next((found for found, answer in every if answer.outcome != "answered"), None)
-        if silent is not None:
-            return observed, f"{silent.name} did not answer"
-        other = next((a for a in seen if a != str(client.address)), "")
-        return observed, f"VMs saw {other}" if other else ""
-
     expected = f"VMs see {client.address}, and their answers come from the frontend's address and port"
     subject = f"{len(asked)} rules"
-    yield Trial(subject, expected, (Stage((Health(), *asks)),), judge_by(check))
+    yield Trial(
+        subject, expected, (Stage((Health(), *asks)),), judge_by(partial(_client_seen, asked=asked, client=client))
+    )
+
+
+def _client_seen(_: Members, *answers: Answers, asked: list[_Listening], client: InternetHost) -> Finding:
+    every = [(found, answer) for found, one in zip(asked, answers, strict=True) for answer in one.answers]
+    seen = Counter(answer.client_address for _, answer in every if answer.outcome == "answered")
+    observed = ", ".join(f"{count} from {address}" for address, count in seen.items()) or "no answers"
+    silent = next((found for found, answer in every if answer.outcome != "answered"), None)
+    if silent is not None:
+        return Finding(observed, f"{silent.name} did not answer")
+    other = next((a for a in seen if a != str(client.address)), "")
+    return Finding(observed, f"VMs saw {other}" if other else "")
 
 
 # --- idle timeout -----------------------------------------------------------------------------
@@ -664,21 +686,21 @@ def _as_said() -> Trial:
         named = f"idle_timeout_in_minutes: {minutes[0]}" if minutes else ""
         return Run(words=("plan", "{file}"), text=_LIMITS.format(profile="2016-10", rule=named, nat=named))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        none, four, five = observations
-        failed = next((done for done in observations if done.status), None)
-        if failed is not None:
-            return f"exit {failed.status}: {failed.said[:200]}", "a rule was not played"
-        observed = f"as 4 minutes: {none.said == four.said}; as 5 minutes: {none.said == five.said}"
-        if four.said == five.said:
-            return observed, "4 and 5 minutes are played alike"
-        return (
-            observed,
-            "" if none.said == four.said else "a rule that names no idle timeout has another one than 4 minutes",
-        )
-
     stage = Stage((planned(), planned(_DEFAULT_MIN), planned(_DEFAULT_MIN + 1)))
-    return Trial("rules that name no idle timeout", "as 4 minutes", (stage,), judge_by(check))
+    return Trial("rules that name no idle timeout", "as 4 minutes", (stage,), judge_by(_like_four_minutes))
+
+
+def _like_four_minutes(*observations: Checked) -> Finding:
+    none, four, five = observations
+    failed = next((done for done in observations if done.status), None)
+    if failed is not None:
+        return Finding(f"exit {failed.status}: {failed.said[:200]}", "a rule was not played")
+    observed = f"as 4 minutes: {none.said == four.said}; as 5 minutes: {none.said == five.said}"
+    if four.said == five.said:
+        return Finding(observed, "4 and 5 minutes are played alike")
+    return Finding(
+        observed, "" if none.said == four.said else "a rule that names no idle timeout has another one than 4 minutes"
+    )
 
 
 def idle_endpoints(network: Network) -> Iterator[Trial]:
@@ -707,31 +729,34 @@ def _idle(network: Network, listening: list[_Listening]) -> Iterator[Trial]:
     steps: tuple[Step, ...] = (*opens, between, Talk(lost=_FLOWS), again, Talk(lost=2 * _FLOWS))
     experiment = HoldFlows(client=client.name, private=str(client.address), network="", steps=steps)
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        first, second, _, then, _, after = steps
-        lasting, ended = ({s.port for s in step.seen} for step in (first, second))
-        alive = {s.port for s in then.seen}
-        observed = (
-            f"of {first.answered} and {second.answered} flows {len(alive & lasting)} and {len(alive & ended)} "
-            f"were alive, and later {after.answered}"
-        )
-        if (first.answered, second.answered) != (_FLOWS, _FLOWS):
-            return observed, "flows were not answered when they were opened"
-        if alive & ended:
-            return observed, f"{len(alive & ended)} flows outlived {short.rule.idle_timeout_min} minutes"
-        if lasting - alive:
-            return observed, f"{len(lasting - alive)} flows did not live for {long.rule.idle_timeout_min} minutes"
-        if after.answered:
-            return observed, f"{after.answered} flows outlived {long.rule.idle_timeout_min} minutes"
-        if then.refused or after.refused:
-            return observed, f"{then.refused + after.refused} flows ended with a reset instead of in silence"
-        return observed, ""
-
     expected = (
         f"silence after {short.rule.idle_timeout_min} and {long.rule.idle_timeout_min} minutes ({brief:g} and "
         f"{length:g} s), life before"
     )
-    yield held_trial(f"{short.name} and {long.name}", expected, experiment, check)
+    yield held_trial(
+        f"{short.name} and {long.name}", expected, experiment, partial(_idled_as_long_as_said, short=short, long=long)
+    )
+
+
+def _idled_as_long_as_said(steps: Sequence[Happened], *, short: _Listening, long: _Listening) -> Finding:
+    first, second, _, then, _, after = steps
+    lasting, ended = ({s.port for s in step.seen} for step in (first, second))
+    alive = {s.port for s in then.seen}
+    observed = (
+        f"of {first.answered} and {second.answered} flows {len(alive & lasting)} and {len(alive & ended)} "
+        f"were alive, and later {after.answered}"
+    )
+    if (first.answered, second.answered) != (_FLOWS, _FLOWS):
+        return Finding(observed, "flows were not answered when they were opened")
+    if alive & ended:
+        return Finding(observed, f"{len(alive & ended)} flows outlived {short.rule.idle_timeout_min} minutes")
+    if lasting - alive:
+        return Finding(observed, f"{len(lasting - alive)} flows did not live for {long.rule.idle_timeout_min} minutes")
+    if after.answered:
+        return Finding(observed, f"{after.answered} flows outlived {long.rule.idle_timeout_min} minutes")
+    if then.refused or after.refused:
+        return Finding(observed, f"{then.refused + after.refused} flows ended with a reset instead of in silence")
+    return Finding(observed)
 
 
 _LIMITS = """
@@ -809,24 +834,25 @@ def tcp_reset_tells_both_ends(network: Network) -> Iterator[Trial]:
             for f in _listening(network)
         )
 
-        def check(
-            observations: Sequence[Any], idle_s: float = idle_s, has_udp: bool = has_udp
-        ) -> tuple[str, str] | Judgement:
-            udp, half, whole = observations[1].flows
-            observed = "; ".join(f"{flow.kind}: {_told(flow)}" for flow in (udp, half, whole))
-            for flow in (half, whole, *((udp,) if has_udp else ())):
-                if not flow.answered:
-                    return Judgement("INCONCLUSIVE", observed, f"the {flow.kind} flow was not answered at first")
-            return observed, _unlike(whole, idle_s) or next(
-                (f"a {flow.kind} flow was told: {flow.told[0].what}" for flow in (udp, half) if flow.told), ""
-            )
-
         expected = (
             f"after {found.rule.idle_timeout_min} minutes ({idle_s:g} s) a reset to both ends that they believe; none "
             "for a flow that is half closed, nothing for UDP"
         )
         stages = (Stage((Health(), left)),)
-        yield Trial(found.name, expected, stages, judge_by(check))
+        yield Trial(found.name, expected, stages, judge_by(partial(_both_ends_told, idle_s=idle_s, has_udp=has_udp)))
+
+
+def _both_ends_told(_known: Members, left: Left, *, idle_s: float, has_udp: bool) -> Finding:
+    udp, half, whole = left.flows
+    observed = "; ".join(f"{flow.kind}: {_told(flow)}" for flow in (udp, half, whole))
+    for flow in (half, whole, *((udp,) if has_udp else ())):
+        if not flow.answered:
+            return Finding(observed, doubt=f"the {flow.kind} flow was not answered at first")
+    return Finding(
+        observed,
+        _unlike(whole, idle_s)
+        or next((f"a {flow.kind} flow was told: {flow.told[0].what}" for flow in (udp, half) if flow.told), ""),
+    )
 
 
 _LATE_S = 5.0  # of real time, in which a machine may be busy with something else
@@ -929,26 +955,28 @@ def frontend_is_address_protocol_and_port(network: Network) -> Iterator[Trial]:
         )
         asks = tuple(_ask(client, found, _PORTS) for found in asked)
 
-        def check(
-            observations: Sequence[Any],
-            asked: list[_Listening] = asked,
-            free: Sequence[tuple[str, Protocol, int]] = free,
-        ) -> tuple[str, str] | Judgement:
-            members, swept, *answers = observations
-            observed = "; ".join(_reached(f, a) for f, a in zip(asked, answers, strict=True))
-            observed += f"; {len(free)} others: {_shares(_ends(swept))}"
-            doubt = unheard([swept])
-            came = [where for where, end in zip(free, _ends(swept), strict=True) if end]
-            if came:
-                return observed, f"{came[0][0]} {came[0][1]} {came[0][2]} leads to a VM without a rule"
-            if doubt:
-                return Judgement("INCONCLUSIVE", observed, doubt)
-            wrong = (_right(f, members, a) for f, a in zip(asked, answers, strict=True))
-            return observed, next((text for text in wrong if text), "")
-
         expected = f"{len(asked)} rules lead to a VM and port each; {len(free)} combinations without one are silent"
         stages = (Stage((Health(), silence, *asks)),)
-        yield Trial(lb.name, expected, stages, judge_by(check))
+        yield Trial(lb.name, expected, stages, judge_by(partial(_led_or_silent, asked=asked, free=free)))
+
+
+def _led_or_silent(
+    members: Members,
+    swept: Swept,
+    *answers: Answers,
+    asked: list[_Listening],
+    free: Sequence[tuple[str, Protocol, int]],
+) -> Finding:
+    observed = "; ".join(_reached(f, a) for f, a in zip(asked, answers, strict=True))
+    observed += f"; {len(free)} others: {_shares(_ends(swept))}"
+    doubt = unheard([swept])
+    came = [where for where, end in zip(free, _ends(swept), strict=True) if end]
+    if came:
+        return Finding(observed, f"{came[0][0]} {came[0][1]} {came[0][2]} leads to a VM without a rule")
+    if doubt:
+        return Finding(observed, doubt=doubt)
+    wrong = (_right(f, members, a) for f, a in zip(asked, answers, strict=True))
+    return Finding(observed, next((text for text in wrong if text), ""))
 
 
 @claim(
@@ -973,17 +1001,19 @@ def frontends_lead_one_port_to_different_ports(network: Network) -> Iterator[Tri
             if client is None:
                 continue
 
-            def check(observations: Sequence[Any], pair: tuple[_Listening, _Listening] = pair) -> tuple[str, str]:
-                members, *answers = observations
-                observed = "; ".join(_reached(f, a) for f, a in zip(pair, answers, strict=True))
-                wrong = (_right(f, members, a) for f, a in zip(pair, answers, strict=True))
-                return observed, next((text for text in wrong if text), "")
-
             ports = " and ".join(str(f.rule.backend_port) for f in pair)
             expected = f"port {pair[0].rule.frontend_port} of two frontends ends at ports {ports} of one VM"
             asks = tuple(_ask(client, f, _PORTS) for f in pair)
             subject = " and ".join(f.name for f in pair)
-            yield Trial(subject, expected, (Stage((Health(), *asks)),), judge_by(check))
+            yield Trial(
+                subject, expected, (Stage((Health(), *asks)),), judge_by(partial(_led_to_different_ports, pair=pair))
+            )
+
+
+def _led_to_different_ports(members: Members, *answers: Answers, pair: tuple[_Listening, _Listening]) -> Finding:
+    observed = "; ".join(_reached(f, a) for f, a in zip(pair, answers, strict=True))
+    wrong = (_right(f, members, a) for f, a in zip(pair, answers, strict=True))
+    return Finding(observed, next((text for text in wrong if text), ""))
 
 
 _TWICE = """
@@ -1034,28 +1064,33 @@ def floating_ip_keeps_the_destination(network: Network) -> Iterator[Trial]:
         sweep = _sweep(client, found, _one_client(client, count))
         ask = _ask(client, found, _PORTS, ANSWER_S if found.owned else SILENCE_S)
 
-        def check(observations: Sequence[Any], found: _Listening = found) -> tuple[str, str] | Judgement:
-            members, swept, answers = observations
-            there = f"{found.address}:{found.rule.frontend_port}"
-            seen = sorted({p.destination for p in swept.passages if p.end})
-            observed = f"arrived for {', '.join(seen) or 'nobody'}; {outcomes(answers)}"
-            doubt = unheard([swept])
-            if doubt:
-                return Judgement("INCONCLUSIVE", observed, doubt)
-            wrong = _astray(found, members, [swept])
-            if not wrong and seen != [there]:
-                wrong = f"flows arrived for {', '.join(s for s in seen if s != there)} instead of {there}"
-            for answer in answers.answers:
-                at = f"{answer.server_address}:{answer.server_port}"
-                if not wrong and (answer.outcome == "answered") != found.owned:
-                    wrong = f"{answer.outcome}, and the VM {'has' if found.owned else 'does not have'} the address"
-                if not wrong and answer.outcome == "answered" and at != there:
-                    wrong = f"the server was spoken to as {at} instead of {there}"
-            return observed, wrong
-
         means = "VMs have it, and answer" if found.owned else "VMs do not have it, and are silent"
         expected = f"flows arrive for {found.address}:{found.rule.frontend_port}; {means}"
-        yield Trial(found.name, expected, (Stage((Health(), sweep, ask)),), judge_by(check))
+        yield Trial(
+            found.name,
+            expected,
+            (Stage((Health(), sweep, ask)),),
+            judge_by(partial(_arrived_for_the_frontend, found=found)),
+        )
+
+
+def _arrived_for_the_frontend(members: Members, swept: Swept, answers: Answers, *, found: _Listening) -> Finding:
+    there = f"{found.address}:{found.rule.frontend_port}"
+    seen = sorted({p.destination for p in swept.passages if p.end})
+    observed = f"arrived for {', '.join(seen) or 'nobody'}; {outcomes(answers)}"
+    doubt = unheard([swept])
+    if doubt:
+        return Finding(observed, doubt=doubt)
+    wrong = _astray(found, members, [swept])
+    if not wrong and seen != [there]:
+        wrong = f"flows arrived for {', '.join(s for s in seen if s != there)} instead of {there}"
+    for answer in answers.answers:
+        at = f"{answer.server_address}:{answer.server_port}"
+        if not wrong and (answer.outcome == "answered") != found.owned:
+            wrong = f"{answer.outcome}, and the VM {'has' if found.owned else 'does not have'} the address"
+        if not wrong and answer.outcome == "answered" and at != there:
+            wrong = f"the server was spoken to as {at} instead of {there}"
+    return Finding(observed, wrong)
 
 
 def _owned_by_none(found: _Listening) -> bool:
@@ -1093,16 +1128,17 @@ def nothing_leaves_from_a_frontends_address(network: Network) -> Iterator[Trial]
             for protocol in ("tcp", "udp")
         )
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            *bound, tcp, udp = observations
-            observed = f"bound to the frontend: {arrived(bound[0])}; not bound: {arrived(tcp)}"
-            if any(one.seen[0] or one.seen[-1] for one in bound):
-                return observed, "flows bound to the frontend's address left"
-            lost = sum(one.sent - len(one.seen[-1]) for one in (tcp, udp))
-            return observed, f"{lost} flows from the VM's own address did not arrive" if lost else ""
-
         expected = f"nothing from {vm.loopback_addresses[0]} leaves; from {vm.private_ip_address} all arrive"
-        yield Trial(vm.name, expected, (Stage(sends),), judge_by(check))
+        yield Trial(vm.name, expected, (Stage(sends),), judge_by(_stayed_inside))
+
+
+def _stayed_inside(*observations: Arrivals) -> Finding:
+    *bound, tcp, udp = observations
+    observed = f"bound to the frontend: {arrived(bound[0])}; not bound: {arrived(tcp)}"
+    if any(one.seen[0] or one.seen[-1] for one in bound):
+        return Finding(observed, "flows bound to the frontend's address left")
+    lost = sum(one.sent - len(one.seen[-1]) for one in (tcp, udp))
+    return Finding(observed, f"{lost} flows from the VM's own address did not arrive" if lost else "")
 
 
 _TIED_PORT = 4000
@@ -1174,24 +1210,31 @@ def _tied_trial(
         ("no rule", None, False),
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        shown: Sequence[PublicAddresses] = observations[1::3]
-        swept: Sequence[Swept] = observations[2::3]
-        said, wrong = [], ""
-        for (what, _, has), counted, one in zip(states, shown, swept, strict=True):
-            listed, came = address in counted.addresses, sum(bool(end) for end in _ends(one))
-            said.append(f"{what}: {address if listed else 'no address'}, {came} of {_FLOWS} flows came")
-            if not wrong and listed != has:
-                wrong = f"with {what} the frontend has {'an' if listed else 'no'} address"
-            if not wrong and came != (_FLOWS if has else 0):
-                wrong = f"with {what} {came} flows came in"
-        if not wrong and (doubt := unheard(swept)):
-            return Judgement("INCONCLUSIVE", "; ".join(said), doubt)
-        return "; ".join(said), wrong
-
     expected = "an address with a rule of either kind that leads to a VM, and none without"
     stages = tuple(Stage(tied if has else without, state) for _, state, has in states)
-    return Trial(f"{lb.name}/{frontend.name}", expected, stages, judge_by(check))
+    return Trial(
+        f"{lb.name}/{frontend.name}",
+        expected,
+        stages,
+        judge_by(partial(_address_while_tied, states=states, address=address)),
+    )
+
+
+def _address_while_tied(
+    *observations: Observation, states: tuple[tuple[str, Network | None, bool], ...], address: str
+) -> Finding:
+    shown, swept = of_type(observations, PublicAddresses), of_type(observations, Swept)
+    said, wrong = [], ""
+    for (what, _, has), counted, one in zip(states, shown, swept, strict=True):
+        listed, came = address in counted.addresses, sum(bool(end) for end in _ends(one))
+        said.append(f"{what}: {address if listed else 'no address'}, {came} of {_FLOWS} flows came")
+        if not wrong and listed != has:
+            wrong = f"with {what} the frontend has {'an' if listed else 'no'} address"
+        if not wrong and came != (_FLOWS if has else 0):
+            wrong = f"with {what} {came} flows came in"
+    if not wrong and (doubt := unheard(swept)):
+        return Finding("; ".join(said), doubt=doubt)
+    return Finding("; ".join(said), wrong)
 
 
 CLAIMS = (

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import msgspec
 
 from lab.azure.model import CloudService, Network, VirtualIp
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     UNUSED,
     Reached,
@@ -36,16 +37,19 @@ from lab.verify.claims.kit.cloud_service_kit import (
     vips_beside,
     without_endpoints,
 )
-from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.kit.judges import judge_by, of_type
 from lab.verify.claims.kit.oracle import far_client
 from lab.verify.claims.kit.tunnels import fits
 from lab.verify.claims.load_balancers import CHANCE, sample, unheard
 from lab.verify.experiment import (
     SILENCE_S,
+    Answers,
     Checked,
     Experiment,
     Health,
     Members,
+    Names,
+    Observation,
     Run,
     Send,
     Sweep,
@@ -54,7 +58,6 @@ from lab.verify.experiment import (
     Tracked,
     Watch,
 )
-from lab.verify.verdict import Judgement
 
 _VIPS_2015 = "Multiple VIPs (2015-07-23)"
 #: Most VIPs of a service (virtual-network-ip-addresses-overview-classic.md, 2016-02-11).
@@ -75,10 +78,10 @@ def _extensible(network: Network) -> list[CloudService]:
     return [service for service in _several(network) if len(service.virtual_ips) < _MOST]
 
 
-def _doubted(swept: Swept, observed: str, wrong: str) -> tuple[str, str] | Judgement:
+def _doubted(swept: Swept, observed: str, wrong: str) -> Finding:
     """Return what was observed and what contradicts it, unless the silence of a sweep tells nothing."""
     doubt = "" if wrong else unheard([swept])
-    return Judgement("INCONCLUSIVE", observed, doubt) if doubt else (observed, wrong)
+    return Finding(observed, wrong, doubt)
 
 
 def _came(swept: Swept) -> str:
@@ -115,27 +118,29 @@ def one_vip_leads_to_every_vm(network: Network) -> Iterator[Trial]:
             looks = tuple(inside(vm.name, "ip", "-o", "-4", "addr") for vm in vms)
             asks = tuple(one.ask(client.name) for one in by_vm.values())
 
-            def check(
-                observations: Sequence[Any], by_vm: dict[str, Reached] = by_vm, address: str = address
-            ) -> tuple[str, str] | Judgement:
-                owned, answers = observations[: len(by_vm)], observations[len(by_vm) : -1]
-                swept: Swept = observations[-1]
-                seen = ", ".join(f"{one}: {'/'.join(nodes(a))}" for one, a in zip(by_vm.values(), answers, strict=True))
-                observed = f"{seen}; {sum(bool(p.end) for p in swept.passages)} flows to other ports arrived"
-                wrong = failed_command(*owned)
-                has = [vm for vm, done in zip(by_vm, owned, strict=True) if f" {address}/" in done.said]
-                wrong = wrong or (f"{', '.join(has)} has the VIP's address itself" if has else "")
-                wrong = wrong or next(
-                    filter(None, (one.wrong(a) for one, a in zip(by_vm.values(), answers, strict=True))), ""
-                )
-                return _doubted(swept, observed, wrong or _came(swept))
-
             expected = (
                 f"no VM has {address}; {' and '.join(by_vm)} answer through it; "
                 f"silence at {', '.join(map(str, unused))}/tcp"
             )
             stage = Stage((*looks, *asks, nothing))
-            yield Trial(f"{service.name} at {address}", expected, (stage,), judge_by(check))
+            yield Trial(
+                f"{service.name} at {address}",
+                expected,
+                (stage,),
+                judge_by(partial(_every_vm_answers, by_vm=by_vm, address=address)),
+            )
+
+
+def _every_vm_answers(*observations: Observation, by_vm: dict[str, Reached], address: str) -> Finding:
+    owned, answers = of_type(observations, Checked), of_type(observations, Answers)
+    (swept,) = of_type(observations, Swept)
+    seen = ", ".join(f"{one}: {'/'.join(nodes(a))}" for one, a in zip(by_vm.values(), answers, strict=True))
+    observed = f"{seen}; {sum(bool(p.end) for p in swept.passages)} flows to other ports arrived"
+    wrong = failed_command(*owned)
+    has = [vm for vm, done in zip(by_vm, owned, strict=True) if f" {address}/" in done.said]
+    wrong = wrong or (f"{', '.join(has)} has the VIP's address itself" if has else "")
+    wrong = wrong or next(filter(None, (one.wrong(a) for one, a in zip(by_vm.values(), answers, strict=True))), "")
+    return _doubted(swept, observed, wrong or _came(swept))
 
 
 def _vip(found: dict[str, Reached]) -> str:
@@ -192,26 +197,33 @@ def two_vips_share_a_public_port(network: Network) -> Iterator[Trial]:
             for site in both
         )
 
-        def check(observations: Sequence[Any], both: tuple[Reached, Reached] = both) -> tuple[str, str]:
-            answers, tracked = [first(a) for a in observations[:2]], observations[2:]
-            observed = "; ".join(
-                f"{site}: certificate of {a.subject or 'nobody'} ({a.fingerprint[:12]}), tracked "
-                f"{', '.join(f'{e.far_address}:{e.far_port}' for e in t.after) or 'nothing'}"
-                for site, a, t in zip(both, answers, tracked, strict=True)
-            )
-            for site, whole, a, t in zip(both, observations, answers, tracked, strict=False):
-                wrong = _other_site(site, a.subject, t) or site.wrong(whole)
-                if wrong:
-                    return observed, wrong
-            alike = answers[0].fingerprint == answers[1].fingerprint
-            return observed, "both VIPs show one certificate" if alike else ""
-
         expected = "; ".join(f"{site}: {_certificate(site)}" for site in both)
         stage = Stage((*(site.ask(client.name) for site in both), *tracks))
-        yield Trial(f"{one} and {other} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{one} and {other} of {one.service.name}",
+            expected,
+            (stage,),
+            judge_by(partial(_each_at_its_private_port, both=both)),
+        )
     if found:
         words = ("443/tcp of A is used by", "vm:8443/tcp is also the target of")
         yield fits(_PORT_TWICE, "one port of a VIP, and one of a VM, for two endpoints", *words)
+
+
+def _each_at_its_private_port(*observations: Observation, both: tuple[Reached, Reached]) -> Finding:
+    asked, tracked = of_type(observations, Answers), of_type(observations, Tracked)
+    answers = [first(a) for a in asked]
+    observed = "; ".join(
+        f"{site}: certificate of {a.subject or 'nobody'} ({a.fingerprint[:12]}), tracked "
+        f"{', '.join(f'{e.far_address}:{e.far_port}' for e in t.after) or 'nothing'}"
+        for site, a, t in zip(both, answers, tracked, strict=True)
+    )
+    for site, whole, a, t in zip(both, asked, answers, tracked, strict=True):
+        wrong = _other_site(site, a.subject, t) or site.wrong(whole)
+        if wrong:
+            return Finding(observed, wrong)
+    alike = answers[0].fingerprint == answers[1].fingerprint
+    return Finding(observed, "both VIPs show one certificate" if alike else "")
 
 
 def _certificate(site: Reached) -> str:
@@ -240,25 +252,29 @@ def several_listeners_on_one_set_of_vms(network: Network) -> Iterator[Trial]:
         if client is None or {vm.name for vm in one.vms} != {vm.name for vm in other.vms}:
             continue
 
-        def check(observations: Sequence[Any], both: tuple[Reached, Reached] = both) -> tuple[str, str]:
-            members: Members = observations[0]
-            answers = observations[1:]
-            observed = "; ".join(
-                f"{listener}: {'/'.join(nodes(a))} at {first(a).server_address}:{first(a).server_port}"
-                for listener, a in zip(both, answers, strict=True)
-            )
-            for listener, a in zip(both, answers, strict=True):
-                down = [node for node in nodes(a) if listener.key(node) not in members.up]
-                wrong = listener.wrong(a) or (f"{listener} was answered by {down[0]}, which is down" if down else "")
-                if wrong:
-                    return observed, wrong
-            ends = [{(a.node, a.server_address, a.server_port) for a in found.answers} for found in answers]
-            return observed, "both listeners end at one" if ends[0] & ends[1] else ""
-
         port = one.endpoint.public_port
         expected = f"two listeners on port {port}, each with its own end at {' or '.join(v.name for v in one.vms)}"
         stage = Stage((Health(), *(listener.ask(client.name, 4) for listener in both)))
-        yield Trial(f"{one} and {other} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{one} and {other} of {one.service.name}",
+            expected,
+            (stage,),
+            judge_by(partial(_listeners_answer, both=both)),
+        )
+
+
+def _listeners_answer(members: Members, *answers: Answers, both: tuple[Reached, Reached]) -> Finding:
+    observed = "; ".join(
+        f"{listener}: {'/'.join(nodes(a))} at {first(a).server_address}:{first(a).server_port}"
+        for listener, a in zip(both, answers, strict=True)
+    )
+    for listener, a in zip(both, answers, strict=True):
+        down = [node for node in nodes(a) if listener.key(node) not in members.up]
+        wrong = listener.wrong(a) or (f"{listener} was answered by {down[0]}, which is down" if down else "")
+        if wrong:
+            return Finding(observed, wrong)
+    ends = [{(a.node, a.server_address, a.server_port) for a in found.answers} for found in answers]
+    return Finding(observed, "both listeners end at one" if ends[0] & ends[1] else "")
 
 
 def _alike(network: Network) -> Iterator[tuple[Reached, Reached]]:
@@ -305,37 +321,38 @@ def dynamic_address_of_a_vip_may_change(network: Network) -> Iterator[Trial]:
             fetch(client.name, dynamic.service),
         )
 
-        def check(
-            observations: Sequence[Any], both: tuple[Reached, Reached] = both, count: int = len(vms)
-        ) -> tuple[str, str]:
-            stopped, names, silence = observations[:count], observations[count : count + 2], observations[count + 2 :]
-            started, after, (answers, fetched) = (
-                silence[2 : 2 + count],
-                silence[2 + count : 4 + count],
-                silence[4 + count :],
-            )
-            found = [", ".join(name.addresses) or "blank" for name in after]
-            observed = "; ".join(
-                f"{one.service.name}: {one.address}, then {', '.join(gone.addresses) or 'blank'}, then {address}"
-                for one, gone, address in zip(both, names, found, strict=True)
-            )
-            wrong = failed_command(*stopped, *started)
-            for one, gone, asked, address in zip(both, names, silence, found, strict=False):
-                wrong = wrong or (f"the name of {one.service.name} still leads somewhere" if gone.addresses else "")
-                wrong = wrong or (f"{one.address} answers without VMs" if first(asked).outcome != "timeout" else "")
-                wrong = wrong or (f"{one.service.name} has no address" if address == "blank" else "")
-            if not wrong and found[0] != both[0].address:
-                wrong = f"the reserved address became {found[0]}"
-            if not wrong and found[1] == both[1].address:
-                wrong = f"the dynamic address is {found[1]} again"
-            return observed, wrong or both[0].wrong(answers) or _unserved(both[1], fetched)
-
         expected = (
             f"{kept.service.name} at {kept.address} before and after, {dynamic.service.name} at another address than "
             f"{dynamic.address}"
         )
         subject = f"{kept.service.name} and {dynamic.service.name} deallocated and started"
-        yield Trial(subject, expected, (operated(*experiments),), judge_by(check))
+        yield Trial(
+            subject,
+            expected,
+            (operated(*experiments),),
+            judge_by(partial(_another_address_afterwards, both=both)),
+        )
+
+
+def _another_address_afterwards(*observations: Observation, both: tuple[Reached, Reached]) -> Finding:
+    *powered, fetched = of_type(observations, Checked)
+    (*names, _, _), (_, _, *after) = of_type(observations, Names), of_type(observations, Names)
+    *silence, answers = of_type(observations, Answers)
+    found = [", ".join(name.addresses) or "blank" for name in after]
+    observed = "; ".join(
+        f"{one.service.name}: {one.address}, then {', '.join(gone.addresses) or 'blank'}, then {address}"
+        for one, gone, address in zip(both, names, found, strict=True)
+    )
+    wrong = failed_command(*powered)
+    for one, gone, asked, address in zip(both, names, silence, found, strict=False):
+        wrong = wrong or (f"the name of {one.service.name} still leads somewhere" if gone.addresses else "")
+        wrong = wrong or (f"{one.address} answers without VMs" if first(asked).outcome != "timeout" else "")
+        wrong = wrong or (f"{one.service.name} has no address" if address == "blank" else "")
+    if not wrong and found[0] != both[0].address:
+        wrong = f"the reserved address became {found[0]}"
+    if not wrong and found[1] == both[1].address:
+        wrong = f"the dynamic address is {found[1]} again"
+    return Finding(observed, wrong or both[0].wrong(answers) or _unserved(both[1], fetched))
 
 
 def _unserved(one: Reached, done: Checked) -> str:
@@ -358,13 +375,14 @@ _MACHINES_ONLY = "services of virtual machines only (Multiple VIPs, 2015-07-23"
 )
 def several_vips_for_virtual_machines_only(network: Network) -> Iterator[Trial]:
     for service in [s for s in network.cloud_services if s.roles][:1]:
-
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            done: Checked = observations[0]
-            return f"exit {done.status}: {done.said}", let(done, "a second VIP of a service with roles", _MACHINES_ONLY)
-
         stage = operated(command("vip", "add", service.name, _NEW))
-        yield Trial(f"a VIP for {service.name}", "refused, exit 2", (stage,), judge_by(check))
+        yield Trial(f"a VIP for {service.name}", "refused, exit 2", (stage,), judge_by(_refused_for_roles))
+
+
+def _refused_for_roles(done: Checked) -> Finding:
+    return Finding(
+        f"exit {done.status}: {done.said}", let(done, "a second VIP of a service with roles", _MACHINES_ONLY)
+    )
 
 
 _BY_FILE = """\
@@ -405,18 +423,19 @@ def commands_manage_several_vips(network: Network) -> Iterator[Trial]:
             show(service),
         )
 
-        def check(observations: Sequence[Any], names: list[str] = names) -> tuple[str, str]:
-            *replayed, imported, shown = observations
-            listed = [re.findall(r"^Name\s*: (\S+)", done.said, re.MULTILINE) for done in replayed]
-            observed = f"{'; then '.join(', '.join(found) or 'none' for found in listed)}; exit {imported.status}"
-            wrong = failed_command(*replayed, shown)
-            for found, wanted in zip(listed, (names, [*names, _NEW], names), strict=True):
-                wrong = wrong or ("" if found == wanted else f"VIPs are listed as {', '.join(found) or 'none'}")
-            wrong = wrong or let(imported, "a VIP of a service configuration file", 'unknown element "VirtualIPs"')
-            return observed, wrong or ("" if [*vips(shown)] == names else "the file has changed the VIPs")
-
         expected = f"PowerShell lists {', '.join(names)}, adds one and removes it; no service configuration file does"
-        yield Trial(f"VIPs of {service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"VIPs of {service.name}", expected, (stage,), judge_by(partial(_managed_by_commands, names=names)))
+
+
+def _managed_by_commands(*observations: Checked, names: list[str]) -> Finding:
+    *replayed, imported, shown = observations
+    listed = [re.findall(r"^Name\s*: (\S+)", done.said, re.MULTILINE) for done in replayed]
+    observed = f"{'; then '.join(', '.join(found) or 'none' for found in listed)}; exit {imported.status}"
+    wrong = failed_command(*replayed, shown)
+    for found, wanted in zip(listed, (names, [*names, _NEW], names), strict=True):
+        wrong = wrong or ("" if found == wanted else f"VIPs are listed as {', '.join(found) or 'none'}")
+    wrong = wrong or let(imported, "a VIP of a service configuration file", 'unknown element "VirtualIPs"')
+    return Finding(observed, wrong or ("" if [*vips(shown)] == names else "the file has changed the VIPs"))
 
 
 @claim(
@@ -427,24 +446,23 @@ def commands_manage_several_vips(network: Network) -> Iterator[Trial]:
 )
 def adding_a_vip_answers_with_its_operation(network: Network) -> Iterator[Trial]:
     for service in _extensible(network)[:1]:
-
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            added: Checked = observations[0]
-            lines = [line.split() for line in added.said.splitlines()]
-            head = ["OperationDescription", "OperationId", "OperationStatus"]
-            row: list[str] = next((after for line, after in pairwise(lines) if line == head), [])
-            wrong = failed_command(added)
-            if not wrong and len(row) != 3:
-                wrong = f"the columns are not {', '.join(head)}"
-            if not wrong and (row[0], row[2]) != ("Add-AzureVirtualIP", "Succeeded"):
-                wrong = f"the operation is {row[0]}, {row[2]}"
-            if not wrong and not re.fullmatch(_GUID, row[1]):
-                wrong = f"{row[1]} is no operation's id"
-            return " ".join(row) or added.said[:200], wrong
-
         stage = operated(command("vip", "add", service.name, _NEW))
         expected = "Add-AzureVirtualIP, an id and Succeeded in three columns"
-        yield Trial(f"a VIP for {service.name}", expected, (stage,), judge_by(check))
+        yield Trial(f"a VIP for {service.name}", expected, (stage,), judge_by(_operation_answered))
+
+
+def _operation_answered(added: Checked) -> Finding:
+    lines = [line.split() for line in added.said.splitlines()]
+    head = ["OperationDescription", "OperationId", "OperationStatus"]
+    row: list[str] = next((after for line, after in pairwise(lines) if line == head), [])
+    wrong = failed_command(added)
+    if not wrong and len(row) != 3:
+        wrong = f"the columns are not {', '.join(head)}"
+    if not wrong and (row[0], row[2]) != ("Add-AzureVirtualIP", "Succeeded"):
+        wrong = f"the operation is {row[0]}, {row[2]}"
+    if not wrong and not re.fullmatch(_GUID, row[1]):
+        wrong = f"{row[1]} is no operation's id"
+    return Finding(" ".join(row) or added.said[:200], wrong)
 
 
 @claim(
@@ -459,23 +477,25 @@ def added_vip_has_no_address(network: Network) -> Iterator[Trial]:
         known = {str(address) for address, _ in network.public_addresses()}
         known |= {str(vnet.default_outbound_address) for vnet in network.virtual_networks}
 
-        def check(observations: Sequence[Any], known: set[str] = known) -> tuple[str, str]:
-            added, shown, routes = observations
-            vip = vips(shown).get(_NEW, {})
-            said = {key: vip.get(key) for key in ("Address", "IsDnsProgrammed")}
-            ways = set(re.findall(r"^(\S+) via \S+ dev lb\.", routes.said, re.MULTILINE))
-            observed = f"{said}; {len(ways)} addresses lead to load balancers"
-            wrong = failed_command(added, shown, routes)
-            wrong = wrong or ("" if vip else "the VIP is not there")
-            wrong = wrong or (f"its address is {vip['Address']}" if vip.get("Address") else "")
-            wrong = wrong or ("its name is programmed" if vip.get("IsDnsProgrammed") else "")
-            wrong = wrong or ("no address leads to any load balancer" if not ways else "")
-            return observed, wrong or (f"{min(ways - known)} leads somewhere" if ways - known else "")
-
         routes = inside("internet", "ip", "route")
         stage = operated(command("vip", "add", service.name, _NEW), show(service), routes)
         expected = "Address and IsDnsProgrammed blank; nothing leads to it"
-        yield Trial(f"a VIP for {service.name}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"a VIP for {service.name}", expected, (stage,), judge_by(partial(_named_without_address, known=known))
+        )
+
+
+def _named_without_address(added: Checked, shown: Checked, routes: Checked, *, known: set[str]) -> Finding:
+    vip = vips(shown).get(_NEW, {})
+    said = {key: vip.get(key) for key in ("Address", "IsDnsProgrammed")}
+    ways = set(re.findall(r"^(\S+) via \S+ dev lb\.", routes.said, re.MULTILINE))
+    observed = f"{said}; {len(ways)} addresses lead to load balancers"
+    wrong = failed_command(added, shown, routes)
+    wrong = wrong or ("" if vip else "the VIP is not there")
+    wrong = wrong or (f"its address is {vip['Address']}" if vip.get("Address") else "")
+    wrong = wrong or ("its name is programmed" if vip.get("IsDnsProgrammed") else "")
+    wrong = wrong or ("no address leads to any load balancer" if not ways else "")
+    return Finding(observed, wrong or (f"{min(ways - known)} leads somewhere" if ways - known else ""))
 
 
 @claim(
@@ -492,17 +512,6 @@ def vip_without_endpoint_can_be_removed(network: Network) -> Iterator[Trial]:
         if client is None or spare is None or spare.name == service.default_virtual_ip:
             continue
 
-        def check(observations: Sequence[Any], one: Reached = one, spare: VirtualIp = spare) -> tuple[str, str]:
-            refused, answers, removed, shown = observations
-            left = vips(shown)
-            observed = (
-                f"exit {refused.status}: {refused.said[:200]}; {one}: {nodes(answers)[0]}; left: {', '.join(left)}"
-            )
-            wrong = let(refused, f"the removal of {one.endpoint.virtual_ip}", "while no endpoint is associated")
-            wrong = wrong or one.wrong(answers) or failed_command(removed, shown)
-            wrong = wrong or (f"{spare.name} is still there" if spare.name in left else "")
-            return observed, wrong or ("" if one.endpoint.virtual_ip in left else f"{one.endpoint.virtual_ip} is gone")
-
         stage = operated(
             command("vip", "remove", service.name, used),
             one.ask(client.name),
@@ -510,7 +519,23 @@ def vip_without_endpoint_can_be_removed(network: Network) -> Iterator[Trial]:
             show(service),
         )
         expected = f"{used}, which has endpoints, refused, and still answered; {spare.name}, which has none, removed"
-        yield Trial(f"{used} and {spare.name} of {service.name}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{used} and {spare.name} of {service.name}",
+            expected,
+            (stage,),
+            judge_by(partial(_removed_only_unused, one=one, spare=spare)),
+        )
+
+
+def _removed_only_unused(
+    refused: Checked, answers: Answers, removed: Checked, shown: Checked, *, one: Reached, spare: VirtualIp
+) -> Finding:
+    left = vips(shown)
+    observed = f"exit {refused.status}: {refused.said[:200]}; {one}: {nodes(answers)[0]}; left: {', '.join(left)}"
+    wrong = let(refused, f"the removal of {one.endpoint.virtual_ip}", "while no endpoint is associated")
+    wrong = wrong or one.wrong(answers) or failed_command(removed, shown)
+    wrong = wrong or (f"{spare.name} is still there" if spare.name in left else "")
+    return Finding(observed, wrong or ("" if one.endpoint.virtual_ip in left else f"{one.endpoint.virtual_ip} is gone"))
 
 
 def _vip_of(one: Reached) -> VirtualIp:
@@ -546,13 +571,18 @@ def service_shows_fields_of_each_vip(network: Network) -> Iterator[Trial]:
             for vip in service.virtual_ips
         )
 
-        def check(observations: Sequence[Any], wanted: str = wanted) -> tuple[str, str]:
-            done: Checked = observations[0]
-            observed = re.sub(r"\s*\n\s*", "; ", done.said)
-            return observed, failed_command(done) or ("" if done.said == wanted else "it prints something else")
-
         stage = Stage((command("service", "show", service.name),))
-        yield Trial(service.name, re.sub(r"\s*\n\s*", "; ", wanted), (stage,), judge_by(check))
+        yield Trial(
+            service.name,
+            re.sub(r"\s*\n\s*", "; ", wanted),
+            (stage,),
+            judge_by(partial(_fields_of_each_vip, wanted=wanted)),
+        )
+
+
+def _fields_of_each_vip(done: Checked, *, wanted: str) -> Finding:
+    observed = re.sub(r"\s*\n\s*", "; ", done.said)
+    return Finding(observed, failed_command(done) or ("" if done.said == wanted else "it prints something else"))
 
 
 @claim(
@@ -571,17 +601,21 @@ def name_of_a_service_leads_to_its_default_vip(network: Network) -> Iterator[Tri
         apart = [vm.name for vm in network.virtual_machines if vm.name not in service.virtual_machines]
         asking = (client.name, service.virtual_machines[0], *apart[-1:])
 
-        def check(
-            observations: Sequence[Any], asking: Sequence[str] = asking, default: VirtualIp = default
-        ) -> tuple[str, str]:
-            told = [", ".join(name.addresses) or "no answer" for name in observations]
-            observed = "; ".join(f"{who}: {what}" for who, what in zip(asking, told, strict=True))
-            wrong = [f"{w} is told {t}" for w, t in zip(asking, told, strict=True) if t != str(default.address)]
-            return observed, wrong[0] if wrong else ""
-
         expected = f"{default.address}, the address of {default.name}, and not {' or '.join(others)}"
         stage = Stage(tuple(resolve(who, service) for who in asking))
-        yield Trial(name_of(service), expected, (stage,), judge_by(check))
+        yield Trial(
+            name_of(service),
+            expected,
+            (stage,),
+            judge_by(partial(_name_leads_to_the_default, asking=asking, default=default)),
+        )
+
+
+def _name_leads_to_the_default(*observations: Names, asking: Sequence[str], default: VirtualIp) -> Finding:
+    told = [", ".join(name.addresses) or "no answer" for name in observations]
+    observed = "; ".join(f"{who}: {what}" for who, what in zip(asking, told, strict=True))
+    wrong = [f"{w} is told {t}" for w, t in zip(asking, told, strict=True) if t != str(default.address)]
+    return Finding(observed, wrong[0] if wrong else "")
 
 
 def _fresh(network: Network) -> Iterator[tuple[Network, Reached, VirtualIp]]:
@@ -614,21 +648,26 @@ def _added(one: Reached, vip: str, name: str = "") -> Any:
 )
 def vip_is_billed_once_an_endpoint_uses_it(network: Network) -> Iterator[Trial]:
     for bare, one, vip in _fresh(network):
-
-        def check(observations: Sequence[Any], one: Reached = one, vip: VirtualIp = vip) -> tuple[str, str]:
-            before, added, after = vips(observations[0]), observations[1], vips(observations[2])
-            billed = [sorted(name for name, v in shown.items() if v["billed"]) for shown in (before, after)]
-            observed = " / ".join(", ".join(names) or "none" for names in billed)
-            wrong = failed_command(*observations)
-            used = {e.virtual_ip for e in one.service.endpoints} - {one.service.default_virtual_ip}
-            for names, wanted in zip(billed, (used - {vip.name}, used), strict=True):
-                if not wrong and set(names) != wanted:
-                    wrong = f"billed: {', '.join(names) or 'none'} instead of {', '.join(sorted(wanted)) or 'none'}"
-            return f"billed: {observed}", wrong or failed_command(added)
-
         stage = operated(show(one.service), _added(one, vip.name), show(one.service), network=bare)
         expected = f"{vip.name} is not billed without an endpoint, and is with one; the default VIP never"
-        yield Trial(f"{vip.name} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{vip.name} of {one.service.name}",
+            expected,
+            (stage,),
+            judge_by(partial(_billed_while_used, one=one, vip=vip)),
+        )
+
+
+def _billed_while_used(*observations: Checked, one: Reached, vip: VirtualIp) -> Finding:
+    before, added, after = vips(observations[0]), observations[1], vips(observations[2])
+    billed = [sorted(name for name, v in shown.items() if v["billed"]) for shown in (before, after)]
+    observed = " / ".join(", ".join(names) or "none" for names in billed)
+    wrong = failed_command(*observations)
+    used = {e.virtual_ip for e in one.service.endpoints} - {one.service.default_virtual_ip}
+    for names, wanted in zip(billed, (used - {vip.name}, used), strict=True):
+        if not wrong and set(names) != wanted:
+            wrong = f"billed: {', '.join(names) or 'none'} instead of {', '.join(sorted(wanted)) or 'none'}"
+    return Finding(f"billed: {observed}", wrong or failed_command(added))
 
 
 @claim(
@@ -663,32 +702,47 @@ def endpoint_gives_its_vip_an_address(network: Network) -> Iterator[Trial]:
             nothing,
         )
 
-        def check(
-            observations: Sequence[Any], one: Reached = one, vip: VirtualIp = vip, others: list[VirtualIp] = others
-        ) -> tuple[str, str] | Judgement:
-            shown, unknown, added, then, answers, arrived, nothing = observations
-            before, after = vips(shown), vips(then)
-            at = arrived.passages[0].destination
-            observed = f"{addresses(before)}; then {addresses(after)}; {one}: {nodes(answers)[0]}, arrived for {at}"
-            wrong = failed_command(shown, added, then)
-            wrong = wrong or let(unknown, "an endpoint on an unknown VIP", 'no VIP "NoSuchVip"')
-            if not wrong and before[vip.name]["Address"]:
-                wrong = f"{vip.name} has an address without an endpoint"
-            if not wrong and after[vip.name]["Address"] != str(vip.planned):
-                wrong = f"{vip.name} has {after[vip.name]['Address'] or 'no address'} instead of {vip.planned}"
-            moved = [v.name for v in others if not wrong and before[v.name] != after[v.name]]
-            wrong = wrong or (f"{moved[0]} has changed" if moved else "") or one.wrong(answers)
-            wanted = f"{one.vms[0].private_ip_address}:{one.endpoint.local_port}"
-            if not wrong and at != wanted:
-                wrong = f"a flow to {one} arrived for {at or 'nobody'} instead of {wanted}"
-            return _doubted(nothing, observed, wrong or _came(nothing))
-
         expected = (
             f"{vip.name} blank, then {vip.planned}; {port}/{one.endpoint.protocol} leads to {one.vms[0].name}:"
             f"{one.endpoint.local_port}; nothing else does, and no other VIP changes"
         )
         subject = f"{one.endpoint.name} on {vip.name} of {one.service.name}"
-        yield Trial(subject, expected, (operated(*experiments, network=bare),), judge_by(check))
+        yield Trial(
+            subject,
+            expected,
+            (operated(*experiments, network=bare),),
+            judge_by(partial(_given_an_address, one=one, vip=vip, others=others)),
+        )
+
+
+def _given_an_address(
+    shown: Checked,
+    unknown: Checked,
+    added: Checked,
+    then: Checked,
+    answers: Answers,
+    arrived: Swept,
+    nothing: Swept,
+    *,
+    one: Reached,
+    vip: VirtualIp,
+    others: list[VirtualIp],
+) -> Finding:
+    before, after = vips(shown), vips(then)
+    at = arrived.passages[0].destination
+    observed = f"{addresses(before)}; then {addresses(after)}; {one}: {nodes(answers)[0]}, arrived for {at}"
+    wrong = failed_command(shown, added, then)
+    wrong = wrong or let(unknown, "an endpoint on an unknown VIP", 'no VIP "NoSuchVip"')
+    if not wrong and before[vip.name]["Address"]:
+        wrong = f"{vip.name} has an address without an endpoint"
+    if not wrong and after[vip.name]["Address"] != str(vip.planned):
+        wrong = f"{vip.name} has {after[vip.name]['Address'] or 'no address'} instead of {vip.planned}"
+    moved = [v.name for v in others if not wrong and before[v.name] != after[v.name]]
+    wrong = wrong or (f"{moved[0]} has changed" if moved else "") or one.wrong(answers)
+    wanted = f"{one.vms[0].private_ip_address}:{one.endpoint.local_port}"
+    if not wrong and at != wanted:
+        wrong = f"a flow to {one} arrived for {at or 'nobody'} instead of {wanted}"
+    return _doubted(nothing, observed, wrong or _came(nothing))
 
 
 def _listens(service: CloudService, address: str, protocol: str, port: int) -> bool:
@@ -748,33 +802,33 @@ def set_spreads_what_comes_to_its_vip(network: Network) -> Iterator[Trial]:
             flows=tuple(msgspec.structs.replace(one.flow(client), source_port=30000 + number) for number in range(16))
         )
 
-        def check(observations: Sequence[Any], one: Reached = one) -> tuple[str, str] | Judgement:
-            members, answers, once, again = observations
-            shares = {vm.name: sum(a.node == vm.name for a in answers.answers) for vm in one.vms}
-            moved = sum(a.end != b.end for a, b in zip(once.passages, again.passages, strict=True))
-            observed = f"{', '.join(f'{name} {share}' for name, share in shares.items())}; sent again: {moved} moved"
-            down = [vm.name for vm in one.vms if one.key(vm.name) not in members.up]
-            if down:
-                return observed, f"the probe of {', '.join(down)} fails: {members.down.get(one.key(down[0]))}"
-            idle = [name for name, share in shares.items() if not share]
-            wrong = one.wrong(answers) or (f"none of them came to {', '.join(idle)}" if idle else "")
-            lost = sum(not p.end for p in once.passages)
-            wrong = wrong or (f"{lost} flows did not arrive" if lost else "")
-            return observed, wrong or (f"{moved} flows moved to another VM" if moved else "")
-
         expected = (
             f"of {count} connections some to each of {', '.join(vm.name for vm in one.vms)} "
             f"(false alarm {CHANCE:g}), at port {one.endpoint.local_port}; a flow stays where it is"
         )
         stage = Stage((Health(), one.ask(client.name, count), flows, flows))
         subject = f"{one.endpoint.load_balanced_set} of {one.service.name}"
-        yield Trial(subject, expected, (stage,), judge_by(check))
+        yield Trial(subject, expected, (stage,), judge_by(partial(_spread_over_the_set, one=one)))
         words = (
             '"one" of b differs from "one" of a in local_port',
             '"two" of b differs from "two" of a in probe',
             'a second endpoint "one" of a',
         )
         yield fits(_UNLIKE, "members that are not alike, and a second endpoint of one name", *words)
+
+
+def _spread_over_the_set(members: Members, answers: Answers, once: Swept, again: Swept, *, one: Reached) -> Finding:
+    shares = {vm.name: sum(a.node == vm.name for a in answers.answers) for vm in one.vms}
+    moved = sum(a.end != b.end for a, b in zip(once.passages, again.passages, strict=True))
+    observed = f"{', '.join(f'{name} {share}' for name, share in shares.items())}; sent again: {moved} moved"
+    down = [vm.name for vm in one.vms if one.key(vm.name) not in members.up]
+    if down:
+        return Finding(observed, f"the probe of {', '.join(down)} fails: {members.down.get(one.key(down[0]))}")
+    idle = [name for name, share in shares.items() if not share]
+    wrong = one.wrong(answers) or (f"none of them came to {', '.join(idle)}" if idle else "")
+    lost = sum(not p.end for p in once.passages)
+    wrong = wrong or (f"{lost} flows did not arrive" if lost else "")
+    return Finding(observed, wrong or (f"{moved} flows moved to another VM" if moved else ""))
 
 
 @claim(
@@ -812,17 +866,26 @@ def set_can_be_moved_to_another_vip(network: Network) -> Iterator[Trial]:
             silent(one.flow(client)),
         )
 
-        def check(
-            observations: Sequence[Any], one: Reached = one, moved: Reached = moved
-        ) -> tuple[str, str] | Judgement:
-            _, before, not_yet, done, _, after, no_more = observations
-            observed = f"{one}: {'/'.join(nodes(before))}; then {moved}: {'/'.join(nodes(after))}"
-            wrong = failed_command(done) or one.wrong(before) or _came(not_yet) or moved.wrong(after)
-            return _doubted(no_more, observed, wrong or _came(no_more))
-
         expected = f"{port} of {one.endpoint.virtual_ip}, then of {to.name} and no more of the other"
         subject = f"{one.endpoint.load_balanced_set} of {one.service.name}"
-        yield Trial(subject, expected, (operated(*experiments),), judge_by(check))
+        yield Trial(subject, expected, (operated(*experiments),), judge_by(partial(_moved_whole, one=one, moved=moved)))
+
+
+def _moved_whole(
+    _0: Members,
+    before: Answers,
+    not_yet: Swept,
+    done: Checked,
+    _4: Members,
+    after: Answers,
+    no_more: Swept,
+    *,
+    one: Reached,
+    moved: Reached,
+) -> Finding:
+    observed = f"{one}: {'/'.join(nodes(before))}; then {moved}: {'/'.join(nodes(after))}"
+    wrong = failed_command(done) or one.wrong(before) or _came(not_yet) or moved.wrong(after)
+    return _doubted(no_more, observed, wrong or _came(no_more))
 
 
 CLAIMS = (

@@ -1,13 +1,13 @@
 """The network configuration file of classic networks, by its schema (2015)."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 from lab.azure.model import PLATFORM_NETWORK, Network
-from lab.verify.claims.claim import Stage, Trial, claim
-from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
+from lab.verify.claims.kit.judges import judge_by, of_type
 from lab.verify.claims.kit.tunnels import Pair, alone, changed, connected, states
-from lab.verify.experiment import Checked, Gateway, Run, Tunnels
+from lab.verify.experiment import Answers, Checked, Gateway, Observation, Run, Tunnels
 
 _SCHEMA = "Azure Virtual Network configuration schema, jj157100 (2015-07)"
 _XMLNS = "http://schemas.microsoft.com/ServiceHosting/2011/07/NetworkConfiguration"
@@ -77,13 +77,15 @@ def file_has_elements_of_its_schema(network: Network) -> Iterator[Trial]:
             '<Connection type="IPsec" />',
         ]
 
-        def check(observations: Sequence[Any], parts: list[str] = parts) -> tuple[str, str]:
-            done: Checked = observations[0]
-            missing = [part for part in parts if part not in done.said]
-            return f"exit {done.status}, {len(done.said)} characters", f"no {missing[0]}" if missing else ""
-
         stage = Stage((Run(words=("export", "netcfg", "{lab}")),))
-        yield Trial("export", "the elements of the schema", (stage,), judge_by(check))
+        yield Trial(
+            "export", "the elements of the schema", (stage,), judge_by(partial(_elements_exported, parts=parts))
+        )
+
+
+def _elements_exported(done: Checked, *, parts: list[str]) -> Finding:
+    missing = [part for part in parts if part not in done.said]
+    return Finding(f"exit {done.status}, {len(done.said)} characters", f"no {missing[0]}" if missing else "")
 
 
 @claim(
@@ -99,21 +101,23 @@ def reference_makes_a_tunnel(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:1]:
         shown = Tunnels(network=pair.network)
 
-        def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str]:
-            before, removed, without, added, again = observations
-            observed = f"{_end(removed)}: {_sites(without)}; {_end(added)}: {_sites(again)}"
-            if contradiction := pair.reached(before):
-                return observed, contradiction
-            if removed.status or without.connections:
-                return observed, "the tunnel is there without its reference"
-            missing = added.status or pair.site.name not in _sites(again)
-            return observed, "the tunnel is not there with its reference" if missing else ""
-
         # A network of its own makes the lab be changed back after the trial.
         change = (imported(file_of(network, without=pair.network)), shown, imported(file_of(network)), shown)
         stages = (Stage((pair.there,)), Stage(change, changed(network)))
         expected = "no tunnel without its LocalNetworkSiteRef, and one with it"
-        yield Trial(pair.network, expected, stages, judge_by(check))
+        yield Trial(pair.network, expected, stages, judge_by(partial(_made_and_removed, pair=pair)))
+
+
+def _made_and_removed(
+    before: Answers, removed: Checked, without: Gateway, added: Checked, again: Gateway, *, pair: Pair
+) -> Finding:
+    observed = f"{_end(removed)}: {_sites(without)}; {_end(added)}: {_sites(again)}"
+    if contradiction := pair.reached(before):
+        return Finding(observed, contradiction)
+    if removed.status or without.connections:
+        return Finding(observed, "the tunnel is there without its reference")
+    missing = added.status or pair.site.name not in _sites(again)
+    return Finding(observed, "the tunnel is not there with its reference" if missing else "")
 
 
 def _end(done: Checked) -> str:
@@ -149,17 +153,24 @@ def wrong_file_is_rejected_whole(network: Network) -> Iterator[Trial]:
             "must not overlap": right.replace(own, overlapping),
         }
 
-        def check(observations: Sequence[Any], pair: Pair = pair, wrong: dict[str, str] = wrong) -> tuple[str, str]:
-            *done, shown, answers = observations
-            observed = "; ".join(f"exit {d.status}: {d.said[:160]}" for d in done) + f"; then {states(shown)}"
-            for words, one in zip(wrong, done, strict=True):
-                if one.status != 2 or words not in one.said:
-                    return observed, f"a file with this was not refused: {words}"
-            return observed, connected(shown, pair.site.name) or pair.reached(answers)
-
         after = (Tunnels(network=pair.network, wanted="Connected"), pair.there)
         stage = Stage((*(imported(text) for text in wrong.values()), *after))
-        yield Trial("files that are wrong", "refused, and the tunnel as before", (stage,), judge_by(check))
+        yield Trial(
+            "files that are wrong",
+            "refused, and the tunnel as before",
+            (stage,),
+            judge_by(partial(_rejected_and_as_before, pair=pair, wrong=wrong)),
+        )
+
+
+def _rejected_and_as_before(*observations: Observation, pair: Pair, wrong: dict[str, str]) -> Finding:
+    done = of_type(observations, Checked)
+    (shown,), (answers,) = of_type(observations, Gateway), of_type(observations, Answers)
+    observed = "; ".join(f"exit {d.status}: {d.said[:160]}" for d in done) + f"; then {states(shown)}"
+    for words, one in zip(wrong, done, strict=True):
+        if one.status != 2 or words not in one.said:
+            return Finding(observed, f"a file with this was not refused: {words}")
+    return Finding(observed, connected(shown, pair.site.name) or pair.reached(answers))
 
 
 def _twice(text: str) -> str:

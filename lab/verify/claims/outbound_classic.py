@@ -1,12 +1,22 @@
 """Outbound connections (2017-05-31): outbound connections."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 from lab.azure.model import Network, VirtualMachine
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import occupy
-from lab.verify.claims.kit.judges import arrived, judge_by, pairs, pool_only, refused, send, sources, wrong_source
+from lab.verify.claims.kit.judges import (
+    arrived,
+    judge_by,
+    of_type,
+    pairs,
+    pool_only,
+    refused,
+    send,
+    sources,
+    wrong_source,
+)
 from lab.verify.claims.kit.oracle import (
     WayOut,
     by_the_table,
@@ -20,7 +30,20 @@ from lab.verify.claims.kit.oracle import (
     speaking_freely,
     way_out,
 )
-from lab.verify.experiment import Counted, Lookup, Protocol, Return, Returned, Track, Tracked
+from lab.verify.experiment import (
+    Arrivals,
+    Counted,
+    Lookup,
+    Names,
+    Observation,
+    Occupied,
+    Protocol,
+    PublicAddresses,
+    Return,
+    Returned,
+    Track,
+    Tracked,
+)
 
 _OUTBOUND_2017 = "Outbound connections (2017-05-31)"
 #: Revisions by which a VM's flows take any of its frontends; later ones have policies of their own (N-SN-12).
@@ -58,24 +81,26 @@ def replies_reach_the_vm(network: Network) -> Iterator[Trial]:
             stranger_address=str(stranger.address),
         )
 
-        def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
-            back: Returned = observations[0]
-            observed = (
-                f"seen from {back.source or 'nowhere'}:{back.source_port}; "
-                f"the answer {'arrived' if back.answered else 'did not'}; "
-                f"the stranger's packet {'arrived' if back.intruded else 'did not'}"
-            )
-            contradiction = ""
-            if not back.source or not matches(network, way, back.source):
-                contradiction = f"seen from {back.source or 'nowhere'}"
-            elif not back.answered:
-                contradiction = "the answer did not reach the VM"
-            elif back.intruded:
-                contradiction = "a stranger reached the VM through the flow's port"
-            return observed, contradiction
-
         expected = f"seen from {way}; the answer reaches the VM, another host's packet to the same port does not"
-        yield Trial(vm.name, expected, (Stage((flow,)),), judge_by(check))
+        yield Trial(
+            vm.name, expected, (Stage((flow,)),), judge_by(partial(_replied_and_not_intruded, way=way, network=network))
+        )
+
+
+def _replied_and_not_intruded(back: Returned, *, way: WayOut, network: Network) -> Finding:
+    observed = (
+        f"seen from {back.source or 'nowhere'}:{back.source_port}; "
+        f"the answer {'arrived' if back.answered else 'did not'}; "
+        f"the stranger's packet {'arrived' if back.intruded else 'did not'}"
+    )
+    contradiction = ""
+    if not back.source or not matches(network, way, back.source):
+        contradiction = f"seen from {back.source or 'nowhere'}"
+    elif not back.answered:
+        contradiction = "the answer did not reach the VM"
+    elif back.intruded:
+        contradiction = "a stranger reached the VM through the flow's port"
+    return Finding(observed, contradiction)
 
 
 @claim(
@@ -98,14 +123,20 @@ def ways_out_of_the_table(network: Network) -> Iterator[Trial]:
         way = way_out(network, vm)
         sends = (send(network, vm, far, "tcp"), send(network, vm, far, "udp"))
 
-        def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
-            observed = "; ".join(f"{p}: {arrived(a)}" for p, a in zip(("tcp", "udp"), observations, strict=True))
-            wrong = [text for a in observations if (text := wrong_source(network, way, a))]
-            return observed, "; ".join(wrong)
-
         balanced = "load balancer" if pooled(network, vm.name) else "no load balancer"
         own = "own address" if vm.instance_public_ip else "no address of its own"
-        yield Trial(f"{vm.name} ({balanced}, {own})", f"source {way}", (Stage(sends),), judge_by(check))
+        yield Trial(
+            f"{vm.name} ({balanced}, {own})",
+            f"source {way}",
+            (Stage(sends),),
+            judge_by(partial(_left_by_the_table, way=way, network=network)),
+        )
+
+
+def _left_by_the_table(*observations: Arrivals, way: WayOut, network: Network) -> Finding:
+    observed = "; ".join(f"{p}: {arrived(a)}" for p, a in zip(("tcp", "udp"), observations, strict=True))
+    wrong = [text for a in observations if (text := wrong_source(network, way, a))]
+    return Finding(observed, "; ".join(wrong))
 
 
 _STANDALONE = """\
@@ -163,24 +194,31 @@ def platform_chooses_the_default_address(network: Network) -> Iterator[Trial]:
             continue
         way = way_out(network, vm)
 
-        def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
-            arrivals, counted = observations
-            observed = f"{arrived(arrivals)}; counted: {', '.join(counted.addresses) or 'none'}"
-            contradiction = wrong_source(network, way, arrivals)
-            if not contradiction and set(sources(arrivals)) & set(counted.addresses):
-                contradiction = "the default address is counted as a public IP"
-            if not contradiction and not own <= set(counted.addresses):
-                contradiction = "public IPs of VMs' own are not counted either"
-            return observed, contradiction
-
         stage = Stage((send(network, vm, far), Counted()))
-        yield Trial(vm.name, f"source {way}, not counted", (stage,), judge_by(check))
+        yield Trial(
+            vm.name,
+            f"source {way}, not counted",
+            (stage,),
+            judge_by(partial(_chosen_and_not_counted, way=way, network=network, own=own)),
+        )
         for what, place in _ADDRESS_ASKED:
             known = f'unknown key "{_KEY}"'
             yield refused(_asked(place), f"choosing the default address in {what}", known, allowed=_STANDALONE)
         five = "".join(line for line in _SIX.splitlines(keepends=True) if f"own{_OF_OWN + 1}" not in line)
         words = f"a subscription has at most {_OF_OWN} "
         yield refused(_SIX, f"one public IP more than {_OF_OWN} beside a standalone VM", words, allowed=five)
+
+
+def _chosen_and_not_counted(
+    arrivals: Arrivals, counted: PublicAddresses, *, way: WayOut, network: Network, own: frozenset[str]
+) -> Finding:
+    observed = f"{arrived(arrivals)}; counted: {', '.join(counted.addresses) or 'none'}"
+    contradiction = wrong_source(network, way, arrivals)
+    if not contradiction and set(sources(arrivals)) & set(counted.addresses):
+        contradiction = "the default address is counted as a public IP"
+    if not contradiction and not own <= set(counted.addresses):
+        contradiction = "public IPs of VMs' own are not counted either"
+    return Finding(observed, contradiction)
 
 
 @claim(
@@ -200,28 +238,28 @@ def ephemeral_ports_tell_flows_apart(network: Network) -> Iterator[Trial]:
         if far is None or way.kind == "own":
             continue
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            tracked: Tracked = observations[0]
-            arrived = tracked.arrivals.seen[-1]
-            ports = {(e.reply_address, e.reply_port) for e in tracked.after}
-            seen = {(s.source, s.source_port) for s in arrived}
-            observed = f"tracked after the first packet: {pairs(ports)}; at the far side: {pairs(seen)}"
-            early = {e.source_port for e in tracked.before} & {*tracked.arrivals.source_ports}
-            if early:
-                return observed, f"flows from {sorted(early)} had a port before their first packet"
-            if len(arrived) < tracked.arrivals.sent:
-                return observed, "flows did not arrive"
-            if ports != seen:
-                return observed, "the port tracked is not the port seen"
-            if len(seen) < tracked.arrivals.sent:
-                return observed, "two flows to one destination share a port"
-            outside = sorted(port for _, port in seen if port not in _EPHEMERAL)
-            return observed, f"ports {outside} are not 1024-65535" if outside else ""
-
         opened = send(network, vm, far, "udp", 4)  # a refused TCP flow would be forgotten at once
         expected = "a port of 1024-65535 for each flow, taken when its first packet is sent"
         stage = Stage((Track(send=opened, network=vm.virtual_network),))
-        yield Trial(vm.name, expected, (stage,), judge_by(check))
+        yield Trial(vm.name, expected, (stage,), judge_by(_a_port_for_each_flow))
+
+
+def _a_port_for_each_flow(tracked: Tracked) -> Finding:
+    arrived = tracked.arrivals.seen[-1]
+    ports = {(e.reply_address, e.reply_port) for e in tracked.after}
+    seen = {(s.source, s.source_port) for s in arrived}
+    observed = f"tracked after the first packet: {pairs(ports)}; at the far side: {pairs(seen)}"
+    early = {e.source_port for e in tracked.before} & {*tracked.arrivals.source_ports}
+    if early:
+        return Finding(observed, f"flows from {sorted(early)} had a port before their first packet")
+    if len(arrived) < tracked.arrivals.sent:
+        return Finding(observed, "flows did not arrive")
+    if ports != seen:
+        return Finding(observed, "the port tracked is not the port seen")
+    if len(seen) < tracked.arrivals.sent:
+        return Finding(observed, "two flows to one destination share a port")
+    outside = sorted(port for _, port in seen if port not in _EPHEMERAL)
+    return Finding(observed, f"ports {outside} are not 1024-65535" if outside else "")
 
 
 @claim(
@@ -244,21 +282,27 @@ def pool_shares_the_frontends_ports(network: Network) -> Iterator[Trial]:
         pair = vms[:2]
         way = WayOut("frontend", addresses)
 
-        def check(observations: Sequence[Any], way: WayOut = way, pair: list[VirtualMachine] = pair) -> tuple[str, str]:
-            flows = observations[len(pair) :]
-            observed = "; ".join(f"{vm.name}: {arrived(a)}" for vm, a in zip(pair, flows, strict=True))
-            wrong = next((text for a in flows if (text := wrong_source(network, way, a))), "")
-            first, second = ({(s.source, s.source_port) for s in a.seen[-1]} for a in flows)
-            if not wrong and first & second:
-                wrong = f"both were seen from {pairs(first & second)}"
-            return observed, wrong
-
         # To two ports of one host: a port that both VMs had would not even be ambiguous there.
         sends = tuple(send(network, vm, far, "udp", _SHARING, port=9000 + n) for n, vm in enumerate(pair))
         names = ", ".join(vm.name for vm in pair)
         # As many flows as there may be ports: those of earlier experiments must be forgotten first.
         stage = Stage((*(occupy(network, vm) for vm in pair), *sends))
-        yield Trial(names, f"both from {way}, no port twice", (stage,), judge_by(check))
+        yield Trial(
+            names,
+            f"both from {way}, no port twice",
+            (stage,),
+            judge_by(partial(_no_port_twice, way=way, pair=pair, network=network)),
+        )
+
+
+def _no_port_twice(*observations: Observation, way: WayOut, pair: list[VirtualMachine], network: Network) -> Finding:
+    flows = of_type(observations, Arrivals)
+    observed = "; ".join(f"{vm.name}: {arrived(a)}" for vm, a in zip(pair, flows, strict=True))
+    wrong = next((text for a in flows if (text := wrong_source(network, way, a))), "")
+    first, second = ({(s.source, s.source_port) for s in a.seen[-1]} for a in flows)
+    if not wrong and first & second:
+        wrong = f"both were seen from {pairs(first & second)}"
+    return Finding(observed, wrong)
 
 
 @claim(
@@ -279,21 +323,24 @@ def own_address_needs_no_snat(network: Network) -> Iterator[Trial]:
             continue
         way = way_out(network, vm)
 
-        def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
-            observed = "; ".join(f"{p}: {arrived(a)}" for p, a in zip(_ALL_PROTOCOLS, observations, strict=True))
-            wrong = next((text for a in observations if (text := wrong_source(network, way, a))), "")
-            changed = [
-                f"{a.source_ports[s.number]} became {s.source_port}"
-                for a in observations[:2]
-                for s in a.seen[-1]
-                if s.source_port != a.source_ports[s.number]
-            ]
-            return observed, wrong or (f"source port {changed[0]}" if changed else "")
-
         balanced = "behind a load balancer" if pooled(network, vm.name) else "without a load balancer"
         expected = f"source {way}, ports unchanged, ICMP too"
         stage = Stage(tuple(send(network, vm, far, protocol) for protocol in _ALL_PROTOCOLS))
-        yield Trial(f"{vm.name} {balanced}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{vm.name} {balanced}", expected, (stage,), judge_by(partial(_ports_kept, way=way, network=network))
+        )
+
+
+def _ports_kept(*observations: Arrivals, way: WayOut, network: Network) -> Finding:
+    observed = "; ".join(f"{p}: {arrived(a)}" for p, a in zip(_ALL_PROTOCOLS, observations, strict=True))
+    wrong = next((text for a in observations if (text := wrong_source(network, way, a))), "")
+    changed = [
+        f"{a.source_ports[s.number]} became {s.source_port}"
+        for a in observations[:2]
+        for s in a.seen[-1]
+        if s.source_port != a.source_ports[s.number]
+    ]
+    return Finding(observed, wrong or (f"source port {changed[0]}" if changed else ""))
 
 
 @claim(
@@ -318,20 +365,34 @@ def own_address_lifts_the_limits_of_ports(network: Network) -> Iterator[Trial]:
         send(network, limited[0], far, "udp", count, beyond_ports=True, lost=count - limit),
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        _, free, shared = observations
-        observed = f"{own[0].name}: {arrived(free)}; {limited[0].name}: {arrived(shared)}"
-        contradiction = wrong_source(network, way_out(network, own[0]), free)
-        if not contradiction and len(shared.seen[-1]) > limit:
-            contradiction = f"{limited[0].name} opened {len(shared.seen[-1])} flows with {limit} ports"
-        if not contradiction and not shared.seen[-1]:
-            contradiction = f"{limited[0].name} opened no flow"
-        return observed, contradiction
-
     expected = f"{count} flows at once to one port of one host; a VM with {limit} SNAT ports opens no more than these"
     # The ports that flows of earlier experiments hold must be free again.
     stage = Stage((occupy(network, limited[0]), *sends))
-    yield Trial(own[0].name, expected, (stage,), judge_by(check))
+    yield Trial(
+        own[0].name,
+        expected,
+        (stage,),
+        judge_by(partial(_more_flows_than_ports, own=own, limited=limited, network=network, limit=limit)),
+    )
+
+
+def _more_flows_than_ports(
+    _0: Occupied,
+    free: Arrivals,
+    shared: Arrivals,
+    *,
+    own: list[VirtualMachine],
+    limited: list[VirtualMachine],
+    network: Network,
+    limit: int,
+) -> Finding:
+    observed = f"{own[0].name}: {arrived(free)}; {limited[0].name}: {arrived(shared)}"
+    contradiction = wrong_source(network, way_out(network, own[0]), free)
+    if not contradiction and len(shared.seen[-1]) > limit:
+        contradiction = f"{limited[0].name} opened {len(shared.seen[-1])} flows with {limit} ports"
+    if not contradiction and not shared.seen[-1]:
+        contradiction = f"{limited[0].name} opened no flow"
+    return Finding(observed, contradiction)
 
 
 @claim(
@@ -352,22 +413,22 @@ def lookup_tells_the_public_address(network: Network) -> Iterator[Trial]:
         if way.kind == "none":
             continue  # its load balancer translates no UDP, so no resolver outside answers it
 
-        def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
-            arrivals, names = observations
-            observed = f"nslookup: {', '.join(names.addresses) or 'no answer'}; {arrived(arrivals)}"
-            if not names.addresses:
-                return observed, "nslookup got no answer"
-            wrong = [address for address in names.addresses if not matches(network, way, address)]
-            if wrong:
-                return observed, f"the answer is {', '.join(wrong)}"
-            if way.kind != "frontend" and list(names.addresses) != sources(arrivals):
-                return observed, "the answer is not the source that was seen"
-            return observed, ""
-
         lookup = Lookup(client=vm.name, name="myip.opendns.com", server=far.name)
         expected = f"the answer is {way}"
         stage = Stage((send(network, vm, far, "udp", 1, port=53), lookup))
-        yield Trial(vm.name, expected, (stage,), judge_by(check))
+        yield Trial(vm.name, expected, (stage,), judge_by(partial(_looked_up_as_seen, way=way, network=network)))
+
+
+def _looked_up_as_seen(arrivals: Arrivals, names: Names, *, way: WayOut, network: Network) -> Finding:
+    observed = f"nslookup: {', '.join(names.addresses) or 'no answer'}; {arrived(arrivals)}"
+    if not names.addresses:
+        return Finding(observed, "nslookup got no answer")
+    wrong = [address for address in names.addresses if not matches(network, way, address)]
+    if wrong:
+        return Finding(observed, f"the answer is {', '.join(wrong)}")
+    if way.kind != "frontend" and list(names.addresses) != sources(arrivals):
+        return Finding(observed, "the answer is not the source that was seen")
+    return Finding(observed)
 
 
 @claim(
@@ -387,15 +448,20 @@ def any_frontend_is_a_candidate(network: Network) -> Iterator[Trial]:
         if far is None or len(way.addresses) < 2:
             continue
 
-        def check(observations: Sequence[Any], way: WayOut = way) -> tuple[str, str]:
-            (arrivals,) = observations
-            wrong = wrong_source(network, way, arrivals)
-            never = sorted(way.addresses - {*sources(arrivals)})
-            return arrived(arrivals), wrong or (f"no flow is seen from {', '.join(never)}" if never else "")
-
         # So many that none of a few candidates is left out by chance.
         stage = Stage((send(network, vm, far, "tcp", 200),))
-        yield Trial(vm.name, f"every flow from {way}, each of them seen", (stage,), judge_by(check))
+        yield Trial(
+            vm.name,
+            f"every flow from {way}, each of them seen",
+            (stage,),
+            judge_by(partial(_from_any_frontend, way=way, network=network)),
+        )
+
+
+def _from_any_frontend(arrivals: Arrivals, *, way: WayOut, network: Network) -> Finding:
+    wrong = wrong_source(network, way, arrivals)
+    never = sorted(way.addresses - {*sources(arrivals)})
+    return Finding(arrived(arrivals), wrong or (f"no flow is seen from {', '.join(never)}" if never else ""))
 
 
 @claim(

@@ -1,12 +1,12 @@
 """load-balancer-outbound-connections.md in its revisions: SNAT ports, how many, shared how, back when."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
 
 import msgspec
 
 from lab.azure.model import CloudService, InternetHost, LoadBalancer, Network, VirtualMachine
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import (
     MORE,
     again_after,
@@ -21,8 +21,9 @@ from lab.verify.claims.kit.held_flows import (
     too_late,
     wrong_number,
 )
-from lab.verify.claims.kit.judges import arrived, judge_by, send, sources, wrong_source
+from lab.verify.claims.kit.judges import arrived, judge_by, of_type, send, sources, wrong_source
 from lab.verify.claims.kit.oracle import (
+    WayOut,
     far_host,
     of_kind,
     pooled,
@@ -33,7 +34,7 @@ from lab.verify.claims.kit.oracle import (
     way_out,
     with_stopped,
 )
-from lab.verify.experiment import Arrivals, End, Goal, Happened, Open, Pause, Step, Talk
+from lab.verify.experiment import Arrivals, End, Goal, Happened, Observation, Occupied, Open, Pause, Step, Talk
 
 _OUTBOUND = "load-balancer-outbound-connections.md"
 _STANDARD = "load-balancer-standard-overview.md (2017-09-28)"
@@ -137,18 +138,24 @@ def ports_preallocated_by_pool_size(network: Network) -> Iterator[Trial]:
             for n in sizes
         )
 
-        def check(observations: Sequence[Any], sizes: list[int] = sizes) -> tuple[str, str]:
-            found = [len({s.source_port for s in arrivals.seen[-1]}) for arrivals in observations[1::2]]
-            observed = ", ".join(f"{n} VMs: {ports}" for n, ports in zip(sizes, found, strict=True))
-            wrong = [
-                f"{ports} ports with {n} VMs instead of {ports_by_table(n)}"
-                for n, ports in zip(sizes, found, strict=True)
-                if ports != ports_by_table(n)
-            ]
-            return observed, "; ".join(wrong)
-
         expected = ", ".join(f"{n} VMs: {ports_by_table(n)}" for n in sizes)
-        yield Trial(f"{vm.name}, by size of its pool", f"ports: {expected}", stages, judge_by(check))
+        yield Trial(
+            f"{vm.name}, by size of its pool",
+            f"ports: {expected}",
+            stages,
+            judge_by(partial(_ports_of_each_size, sizes=sizes)),
+        )
+
+
+def _ports_of_each_size(*observations: Observation, sizes: list[int]) -> Finding:
+    found = [len({s.source_port for s in arrivals.seen[-1]}) for arrivals in of_type(observations, Arrivals)]
+    observed = ", ".join(f"{n} VMs: {ports}" for n, ports in zip(sizes, found, strict=True))
+    wrong = [
+        f"{ports} ports with {n} VMs instead of {ports_by_table(n)}"
+        for n, ports in zip(sizes, found, strict=True)
+        if ports != ports_by_table(n)
+    ]
+    return Finding(observed, "; ".join(wrong))
 
 
 @claim(
@@ -166,12 +173,17 @@ def basic_allocates_on_demand(network: Network) -> Iterator[Trial]:
         flows = send(network, vm, far, "udp", 2 * ports_by_table(1), beyond_ports=True)
         way = way_out(network, vm)
 
-        def check(observations: Sequence[Any], way: Any = way) -> tuple[str, str]:
-            _, arrivals = observations
-            return arrived(arrivals), wrong_source(network, way, arrivals)
-
         expected = f"{flows.count} flows at once to one host, more than the {ports_by_table(1)} of a preallocated range"
-        yield Trial(vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (Stage((occupy(network, vm), flows)),),
+            judge_by(partial(_all_from_the_way_out, way=way, network=network)),
+        )
+
+
+def _all_from_the_way_out(_0: Occupied, arrivals: Arrivals, *, way: WayOut, network: Network) -> Finding:
+    return Finding(arrived(arrivals), wrong_source(network, way, arrivals))
 
 
 @claim(
@@ -195,14 +207,20 @@ def ports_of_one_address(network: Network) -> Iterator[Trial]:
             for index, n in enumerate(counts)
         )
 
-        def check(observations: Sequence[Any], sent: int = sum(counts)) -> tuple[str, str]:
-            ports = [s.source_port for arrivals in observations[1:] for s in arrivals.seen[-1]]
-            observed = f"{len(ports)} of {sent} flows, from {len(set(ports))} ports"
-            observed += f" from {min(ports)} to {max(ports)}" if ports else ""
-            return observed, "" if len(ports) == len(set(ports)) == _MOST else f"not {_MOST} flows from as many ports"
-
         expected = f"{_MOST} flows to one host, each from a port of its own, and no more"
-        yield Trial(vm.name, expected, (Stage((occupy(network, vm), *flows)),), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (Stage((occupy(network, vm), *flows)),),
+            judge_by(partial(_as_many_as_the_address_has, sent=sum(counts))),
+        )
+
+
+def _as_many_as_the_address_has(_settled: Occupied, *flows: Arrivals, sent: int) -> Finding:
+    ports = [s.source_port for arrivals in flows for s in arrivals.seen[-1]]
+    observed = f"{len(ports)} of {sent} flows, from {len(set(ports))} ports"
+    observed += f" from {min(ports)} to {max(ports)}" if ports else ""
+    return Finding(observed, "" if len(ports) == len(set(ports)) == _MOST else f"not {_MOST} flows from as many ports")
 
 
 @claim(
@@ -243,26 +261,32 @@ def growing_pool_halves_the_ports(network: Network) -> Iterator[Trial]:
             Stage((once_more,), _resized(network, lb, 49)),
         )
 
-        def check(observations: Sequence[Any], many: int = many, few: int = few) -> tuple[str, str]:
-            before, grown, shrunk = (_by_number(arrivals) for arrivals in observations[1:])
-            same = [number for number, port in grown.items() if before.get(number) == port]
-            observed = (
-                f"{len(before)} flows; in the next tier {len(grown)} are heard of, {len(same)} from their port; "
-                f"back in the first {len(shrunk)}"
-            )
-            if len(before) != many:
-                return observed, f"{len(before)} flows arrived at first instead of {many}"
-            if len(grown) != few or len(same) != few:
-                return observed, f"{len(same)} flows kept their port instead of {few}"
-            kept = [number for number in same if shrunk.get(number) == before[number]]
-            if len(kept) != few:
-                return observed, f"{few - len(kept)} flows were disturbed when the pool shrank"
-            return observed, "" if len(shrunk) == many else f"{len(shrunk)} flows have a port again instead of {many}"
-
         expected = (
             f"from {many} to {few} ports: {few} flows go on from their ports, the others are silent; and back: no loss"
         )
-        yield Trial(f"{vm.name}, pool of 50, 51 and 49", expected, stages, judge_by(check))
+        yield Trial(
+            f"{vm.name}, pool of 50, 51 and 49",
+            expected,
+            stages,
+            judge_by(partial(_halved_and_given_back, many=many, few=few)),
+        )
+
+
+def _halved_and_given_back(_settled: Occupied, *flows: Arrivals, many: int, few: int) -> Finding:
+    before, grown, shrunk = (_by_number(arrivals) for arrivals in flows)
+    same = [number for number, port in grown.items() if before.get(number) == port]
+    observed = (
+        f"{len(before)} flows; in the next tier {len(grown)} are heard of, {len(same)} from their port; "
+        f"back in the first {len(shrunk)}"
+    )
+    if len(before) != many:
+        return Finding(observed, f"{len(before)} flows arrived at first instead of {many}")
+    if len(grown) != few or len(same) != few:
+        return Finding(observed, f"{len(same)} flows kept their port instead of {few}")
+    kept = [number for number in same if shrunk.get(number) == before[number]]
+    if len(kept) != few:
+        return Finding(observed, f"{few - len(kept)} flows were disturbed when the pool shrank")
+    return Finding(observed, "" if len(shrunk) == many else f"{len(shrunk)} flows have a port again instead of {many}")
 
 
 _TIER_PORT = 19000  # a destination port that no other experiment uses
@@ -322,20 +346,26 @@ def redeployed_service_counts_twice(network: Network) -> Iterator[Trial]:
             for ports, redeploying in ((many, False), (few, True), (many, False))
         )
 
-        def check(observations: Sequence[Any], wanted: tuple[int, ...] = (many, few, many)) -> tuple[str, str]:
-            steps = [occupied.steps[0] for occupied in observations]
-            observed = ", ".join(f"{when} {opened(step)}" for when, step in zip(_WHEN, steps, strict=True))
-            each = [
-                (when, wrong_number(step, ports, MORE) or shared(step))
-                for when, step, ports in zip(_WHEN, steps, wanted, strict=True)
-            ]
-            return observed, "; ".join(f"{when} {wrong}" for when, wrong in each if wrong)
-
         expected = (
             f"{many} flows to {host.name}:{to[0].port} with {size} VMs, {few} while they count for {size + more}, "
             f"and {many} after it"
         )
-        yield Trial(f"{vm.name} of {service.name}", expected, stages, judge_by(check))
+        yield Trial(
+            f"{vm.name} of {service.name}",
+            expected,
+            stages,
+            judge_by(partial(_fewer_meanwhile, wanted=(many, few, many))),
+        )
+
+
+def _fewer_meanwhile(*observations: Occupied, wanted: tuple[int, ...]) -> Finding:
+    steps = [occupied.steps[0] for occupied in observations]
+    observed = ", ".join(f"{when} {opened(step)}" for when, step in zip(_WHEN, steps, strict=True))
+    each = [
+        (when, wrong_number(step, ports, MORE) or shared(step))
+        for when, step, ports in zip(_WHEN, steps, wanted, strict=True)
+    ]
+    return Finding(observed, "; ".join(f"{when} {wrong}" for when, wrong in each if wrong))
 
 
 _WHEN = ("before:", "redeploying:", "after:")
@@ -369,14 +399,16 @@ def standalone_vm_is_a_pool_of_one(network: Network) -> Iterator[Trial]:
         ports = ports_by_table(size)
         flows = send(network, vm, far, "udp", ports + MORE, beyond_ports=True, lost=MORE)
 
-        def check(observations: Sequence[Any], ports: int = ports) -> tuple[str, str]:
-            _, arrivals = observations
-            different = len({s.source_port for s in arrivals.seen[-1]})
-            return arrived(arrivals), "" if different == ports else f"{different} ports instead of {ports}"
-
         who = f"in an availability set of {size}" if vm.availability_set else "in no availability set"
         stage = Stage((occupy(network, vm), flows), larger)
-        yield Trial(f"{vm.name}, {who}", f"{ports} ports", (stage,), judge_by(check))
+        yield Trial(
+            f"{vm.name}, {who}", f"{ports} ports", (stage,), judge_by(partial(_as_many_as_its_pool, ports=ports))
+        )
+
+
+def _as_many_as_its_pool(_0: Occupied, arrivals: Arrivals, *, ports: int) -> Finding:
+    different = len({s.source_port for s in arrivals.seen[-1]})
+    return Finding(arrived(arrivals), "" if different == ports else f"{different} ports instead of {ports}")
 
 
 # --- shared how -------------------------------------------------------------------------------
@@ -406,13 +438,16 @@ def one_port_for_each_destination(network: Network) -> Iterator[Trial]:
     usable = _usable(network, vm, ports)
     first, second = (kept(network, (goal,), usable + MORE, lost=MORE) for goal in goals[:2])
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        observed = "; ".join(opened(step) for step in steps)
-        wrong = next((text for step in steps if (text := wrong_number(step, usable, MORE) or shared(step))), "")
-        return observed, wrong
-
     expected = f"{usable} flows to {host.name}:{goals[0].port}, and as many again to port {goals[1].port}"
-    yield held_trial(vm.name, expected, occupy(network, vm, first, second), check)
+    yield held_trial(
+        vm.name, expected, occupy(network, vm, first, second), partial(_ports_shared_by_destinations, usable=usable)
+    )
+
+
+def _ports_shared_by_destinations(steps: Sequence[Happened], *, usable: int) -> Finding:
+    observed = "; ".join(opened(step) for step in steps)
+    wrong = next((text for step in steps if (text := wrong_number(step, usable, MORE) or shared(step))), "")
+    return Finding(observed, wrong)
 
 
 @claim(
@@ -438,26 +473,30 @@ def udp_ports_by_revision(network: Network) -> Iterator[Trial]:
         half = usable // 2
         steps = (Open(goals=first, count=half), Open(goals=second, count=usable - half + MORE, lost=MORE))
 
-        def check(steps: Sequence[Happened]) -> tuple[str, str]:
-            here, there = steps
-            wrong = wrong_number(here, half) or wrong_number(there, usable - half, MORE)
-            both = {s.port for s in here.seen} & {s.port for s in there.seen}
-            return f"{opened(here)}; {opened(there)}", wrong or (f"{len(both)} ports serve both hosts" if both else "")
-
         expected = f"{usable} UDP flows to {one.name} and {other.name} together, a port for each"
-        yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(
+            vm.name, expected, occupy(network, vm, *steps), partial(_one_for_any_destination, half=half, usable=usable)
+        )
         yield _same_socket(network, vm, one, other)
         return
-
-    def check_each(steps: Sequence[Happened]) -> tuple[str, str]:
-        here, there = steps
-        wrong = next((text for step in steps if (text := wrong_number(step, usable, MORE) or shared(step))), "")
-        return f"{opened(here)}; {opened(there)}", wrong
 
     each = tuple(kept(network, goals, usable + MORE, lost=MORE) for goals in (first, second))
     ports_named = " and ".join(str(goal.port) for goal in first)
     expected = f"{usable} UDP flows to {one.name} at {ports_named} together, and as many again to {other.name}"
-    yield held_trial(vm.name, expected, occupy(network, vm, *each), check_each)
+    yield held_trial(vm.name, expected, occupy(network, vm, *each), partial(_one_for_each_address, usable=usable))
+
+
+def _one_for_each_address(steps: Sequence[Happened], *, usable: int) -> Finding:
+    here, there = steps
+    wrong = next((text for step in steps if (text := wrong_number(step, usable, MORE) or shared(step))), "")
+    return Finding(f"{opened(here)}; {opened(there)}", wrong)
+
+
+def _one_for_any_destination(steps: Sequence[Happened], *, half: int, usable: int) -> Finding:
+    here, there = steps
+    wrong = wrong_number(here, half) or wrong_number(there, usable - half, MORE)
+    both = {s.port for s in here.seen} & {s.port for s in there.seen}
+    return Finding(f"{opened(here)}; {opened(there)}", wrong or (f"{len(both)} ports serve both hosts" if both else ""))
 
 
 def _same_socket(network: Network, vm: VirtualMachine, one: InternetHost, other: InternetHost) -> Trial:
@@ -466,14 +505,20 @@ def _same_socket(network: Network, vm: VirtualMachine, one: InternetHost, other:
         for index, host in enumerate((one, other))
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        first, second = (_by_number(arrivals) for arrivals in observations[1:])
-        observed = f"{one.name}: {sorted(first.values())}; {other.name}: {sorted(second.values())}"
-        return observed, "" if len(first) == _FEW and first == second else "a socket is not seen from one port"
-
     expected = "a private socket is seen from one port by both hosts"
     stage = Stage((occupy(network, vm), *sends))
-    return Trial(f"{vm.name}, one socket, two hosts", expected, (stage,), judge_by(check))
+    return Trial(
+        f"{vm.name}, one socket, two hosts",
+        expected,
+        (stage,),
+        judge_by(partial(_one_source_for_both, one=one, other=other)),
+    )
+
+
+def _one_source_for_both(_settled: Occupied, *flows: Arrivals, one: InternetHost, other: InternetHost) -> Finding:
+    first, second = (_by_number(arrivals) for arrivals in flows)
+    observed = f"{one.name}: {sorted(first.values())}; {other.name}: {sorted(second.values())}"
+    return Finding(observed, "" if len(first) == _FEW and first == second else "a socket is not seen from one port")
 
 
 @claim(
@@ -494,14 +539,15 @@ def as_many_ports_for_tcp_as_for_udp(network: Network) -> Iterator[Trial]:
     usable = _usable(network, vm, ports)
     tcp, udp = of_protocol(goals, "tcp")[:1], of_protocol(goals, "udp")[:1]
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        first, second = steps
-        wrong = wrong_number(first, usable, MORE) or wrong_number(second, usable, MORE)
-        return f"TCP: {opened(first)}; UDP: {opened(second)}", wrong
-
     steps = tuple(kept(network, goals, usable + MORE, lost=MORE) for goals in (tcp, udp))
     expected = f"{usable} TCP flows to {host.name} use up the ports; {usable} UDP flows are opened all the same"
-    yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(vm.name, expected, occupy(network, vm, *steps), partial(_as_many_each, usable=usable))
+
+
+def _as_many_each(steps: Sequence[Happened], *, usable: int) -> Finding:
+    first, second = steps
+    wrong = wrong_number(first, usable, MORE) or wrong_number(second, usable, MORE)
+    return Finding(f"TCP: {opened(first)}; UDP: {opened(second)}", wrong)
 
 
 # --- back when --------------------------------------------------------------------------------
@@ -535,29 +581,32 @@ def port_comes_back_after_closing(network: Network) -> Iterator[Trial]:
         Talk(),
     )
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        full, closing, resetting, after_rst, after_fin, more, alive = steps
-        observed = (
-            f"{opened(full)}; ports of {_FEW} closed by RST {again_after(after_rst, resetting)}, of {_FEW} closed by "
-            f"FIN {again_after(after_fin, closing)}; then {opened(more)}"
-        )
-        closed, reset = full.seen[:_FEW], full.seen[_FEW : 2 * _FEW]
-        wrong = wrong_number(full, usable)
-        wrong = wrong or too_early(after_rst, resetting, rst) or wrong_number(after_rst, _FEW)
-        wrong = wrong or too_early(after_fin, closing, fin) or wrong_number(after_fin, _FEW)
-        wrong = wrong or too_late(after_rst, rst) or too_late(after_fin, fin)
-        if not wrong and (sorted(after_rst.seen), sorted(after_fin.seen)) != (sorted(reset), sorted(closed)):
-            wrong = "the ports that came back are not those of the flows that were closed"
-        wrong = wrong or wrong_number(more, 0, _FEW)
-        if not wrong and alive.answered != usable:
-            wrong = f"{usable - alive.answered} flows ended that nobody closed"
-        return observed, wrong
-
     expected = (
         f"ports come back {rst:g} s after RST and {fin:g} s after FIN ({_RST_S} and {_FIN_S} s of the document), "
         "and not before"
     )
-    yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(
+        vm.name, expected, occupy(network, vm, *steps), partial(_back_in_time, usable=usable, rst=rst, fin=fin)
+    )
+
+
+def _back_in_time(steps: Sequence[Happened], *, usable: int, rst: float, fin: float) -> Finding:
+    full, closing, resetting, after_rst, after_fin, more, alive = steps
+    observed = (
+        f"{opened(full)}; ports of {_FEW} closed by RST {again_after(after_rst, resetting)}, of {_FEW} closed by "
+        f"FIN {again_after(after_fin, closing)}; then {opened(more)}"
+    )
+    closed, reset = full.seen[:_FEW], full.seen[_FEW : 2 * _FEW]
+    wrong = wrong_number(full, usable)
+    wrong = wrong or too_early(after_rst, resetting, rst) or wrong_number(after_rst, _FEW)
+    wrong = wrong or too_early(after_fin, closing, fin) or wrong_number(after_fin, _FEW)
+    wrong = wrong or too_late(after_rst, rst) or too_late(after_fin, fin)
+    if not wrong and (sorted(after_rst.seen), sorted(after_fin.seen)) != (sorted(reset), sorted(closed)):
+        wrong = "the ports that came back are not those of the flows that were closed"
+    wrong = wrong or wrong_number(more, 0, _FEW)
+    if not wrong and alive.answered != usable:
+        wrong = f"{usable - alive.answered} flows ended that nobody closed"
+    return Finding(observed, wrong)
 
 
 @claim(
@@ -579,20 +628,21 @@ def lowest_free_port_is_taken(network: Network) -> Iterator[Trial]:
     rest = scaled(network, _RST_S) + _LATE_S
     steps: tuple[Step, ...] = (*([one] * 2 * _FEW), End(count=2, how="rst"), Pause(seconds=rest), one, one)
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        ports = [source.port for step in steps for source in step.seen]
-        first, later = ports[: 2 * _FEW], ports[2 * _FEW :]
-        observed = f"{', '.join(map(str, first))}; after the first two ended: {', '.join(map(str, later))}"
-        if len(ports) != 2 * _FEW + 2:
-            return observed, f"{2 * _FEW + 2 - len(ports)} flows were not answered"
-        taken = _blocked(network, vm)
-        free = [port for port in range(first[0], first[0] + 100) if port not in taken]
-        if first != free[: 2 * _FEW]:
-            return observed, "not one port after the other"
-        return observed, "" if later == first[:2] else f"{later} were taken instead of {first[:2]}"
-
     expected = f"flows to {host.name} take one port after the other, and a lower one again once it is free"
-    yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(vm.name, expected, occupy(network, vm, *steps), partial(_lowest_first, network=network, vm=vm))
+
+
+def _lowest_first(steps: Sequence[Happened], *, network: Network, vm: VirtualMachine) -> Finding:
+    ports = [source.port for step in steps for source in step.seen]
+    first, later = ports[: 2 * _FEW], ports[2 * _FEW :]
+    observed = f"{', '.join(map(str, first))}; after the first two ended: {', '.join(map(str, later))}"
+    if len(ports) != 2 * _FEW + 2:
+        return Finding(observed, f"{2 * _FEW + 2 - len(ports)} flows were not answered")
+    taken = _blocked(network, vm)
+    free = [port for port in range(first[0], first[0] + 100) if port not in taken]
+    if first != free[: 2 * _FEW]:
+        return Finding(observed, "not one port after the other")
+    return Finding(observed, "" if later == first[:2] else f"{later} were taken instead of {first[:2]}")
 
 
 @claim(
@@ -614,23 +664,22 @@ def keepalives_of_one_side_suffice(network: Network) -> Iterator[Trial]:
     lasting = kept(network, goals[:1], _FEW)
     steps = (lasting, Open(goals=goals[1:2], count=_FEW), Pause(seconds=1.5 * idle), Talk(first=_FEW), Talk(lost=_FEW))
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        with_it, without, _, alive, all_alive = steps
-        others = all_alive.answered - alive.answered
-        observed = (
-            f"{opened(with_it)}, {opened(without)}; after {1.5 * idle:g} s {alive.answered} and {others} are alive"
-        )
-        wrong = wrong_number(with_it, _FEW) or wrong_number(without, _FEW)
-        if not wrong and alive.answered != _FEW:
-            wrong = f"{_FEW - alive.answered} flows ended in spite of keepalives"
-        if not wrong and others:
-            wrong = f"{others} flows are alive without keepalives"
-        return observed, wrong
-
     expected = (
         f"keepalives of one side every {lasting.keepalive_s} s hold flows {1.5 * idle:g} s; others die after {idle:g} s"
     )
-    yield held_trial(vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(vm.name, expected, occupy(network, vm, *steps), partial(_kept_alive, idle=idle))
+
+
+def _kept_alive(steps: Sequence[Happened], *, idle: float) -> Finding:
+    with_it, without, _, alive, all_alive = steps
+    others = all_alive.answered - alive.answered
+    observed = f"{opened(with_it)}, {opened(without)}; after {1.5 * idle:g} s {alive.answered} and {others} are alive"
+    wrong = wrong_number(with_it, _FEW) or wrong_number(without, _FEW)
+    if not wrong and alive.answered != _FEW:
+        wrong = f"{_FEW - alive.answered} flows ended in spite of keepalives"
+    if not wrong and others:
+        wrong = f"{others} flows are alive without keepalives"
+    return Finding(observed, wrong)
 
 
 # --- several frontends, precedence, blocks ----------------------------------------------------
@@ -671,23 +720,28 @@ def ports_of_several_frontends(network: Network) -> Iterator[Trial]:
         flows = send(network, vm, far, "udp", count + MORE, beyond_ports=True, lost=MORE)
         first = send(network, vm, far, "tcp", _FEW * _FEW)
 
-        def check(
-            observations: Sequence[Any], count: int = count, addresses: int = addresses, ports: int = ports
-        ) -> tuple[str, str]:
-            _, few, many = observations
-            pairs = {(s.source, s.source_port) for s in many.seen[-1]}
-            observed = f"first {len(few.seen[-1])} flows from {', '.join(sources(few))}; then {arrived(many)}"
-            if len(pairs) != count or len(many.seen[-1]) != count:
-                return observed, f"{len(many.seen[-1])} flows from {len(pairs)} ports instead of {count}"
-            if len(sources(many)) != addresses:
-                return observed, f"from {len(sources(many))} addresses instead of {addresses}"
-            if revision == "2022-03" and len({s.source for s in many.seen[-1][:ports]}) != 1:
-                return observed, "a second address was used before the first was used up"
-            return observed, ""
-
         expected = f"{count} flows to one destination, from {addresses} of {len(way.addresses)} frontends"
         stage = Stage((occupy(network, vm), first, flows))
-        yield Trial(vm.name, expected, (stage,), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (stage,),
+            judge_by(partial(_ports_by_frontend, count=count, addresses=addresses, ports=ports, revision=revision)),
+        )
+
+
+def _ports_by_frontend(
+    _0: Occupied, few: Arrivals, many: Arrivals, *, count: int, addresses: int, ports: int, revision: str
+) -> Finding:
+    pairs = {(s.source, s.source_port) for s in many.seen[-1]}
+    observed = f"first {len(few.seen[-1])} flows from {', '.join(sources(few))}; then {arrived(many)}"
+    if len(pairs) != count or len(many.seen[-1]) != count:
+        return Finding(observed, f"{len(many.seen[-1])} flows from {len(pairs)} ports instead of {count}")
+    if len(sources(many)) != addresses:
+        return Finding(observed, f"from {len(sources(many))} addresses instead of {addresses}")
+    if revision == "2022-03" and len({s.source for s in many.seen[-1][:ports]}) != 1:
+        return Finding(observed, "a second address was used before the first was used up")
+    return Finding(observed)
 
 
 @claim(
@@ -709,11 +763,16 @@ def own_address_before_load_balancer_before_default(network: Network) -> Iterato
     for vm in (balanced[0], *others):
         way = way_out(network, vm)
 
-        def check(observations: Sequence[Any], way: Any = way) -> tuple[str, str]:
-            (arrivals,) = observations
-            return arrived(arrivals), wrong_source(network, way, arrivals)
+        yield Trial(
+            vm.name,
+            f"source {way}",
+            (Stage((send(network, vm, far),)),),
+            judge_by(partial(_left_by_precedence, way=way, network=network)),
+        )
 
-        yield Trial(vm.name, f"source {way}", (Stage((send(network, vm, far),)),), judge_by(check))
+
+def _left_by_precedence(arrivals: Arrivals, *, way: WayOut, network: Network) -> Finding:
+    return Finding(arrived(arrivals), wrong_source(network, way, arrivals))
 
 
 def _blocked(network: Network, vm: VirtualMachine) -> set[int]:
@@ -750,16 +809,21 @@ def rule_takes_a_block_of_eight_ports(network: Network) -> Iterator[Trial]:
         return
     flows = send(network, vm, far, "udp", ports, beyond_ports=True, lost=len(blocked))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        _, arrivals = observations
-        seen = {s.source_port for s in arrivals.seen[-1]}
-        wrong = f"ports {sorted(seen & blocked)} were seen" if seen & blocked else ""
-        if not wrong and len(seen) != ports - len(blocked):
-            wrong = f"{len(seen)} ports were seen instead of {ports - len(blocked)}"
-        return arrived(arrivals), wrong
-
     expected = f"{ports - len(blocked)} of {ports} ports, none of {min(blocked)}-{max(blocked)}"
-    yield Trial(vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+    yield Trial(
+        vm.name,
+        expected,
+        (Stage((occupy(network, vm), flows)),),
+        judge_by(partial(_block_not_used, blocked=blocked, ports=ports)),
+    )
+
+
+def _block_not_used(_0: Occupied, arrivals: Arrivals, *, blocked: set[int], ports: int) -> Finding:
+    seen = {s.source_port for s in arrivals.seen[-1]}
+    wrong = f"ports {sorted(seen & blocked)} were seen" if seen & blocked else ""
+    if not wrong and len(seen) != ports - len(blocked):
+        wrong = f"{len(seen)} ports were seen instead of {ports - len(blocked)}"
+    return Finding(arrived(arrivals), wrong)
 
 
 CLAIMS = (

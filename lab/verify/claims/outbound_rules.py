@@ -1,16 +1,17 @@
 """outbound-rules.md and its overview: which frontends a rule uses, how many ports it gives, what is refused."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 from lab.azure.model import Network, OutboundRule, VirtualMachine
 from lab.flow import Transport
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import MORE, occupy
 from lab.verify.claims.kit.judges import arrived, judge_by, refused, send
 from lab.verify.claims.kit.oracle import far_host, outbound_rules, speaking_freely, way_out
 from lab.verify.claims.standard import ways_trial
+from lab.verify.experiment import Arrivals, Occupied
 
 _OVERVIEW = "load-balancer-outbound-rules-overview.md (2018-09-24)"
 _RULES = "outbound-rules.md (2024-04-11)"
@@ -71,15 +72,17 @@ def rule_gives_as_many_ports_as_it_says(network: Network) -> Iterator[Trial]:
             continue
         flows = send(network, vm, far, "udp", rule.ports + MORE, beyond_ports=True, lost=MORE)
 
-        def check(observations: Sequence[Any], rule: OutboundRule = rule) -> tuple[str, str]:
-            _, arrivals = observations
-            pairs = Counter((seen.source, seen.source_port) for seen in arrivals.seen[-1])
-            wrong = len(pairs) != rule.ports or max(pairs.values()) > 1
-            counted = f"{pairs.total()} flows from {len(pairs)} ports instead of {rule.ports}"
-            return arrived(arrivals), counted if wrong else ""
-
         expected = f"{rule.ports} flows to one destination, and no more"
-        yield Trial(vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+        yield Trial(
+            vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(partial(_as_many_as_said, rule=rule))
+        )
+
+
+def _as_many_as_said(_0: Occupied, arrivals: Arrivals, *, rule: OutboundRule) -> Finding:
+    pairs = Counter((seen.source, seen.source_port) for seen in arrivals.seen[-1])
+    wrong = len(pairs) != rule.ports or max(pairs.values()) > 1
+    counted = f"{pairs.total()} flows from {len(pairs)} ports instead of {rule.ports}"
+    return Finding(arrived(arrivals), counted if wrong else "")
 
 
 @claim(
@@ -100,19 +103,24 @@ def all_frontends_of_a_rule_are_used(network: Network) -> Iterator[Trial]:
         flows = send(network, vm, far, "udp", rule.ports, beyond_ports=True)
         each = rule.ports // len(addresses)
 
-        def check(observations: Sequence[Any], addresses: list[str] = addresses, each: int = each) -> tuple[str, str]:
-            _, arrivals = observations
-            came = [seen.source for seen in sorted(arrivals.seen[-1], key=lambda seen: seen.number)]
-            observed = arrived(arrivals)
-            if sorted(set(came)) != addresses:
-                return observed, f"seen from {', '.join(sorted(set(came))) or 'nowhere'}"
-            if network.profile.name in _IN_TURN and len(set(came[:each])) > 1:
-                return observed, "a second address was used before the first was used up"
-            return observed, ""
-
         order = "one after the other" if network.profile.name in _IN_TURN else "in any order"
         expected = f"from {' and '.join(addresses)}, {order}"
-        yield Trial(vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (Stage((occupy(network, vm), flows)),),
+            judge_by(partial(_frontends_used, addresses=addresses, each=each, network=network)),
+        )
+
+
+def _frontends_used(_0: Occupied, arrivals: Arrivals, *, addresses: list[str], each: int, network: Network) -> Finding:
+    came = [seen.source for seen in sorted(arrivals.seen[-1], key=lambda seen: seen.number)]
+    observed = arrived(arrivals)
+    if sorted(set(came)) != addresses:
+        return Finding(observed, f"seen from {', '.join(sorted(set(came))) or 'nowhere'}")
+    if network.profile.name in _IN_TURN and len(set(came[:each])) > 1:
+        return Finding(observed, "a second address was used before the first was used up")
+    return Finding(observed)
 
 
 @claim(
@@ -184,16 +192,21 @@ def load_balancing_rule_takes_a_block_of_eight(network: Network) -> Iterator[Tri
             continue
         flows = send(network, vm, far, "udp", rule.ports, beyond_ports=True)
 
-        def check(observations: Sequence[Any], blocked: set[int] = blocked) -> tuple[str, str]:
-            _, arrivals = observations
-            seen = {s.source_port for s in arrivals.seen[-1]}
-            wrong = f"ports {sorted(seen & blocked)} were seen" if seen & blocked else ""
-            if not wrong and not min(seen, default=0) < min(blocked) < max(seen, default=0):
-                wrong = f"the ports seen are not around {min(blocked)}"
-            return arrived(arrivals), wrong
-
         expected = f"{rule.ports} ports, none of {min(blocked)}-{max(blocked)}"
-        yield Trial(vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (Stage((occupy(network, vm), flows)),),
+            judge_by(partial(_block_left_out, blocked=blocked)),
+        )
+
+
+def _block_left_out(_0: Occupied, arrivals: Arrivals, *, blocked: set[int]) -> Finding:
+    seen = {s.source_port for s in arrivals.seen[-1]}
+    wrong = f"ports {sorted(seen & blocked)} were seen" if seen & blocked else ""
+    if not wrong and not min(seen, default=0) < min(blocked) < max(seen, default=0):
+        wrong = f"the ports seen are not around {min(blocked)}"
+    return Finding(arrived(arrivals), wrong)
 
 
 # --- what is refused --------------------------------------------------------------------------

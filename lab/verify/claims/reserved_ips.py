@@ -1,12 +1,12 @@
 """Reserved addresses, and how much there may be: virtual-networks-reserved-public-ip.md (2016-02-10)."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
 from lab.azure.model import CloudService, InternetHost, Network, VirtualIp
-from lab.verify.claims.claim import Trial, claim
+from lab.verify.claims.claim import Finding, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     Reached,
     alone,
@@ -23,11 +23,10 @@ from lab.verify.claims.kit.cloud_service_kit import (
     show,
     vips,
 )
-from lab.verify.claims.kit.judges import judge_by, send, sources
+from lab.verify.claims.kit.judges import judge_by, of_type, send, sources
 from lab.verify.claims.kit.oracle import far_client, far_host
 from lab.verify.claims.kit.tunnels import fits
-from lab.verify.experiment import SILENCE_S, Checked, Experiment, Run
-from lab.verify.verdict import Judgement
+from lab.verify.experiment import SILENCE_S, Answers, Arrivals, Checked, Experiment, Names, Observation, Run
 
 _RESERVED = "virtual-networks-reserved-public-ip.md (2016-02-10)"
 _LIMITS = "virtual-network-ip-addresses-overview-classic.md (2016-02-11)"
@@ -78,23 +77,29 @@ def reserved_address_survives_deallocation(network: Network) -> Iterator[Trial]:
             command("reserved-ip", "associate", kept, vms[0]),
         )
 
-        def check(observations: Sequence[Any], one: Reached = one, count: int = len(vms)) -> tuple[str, str]:
-            stopped, gone, started = observations[:count], observations[count], observations[count + 1 : -4]
-            names, answers, chosen, owned = observations[-4:]
-            observed = (
-                f"{one.address} without VMs: {first(gone).outcome}; then {', '.join(names.addresses) or 'no address'}: "
-                f"{first(answers).node or first(answers).outcome}; choosing: exit {chosen.status}; for a VM: exit "
-                f"{owned.status}"
-            )
-            wrong = failed_command(*stopped, *started)
-            wrong = wrong or ("it answers without VMs" if first(gone).outcome != "timeout" else "")
-            if not wrong and names.addresses != (one.address,):
-                wrong = f"the address became {', '.join(names.addresses) or 'none'}"
-            wrong = wrong or one.wrong(answers) or let(chosen, "choosing the address", "the address cannot be chosen")
-            return observed, wrong or let(owned, "a reserved address for a VM", "never a VM's own")
-
         expected = f"{one.address} before and after; neither chosen nor given to a VM"
-        yield Trial(f"{kept} of {service.name}", expected, (operated(*experiments),), judge_by(check))
+        yield Trial(
+            f"{kept} of {service.name}",
+            expected,
+            (operated(*experiments),),
+            judge_by(partial(_kept_and_not_chosen, one=one)),
+        )
+
+
+def _kept_and_not_chosen(*observations: Observation, one: Reached) -> Finding:
+    *powered, chosen, owned = of_type(observations, Checked)
+    (gone, answers), (names,) = of_type(observations, Answers), of_type(observations, Names)
+    observed = (
+        f"{one.address} without VMs: {first(gone).outcome}; then {', '.join(names.addresses) or 'no address'}: "
+        f"{first(answers).node or first(answers).outcome}; choosing: exit {chosen.status}; for a VM: exit "
+        f"{owned.status}"
+    )
+    wrong = failed_command(*powered)
+    wrong = wrong or ("it answers without VMs" if first(gone).outcome != "timeout" else "")
+    if not wrong and names.addresses != (one.address,):
+        wrong = f"the address became {', '.join(names.addresses) or 'none'}"
+    wrong = wrong or one.wrong(answers) or let(chosen, "choosing the address", "the address cannot be chosen")
+    return Finding(observed, wrong or let(owned, "a reserved address for a VM", "never a VM's own"))
 
 
 def _printed(done: Checked) -> list[dict[str, str]]:
@@ -123,22 +128,24 @@ def reserved_address_shows_its_use(network: Network) -> Iterator[Trial]:
         kept = _default(one.service).reserved_ip
         listing = Run(words=("replay", "{lab}", "{file}"), text="Get-AzureReservedIP\n", suffix=".ps1")
 
-        def check(observations: Sequence[Any], one: Reached = one, kept: str | None = kept) -> tuple[str, str]:
-            made, done = observations
-            found = {fields.get("ReservedIPName", ""): fields for fields in _printed(done)}
-            used, spare = found.get(kept or "", {}), found.get(_NEW, {})
-            observed = "; ".join(f"{name}: InUse {fields.get('InUse')}" for name, fields in found.items())
-            wrong = failed_command(made, done)
-            if not wrong and tuple(used) != _FIELDS:
-                wrong = f"it has the fields {', '.join(used) or 'none'}"
-            wanted = {"Address": one.address, "State": "Created", "InUse": "True", "ServiceName": one.service.name}
-            wrong = wrong or next((f"its {k} is {used[k]}" for k, v in wanted.items() if used[k] != v), "")
-            unused = (spare.get("State"), spare.get("InUse"), spare.get("ServiceName"))
-            return observed, wrong or (f"a new one shows {unused}" if unused != ("Created", "False", "") else "")
-
         stage = operated(command(*_CREATE), listing)
         expected = f"{', '.join(_FIELDS)}; Created, and InUse if a service has it"
-        yield Trial(f"{kept} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{kept} of {one.service.name}", expected, (stage,), judge_by(partial(_use_shown, one=one, kept=kept))
+        )
+
+
+def _use_shown(made: Checked, done: Checked, *, one: Reached, kept: str | None) -> Finding:
+    found = {fields.get("ReservedIPName", ""): fields for fields in _printed(done)}
+    used, spare = found.get(kept or "", {}), found.get(_NEW, {})
+    observed = "; ".join(f"{name}: InUse {fields.get('InUse')}" for name, fields in found.items())
+    wrong = failed_command(made, done)
+    if not wrong and tuple(used) != _FIELDS:
+        wrong = f"it has the fields {', '.join(used) or 'none'}"
+    wanted = {"Address": one.address, "State": "Created", "InUse": "True", "ServiceName": one.service.name}
+    wrong = wrong or next((f"its {k} is {used[k]}" for k, v in wanted.items() if used[k] != v), "")
+    unused = (spare.get("State"), spare.get("InUse"), spare.get("ServiceName"))
+    return Finding(observed, wrong or (f"a new one shows {unused}" if unused != ("Created", "False", "") else ""))
 
 
 @claim(
@@ -173,29 +180,31 @@ def _converted(one: Reached, client: InternetHost, sent: tuple[Experiment, ...])
         *(one.ask(client.name), *sent),
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        (made, first_name, answers, out), (taken, second_name, fetched, apart), (given, third_name, back, home) = (
-            observations[at : at + 4] for at in (0, 4, 8)
-        )
-        told = [", ".join(name.addresses) or "nothing" for name in (first_name, second_name, third_name)]
-        left = [", ".join(sources(arrivals)) or "nowhere" for arrivals in (out, apart, home)]
-        observed = "; ".join(f"{t}, seen from {source}" for t, source in zip(told, left, strict=True))
-        wrong = failed_command(made, taken, given)
-        if not wrong and told[0] != one.address:
-            wrong = f"the VIP became {told[0]} when {one.address} was reserved"
-        wrong = wrong or one.wrong(answers)
-        if not wrong and told[1] == one.address:
-            wrong = f"without its reserved address the VIP is {told[1]}"
-        node = (printed(fetched) or {}).get("node")
-        wrong = wrong or (f"{node} answers without it" if node != one.vms[0].name else "")
-        if not wrong and told[2] != one.address:
-            wrong = f"given back, the VIP is {told[2]}"
-        wrong = wrong or one.wrong(back)
-        odd = next((f"seen from {s} instead of {t}" for t, s in zip(told, left, strict=True) if s != t), "")
-        return observed, wrong or odd
-
     expected = f"{one.address} reserved in place, in and out; another without it; {one.address} again"
-    return Trial(service.name, expected, (operated(*experiments),), judge_by(check))
+    return Trial(
+        service.name, expected, (operated(*experiments),), judge_by(partial(_reserved_taken_and_given_back, one=one))
+    )
+
+
+def _reserved_taken_and_given_back(*observations: Observation, one: Reached) -> Finding:
+    made, taken, fetched, given = of_type(observations, Checked)
+    answers, back = of_type(observations, Answers)
+    told = [", ".join(name.addresses) or "nothing" for name in of_type(observations, Names)]
+    left = [", ".join(sources(arrivals)) or "nowhere" for arrivals in of_type(observations, Arrivals)]
+    observed = "; ".join(f"{t}, seen from {source}" for t, source in zip(told, left, strict=True))
+    wrong = failed_command(made, taken, given)
+    if not wrong and told[0] != one.address:
+        wrong = f"the VIP became {told[0]} when {one.address} was reserved"
+    wrong = wrong or one.wrong(answers)
+    if not wrong and told[1] == one.address:
+        wrong = f"without its reserved address the VIP is {told[1]}"
+    node = (printed(fetched) or {}).get("node")
+    wrong = wrong or (f"{node} answers without it" if node != one.vms[0].name else "")
+    if not wrong and told[2] != one.address:
+        wrong = f"given back, the VIP is {told[2]}"
+    wrong = wrong or one.wrong(back)
+    odd = next((f"seen from {s} instead of {t}" for t, s in zip(told, left, strict=True) if s != t), "")
+    return Finding(observed, wrong or odd)
 
 
 def _beyond() -> str:
@@ -228,24 +237,24 @@ def five_vips_of_a_service(network: Network) -> Iterator[Trial]:
         full = msgspec.structs.replace(service, virtual_ips=(*service.virtual_ips, *more))
         services = tuple(full if s is service else s for s in network.cloud_services)
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            shown, beyond = observations
-            observed = f"{len(vips(shown))} VIPs; one more: exit {beyond.status}: {beyond.said[:160]}"
-            wrong = "" if len(vips(shown)) == _MOST_VIPS else "a service has not five VIPs"
-            return observed, wrong or let(beyond, "a sixth VIP", "a service has at most 5 VIPs")
-
         stage = operated(
             show(service),
             command("vip", "add", service.name, "OneMore"),
             network=msgspec.structs.replace(network, cloud_services=services),
         )
-        yield Trial(f"VIPs of {service.name}", "five, and no sixth", (stage,), judge_by(check))
+        yield Trial(f"VIPs of {service.name}", "five, and no sixth", (stage,), judge_by(_five_and_no_sixth))
         words = (
             "6 VIPs; a service has at most 5 VIPs",
             "21 reserved addresses; a subscription has at most 20",
             "2 reserved addresses in one service with roles; its deployment has at most one",
         )
         yield fits(_beyond(), "a sixth VIP, a 21st reserved address, a second one of a service with roles", *words)
+
+
+def _five_and_no_sixth(shown: Checked, beyond: Checked) -> Finding:
+    observed = f"{len(vips(shown))} VIPs; one more: exit {beyond.status}: {beyond.said[:160]}"
+    wrong = "" if len(vips(shown)) == _MOST_VIPS else "a service has not five VIPs"
+    return Finding(observed, wrong or let(beyond, "a sixth VIP", "a service has at most 5 VIPs"))
 
 
 CLAIMS = (

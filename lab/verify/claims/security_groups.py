@@ -4,13 +4,14 @@ And what Outbound connections, 2017-05-31 says of them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from lab.azure.model import Direction, InternetHost, Network, SecurityGroup, SecurityRule, VirtualMachine
 from lab.verify.claims import health_probes
-from lab.verify.claims.claim import Judge, Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Judge, Stage, Trial, claim
 from lab.verify.claims.kit import tunnels
 from lab.verify.claims.kit.cloud_service_kit import let, operated
 from lab.verify.claims.kit.judges import judge_by, outcomes, refused
@@ -31,7 +32,19 @@ from lab.verify.claims.kit.nsg_oracle import (
     two_of_each,
 )
 from lab.verify.claims.kit.oracle import far_client
-from lab.verify.experiment import SILENCE_S, Answers, Ask, Health, Lookup, Members, Protocol, Run, Watch
+from lab.verify.experiment import (
+    SILENCE_S,
+    Answers,
+    Ask,
+    Checked,
+    Health,
+    Lookup,
+    Members,
+    Names,
+    Protocol,
+    Run,
+    Watch,
+)
 from lab.verify.verdict import Judgement
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
@@ -110,25 +123,26 @@ def group_that_blocks_probes_marks_down(network: Network) -> Iterator[Trial]:
                 count=_CONVERSATIONS,
             )
 
-            def check(observations: Sequence[Any], keys: dict[str, str] = keys) -> tuple[str, str] | Judgement:
-                known, answered = observations
-                return _without_blocked(known, answered, keys)
-
             expected = f"{', '.join(sorted(blocked))} down, and sent no new flow"
-            yield Trial(f"{lb.name}/{rule.name}", expected, (Stage((Health(), ask)),), judge_by(check))
+            yield Trial(
+                f"{lb.name}/{rule.name}",
+                expected,
+                (Stage((Health(), ask)),),
+                judge_by(partial(_down_and_unanswered, keys=keys)),
+            )
     yield from health_probes.blocked(network)
 
 
-def _without_blocked(known: Members, answered: Answers, keys: dict[str, str]) -> tuple[str, str] | Judgement:
+def _down_and_unanswered(known: Members, answered: Answers, *, keys: dict[str, str]) -> Finding:
     nodes = sorted({a.node for a in answered.answers if a.node})
     observed = f"down: {', '.join(known.down) or 'nobody'}; {outcomes(answered)}, by {', '.join(nodes) or 'nobody'}"
     probed = [key for key in keys if key not in known.down]
     if probed:
-        return observed, f"the probe of {', '.join(probed)} succeeds"
+        return Finding(observed, f"the probe of {', '.join(probed)} succeeds")
     if not nodes:
-        return Judgement("INCONCLUSIVE", observed, "no other member of the pool answers either")
+        return Finding(observed, doubt="no other member of the pool answers either")
     wrong = sorted(set(nodes) & set(keys.values()))
-    return observed, f"new flows went to {', '.join(wrong)}" if wrong else ""
+    return Finding(observed, f"new flows went to {', '.join(wrong)}" if wrong else "")
 
 
 # --- what a group is --------------------------------------------------------------------------
@@ -159,7 +173,7 @@ def default_rules_end_every_group(network: Network) -> Iterator[Trial]:
     cases = first_of_each(some(network, _NOBODYS), by_defaults)
     probed = [key for key, by_default in _probes_that_pass(network) if by_default]
     if cases:
-        judge = judge_by(lambda observations: _probed(observations, probed))
+        judge = judge_by(partial(_probed, wanted=probed))
         yield trial("flows that no rule of a user's concerns", cases, Health(up=tuple(probed)), judge=judge)
     names = _default_names(network)
     for vm in guarded(network)[:1]:
@@ -167,20 +181,26 @@ def default_rules_end_every_group(network: Network) -> Iterator[Trial]:
         listed = Run(words=("nsg", "rule", "list", "{lab}", group))
         removals = tuple(Run(words=("nsg", "rule", "remove", "{lab}", group, name)) for name in names[2::3])
 
-        def check(observations: Sequence[Any], names: tuple[str, ...] = names) -> tuple[str, str]:
-            shown, *removed, after = observations
-            places = [shown.said.find(name) for name in names]
-            observed = f"listed: {', '.join(name for name, at in zip(names, places, strict=True) if at >= 0)}"
-            if -1 in places or places != sorted(places):
-                return observed, f"{', '.join(names)} are not all listed, in this order"
-            done_to = zip(names[2::3], removed, strict=True)
-            wrong = (let(done, f"the removal of {name}", "cannot be removed") for name, done in done_to)
-            return observed, next(filter(None, wrong), "") or (
-                "" if after.said == shown.said else "the list has changed"
-            )
-
         expected = f"{', '.join(names)}: listed; the last of each direction is not removed"
-        yield Trial(group, expected, (operated(listed, *removals, listed),), judge_by(check))
+        yield Trial(
+            group,
+            expected,
+            (operated(listed, *removals, listed),),
+            judge_by(partial(_listed_and_not_removed, names=names)),
+        )
+
+
+def _listed_and_not_removed(*observations: Checked, names: tuple[str, ...]) -> Finding:
+    shown, *removed, after = observations
+    places = [shown.said.find(name) for name in names]
+    observed = f"listed: {', '.join(name for name, at in zip(names, places, strict=True) if at >= 0)}"
+    if -1 in places or places != sorted(places):
+        return Finding(observed, f"{', '.join(names)} are not all listed, in this order")
+    done_to = zip(names[2::3], removed, strict=True)
+    wrong = (let(done, f"the removal of {name}", "cannot be removed") for name, done in done_to)
+    return Finding(
+        observed, next(filter(None, wrong), "") or ("" if after.said == shown.said else "the list has changed")
+    )
 
 
 def _default_names(network: Network) -> tuple[str, ...]:
@@ -192,10 +212,9 @@ def _default_names(network: Network) -> tuple[str, ...]:
     return (*inbound, "AllowVnetOutBound", "AllowInternetOutBound", "DenyAllOutBound")
 
 
-def _probed(observations: Sequence[Any], wanted: Sequence[str]) -> tuple[str, str]:
-    known: Members = observations[0]
+def _probed(known: Members, *, wanted: Sequence[str]) -> Finding:
     lost = [key for key in wanted if key not in known.up]
-    return f"up: {', '.join(known.up) or 'nobody'}", f"the probe of {', '.join(lost)} fails" if lost else ""
+    return Finding(f"up: {', '.join(known.up) or 'nobody'}", f"the probe of {', '.join(lost)} fails" if lost else "")
 
 
 @claim(
@@ -221,7 +240,7 @@ def tags_stand_for_addresses(network: Network) -> Iterator[Trial]:
     cases = first_of_each(some(network, _WEB), by_side)
     probed = [key for key, _ in _probes_that_pass(network)]
     if cases:
-        judge = judge_by(lambda observations: _probed(observations, probed))
+        judge = judge_by(partial(_probed, wanted=probed))
         yield trial("flows inside and outside", cases, Health(), judge=judge)
     few = len(network.connections) <= _FEW_TUNNELS
     found = [pair for pair in tunnels.pairs(network) if few and not pair.policy_based]  # those may rest
@@ -263,19 +282,26 @@ def _connected(network: Network, pair: tunnels.Pair) -> Trial:
         for host in hosts[:1]
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        before, out, into, *denied = observations
-        observed = f"before: {outcomes(before)}; out: {outcomes(out)}; in: {outcomes(into)}"
-        observed += "".join(f"; to the internet: {outcomes(one)}" for one in denied)
-        wrong = pair.reached(before) or pair.reached(out)
-        if not wrong and into.answers[0].outcome != "answered":
-            wrong = f"{pair.near.node} is not reached from the connected network ({outcomes(into)})"
-        reached = any(answer.outcome == "answered" for one in denied for answer in one.answers)
-        return observed, wrong or ("the internet counts as the virtual network" if reached else "")
-
     expected = f"{pair.far.node} is reached and reaches by the rules for VirtualNetwork; the internet is not"
     stages = (Stage((pair.there,)), Stage((pair.there, back, *outside), closed))
-    return Trial(f"{pair.near.node}, across the tunnel to {pair.site.name}", expected, stages, judge_by(check))
+    return Trial(
+        f"{pair.near.node}, across the tunnel to {pair.site.name}",
+        expected,
+        stages,
+        judge_by(partial(_inside_across_the_tunnel, pair=pair)),
+    )
+
+
+def _inside_across_the_tunnel(
+    before: Answers, out: Answers, into: Answers, *denied: Answers, pair: tunnels.Pair
+) -> Finding:
+    observed = f"before: {outcomes(before)}; out: {outcomes(out)}; in: {outcomes(into)}"
+    observed += "".join(f"; to the internet: {outcomes(one)}" for one in denied)
+    wrong = pair.reached(before) or pair.reached(out)
+    if not wrong and into.answers[0].outcome != "answered":
+        wrong = f"{pair.near.node} is not reached from the connected network ({outcomes(into)})"
+    reached = any(answer.outcome == "answered" for one in denied for answer in one.answers)
+    return Finding(observed, wrong or ("the internet counts as the virtual network" if reached else ""))
 
 
 #: Where a rule of each direction names the other end.
@@ -391,12 +417,13 @@ def _answers_need_no_rule(network: Network) -> Iterator[Trial]:
                 continue
             ask = Ask(client=host.name, address=into.flow.destination, port=served[0].port, kind="http", count=3)
 
-            def check(observations: Sequence[Any]) -> tuple[str, str]:
-                silent = any(a.outcome != "answered" for a in observations[0].answers)
-                return outcomes(observations[0]), "the answers were lost" if silent else ""
-
-            yield trial(f"{host.name} and {vm.name}", [into, back], ask, judge=judge_by(check))
+            yield trial(f"{host.name} and {vm.name}", [into, back], ask, judge=judge_by(_answered_without_a_rule))
             return
+
+
+def _answered_without_a_rule(back: Answers) -> Finding:
+    silent = any(a.outcome != "answered" for a in back.answers)
+    return Finding(outcomes(back), "the answers were lost" if silent else "")
 
 
 def _flows_outlive_rules(network: Network) -> Iterator[Trial]:
@@ -412,21 +439,22 @@ def _flows_outlive_rules(network: Network) -> Iterator[Trial]:
         goes_on = Ask(client=known[0].name, address=address, port=port, kind="udp", source_port=_KEPT_PORT)
         begins = Ask(client=known[0].name, address=address, port=port, kind="udp", timeout_s=0.5)
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            before, kept, new = (found.answers[0].outcome for found in observations)
-            observed = f"before: {before}; after, the same flow: {kept}, a new one: {new}"
-            if before != "answered":
-                return observed, "the flow was not let begin"
-            if kept != "answered":
-                return observed, "the flow was cut by a rule that came after it"
-            return observed, "" if new == "timeout" else "the new rule does not hold for a new flow"
-
         stages = (Stage((goes_on,)), Stage((goes_on, begins), _denying(network, name, "Udp")))
         yield Trial(
             f"{known[0].name} to {vm.name}", "goes on when a rule denies it; new ones do not begin", stages,
-            judge_by(check),
+            judge_by(_went_on_when_denied),
         )  # fmt: skip
         return
+
+
+def _went_on_when_denied(*observations: Answers) -> Finding:
+    before, kept, new = (found.answers[0].outcome for found in observations)
+    observed = f"before: {before}; after, the same flow: {kept}, a new one: {new}"
+    if before != "answered":
+        return Finding(observed, "the flow was not let begin")
+    if kept != "answered":
+        return Finding(observed, "the flow was cut by a rule that came after it")
+    return Finding(observed, "" if new == "timeout" else "the new rule does not hold for a new flow")
 
 
 #: The source port of the flow that is kept; within the range that no program is given by the system.
@@ -596,13 +624,16 @@ def platform_answers_names_past_groups(network: Network) -> Iterator[Trial]:
                 continue
             lookup = Lookup(client=vm.name, name=host.name, server=PROBES)
 
-            def check(observations: Sequence[Any], host: InternetHost = host) -> tuple[str, str]:
-                found = ", ".join(observations[0].addresses)
-                return f"{host.name} is {found or 'unknown'}", "" if found == str(host.address) else "no answer"
-
             case = outward(network, vm, host, "udp", 53)
-            yield trial(f"{vm.name} asks for {host.name}", [case], lookup, judge=judge_by(check))
+            yield trial(
+                f"{vm.name} asks for {host.name}", [case], lookup, judge=judge_by(partial(_name_answered, host=host))
+            )
             return
+
+
+def _name_answered(names: Names, *, host: InternetHost) -> Finding:
+    found = ", ".join(names.addresses)
+    return Finding(f"{host.name} is {found or 'unknown'}", "" if found == str(host.address) else "no answer")
 
 
 @claim(

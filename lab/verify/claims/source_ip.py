@@ -3,13 +3,13 @@
 And what binds a pool to a frontend.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
 from lab.azure.model import InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.judges import (
     arrived,
     judge_by,
@@ -32,7 +32,7 @@ from lab.verify.claims.kit.oracle import (
     some,
     way_out,
 )
-from lab.verify.experiment import ANSWER_S, SILENCE_S, Ask, AuthLog, Health, Login, Members
+from lab.verify.experiment import ANSWER_S, SILENCE_S, Answers, Arrivals, Ask, AuthLog, Health, Login, Members
 
 _SOURCE_IP_2018 = "Source IP of outbound flows (2018-12-11)"
 
@@ -55,21 +55,27 @@ def three_ways_out(network: Network) -> Iterator[Trial]:
         return
     vms = [group[0] for group in groups]
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        observed = "; ".join(f"{vm.name}: {arrived(a)}" for vm, a in zip(vms, observations, strict=True))
-        wrong = [
-            f"{vm.name}: {text}"
-            for vm, a in zip(vms, observations, strict=True)
-            if (text := wrong_source(network, way_out(network, vm), a))
-        ]
-        distinct = {tuple(sources(a)) for a in observations}
-        if not wrong and len(distinct) < len(vms):
-            wrong = ["two of the three are seen alike"]
-        return observed, "; ".join(wrong)
-
     expected = "three VMs, three sources: its own address, the frontend, the platform's choice"
     names = ", ".join(vm.name for vm in vms)
-    yield Trial(names, expected, (Stage(tuple(send(network, vm, far) for vm in vms)),), judge_by(check))
+    yield Trial(
+        names,
+        expected,
+        (Stage(tuple(send(network, vm, far) for vm in vms)),),
+        judge_by(partial(_three_sources, vms=vms, network=network)),
+    )
+
+
+def _three_sources(*observations: Arrivals, vms: list[VirtualMachine], network: Network) -> Finding:
+    observed = "; ".join(f"{vm.name}: {arrived(a)}" for vm, a in zip(vms, observations, strict=True))
+    wrong = [
+        f"{vm.name}: {text}"
+        for vm, a in zip(vms, observations, strict=True)
+        if (text := wrong_source(network, way_out(network, vm), a))
+    ]
+    distinct = {tuple(sources(a)) for a in observations}
+    if not wrong and len(distinct) < len(vms):
+        wrong = ["two of the three are seen alike"]
+    return Finding(observed, "; ".join(wrong))
 
 
 def _by_ssh(network: Network, vm: VirtualMachine, way: WayOut) -> Iterator[Trial]:
@@ -80,16 +86,21 @@ def _by_ssh(network: Network, vm: VirtualMachine, way: WayOut) -> Iterator[Trial
                 continue
             login = Login(client=vm.name, host=host.name, address=str(host.address), port=service.port)
 
-            def check(observations: Sequence[Any]) -> tuple[str, str]:
-                log: AuthLog = observations[0]
-                if not log.peers:
-                    return "no connection in auth.log", "sshd saw nobody"
-                wrong = [peer for peer in log.peers if not matches(network, way, peer)]
-                observed = f"auth.log of the far side: {log.lines[0]}"
-                return observed, f"sshd saw {', '.join(wrong)}" if wrong else ""
-
-            yield Trial(f"{vm.name} by ssh", f"auth.log names {way}", (Stage((login,)),), judge_by(check))
+            yield Trial(
+                f"{vm.name} by ssh",
+                f"auth.log names {way}",
+                (Stage((login,)),),
+                judge_by(partial(_named_in_auth_log, way=way, network=network)),
+            )
             return
+
+
+def _named_in_auth_log(log: AuthLog, *, way: WayOut, network: Network) -> Finding:
+    if not log.peers:
+        return Finding("no connection in auth.log", "sshd saw nobody")
+    wrong = [peer for peer in log.peers if not matches(network, way, peer)]
+    observed = f"auth.log of the far side: {log.lines[0]}"
+    return Finding(observed, f"sshd saw {', '.join(wrong)}" if wrong else "")
 
 
 def _bound_by(network: Network, *, nat_rule: bool) -> Iterator[Trial]:
@@ -163,20 +174,28 @@ def in_spite_of_probe(network: Network) -> Iterator[Trial]:
         if far is None or way.kind != "frontend":
             continue
 
-        def check(
-            observations: Sequence[Any],
-            lb: LoadBalancer = lb,
-            rule: LoadBalancingRule = rule,
-            vm: VirtualMachine = vm,
-            way: WayOut = way,
-        ) -> tuple[str, str]:
-            members, arrivals = observations
-            reason = members.down.get(f"{lb.name}/{rule.probe}/{vm.name}", "up")
-            observed = f"probe: {reason}; {arrived(arrivals)}"
-            return observed, _down(members, lb, rule, vm) or wrong_source(network, way, arrivals)
-
         expected = f"probe down, and source {way}"
-        yield Trial(vm.name, expected, (Stage((Health(), send(network, vm, far))),), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (Stage((Health(), send(network, vm, far))),),
+            judge_by(partial(_down_and_from_the_frontend, lb=lb, rule=rule, vm=vm, way=way, network=network)),
+        )
+
+
+def _down_and_from_the_frontend(
+    members: Members,
+    arrivals: Arrivals,
+    *,
+    lb: LoadBalancer,
+    rule: LoadBalancingRule,
+    vm: VirtualMachine,
+    way: WayOut,
+    network: Network,
+) -> Finding:
+    reason = members.down.get(f"{lb.name}/{rule.probe}/{vm.name}", "up")
+    observed = f"probe: {reason}; {arrived(arrivals)}"
+    return Finding(observed, _down(members, lb, rule, vm) or wrong_source(network, way, arrivals))
 
 
 @claim(
@@ -204,25 +223,31 @@ def inbound_needs_a_healthy_probe(network: Network) -> Iterator[Trial]:
         ask = _ask_frontend(client, lb, rule, timeout_s=SILENCE_S)
         control = _ask_frontend(client, *healthy[0])
 
-        def check(
-            observations: Sequence[Any],
-            lb: LoadBalancer = lb,
-            rule: LoadBalancingRule = rule,
-            vm: VirtualMachine = vm,
-        ) -> tuple[str, str]:
-            members, answers, healthy_answers = observations
-            observed = (
-                f"unhealthy {rule.frontend_port}: {outcomes(answers)}; healthy frontend: {outcomes(healthy_answers)}"
-            )
-            contradiction = _down(members, lb, rule, vm)
-            if any(a.outcome != "timeout" for a in answers.answers):
-                contradiction = "the unhealthy pool answers"
-            if any(a.outcome != "answered" for a in healthy_answers.answers):
-                contradiction = "the healthy pool does not answer"
-            return observed, contradiction
-
         expected = "no answer through the unhealthy pool's frontend, an answer through a healthy one's"
-        yield Trial(f"{lb.name}/{rule.name}", expected, (Stage((Health(), ask, control)),), judge_by(check))
+        yield Trial(
+            f"{lb.name}/{rule.name}",
+            expected,
+            (Stage((Health(), ask, control)),),
+            judge_by(partial(_healthy_answers_alone, lb=lb, rule=rule, vm=vm)),
+        )
+
+
+def _healthy_answers_alone(
+    members: Members,
+    answers: Answers,
+    healthy_answers: Answers,
+    *,
+    lb: LoadBalancer,
+    rule: LoadBalancingRule,
+    vm: VirtualMachine,
+) -> Finding:
+    observed = f"unhealthy {rule.frontend_port}: {outcomes(answers)}; healthy frontend: {outcomes(healthy_answers)}"
+    contradiction = _down(members, lb, rule, vm)
+    if any(a.outcome != "timeout" for a in answers.answers):
+        contradiction = "the unhealthy pool answers"
+    if any(a.outcome != "answered" for a in healthy_answers.answers):
+        contradiction = "the healthy pool does not answer"
+    return Finding(observed, contradiction)
 
 
 def _listens(network: Network, vm: str, port: int) -> bool:
@@ -263,19 +288,25 @@ def either_rule_binds_a_pool(network: Network) -> Iterator[Trial]:
         bound, free = way_out(network, vm), way_out(without, vm)
         stages = tuple(Stage((send(network, vm, far),), state) for state in (None, without, None))
 
-        def check(
-            observations: Sequence[Any], bound: WayOut = bound, free: WayOut = free, without: Network = without
-        ) -> tuple[str, str]:
-            before, between, after = observations
-            observed = " / ".join(", ".join(sources(a)) or "nothing" for a in observations)
-            contradiction = (
-                wrong_source(network, bound, before)
-                or wrong_source(without, free, between)
-                or wrong_source(network, bound, after)
-            )
-            return f"with rule / without / with: {observed}", contradiction
+        yield Trial(
+            vm.name,
+            f"{bound} with the rule, {free} without it",
+            stages,
+            judge_by(partial(_bound_while_ruled, bound=bound, free=free, without=without, network=network)),
+        )
 
-        yield Trial(vm.name, f"{bound} with the rule, {free} without it", stages, judge_by(check))
+
+def _bound_while_ruled(
+    *observations: Arrivals, bound: WayOut, free: WayOut, without: Network, network: Network
+) -> Finding:
+    before, between, after = observations
+    observed = " / ".join(", ".join(sources(a)) or "nothing" for a in observations)
+    contradiction = (
+        wrong_source(network, bound, before)
+        or wrong_source(without, free, between)
+        or wrong_source(network, bound, after)
+    )
+    return Finding(f"with rule / without / with: {observed}", contradiction)
 
 
 def _without_rules(network: Network, vm: str) -> Network:

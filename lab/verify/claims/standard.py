@@ -1,15 +1,15 @@
 """What a Standard SKU changes: which flows of its VMs are translated, and who has no default address."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
 
 from lab.azure.model import InternetHost, LoadBalancer, Network, VirtualMachine
 from lab.flow import Transport
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import occupy
-from lab.verify.claims.kit.judges import arrived, judge_by, send, wrong_source
+from lab.verify.claims.kit.judges import arrived, judge_by, of_type, send, wrong_source
 from lab.verify.claims.kit.oracle import far_host, pooled, speaking_freely, way_out, without_default
-from lab.verify.experiment import Arrivals, Send
+from lab.verify.experiment import Arrivals, Observation, Send
 
 _OUTBOUND = "load-balancer-outbound-connections.md"
 _RULES = "load-balancer-outbound-rules-overview.md (2018-09-24)"
@@ -51,14 +51,22 @@ def ways_trial(
     free = tuple(occupy(network, vm) for vm in vms if way_out(network, vm).kind not in ("nat", "own", "none"))
     sends = tuple(outward(network, vm, far, protocol) for vm, protocol in asked)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        pairs = list(zip(asked, observations[len(free) :], strict=True))
-        observed = "; ".join(f"{vm.name}, {protocol}: {arrived(seen)}" for (vm, protocol), seen in pairs)
-        wrong = (wrong_way(network, vm, protocol, seen) for (vm, protocol), seen in pairs)
-        return observed, next((text for text in wrong if text), "")
-
     expected = "; ".join(f"{vm.name}, {protocol}: {way_out(network, vm, protocol)}" for vm, protocol in asked)
-    yield Trial(subject, expected, (Stage((*free, *sends)),), judge_by(check))
+    yield Trial(
+        subject,
+        expected,
+        (Stage((*free, *sends)),),
+        judge_by(partial(_left_or_not, asked=asked, network=network)),
+    )
+
+
+def _left_or_not(
+    *observations: Observation, asked: list[tuple[VirtualMachine, Transport]], network: Network
+) -> Finding:
+    pairs = list(zip(asked, of_type(observations, Arrivals), strict=True))
+    observed = "; ".join(f"{vm.name}, {protocol}: {arrived(seen)}" for (vm, protocol), seen in pairs)
+    wrong = (wrong_way(network, vm, protocol, seen) for (vm, protocol), seen in pairs)
+    return Finding(observed, next((text for text in wrong if text), ""))
 
 
 def _protocols(lb: LoadBalancer, vm: VirtualMachine) -> frozenset[str]:

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import msgspec
 
-from lab.azure.model import Network
+from lab.azure.model import InternetHost, Network, VirtualMachine
 from lab.verify.claims import bandwidth
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, let, operated, replay, things
 from lab.verify.claims.kit.judges import arrived, judge_by, send
 from lab.verify.claims.kit.oracle import far_host
@@ -28,8 +29,17 @@ from lab.verify.claims.kit.tunnels import (
     works,
 )
 from lab.verify.claims.netcfg import file_of, imported
-from lab.verify.experiment import Run, Send, Tunnels, Watch
-from lab.verify.verdict import Judgement
+from lab.verify.experiment import (
+    Answers,
+    Arrivals,
+    Checked,
+    Crossed,
+    Gateway,
+    Run,
+    Send,
+    Tunnels,
+    Watch,
+)
 
 TUNNELS_2015 = "VNet to VNet connection (2015-05-15)"
 #: Where VMs without a virtual network are numbered.
@@ -72,14 +82,19 @@ C2 = "{virtual_network: v1, local_network: s2, shared_key: A1b2C3D4}"
 )
 def networks_are_connected_over_ipsec(network: Network) -> Iterator[Trial]:
     for pair in between_networks(network)[:2]:
-
-        def check(observations: Sequence[Any], pair: Any = pair) -> tuple[str, str]:
-            contradictions = [not_across(network, pair, crossed) for crossed in observations]
-            return "; ".join(said(crossed) for crossed in observations), next(filter(None, contradictions), "")
-
         expected = "arrive with the VM's own address; between the gateways IKE and ESP only"
         stage = Stage((pair.crossing("tcp"), pair.crossing("udp")))
-        yield Trial(f"{pair.near.node} to {pair.far.node}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{pair.near.node} to {pair.far.node}",
+            expected,
+            (stage,),
+            judge_by(partial(_crossed_in_esp, pair=pair, network=network)),
+        )
+
+
+def _crossed_in_esp(*observations: Crossed, pair: Pair, network: Network) -> Finding:
+    contradictions = [not_across(network, pair, crossed) for crossed in observations]
+    return Finding("; ".join(said(crossed) for crossed in observations), next(filter(None, contradictions), ""))
 
 
 @claim(
@@ -134,17 +149,16 @@ def tunnels_share_a_gateway(network: Network) -> Iterator[Trial]:
     for vnet in vnets:
         site = next((p for p in sites if p.network == vnet.network), None)
         if site is not None:
-
-            def check(observations: Sequence[Any], vnet: Any = vnet, site: Any = site) -> tuple[str, str]:
-                shown, first, second = observations
-                both = [connected(shown, vnet.site.name), connected(shown, site.site.name)]
-                contradiction = next(filter(None, [*both, vnet.reached(first), site.reached(second)]), "")
-                return states(shown), contradiction
-
             expected = f"{vnet.site.name} and {site.site.name} connected, and both reached"
             stage = Stage((Tunnels(network=vnet.network, wanted="Connected"), vnet.there, site.there))
-            yield Trial(vnet.network, expected, (stage,), judge_by(check))
+            yield Trial(vnet.network, expected, (stage,), judge_by(partial(_all_ends_reached, vnet=vnet, site=site)))
             return
+
+
+def _all_ends_reached(shown: Gateway, first: Answers, second: Answers, *, vnet: Pair, site: Pair) -> Finding:
+    both = [connected(shown, vnet.site.name), connected(shown, site.site.name)]
+    contradiction = next(filter(None, [*both, vnet.reached(first), site.reached(second)]), "")
+    return Finding(states(shown), contradiction)
 
 
 @claim(
@@ -175,21 +189,39 @@ def _no_way_in(network: Network, pair: Pair, must: str) -> Trial:
     into = msgspec.structs.replace(pair, far=alone_).crossing("udp", arrives=False)
     beyond = command("local-network", "set", pair.site.name, "--address-space", str(_PLATFORM))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        before, *crossed, plain, refused, across = observations
-        sides = (f"{outside.name} to {pair.far.node}", f"{pair.near.node} to {outside.name}")
-        observed = "; ".join(f"{side}: {said(one)}" for side, one in zip(sides, crossed, strict=True))
-        observed += f"; {outside.name} to {far.name}: {arrived(plain)}; exit {refused.status}: {refused.said[:200]}"
-        if contradiction := pair.reached(before) or pair.reached(across):
-            return observed, contradiction
-        if not plain.seen[-1]:
-            return Judgement("INCONCLUSIVE", observed, f"{outside.name} is heard nowhere")
-        wrong = next((f"{s}: {w}" for s, o in zip(sides, crossed, strict=True) if (w := crossed_anyway(o))), "")
-        return observed, wrong or let(refused, f"a tunnel to {_PLATFORM}", must)
-
     stage = operated(pair.there, out, into, send(network, outside, far, "udp", 4), beyond, pair.there)
     expected = "neither reaches the other, no ESP on the wires, and no local network with its range"
-    return Trial(f"{outside.name}, which is in no virtual network", expected, (stage,), judge_by(check))
+    return Trial(
+        f"{outside.name}, which is in no virtual network",
+        expected,
+        (stage,),
+        judge_by(partial(_stays_outside, outside=outside, pair=pair, far=far, must=must)),
+    )
+
+
+def _stays_outside(
+    before: Answers,
+    there: Crossed,
+    here: Crossed,
+    plain: Arrivals,
+    refused: Checked,
+    across: Answers,
+    *,
+    outside: VirtualMachine,
+    pair: Pair,
+    far: InternetHost,
+    must: str,
+) -> Finding:
+    crossed = (there, here)
+    sides = (f"{outside.name} to {pair.far.node}", f"{pair.near.node} to {outside.name}")
+    observed = "; ".join(f"{side}: {said(one)}" for side, one in zip(sides, crossed, strict=True))
+    observed += f"; {outside.name} to {far.name}: {arrived(plain)}; exit {refused.status}: {refused.said[:200]}"
+    if contradiction := pair.reached(before) or pair.reached(across):
+        return Finding(observed, contradiction)
+    if not plain.seen[-1]:
+        return Finding(observed, doubt=f"{outside.name} is heard nowhere")
+    wrong = next((f"{s}: {w}" for s, o in zip(sides, crossed, strict=True) if (w := crossed_anyway(o))), "")
+    return Finding(observed, wrong or let(refused, f"a tunnel to {_PLATFORM}", must))
 
 
 @claim(
@@ -256,14 +288,13 @@ def ten_tunnels_at_most(network: Network) -> Iterator[Trial]:
         if len(found) != 10:
             continue
 
-        def check(observations: Sequence[Any], found: list[Any] = found) -> tuple[str, str]:
-            shown, *answers = observations
-            contradictions = [connected(shown, pair.site.name) for pair in found]
-            contradictions += [pair.reached(answer) for pair, answer in zip(found, answers, strict=True)]
-            return states(shown), next(filter(None, contradictions), "")
-
         stage = Stage((Tunnels(network=name, wanted="Connected"), *(pair.there for pair in found)))
-        yield Trial(name, "ten tunnels connected, all far ends reached", (stage,), judge_by(check))
+        yield Trial(
+            name,
+            "ten tunnels connected, all far ends reached",
+            (stage,),
+            judge_by(partial(_ten_connected, found=found)),
+        )
         for networks, sites in ((10, 0), (0, 10), (5, 5)):
             what = f"{networks} networks and {sites} sites"
             yield fits(_tunnels(networks, sites), f"{what}, ten tunnels")
@@ -271,6 +302,12 @@ def ten_tunnels_at_most(network: Network) -> Iterator[Trial]:
             what = f"{networks} networks and {sites} sites"
             words = ('tunnel 11 of "v0"', "at most 10")
             yield fits(_tunnels(networks, sites), f"{what}, an eleventh tunnel", *words)
+
+
+def _ten_connected(shown: Gateway, *answers: Answers, found: list[Any]) -> Finding:
+    contradictions = [connected(shown, pair.site.name) for pair in found]
+    contradictions += [pair.reached(answer) for pair, answer in zip(found, answers, strict=True)]
+    return Finding(states(shown), next(filter(None, contradictions), ""))
 
 
 @claim(
@@ -320,16 +357,23 @@ def _upload(network: Network, pair: Pair, must: str) -> Trial:
     ).replace("<DnsServers>", '<DnsServers><DnsServer name="new" IPAddress="10.2.0.99"/>')
     exported = Run(words=("export", "netcfg", "{lab}"))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        before, refused, after, shown, answers = observations
-        observed = f"exit {refused.status}: {refused.said[:200]}; then {states(shown)}"
-        changed_ = "" if before.said == after.said else "the configuration is another one afterwards"
-        contradiction = let(refused, "a file with an overlap", must) or changed_
-        return observed, contradiction or connected(shown, pair.site.name) or pair.reached(answers)
-
     shown = Tunnels(network=pair.network, wanted="Connected")
     stage = operated(exported, imported(wrong), exported, shown, pair.there)
-    return Trial("a file with an overlap", "rejected as a whole", (stage,), judge_by(check))
+    return Trial(
+        "a file with an overlap",
+        "rejected as a whole",
+        (stage,),
+        judge_by(partial(_rejected_whole, must=must, pair=pair)),
+    )
+
+
+def _rejected_whole(
+    before: Checked, refused: Checked, after: Checked, shown: Gateway, answers: Answers, *, must: str, pair: Pair
+) -> Finding:
+    observed = f"exit {refused.status}: {refused.said[:200]}; then {states(shown)}"
+    changed_ = "" if before.said == after.said else "the configuration is another one afterwards"
+    contradiction = let(refused, "a file with an overlap", must) or changed_
+    return Finding(observed, contradiction or connected(shown, pair.site.name) or pair.reached(answers))
 
 
 @claim(
@@ -361,16 +405,21 @@ def _second_tunnel(pair: Pair) -> Trial:
     connect = command("gateway", "connect", pair.network, "again")
     shown = Tunnels(network=pair.network, wanted="Connected")
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        added, done, gateway, answers = observations
-        observed = f"exit {done.status}: {done.said[:300]}; then {states(gateway)}"
-        wrong = failed_command(added) or let(done, "a second tunnel", "redundant tunnels between a pair")
-        if not wrong and [c.site for c in gateway.connections] != [pair.site.name]:
-            wrong = "the gateway has another tunnel"
-        return observed, wrong or connected(gateway, pair.site.name) or pair.reached(answers)
-
     stage = operated(add, connect, shown, pair.there)
-    return Trial(f"{pair.network} of a running lab", "refused, and one tunnel", (stage,), judge_by(check))
+    return Trial(
+        f"{pair.network} of a running lab",
+        "refused, and one tunnel",
+        (stage,),
+        judge_by(partial(_second_refused, pair=pair)),
+    )
+
+
+def _second_refused(added: Checked, done: Checked, gateway: Gateway, answers: Answers, *, pair: Pair) -> Finding:
+    observed = f"exit {done.status}: {done.said[:300]}; then {states(gateway)}"
+    wrong = failed_command(added) or let(done, "a second tunnel", "redundant tunnels between a pair")
+    if not wrong and [c.site for c in gateway.connections] != [pair.site.name]:
+        wrong = "the gateway has another tunnel"
+    return Finding(observed, wrong or connected(gateway, pair.site.name) or pair.reached(answers))
 
 
 @claim(
@@ -420,14 +469,14 @@ def _joins(pair: Pair) -> Trial:
     )
     done = replay(*made)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        (refused,) = observations
-        wrong = let(refused, "a VM of another network", "a cloud service cannot span virtual networks")
-        first = "" if "New-AzureVM" in refused.said else "the service of one network was not made either"
-        return f"exit {refused.status}: {refused.said[-300:]}", wrong or first
-
     what = f"a VM of {pair.far_network} in a service of {pair.network}"
-    return Trial(what, "refused", (operated(done),), judge_by(check))
+    return Trial(what, "refused", (operated(done),), judge_by(_not_joined))
+
+
+def _not_joined(refused: Checked) -> Finding:
+    wrong = let(refused, "a VM of another network", "a cloud service cannot span virtual networks")
+    first = "" if "New-AzureVM" in refused.said else "the service of one network was not made either"
+    return Finding(f"exit {refused.status}: {refused.said[-300:]}", wrong or first)
 
 
 @claim(
@@ -464,19 +513,28 @@ def range_of_a_site_is_exact(network: Network) -> Iterator[Trial]:
         flows = [_into(pair, address, arrives=False) for address in around]
         flows += [_into(pair, address, arrives=True) for address in ends]
 
-        def check(
-            observations: Sequence[Any], space: Any = space, around: Any = around, ends: Any = ends
-        ) -> tuple[str, str]:
-            outside, inside = observations[:2], observations[2:]
-            came = [a for a, seen in zip((*around, *ends), observations, strict=True) if seen.seen[0]]
-            observed = f"through the tunnel came what is for {', '.join(map(str, came)) or 'nobody'}"
-            if not all(seen.seen[0] for seen in inside):
-                return observed, f"not all of {space} is led through the tunnel"
-            wrong = any(seen.seen[0] for seen in outside)
-            return observed, f"more than {space} is led through the tunnel" if wrong else ""
-
         expected = f"{space} is led through the tunnel, the addresses around it are not"
-        yield Trial(f"{pair.network} to {pair.site.name}", expected, (Stage(tuple(flows)),), judge_by(check))
+        yield Trial(
+            f"{pair.network} to {pair.site.name}",
+            expected,
+            (Stage(tuple(flows)),),
+            judge_by(partial(_exactly_the_range, space=space, around=around, ends=ends)),
+        )
+
+
+def _exactly_the_range(
+    *observations: Arrivals,
+    space: IPv4Network,
+    around: tuple[IPv4Address, IPv4Address],
+    ends: tuple[IPv4Address, IPv4Address],
+) -> Finding:
+    outside, inside = observations[:2], observations[2:]
+    came = [a for a, seen in zip((*around, *ends), observations, strict=True) if seen.seen[0]]
+    observed = f"through the tunnel came what is for {', '.join(map(str, came)) or 'nobody'}"
+    if not all(seen.seen[0] for seen in inside):
+        return Finding(observed, f"not all of {space} is led through the tunnel")
+    wrong = any(seen.seen[0] for seen in outside)
+    return Finding(observed, f"more than {space} is led through the tunnel" if wrong else "")
 
 
 def _into(pair: Pair, address: IPv4Address, *, arrives: bool) -> Send:
@@ -524,25 +582,29 @@ def _just_another(pair: Pair, back: Pair) -> Trial:
     """Return a trial that each network is told of the other by a reference and a connection, as of any site."""
     said_ = replay(*(_CONNECTION.format(one.network) for one in (pair, back)))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        _, _, connections, exported = observations
-        rows = [(f.get("LocalNetworkSiteName"), f.get("ConnectivityState")) for f in things(connections)]
-        observed = f"{rows}; exit {exported.status}"
-        if rows != [(one.site.name, "Connected") for one in (pair, back)]:
-            return observed, f"Get-AzureVNetConnection prints {connections.said[:200]}"
-        for one in (pair, back):
-            start = exported.said.partition(f'<VirtualNetworkSite name="{one.network}"')[2]
-            references = re.findall(
-                r'<LocalNetworkSiteRef name="([^"]+)">\s*<Connection type="IPsec"', start.partition("</Virt")[0]
-            )
-            if references != [one.site.name]:
-                return observed, f"the file has {references} for the connections of {one.network}"
-        return observed, ""
-
     shown = [Tunnels(network=one.network, wanted="Connected") for one in (pair, back)]
     stage = Stage((*shown, said_, Run(words=("export", "netcfg", "{lab}"))))
     expected = f"{pair.site.name} and {back.site.name}, each a LocalNetworkSiteRef and a connection"
-    return Trial(f"{pair.network} and {back.network}", expected, (stage,), judge_by(check))
+    return Trial(
+        f"{pair.network} and {back.network}", expected, (stage,), judge_by(partial(_listed_alike, pair=pair, back=back))
+    )
+
+
+def _listed_alike(
+    _0: Gateway, _1: Gateway, connections: Checked, exported: Checked, *, pair: Pair, back: Pair
+) -> Finding:
+    rows = [(f.get("LocalNetworkSiteName"), f.get("ConnectivityState")) for f in things(connections)]
+    observed = f"{rows}; exit {exported.status}"
+    if rows != [(one.site.name, "Connected") for one in (pair, back)]:
+        return Finding(observed, f"Get-AzureVNetConnection prints {connections.said[:200]}")
+    for one in (pair, back):
+        start = exported.said.partition(f'<VirtualNetworkSite name="{one.network}"')[2]
+        references = re.findall(
+            r'<LocalNetworkSiteRef name="([^"]+)">\s*<Connection type="IPsec"', start.partition("</Virt")[0]
+        )
+        if references != [one.site.name]:
+            return Finding(observed, f"the file has {references} for the connections of {one.network}")
+    return Finding(observed)
 
 
 def _all_alike(name: str, listed: Sequence[Pair]) -> Trial:
@@ -550,16 +612,22 @@ def _all_alike(name: str, listed: Sequence[Pair]) -> Trial:
     done = replay(_CONNECTION.format(name))
     wanted = sorted(pair.site.name for pair in listed)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        fields = things(observations[-1])
-        names = sorted(one.get("LocalNetworkSiteName", "") for one in fields)
-        kinds = {tuple(one) for one in fields}
-        observed = f"{', '.join(names)}: {len(kinds)} sets of fields"
-        wrong = "" if names == wanted else "not all sites are listed"
-        return observed, wrong or ("" if len(kinds) == 1 else "they have not the same fields")
-
     stage = Stage((Tunnels(network=name, wanted="Connected"), done))
-    return Trial(name, f"{len(wanted)} connections with the same fields", (stage,), judge_by(check))
+    return Trial(
+        name,
+        f"{len(wanted)} connections with the same fields",
+        (stage,),
+        judge_by(partial(_fields_alike, wanted=wanted)),
+    )
+
+
+def _fields_alike(_shown: Gateway, done: Checked, *, wanted: list[str]) -> Finding:
+    fields = things(done)
+    names = sorted(one.get("LocalNetworkSiteName", "") for one in fields)
+    kinds = {tuple(one) for one in fields}
+    observed = f"{', '.join(names)}: {len(kinds)} sets of fields"
+    wrong = "" if names == wanted else "not all sites are listed"
+    return Finding(observed, wrong or ("" if len(kinds) == 1 else "they have not the same fields"))
 
 
 CLAIMS = (

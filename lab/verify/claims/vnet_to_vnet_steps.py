@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from ipaddress import IPv4Address
-from typing import Any
 
 import msgspec
 
 from lab.azure.model import PLATFORM_ADDRESS, Network, VirtualNetwork
-from lab.verify.claims.claim import Stage, Trial, claim
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, inside, let, operated, replay
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.tunnels import (
@@ -28,8 +28,7 @@ from lab.verify.claims.kit.tunnels import (
 )
 from lab.verify.claims.netcfg import file_of, imported
 from lab.verify.claims.vnet_to_vnet import C2, IMAGE, TO_2, TUNNELS_2015, two
-from lab.verify.experiment import Ask, Checked, Crossed, Gateway, Lookup, Names, Run, Tunnels
-from lab.verify.verdict import Judgement
+from lab.verify.experiment import Answers, Ask, Checked, Crossed, Gateway, Lookup, Names, Run, Tunnels
 
 #: An address that nobody has; TestVNet's placeholder of a later revision.
 _PLACEHOLDER = IPv4Address("5.4.3.2")
@@ -58,14 +57,15 @@ def location_cannot_be_changed(network: Network) -> Iterator[Trial]:
             Run(words=("up", "{file}"), text=text),  # last: where it is not refused, it takes the VMs away
         )
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            observed = "; ".join(f"exit {one.status}: {one.said[:200]}" for one in observations)
-            for one, what in zip(observations, ("lab plan", "a configuration file", "lab up"), strict=True):
-                if wrong := let(one, f"a change of location by {what}", "location of a virtual network cannot be"):
-                    return observed, wrong
-            return observed, ""
+        yield Trial(f"{vnet.name} moved", "refused, exit 2", (operated(*ways),), judge_by(_not_moved))
 
-        yield Trial(f"{vnet.name} moved", "refused, exit 2", (operated(*ways),), judge_by(check))
+
+def _not_moved(*observations: Checked) -> Finding:
+    observed = "; ".join(f"exit {one.status}: {one.said[:200]}" for one in observations)
+    for one, what in zip(observations, ("lab plan", "a configuration file", "lab up"), strict=True):
+        if wrong := let(one, f"a change of location by {what}", "location of a virtual network cannot be"):
+            return Finding(observed, wrong)
+    return Finding(observed)
 
 
 @claim(
@@ -89,21 +89,26 @@ def names_need_a_server_of_ones_own(network: Network) -> Iterator[Trial]:
         known = Lookup(client=pair.near.node, name=pair.near.node, server=str(PLATFORM_ADDRESS))
         across = Lookup(client=pair.near.node, name=pair.far.node)
 
-        def check(observations: Sequence[Any], pair: Any = pair) -> tuple[str, str]:
-            no, control, yes = observations
-            observed = (
-                f"provided: {_answer(no)} for {pair.far.node}, {_answer(control)} for {pair.near.node}; "
-                f"own server: {_answer(yes)}"
-            )
-            if no.addresses:
-                return observed, "the provided resolver knows a name of another network"
-            if control.addresses != (str(pair.near.address),):
-                return observed, "the provided resolver does not know a name of its own network"
-            return observed, "" if yes.addresses == (str(pair.far.address),) else "the own server does not answer"
-
         expected = f"the provided resolver does not know {pair.far.node}, {own.name} does, through the tunnel"
-        yield Trial(pair.near.node, expected, (Stage((provided, known, across)),), judge_by(check))
+        yield Trial(
+            pair.near.node,
+            expected,
+            (Stage((provided, known, across)),),
+            judge_by(partial(_known_by_the_own_server, pair=pair)),
+        )
         return
+
+
+def _known_by_the_own_server(no: Names, control: Names, yes: Names, *, pair: Pair) -> Finding:
+    observed = (
+        f"provided: {_answer(no)} for {pair.far.node}, {_answer(control)} for {pair.near.node}; "
+        f"own server: {_answer(yes)}"
+    )
+    if no.addresses:
+        return Finding(observed, "the provided resolver knows a name of another network")
+    if control.addresses != (str(pair.near.address),):
+        return Finding(observed, "the provided resolver does not know a name of its own network")
+    return Finding(observed, "" if yes.addresses == (str(pair.far.address),) else "the own server does not answer")
 
 
 def _answer(names: Names) -> str:
@@ -121,18 +126,20 @@ def vms_get_addresses_of_their_network(network: Network) -> Iterator[Trial]:
         vnet = network.vnet(pair.network)
         assert vnet is not None
 
-        def check(observations: Sequence[Any], vnet: Any = vnet) -> tuple[str, str]:
-            crossed: Crossed = observations[0]
-            sources = {s.source for s in crossed.arrivals.seen[-1]}
-            outside = [s for s in sources if not any(IPv4Address(s) in prefix for prefix in vnet.address_space)]
-            contradiction = f"seen from {', '.join(outside)}" if outside else "" if sources else "nothing arrived"
-            return said(crossed), contradiction
-
         space = ", ".join(map(str, vnet.address_space))
         stage = Stage((pair.crossing("tcp"),))
-        yield Trial(pair.near.node, f"an address of {space}", (stage,), judge_by(check))
+        yield Trial(
+            pair.near.node, f"an address of {space}", (stage,), judge_by(partial(_seen_from_its_space, vnet=vnet))
+        )
     for pair in alone(network)[:1]:
         yield _given_one(network.virtual_network(pair.network))
+
+
+def _seen_from_its_space(crossed: Crossed, *, vnet: VirtualNetwork) -> Finding:
+    sources = {s.source for s in crossed.arrivals.seen[-1]}
+    outside = [s for s in sources if not any(IPv4Address(s) in prefix for prefix in vnet.address_space)]
+    contradiction = f"seen from {', '.join(outside)}" if outside else "" if sources else "nothing arrived"
+    return Finding(said(crossed), contradiction)
 
 
 def _given_one(vnet: VirtualNetwork) -> Trial:
@@ -140,17 +147,19 @@ def _given_one(vnet: VirtualNetwork) -> Trial:
     made = f"New-AzureVMConfig -Name dip -InstanceSize Small -ImageName {IMAGE} | New-AzureVM -ServiceName dip"
     where = f'-VNetName {vnet.name} -Location "{vnet.location}"'
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        done, inner = observations
-        found = re.findall(r" inet (\d+\.\d+\.\d+\.\d+)/", inner.said)
-        own = [address for address in found if not address.startswith("127.")]
-        outside = [a for a in own if not any(IPv4Address(a) in prefix for prefix in vnet.address_space)]
-        wrong = failed_command(done, inner) or ("" if own else "it has no address")
-        return f"it has {', '.join(own)}", wrong or (f"{outside[0]} is not of its network" if outside else "")
-
     stage = operated(replay(f"{made} {where}"), inside("dip", "ip", "-4", "address"))
     expected = f"an address of {', '.join(map(str, vnet.address_space))}"
-    return Trial(f"a new VM of {vnet.name}", expected, (stage,), judge_by(check))
+    return Trial(
+        f"a new VM of {vnet.name}", expected, (stage,), judge_by(partial(_given_an_address_of_the_space, vnet=vnet))
+    )
+
+
+def _given_an_address_of_the_space(done: Checked, inner: Checked, *, vnet: VirtualNetwork) -> Finding:
+    found = re.findall(r" inet (\d+\.\d+\.\d+\.\d+)/", inner.said)
+    own = [address for address in found if not address.startswith("127.")]
+    outside = [a for a in own if not any(IPv4Address(a) in prefix for prefix in vnet.address_space)]
+    wrong = failed_command(done, inner) or ("" if own else "it has no address")
+    return Finding(f"it has {', '.join(own)}", wrong or (f"{outside[0]} is not of its network" if outside else ""))
 
 
 @claim(
@@ -164,16 +173,16 @@ def new_network_is_created(network: Network) -> Iterator[Trial]:
         inside = [v for v in network.virtual_machines if v.virtual_network == pair.far_network]
         resolver = Ask(client=inside[0].name, address=str(PLATFORM_ADDRESS), port=53, kind="connect")
 
-        def check(observations: Sequence[Any], name: str = pair.far_network) -> tuple[str, str]:
-            done, answers = observations
-            shown = json.loads(done.said)["virtual_networks"] if done.status == 0 else {}
-            observed = f"{name}: {shown.get(name)}; a VM of it: {answers.answers[0].outcome}"
-            if shown.get(name) != "Created":
-                return observed, "the status is not Created"
-            return observed, "" if answers.answers[0].outcome == "answered" else "its VMs reach nothing"
-
         stage = Stage((Run(words=("show", "{lab}", "-o", "json")), resolver))
-        yield Trial(pair.far_network, "Created", (stage,), judge_by(check))
+        yield Trial(pair.far_network, "Created", (stage,), judge_by(partial(_shown_created, name=pair.far_network)))
+
+
+def _shown_created(done: Checked, answers: Answers, *, name: str) -> Finding:
+    shown = json.loads(done.said)["virtual_networks"] if done.status == 0 else {}
+    observed = f"{name}: {shown.get(name)}; a VM of it: {answers.answers[0].outcome}"
+    if shown.get(name) != "Created":
+        return Finding(observed, "the status is not Created")
+    return Finding(observed, "" if answers.answers[0].outcome == "answered" else "its VMs reach nothing")
 
 
 @claim(
@@ -256,20 +265,6 @@ def gateway_is_creating_then_connecting(network: Network) -> Iterator[Trial]:
         overrides = msgspec.structs.replace(network.overrides, time_scale=_QUICK)
         before = changed(network, overrides=overrides, local_networks=placeholders, vpn_gateways=())
 
-        def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str] | Judgement:
-            first, early, second, built, after, answers = observations
-            stages = [f"{p.status} {p.address or 'without an address'}" for p in built.passed]
-            observed = f"{', '.join(stages)}; then {after.status}, {after.address or 'no address'}"
-            if wrong := failed_command(first, early, second) or _already_built(first, early):
-                return observed, wrong
-            if built.passed[0].status != "Creating" and built.passed[0].at > first.began + _BUILT_S / _QUICK:
-                return Judgement("INCONCLUSIVE", observed, "it was looked at too late")
-            wrong = _unlike_built([(p.status, p.address) for p in built.passed])
-            wrong = wrong or _time_to_build(first, built)
-            if not wrong and (after.status, after.state) != ("Connected", "Provisioned"):
-                wrong = "it is not connected"
-            return observed, wrong or ("" if after.address else "no address is shown") or pair.reached(answers)
-
         # Both are created at once; the first is looked at before the second is made, which takes time. Their peers are
         # placeholders: they wait for an answer, and get none.
         here, there = (
@@ -284,7 +279,23 @@ def gateway_is_creating_then_connecting(network: Network) -> Iterator[Trial]:
             f"Creating without an address for {_BUILT_S / _QUICK:g} s (15 minutes), Connecting with one, and "
             "Connected once the placeholders are replaced"
         )
-        yield Trial(pair.network, expected, stages, judge_by(check))
+        yield Trial(pair.network, expected, stages, judge_by(partial(_states_in_order, pair=pair)))
+
+
+def _states_in_order(
+    first: Checked, early: Checked, second: Checked, built: Gateway, after: Gateway, answers: Answers, *, pair: Pair
+) -> Finding:
+    stages = [f"{p.status} {p.address or 'without an address'}" for p in built.passed]
+    observed = f"{', '.join(stages)}; then {after.status}, {after.address or 'no address'}"
+    if wrong := failed_command(first, early, second) or _already_built(first, early):
+        return Finding(observed, wrong)
+    if built.passed[0].status != "Creating" and built.passed[0].at > first.began + _BUILT_S / _QUICK:
+        return Finding(observed, doubt="it was looked at too late")
+    wrong = _unlike_built([(p.status, p.address) for p in built.passed])
+    wrong = wrong or _time_to_build(first, built)
+    if not wrong and (after.status, after.state) != ("Connected", "Provisioned"):
+        wrong = "it is not connected"
+    return Finding(observed, wrong or ("" if after.address else "no address is shown") or pair.reached(answers))
 
 
 def _unlike_built(passed: list[tuple[str, str]]) -> str:
@@ -340,15 +351,24 @@ def _replaced(network: Network, pair: Pair, real: str) -> Trial:
     before = with_site(network, pair.site.name, vpn_gateway=None, vpn_gateway_address=_PLACEHOLDER)
     shown = Tunnels(network=pair.network, wanted="Connected")
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        down, done, gateway, answers = observations
-        observed = f"{states(down)}; exit {done.status}; then {states(gateway)}"
-        wrong = "" if down.status == "NotConnected" else f"with a placeholder it is {down.status}"
-        return observed, wrong or failed_command(done) or connected(gateway, pair.site.name) or pair.reached(answers)
-
     given = command("local-network", "set", pair.site.name, "--address", real)
     stage = operated(Tunnels(network=pair.network, wanted="NotConnected"), given, shown, pair.there, network=before)
-    return Trial(f"{pair.site.name}, {_PLACEHOLDER} replaced", f"connected to {real}", (stage,), judge_by(check))
+    return Trial(
+        f"{pair.site.name}, {_PLACEHOLDER} replaced",
+        f"connected to {real}",
+        (stage,),
+        judge_by(partial(_connected_to_the_real_address, pair=pair)),
+    )
+
+
+def _connected_to_the_real_address(
+    down: Gateway, done: Checked, gateway: Gateway, answers: Answers, *, pair: Pair
+) -> Finding:
+    observed = f"{states(down)}; exit {done.status}; then {states(gateway)}"
+    wrong = "" if down.status == "NotConnected" else f"with a placeholder it is {down.status}"
+    return Finding(
+        observed, wrong or failed_command(done) or connected(gateway, pair.site.name) or pair.reached(answers)
+    )
 
 
 @claim(
@@ -373,17 +393,24 @@ def _keys_set(pair: Pair, back: Pair) -> Trial:
     first, second = (replay(line.format(one.network, one.site.name)) for one in (pair, back))
     down, up = (Tunnels(network=pair.network, wanted=wanted) for wanted in ("NotConnected", "Connected"))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        one, between, other, after, answers = observations
-        observed = f"{states(between)}; then {states(after)}"
-        wrong = failed_command(one, other)
-        if not wrong and "AUTHENTICATION_FAILED" not in states(between):
-            wrong = f"with a key at one side alone it is {between.status}"
-        return observed, wrong or connected(after, pair.site.name) or pair.reached(answers)
-
     stage = operated(first, down, second, up, pair.there)
     expected = "NotConnected (AUTHENTICATION_FAILED) with the first alone, Connected with both"
-    return Trial(f"{pair.network} and {back.network}, by their listings", expected, (stage,), judge_by(check))
+    return Trial(
+        f"{pair.network} and {back.network}, by their listings",
+        expected,
+        (stage,),
+        judge_by(partial(_one_key_on_both_sides, pair=pair)),
+    )
+
+
+def _one_key_on_both_sides(
+    one: Checked, between: Gateway, other: Checked, after: Gateway, answers: Answers, *, pair: Pair
+) -> Finding:
+    observed = f"{states(between)}; then {states(after)}"
+    wrong = failed_command(one, other)
+    if not wrong and "AUTHENTICATION_FAILED" not in states(between):
+        wrong = f"with a key at one side alone it is {between.status}"
+    return Finding(observed, wrong or connected(after, pair.site.name) or pair.reached(answers))
 
 
 @claim(
