@@ -431,8 +431,11 @@ class Queue:
 class Resend:
     """Sends whole packets from the namespace that this was opened in."""
 
-    def __init__(self, mtu: int = 1500) -> None:
+    def __init__(self, mtu: int = 1500, interface: str = "") -> None:
+        """Open it; ``interface`` is the wire that they go out by, whatever the routes say."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        if interface:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
         self._mtu = mtu
 
     def close(self) -> None:
