@@ -199,8 +199,8 @@ def load_flows(
     """Open many flows from a node to one server, hold them, and tell what became of them. Needs root.
 
     TO is HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp; HOST is a node's name or an address. A service of kind http or
-    tcp, or any over UDP, reports which source address and port it saw, and whether held flows are still alive. A flow that
-    was idle for too long is not. When SNAT ports are exhausted, flows time out. The first example is a client that
+    tcp, or any over UDP, reports which source address and port it saw, and whether held flows are still alive. A flow
+    that was idle for too long is not. When SNAT ports are exhausted, flows time out. The first example is a client that
     opens 2,000 connections to one API. Exit status 3: a flow was not opened, or a held one is not alive.
 
     \b
