@@ -80,6 +80,10 @@ class InconclusiveError(LabError):
     """A topology could not be judged; nothing is said about its claims."""
 
 
+class BrokenRecordError(LabError):
+    """What a lab's record holds cannot be read."""
+
+
 class LabLocked(LabError):  # noqa: N818 - it passes
     """Another command is changing the lab."""
 

@@ -24,6 +24,7 @@ from lab.cli import (
     endpoint,
     explain,
     gateway,
+    gc,
     import_export,
     lifecycle,
     node,
@@ -96,6 +97,7 @@ def cli() -> None:
 _MODULES = (
     check_plan,
     lifecycle,
+    gc,
     show,
     ports,
     service,
