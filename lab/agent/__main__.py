@@ -202,7 +202,7 @@ class Agent:
     async def _follow_gateways(self) -> tuple[str, ...]:
         """Make the gateways follow the plan; their keys are in no plan, but in what it was compiled from."""
         if self.gateways is None:
-            if not any(self.plan.of(IkeDaemon)):
+            if not any(self.plan.of(IkeDaemon)) and not self.folder.gateways.exists():
                 return ()
             from lab.agent.gateways import Gateways  # noqa: PLC0415 - as said above
 

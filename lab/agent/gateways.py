@@ -11,7 +11,7 @@ import itertools
 import shutil
 import sys
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -120,7 +120,7 @@ class Gateway:
 
         """
         where = namespace(self.folder.lab, self.item.place)
-        for left in charon.running(where):
+        for left in charon.running(self.own):
             daemons.Adopted(left).end()
         self.handover_file.unlink(missing_ok=True)
         if self.esp == "kernel":
@@ -149,7 +149,7 @@ class Gateway:
 
         What it carries goes on. What it is to know is what the plan says, as for any daemon.
         """
-        found = charon.running(namespace(self.folder.lab, self.item.place))
+        found = charon.running(self.own)
         before = self._handed_over()
         if len(found) != 1 or before is None:
             return False
@@ -525,6 +525,7 @@ class Gateways:
         wanted = {item.place: msgspec.structs.replace(item, why=nobody) for item in plan.of(IkeDaemon)}
         for place in [p for p, one in self.open.items() if wanted.get(p) != one.item]:
             await self._close(place)
+        self._end_strays(wanted.keys())
         if wanted and self.esp is None:
             self.esp = charon.kernel_esp()
         new = [place for place in wanted if place not in self.open]
@@ -573,6 +574,14 @@ class Gateways:
             await asyncio.gather(tending, return_exceptions=True)
         await one.end()
         shutil.rmtree(one.own, ignore_errors=True)
+
+    def _end_strays(self, wanted: Collection[str]) -> None:
+        """End the daemons of gateways that were removed while no agent was there to end them."""
+        for own in self.folder.gateways.glob("*/"):
+            if own.name not in wanted:
+                for left in charon.running(own):
+                    daemons.Adopted(left).end()
+                shutil.rmtree(own, ignore_errors=True)
 
     async def close(self) -> None:
         """End all daemons and wait for them."""

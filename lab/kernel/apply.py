@@ -162,6 +162,22 @@ def agent_alive(record: LabState) -> bool:
     return daemons.alive(record.agent)
 
 
+def is_restarting(record: LabState) -> bool:
+    """Tell whether the lab's agent has ended and its keeper starts it again."""
+    return not agent_alive(record) and daemons.alive(noted_process(StateDir(record.lab).keeper_file))
+
+
+def agent_trouble(record: LabState) -> str:
+    """Say why the lab's agent does nothing, "" if it runs."""
+    if not agent_alive(record):
+        if is_restarting(record):
+            return "the agent has ended and is being started again"
+        return "the agent does not run; `lab up` heals it"
+    if record.agent is not None and daemons.is_stopped(record.agent):
+        return f"the agent is stopped; `kill -CONT {record.agent.pid}` lets it go on"
+    return ""
+
+
 # --- from nothing -----------------------------------------------------------------------------
 
 

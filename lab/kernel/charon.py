@@ -294,9 +294,9 @@ def start(namespace: str, own: Path, esp: Esp, log: Path) -> daemons.Attended:
     return daemons.attend([str(folder() / "charon")], log, environment, inside, outlives_us=True)
 
 
-def running(namespace: str) -> list[daemons.Process]:
-    """Return the daemons that run in a namespace, whoever started them."""
-    return daemons.inside_of(namespace, (folder() / "charon").resolve())
+def running(own: Path) -> list[daemons.Process]:
+    """Return the daemons that run with a folder of their own, whoever started them."""
+    return daemons.seeing_as_run(own, (folder() / "charon").resolve())
 
 
 def last_words(log: Path) -> str:

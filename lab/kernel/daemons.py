@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -186,19 +186,21 @@ def end_all(processes: Iterable[Process]) -> None:
             wait_ended(process, deadline_s=max(0.0, end - time.monotonic()))
 
 
-def inside_of(namespace: str, program: Path) -> list[Process]:
-    """Return the processes in a namespace that run a program."""
-    wanted, found = _identities([namespace]), []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                here = (entry / "ns/net").stat()
-                if (here.st_dev, here.st_ino) in wanted and (entry / "exe").readlink() == program:
-                    found.append(identify(int(entry.name)))
+def seeing_as_run(folder: Path, program: Path) -> list[Process]:
+    """Return the processes that run a program and have a folder for their /run."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        wanted = folder.stat()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    here = (entry / "root/run").stat()
+                    if (here.st_dev, here.st_ino) == (wanted.st_dev, wanted.st_ino):
+                        found += [identify(int(entry.name))] if (entry / "exe").readlink() == program else []
     return [process for process in found if process is not None]
 
 
-def is_stopped(process: Process | None) -> bool:
+def is_stopped(process: Process | None) -> TypeGuard[Process]:
     """Tell whether a process is stopped, by SIGSTOP or a debugger: it answers nothing, and takes no end."""
     try:
         return process is not None and Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0] in "Tt"

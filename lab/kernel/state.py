@@ -39,7 +39,7 @@ import msgspec
 from lab import plan
 from lab.errors import BrokenRecordError, LabLocked, MachineError, UsageError, did_you_mean
 from lab.kernel import netns
-from lab.kernel.daemons import Process, alive, identify
+from lab.kernel.daemons import Process, alive, identify, is_stopped
 
 RUN = Path("/run/lab")
 _LOOK_S = 0.02  # how long to wait before looking again whether a lab is still being changed
@@ -218,6 +218,10 @@ class StateDir:
             state = self.agent_state()
             if record is None or state.generation >= record.generation:
                 return state.problems
+            if is_stopped(record.agent):
+                return (
+                    f"the agent (process {record.agent.pid}) is stopped; let it go on: kill -CONT {record.agent.pid}",
+                )
             if time.monotonic() > end:
                 return (f"the agent has not read its plan after {deadline_s:g} s; see {self.log / 'agent.log'}",)
             time.sleep(0.01)

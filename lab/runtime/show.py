@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lab.errors import LabError
-from lab.kernel import apply, daemons, netns
+from lab.kernel import apply, netns
 from lab.kernel.state import (
     GatewayState,
     LabState,
@@ -189,19 +189,9 @@ def _state(record: LabState) -> str:
         return f"interrupted while {record.state}; `lab up` or `lab down` heals it"
     if not apply.is_whole(record):
         return "damaged: a namespace is missing; `lab up` heals it"
-    wrong = _wrong_with_agent(record)
+    wrong = apply.agent_trouble(record)
     missing = "servers, probes, repair of tunnels and SNAT ports for new flows are missing"
     return f"{missing}: {wrong}" if wrong else "running"
-
-
-def _wrong_with_agent(record: LabState) -> str:
-    if not apply.agent_alive(record):
-        if daemons.alive(apply.noted_process(StateDir(record.lab).keeper_file)):
-            return "the agent has ended and is being started again"
-        return "the agent does not run; `lab up` heals it"
-    if record.agent is not None and daemons.is_stopped(record.agent):
-        return f"the agent is stopped; `kill -CONT {record.agent.pid}` lets it go on"
-    return ""
 
 
 def _nodes(plan: Plan, health: dict[str, MemberHealth], absent: tuple[StoppedVm, ...]) -> tuple[Node, ...]:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,26 @@ def test_a_killed_charon_ftp_server_and_sshd_are_back_and_shown(lab: str):
         assert client("198.51.100.10").startswith("SSH-2.0")
 
 
+def test_a_stopped_agent_is_told_at_once(lab: str):
+    record = StateDir(lab).read()
+    assert record is not None
+    pid = agent(lab).pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert f"the agent is stopped; `kill -CONT {pid}` lets it go on" in rootlab.ok("show", lab)
+        for words in (("verify", record.file), ("up", record.file), ("ports", lab)):
+            done = rootlab.run(*words)
+            assert done.returncode == 3, done.stderr
+            assert f"kill -CONT {pid}" in done.stdout + done.stderr
+        assert time.monotonic() - began < _SOON_S
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    rootlab.wait_until(lambda: serves(lab), "it goes on")
+
+
+#: Four commands, on a busy machine; without being told, one of them would wait for minutes.
+_SOON_S = 30.0
 _SSH = """
 import socket
 with socket.create_connection((input(), 22), timeout=10) as peer:
