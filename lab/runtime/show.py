@@ -284,7 +284,7 @@ def _public_addresses(plan: Plan) -> dict[str, str]:
 # --- gateways in the documents' words -----------------------------------------------------------
 
 #: Daemons go on without the agent, which alone asks them.
-_NO_AGENT = "the agent does not run, and nobody asks the IKE daemon; `lab up` starts the agent again"
+_NO_AGENT = "the agent does not run, so the state of tunnels is unknown; `lab up` starts it again"
 
 
 def _unknown(state: GatewayState) -> GatewayState:

@@ -30,7 +30,7 @@ def usage(lab: str) -> list[Usage]:
     folder, record = ready(lab)
     if is_stopped(record.agent):
         raise InconclusiveError(
-            f"{lab}: the agent is stopped, and nobody else knows which ports are in use; it must run; "
+            f"{lab}: the agent is stopped, and it alone knows which ports are in use; it must run; "
             f"let it go on: kill -CONT {record.agent.pid}"
         )
     answer = b""

@@ -21,7 +21,7 @@ from tests import rootlab
 pytestmark = pytest.mark.root
 
 KEY = "A1b2C3D4"
-NO_AGENT = "the agent does not run, and nobody asks the IKE daemon; `lab up` starts the agent again"
+NO_AGENT = "the agent does not run, so the state of tunnels is unknown; `lab up` starts it again"
 SLOW = "LAB_SLOW_TESTS"
 PAIR = f"""\
 name: NAME
