@@ -65,7 +65,7 @@ def _agrees(folder: StateDir, network: Network) -> bool:
 
 @contextmanager
 def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
-    """Have the lab run; one that runs already, with this very plan, is neither changed nor removed.
+    """Bring the lab up; one that runs already, with this very plan, is neither changed nor removed.
 
     Raises:
         NotJudgedError: a lab of this name runs, but not as the file says.
@@ -141,7 +141,7 @@ def judge(network: Network, planned: Planned, file: Path, prober: Prober, progre
 
 @contextmanager
 def running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
-    """Have the lab run, to be judged by this command alone.
+    """Bring the lab up, to be judged by this command alone.
 
     Raises:
         InconclusiveError: a lab of this name runs, but not as the file says; or another command judges it.
@@ -170,7 +170,7 @@ def _alone(lab: str) -> Iterator[None]:
 
 
 def _need_agent(lab: str) -> None:
-    """Go on only while the lab's agent answers.
+    """Check that the lab's agent answers.
 
     Raises:
         InconclusiveError: it does not run, or is stopped.

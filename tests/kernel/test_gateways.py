@@ -47,12 +47,12 @@ def pair(name: str) -> str:
 
 
 def states(name: str) -> dict[str, str]:
-    shown = json.loads(rootlab.ok("gateway", "show", "--lab", name, "-o", "json"))["gateways"]
+    shown = json.loads(rootlab.ok("gateway", "show", name, "-o", "json"))["gateways"]
     return {gateway["VNetName"]: gateway["Connections"][0]["ConnectivityState"] for gateway in shown}
 
 
 def reason(name: str, network: str) -> str:
-    shown = json.loads(rootlab.ok("gateway", "show", network, "--lab", name, "-o", "json"))["gateways"]
+    shown = json.loads(rootlab.ok("gateway", "show", name, network, "-o", "json"))["gateways"]
     return str(shown[0]["Connections"][0]["Reason"])
 
 
@@ -343,7 +343,7 @@ def test_without_its_agent_the_state_of_tunnels_is_unknown_and_up_adopts_the_dae
     assert all(map(daemons.alive, before))
     assert states(name) == {"v1": "Unknown", "v2": "Unknown"}
     assert reason(name, "v1") == NO_AGENT
-    for words in (("gateway", "show", "--lab", name), ("show", name)):
+    for words in (("gateway", "show", name), ("show", name)):
         said = rootlab.ok(*words)
         assert said.count(NO_AGENT) == 2
         assert "Connected" not in said
