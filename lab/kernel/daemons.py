@@ -262,30 +262,40 @@ def serve(command: Sequence[str], connection: int, inside: Callable[[], Any]) ->
     )
 
 
-def pipe(command: Sequence[str], inside: Callable[[], Any]) -> "subprocess.Popen[bytes]":
-    """Start a command whose output and errors are for the caller to read as they come; it ends with the caller.
+class Piped:
+    """A command whose output and errors the caller reads as they come; it ends with the caller.
 
     Raises:
         LabError: there is no such command.
 
     """
-    us = os.getpid()
 
-    def begin() -> None:
-        netns.end_with_parent(us)
-        inside()
+    def __init__(self, command: Sequence[str], inside: Callable[[], Any]) -> None:
+        us = os.getpid()
 
-    try:
-        return subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=begin,  # noqa: PLW1509 - no thread is running where this is used
-            start_new_session=True,  # so that a terminal's Ctrl-C interrupts the caller alone
-        )
-    except FileNotFoundError:
-        raise LabError(f"{command[0]}: no such command; it must be installed; run `lab doctor`") from None
+        def begin() -> None:
+            netns.end_with_parent(us)
+            inside()
+
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                preexec_fn=begin,  # noqa: PLW1509 - no thread is running where this is used
+                start_new_session=True,  # so that a terminal's Ctrl-C interrupts the caller alone
+            )
+        except FileNotFoundError:
+            raise LabError(f"{command[0]}: no such command; it must be installed; run `lab doctor`") from None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.output, self.errors = self._process.stdout.fileno(), self._process.stderr.fileno()
+
+    def end(self) -> None:
+        """End it at once, and wait until it is gone."""
+        self._process.kill()
+        self._process.communicate()
 
 
 class Attended:

@@ -4,7 +4,6 @@ import heapq
 import os
 import selectors
 import socket
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -42,7 +41,7 @@ def devices(lab: str, places: Iterable[str]) -> list[tuple[str, str]]:
 class Capture:
     """Captures that are running; ``packets`` yields what they see, in the order of their coming."""
 
-    def __init__(self, running: "dict[str, subprocess.Popen[bytes]]") -> None:
+    def __init__(self, running: dict[str, daemons.Piped]) -> None:
         self._running = running
 
     @property
@@ -68,13 +67,12 @@ class Capture:
         end = None if seconds is None else time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             for at, process in self._running.items():
-                assert process.stdout is not None
-                selector.register(process.stdout, selectors.EVENT_READ, at)
+                selector.register(process.output, selectors.EVENT_READ, at)
             while selector.get_map() and (end is None or time.monotonic() < end):
                 for key, _ in selector.select(_SETTLED_NS / 1e9):
                     part = os.read(key.fd, _PART)
                     if not part:
-                        selector.unregister(key.fileobj)
+                        selector.unregister(key.fd)
                     for frame in readers[key.data].feed(part):
                         yield Captured(key.data, readers[key.data].link_type or 0, frame)
                 yield None
@@ -89,27 +87,26 @@ def capturing(lab: str, places: Iterable[str], expression: Sequence[str]) -> Ite
         LabError: tcpdump is missing, or does not listen.
 
     """
-    running: dict[str, subprocess.Popen[bytes]] = {}
+    running: dict[str, daemons.Piped] = {}
     with ExitStack() as stack:
         for place, device in devices(lab, places):
             command = ["tcpdump", "-i", device, "-w", "-", "-U", "--immediate-mode", "-n", "--nano", *expression]
-            process = daemons.pipe(command, lambda place=place: netns.enter(namespace(lab, place)))  # type: ignore[misc]
-            stack.callback(_end, process)
+            process = daemons.Piped(command, lambda place=place: netns.enter(namespace(lab, place)))  # type: ignore[misc]
+            stack.callback(process.end)
             running[f"{place}/{device}"] = process
         for process in running.values():
             _wait_listening(process, expression)
         yield Capture(running)
 
 
-def _wait_listening(process: "subprocess.Popen[bytes]", expression: Sequence[str]) -> None:
+def _wait_listening(process: daemons.Piped, expression: Sequence[str]) -> None:
     """Wait until a tcpdump says that it listens."""
-    assert process.stderr is not None
     said, end = b"", time.monotonic() + _START_S
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stderr, selectors.EVENT_READ)
+        selector.register(process.errors, selectors.EVENT_READ)
         while b"listening on" not in said:
             ready = selector.select(max(0.0, end - time.monotonic()))
-            part = os.read(process.stderr.fileno(), _PART) if ready else b""
+            part = os.read(process.errors, _PART) if ready else b""
             said += part
             if ready and not part:
                 words = said.decode(errors="replace").strip().splitlines()[-1:]
@@ -119,8 +116,3 @@ def _wait_listening(process: "subprocess.Popen[bytes]", expression: Sequence[str
                 )
             if not ready:
                 raise LabError(f"tcpdump does not listen after {_START_S:g} s: {said.decode(errors='replace')}")
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.communicate()
