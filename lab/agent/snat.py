@@ -94,11 +94,13 @@ class Allocator(Carrier):
         """Enter flows into the kernel's table, and send their first packets, which then take the translation."""
         timeout_s = int(self.ports.policy.idle_s)
         for _ in range(_TRIES):
-            taken = self._table.enter(
+            taken, refused = self._table.enter(
                 [(packet.flow, grant.address, grant.port) for packet, grant in granted], timeout_s
             )
-            for packet, _ in granted:
-                if packet.flow not in taken:
+            for packet, grant in granted:
+                if packet.flow in refused:
+                    self.ports.ended(packet.flow, grant.port)  # the port is free, and the flow lost, as in a full table
+                elif packet.flow not in taken:
                     self._resend.send(packet)
             if not taken:
                 return

@@ -4,6 +4,7 @@ One section per resource, in the order of the file. ``Network`` holds them by na
 what must hold between them is in ``invariants``. Nothing here knows how a packet is treated.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
@@ -855,10 +856,12 @@ def ordered(connections: Iterable[Connection]) -> tuple[Connection, ...]:
 
 def documentation_addresses(*, descending: bool = False) -> Iterator[IPv4Address]:
     """Yield the addresses that are given out where a file names none."""
-    networks = reversed(DOCUMENTATION_NETWORKS) if descending else iter(DOCUMENTATION_NETWORKS)
-    for network in networks:
-        hosts = list(network.hosts())
-        yield from (a for a in (reversed(hosts) if descending else hosts) if a != PUBLIC_RESOLVER)
+    yield from reversed(_documentation_addresses()) if descending else _documentation_addresses()
+
+
+@functools.cache
+def _documentation_addresses() -> tuple[IPv4Address, ...]:
+    return tuple(a for network in DOCUMENTATION_NETWORKS for a in network.hosts() if a != PUBLIC_RESOLVER)
 
 
 def encode(network: Network) -> bytes:

@@ -25,6 +25,7 @@ from lab.cli import (
     endpoint,
     explain,
     gateway,
+    gc,
     graph,
     import_export,
     lifecycle,
@@ -116,6 +117,7 @@ def cli() -> None:
 _MODULES = (
     check_plan,
     lifecycle,
+    gc,
     show,
     ports,
     service,

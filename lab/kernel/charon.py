@@ -269,7 +269,7 @@ def _trial_state() -> bytes:
 
 
 def start(namespace: str, own: Path, esp: Esp, log: Path) -> daemons.Attended:
-    """Start the daemon of a namespace; ``own`` is its folder, which it sees as /run. It ends with this process.
+    """Start the daemon of a namespace; ``own`` is its folder, which it sees as /run. It outlives this process.
 
     Raises:
         MachineError: strongSwan is not there.
@@ -288,7 +288,13 @@ def start(namespace: str, own: Path, esp: Esp, log: Path) -> daemons.Attended:
         netns.enter(namespace)
         netns.bind({folder(): COMPILED_IN, own: Path("/run")})
 
-    return daemons.attend([str(folder() / "charon")], log, {"STRONGSWAN_CONF": "/run/strongswan.conf"}, inside)
+    environment = {"STRONGSWAN_CONF": "/run/strongswan.conf"}
+    return daemons.attend([str(folder() / "charon")], log, environment, inside, outlives_us=True)
+
+
+def running(own: Path) -> list[daemons.Process]:
+    """Return the daemons that run with a folder of their own, also those that another agent has started."""
+    return daemons.seeing_as_run(own, (folder() / "charon").resolve())
 
 
 def last_words(log: Path) -> str:

@@ -157,6 +157,10 @@ def _mark(message: bytes) -> int:
 # --- the table --------------------------------------------------------------------------------
 
 
+#: What the kernel answers that has no room for an entry.
+_NO_ROOM = (errno.ENOMEM, errno.ENOSPC, errno.ENOBUFS)
+
+
 class Table:
     """The connection table of the namespace that this was opened in. Entries of other protocols are passed over.
 
@@ -174,7 +178,7 @@ class Table:
         for group in (_UPDATES, _DESTROYS):
             self.socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
         self._events: list[Event] = []
-        self._failed: list[int] = []
+        self._failed: list[tuple[int, int]] = []  # a number and why: an error of the kernel
         self._lost = False
         self._asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETFILTER)
         enlarge(self._asking, _BUFFER_BYTES)
@@ -191,17 +195,20 @@ class Table:
         self.socket.close()
         self._asking.close()
 
-    def enter(self, flows: Sequence[tuple[Flow, int, int]], timeout_s: int) -> set[Flow]:
+    def enter(self, flows: Sequence[tuple[Flow, int, int]], timeout_s: int) -> tuple[set[Flow], set[Flow]]:
         """Enter flows with the address and port that each is seen with; one that is there already stays as it is.
 
-        Returns those whose place is taken: an entry that was not reported has their address and port.
+        Returns those whose place is taken, by an entry that was not reported with their address and port, and those
+        that the kernel has no room for: its table is full, or its memory.
         """
         if not flows:
-            return set()
+            return set(), set()
         self.socket.send(b"".join(_creation(*flow, timeout_s, number) for number, flow in enumerate(flows, start=1)))
         self._read()  # the kernel has answered before send returns
-        doubtful, self._failed = [flows[number - 1][0] for number in self._failed], []
-        return {flow for flow in doubtful if not self._has(flow)}
+        failed, self._failed = [(flows[number - 1][0], why) for number, why in self._failed], []
+        absent = [(flow, why) for flow, why in failed if not self._has(flow)]
+        refused = {flow for flow, why in absent if why in _NO_ROOM}
+        return {flow for flow, _ in absent} - refused, refused
 
     def _has(self, flow: Flow) -> bool:
         self._asking.send(netlink.of_netfilter(_CT_GET, 0, _original(flow)))
@@ -235,7 +242,7 @@ class Table:
                 continue
             _, kind, _, number, sender = struct.unpack_from("=IHHII", message)
             if kind == _NLMSG_ERROR and number:
-                self._failed.append(number)
+                self._failed.append((number, -struct.unpack_from("=i", message, 16)[0]))
             elif kind in (_CT_NEW, _CT_DELETE) and sender != self._own:  # the kernel tells the remover too
                 entry = _read_entry(message, state=kind == _CT_NEW)
                 if entry is not None:

@@ -1,12 +1,14 @@
 """A file of the right shape becomes a ``Network``: names are resolved and addresses allocated."""
 
+import functools
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from lab.azure import allocation, cloud_services, model, profile
+from lab.azure.addresses import Ranges
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport
 from lab.topology.shape import (
@@ -158,19 +160,24 @@ class Builder:
         if given is not None:
             return given
         had = self.kept.get(path)
-        if had is None or had in self.taken or any(had in space for space in self._private_ranges()):
+        if had is None or had in self.taken or had in self.private:
             # Not what another part of the network had, if there is enough.
-            free = list(allocation.candidates(self.taken, self._private_ranges(), descending=descending))
+            free = (
+                [] if self.exhausted else list(allocation.candidates(self.taken, self.private, descending=descending))
+            )
             if not free:
                 return self._exhausted(path)
-            had = next((a for a in free if a not in self.kept.values()), free[0])
+            others = set(self.kept.values())
+            had = next((a for a in free if a not in others), free[0])
         self.taken.add(had)
         return had
 
-    def _private_ranges(self) -> list[IPv4Network]:
+    @functools.cached_property
+    def private(self) -> Ranges:
+        """The ranges inside of which no address is public."""
         spaces = [vnet.address_space for vnet in self.raw.virtual_networks.values()]
         spaces += [site.address_space for site in self.raw.local_networks.values()]
-        return [prefix for space in spaces for prefix in space]
+        return Ranges(prefix for space in spaces for prefix in space)
 
     def _exhausted(self, path: str) -> IPv4Address:
         if not self.exhausted:

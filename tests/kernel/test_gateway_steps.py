@@ -4,8 +4,6 @@ With the commands that stand for them.
 """
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +140,7 @@ def test_a_gateway_that_a_file_does_not_have_is_gone_after_up_even_if_its_agent_
         rootlab.ok("network", "subnet", "steps", "VNet1", "GatewaySubnet", "10.1.255.0/27")
         rootlab.ok("gateway", "create", "steps", "VNet1", "--routing", "dynamic")
         rootlab.wait_until(lambda: gateway("VNet1")["Status"] == "Connecting", "built", lambda: gateway("VNet1"))
-        record = StateDir("steps").read()
-        assert record is not None
-        assert record.agent is not None
-        os.kill(record.agent.pid, signal.SIGKILL)
+        rootlab.end_agent("steps")
         rootlab.wait_until(lambda: gateway("VNet1")["Status"] == "Unknown", "no agent", lambda: gateway("VNet1"))
         rootlab.ok("up", tmp_path / "steps.lab.yaml")
         assert "gw.VNet1" not in rootlab.ok("show", "steps")
@@ -154,10 +149,7 @@ def test_a_gateway_that_a_file_does_not_have_is_gone_after_up_even_if_its_agent_
 
 def test_a_command_that_finds_its_agent_dead_starts_it_again(tmp_path: Path) -> None:
     with rootlab.running(tmp_path, BEGINNING):
-        record = StateDir("steps").read()
-        assert record is not None
-        assert record.agent is not None
-        os.kill(record.agent.pid, signal.SIGKILL)
+        rootlab.end_agent("steps")
         rootlab.wait_until(lambda: "the agent does not run" in rootlab.ok("show", "steps"), "no agent")
         rootlab.ok("network", "subnet", "steps", "VNet1", "GatewaySubnet", "10.1.255.0/27")
         assert rootlab.ok("show", "steps").startswith("steps: running; ")
