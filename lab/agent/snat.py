@@ -33,7 +33,7 @@ class Allocator(Carrier):
             self._table = flows.Table(closing_from=_closing_from(policy))
             self._queue = flows.Queue()
         with inside(policy.router):
-            self._resend = flows.Resend()
+            self._resend = flows.Resend(interface=policy.resent_by)
         self._adopt()
         self._swept = 0.0
         self.read(self._table.socket, self._on_events)
@@ -118,7 +118,7 @@ class Allocator(Carrier):
             over = self.ports.due(now)
             for kind, entry in events:
                 if kind == "gone":
-                    self.ports.ended(entry.flow, entry.reply_port)
+                    self.ports.ended(entry.flow, entry.reply_port, now)
                 elif self.ports.closed(entry.flow, _how(entry.state), now):
                     over.append(entry.flow)
             self._table.forget(over)
@@ -132,7 +132,7 @@ class Allocator(Carrier):
         self._swept = time.monotonic()
         there = {(entry.flow, entry.reply_port) for entry in self._table.entries()}
         for flow, grant in [held for held in self.ports.flows() if (held[0], held[1].port) not in there]:
-            self.ports.ended(flow, grant.port)
+            self.ports.ended(flow, grant.port, self._swept)
 
     def _adopt(self) -> None:
         """Take over the flows in the kernel's table. One that is closed begins its cool-down now."""

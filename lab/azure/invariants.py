@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.azure import cloud_services, outbound_rules, places, public_ips, vpn_limits
+from lab.azure import cloud_services, nat_gateways, outbound_rules, places, public_ips, vpn_limits
 from lab.azure.addresses import Overlaps, Points, Ranges, is_address, unusable
 from lab.azure.model import (
     GATEWAY_SUBNET,
@@ -55,6 +55,7 @@ def _violations(network: Network) -> Iterator[Problem]:
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
         yield from outbound_rules.violations(network.profile, lb)
+    yield from nat_gateways.violations(network)
     yield from cloud_services.violations(network)
     yield from _rule_targets(network)
     yield from public_ips.violations(network)
@@ -76,7 +77,7 @@ def file_violations(network: Network) -> Iterator[Problem]:
 def _names(network: Network) -> Iterator[Problem]:
     hosts = {h.name for h in network.internet}
     lowered = {name.lower(): name for name in sorted(hosts)}
-    reserved = places.taken(n.name for n in network.virtual_networks)
+    reserved = places.taken([*(n.name for n in network.virtual_networks), *(g.name for g in network.nat_gateways)])
     public = public_ips.names(network)
     for vm in network.virtual_machines:
         # Names are compared as DNS does: without regard to case.

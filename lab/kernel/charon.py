@@ -30,7 +30,7 @@ from typing import Any, Literal
 from vici.protocol import Message, Packet
 
 from lab.errors import LabError, MachineError
-from lab.kernel import daemons, netns
+from lab.kernel import daemons, netlink, netns
 from lab.plan import ANYWHERE, Tunnel
 
 Esp = Literal["kernel", "user space"]
@@ -234,7 +234,6 @@ def remove_interface(number: int) -> None:
 _NETLINK_XFRM = 6
 _XFRM_MSG_NEWSA, _XFRM_MSG_FLUSHSA, _XFRM_MSG_FLUSHPOLICY = 16, 28, 29
 _XFRMA_ALG_AUTH, _XFRMA_ALG_CRYPT = 1, 2
-_REQUEST_ACK = 5
 
 
 def _ask_xfrm(kind: int, body: bytes) -> None:
@@ -245,8 +244,7 @@ def _ask_xfrm(kind: int, body: bytes) -> None:
 
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_XFRM) as opened:
-        opened.send(struct.pack("=IHHII", 16 + len(body), kind, _REQUEST_ACK, 1, 0) + body)
-        code = -struct.unpack_from("=i", opened.recv(4096), 16)[0]
+        code = netlink.ask(opened, netlink.message(kind, netlink.ACK, body))
     # There was nothing to flush.
     if code and not (kind != _XFRM_MSG_NEWSA and code == 3):
         raise OSError(code, os.strerror(code))
@@ -263,7 +261,7 @@ def _trial_state() -> bytes:
     attributes = b""
     for number, name, size in ((_XFRMA_ALG_AUTH, b"hmac(sha1)", 20), (_XFRMA_ALG_CRYPT, b"cbc(aes)", 16)):
         algorithm = name.ljust(64, b"\0") + struct.pack("=I", size * 8) + bytes(size)
-        attributes += struct.pack("=HH", 4 + len(algorithm), number) + algorithm
+        attributes += netlink.attribute(number, algorithm)
     return head + attributes
 
 

@@ -82,6 +82,7 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
 #: What the platform's own address is for, in a why of outbound_snat; no name of a user's has a space.
 _DEFAULT = "default address of "
 _OWN = "instance_public_ip"
+_NAT_GATEWAY = "nat_gateway"
 
 
 def labs() -> list[Lab]:
@@ -252,10 +253,7 @@ def outbound(plan: Plan) -> dict[str, tuple[Outbound, ...]]:
         if rule.why.rule == _OWN and isinstance(rule.target, SourceNat)
     }
     shared = {
-        pool.node: tuple(
-            Outbound(r.address, f"{r.first}-{r.last}", _of_protocol(r, "default SNAT" if _is_default(pool) else "SNAT"))
-            for r in pool.ranges
-        )
+        pool.node: tuple(Outbound(r.address, f"{r.first}-{r.last}", _of_protocol(r, _kind(pool))) for r in pool.ranges)
         for pool in plan.of(SnatPool)
     }
     return {**shared, **found}
@@ -263,6 +261,12 @@ def outbound(plan: Plan) -> dict[str, tuple[Outbound, ...]]:
 
 def _of_protocol(ports: SnatRange, kind: str) -> str:
     return f"{kind}, {ports.protocol} only" if ports.protocol else kind
+
+
+def _kind(pool: SnatPool) -> str:
+    if pool.why.rule == _NAT_GATEWAY:
+        return "NAT gateway"
+    return "default SNAT" if _is_default(pool) else "SNAT"
 
 
 def _is_default(pool: SnatPool) -> bool:

@@ -162,7 +162,7 @@ def test_the_key_is_in_one_file_that_only_root_reads(lab: tuple[str, Path]) -> N
         ("plan", lab[1]),
         ("plan", lab[1], "-o", "json"),
         ("show", lab[0], "-o", "json"),
-        ("gateway", "show"),
+        ("gateway", "show", lab[0]),
     ):
         assert KEY not in rootlab.ok(*words)
     for process in ours():
