@@ -35,8 +35,8 @@ SUBJECTS = (
 SURVIVORS = Path(__file__).with_name("survivors.yaml")
 #: Tests that need no root and judge rules; the nearest to a subject come first.
 _TESTS = (
-    *("tests/unit/deciders", "tests/unit/path", "tests/unit/azure", "tests/unit/test_compile.py", "tests/unit/topology"),
-    "tests/golden",
+    *("tests/unit/deciders", "tests/unit/path", "tests/unit/azure", "tests/unit/topology"),
+    *("tests/unit/test_compile.py", "tests/golden"),
 )
 _NEEDED = ("lab", "tests", "topologies", "docs", "pyproject.toml", "README.md", "CHANGELOG.md")
 _DEADLINE_S = 600.0
@@ -177,7 +177,7 @@ def _noticed(tree: Path, mutant: Mutant) -> bool:
 
 
 def run(chosen: Sequence[Mutant], results: Path | None, jobs: int) -> list[tuple[str, bool]]:
-    """Try mutants, each in a copy of the checkout; return which were noticed. Those in ``results`` are not run again."""
+    """Try mutants, each in a copy of the checkout; return which were noticed; those in ``results`` are known."""
     known: dict[str, bool] = {}
     if results is not None and results.exists():
         known = dict(msgspec.json.decode(line, type=tuple[str, bool]) for line in results.read_bytes().splitlines())
