@@ -148,21 +148,27 @@ def _changes(node: ast.AST, where: str) -> Iterator[tuple[str, ast.expr, str]]:
                 yield from _changes(child, where)
 
 
-def tests_for(file: str) -> list[str]:
-    """Return the tests to run for a mutant of a file: those of its own first, since the first failure is enough."""
+def tests_for(file: str) -> list[list[str]]:
+    """Return the tests to run for a mutant of a file, those of its own first: the first failure is enough."""
     own = Path("tests/unit") / Path(file).relative_to("lab").parent / f"test_{Path(file).name}"
-    first = [own.as_posix()] if (CHECKOUT / own).exists() else []
-    return [*first, *(test for test in _TESTS if test != own.as_posix())]
+    return [*([[own.as_posix()]] if (CHECKOUT / own).exists() else []), list(_TESTS)]
 
 
 def _noticed(tree: Path, mutant: Mutant) -> bool:
     """Tell whether a test fails in a tree with the mutant; a test that does not end has noticed it, too."""
     file, original = tree / mutant.file, (CHECKOUT / mutant.file).read_bytes()
     file.write_bytes(mutant.applied(original))
+    try:
+        return any(_fails(tree, tests) for tests in tests_for(mutant.file))
+    finally:
+        file.write_bytes(original)
+
+
+def _fails(tree: Path, tests: Sequence[str]) -> bool:
     options = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "--hypothesis-seed=0")
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "pytest", *options, *tests_for(mutant.file)],
+            [sys.executable, "-P", "-m", "pytest", *options, *tests],
             cwd=tree,
             env={**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
@@ -171,8 +177,6 @@ def _noticed(tree: Path, mutant: Mutant) -> bool:
         )
     except subprocess.TimeoutExpired:
         return True
-    finally:
-        file.write_bytes(original)
     return done.returncode != 0
 
 
