@@ -16,6 +16,7 @@ from tests.mutations.tunnels import (
     PAIR,
     PLACED,
     SHOW,
+    TUNNEL,
     WIRING,
 )
 
@@ -219,11 +220,11 @@ MUTATIONS = (
         '            routing="static",\n            sku="Basic",',
     ),
     _file("N-GW-13", "its fields", SHOW, '        "LastConnectionEstablished": _stamp(tunnel.established),\n', ""),
-    _file("N-GW-13", "the number of the event", GATEWAY, "_EVENT = 23401", "_EVENT = 23400"),
+    _file("N-GW-13", "the number of the event", TUNNEL, "_EVENT = 23401", "_EVENT = 23400"),
     _file(
         "N-GW-13",
         "the words of the event",
-        GATEWAY,
+        TUNNEL,
         "for the local network site '{site}' changed",
         "of the local network site '{site}' changed",
     ),

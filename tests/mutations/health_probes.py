@@ -3,7 +3,7 @@
 from tests.mutations import Mutation
 
 _DISTRIBUTION = "lab/path/distribution.py"
-_PROBES = "lab/path/health_probe.py"
+_PROBES, _HEALTH = "lab/path/health_probe.py", "lab/deciders/health.py"
 _INVARIANTS = "lab/azure/invariants.py"
 _PROFILE = "lab/azure/profile.py"
 _LOGS = "lab/agent/logs.py"
@@ -219,7 +219,7 @@ MUTATIONS = (
         "N-HP-9",
         "TCP flows of a member that is down go on",
         "health-probes",
-        _PROBES,
+        _HEALTH,
         ('if item.protocol == "udp":\n            yield from'),
         ("if newly:\n            yield from"),
     ),
@@ -227,7 +227,7 @@ MUTATIONS = (
         "N-HP-9",
         "UDP flows go on there or elsewhere",
         "health-probes",
-        _PROBES,
+        _HEALTH,
         "return Ending(item.place, item.protocol, item.address, item.port, member.address)",
         'return Ending(item.place, "tcp", item.address, item.port, member.address)',
     ),
@@ -259,7 +259,7 @@ MUTATIONS = (
         "N-HP-10",
         "UDP flows end",
         "health-probes",
-        _PROBES,
+        _HEALTH,
         ('if item.protocol == "udp":\n            yield from (_of_member(item, member) for member in newly)'),
         ('if item.protocol == "udp":\n            yield from ()'),
     ),

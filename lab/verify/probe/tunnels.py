@@ -12,7 +12,7 @@ from lab.verify.probe import commands, packets
 from lab.verify.probe.packets import Capture, Numbers, inside
 
 #: A tunnel is attempted again within 4 s of its peer's being right, and given up after 3 s of silence; a busy machine
-#: takes longer, and whoever is not kept waiting loses nothing by a late end.
+#: takes longer, and a late end costs a caller that does not wait nothing.
 _SETTLED_S = 30.0
 _DRAINED_S = 9.0
 _COUNTED_S = 6.0  # counters are read twice a second
@@ -133,7 +133,7 @@ def gateway(lab: str, what: ex.Tunnels) -> ex.Gateway:
 
 
 def _show(lab: str, network: str) -> dict[str, Any]:
-    shown: dict[str, Any] = commands.lab_json("gateway", "show", network, "--lab", lab)["gateways"][0]
+    shown: dict[str, Any] = commands.lab_json("gateway", "show", lab, network)["gateways"][0]
     return shown
 
 

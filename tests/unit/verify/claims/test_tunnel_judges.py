@@ -145,7 +145,7 @@ class Lab:
             return ex.Checked(status=2 if beyond else 0, said="not VMs or services outside them" if beyond else "")
         if what.words[1] == "connect":
             return ex.Checked(status=2, said="redundant tunnels between a pair of networks are not supported")
-        if what.words[1] in ("create", "show") and what.words[2].startswith("VNet"):
+        if what.words[1] in ("create", "show") and what.words[3].startswith("VNet"):
             return ex.Checked(status=0, said=_shown("Creating"), began=1000.0, ended=1000.5)
         if what.words[1] == "key":
             said = {"Error": "", "HttpStatusCode": "OK", "Id": "1", "Status": "Successful", "RequestId": "2"}
