@@ -47,6 +47,11 @@ _RULES = "outbound-rules"
 SABOTAGES: dict[str, Sabotage] = {
     "N-SN-16": Sabotage("standard", _let_out("stream", "udp", "40.117.227.1"), "stream: udp left from 40.117.227.1"),
     "N-SN-17": Sabotage("standard", _let_out("mate", "tcp", _PLATFORM), f"mate: tcp left from {_PLATFORM}"),
+    "N-SN-21": Sabotage(
+        "outbound-rules",
+        (first("filter", "FORWARD", "-s", "@datagram", "-d", "198.51.100.30", "-p", "udp", "-j", "DROP"),),
+        "0 flows were answered instead of 24",
+    ),
     "N-OR-9": Sabotage("standard", _let_out("admin", "tcp", "40.117.227.4"), "admin: tcp left from 40.117.227.4"),
     "T-OR-1": Sabotage(_RULES, _around(_PLATFORM, "-s", "@web2", "-p", "tcp"), f"web2: tcp seen from {_PLATFORM}"),
     "T-OR-3": Sabotage(_RULES, (_unasked("-s", "@web1", "-p", "udp"),), "48 flows from 48 ports instead of 40"),

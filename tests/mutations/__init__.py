@@ -58,6 +58,6 @@ class Mutation(msgspec.Struct, frozen=True):
 
 def mutations() -> list[Mutation]:
     """Return the mutations of all files of this folder, in the order of their names."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "runner")
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in {"runner", "general"})
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     return [mutation for module in modules for mutation in module.MUTATIONS]

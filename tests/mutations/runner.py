@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from lab.verify import claims
-from tests.mutations import CHECKOUT, Mutation, mutations
+from tests.mutations import CHECKOUT, Mutation, general, mutations
 
 _DEADLINE_S = 900.0
 #: A /run, a network and processes of its own: several labs of one name run side by side, and end with this command.
@@ -133,12 +133,33 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--no-control", action="store_true", help="do not judge the claims with the product as it is")
     parser.add_argument("-j", "--jobs", type=int, default=2, metavar="N", help="so many side by side (default 2)")
+    parser.add_argument(
+        "--general", action="store_true", help="try mutants of any line of the rules against the tests without root"
+    )
+    parser.add_argument("--sample", type=int, default=40, metavar="N", help="so many mutants (default 40)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="which mutants are the sample (default 1)")
     return parser.parse_args(arguments)
+
+
+def _general(asked: argparse.Namespace) -> int:
+    """Try a sample of the mutants; 0: the tests noticed all of them, 1: they did not."""
+    chosen = general.sample(asked.sample, asked.seed)
+    if asked.list:
+        print("\n".join(mutant.key for mutant in chosen))
+        return 0
+    outcomes = general.run(chosen, asked.results, asked.jobs)
+    survived = [key for key, noticed in outcomes if not noticed]
+    print(f"{len(outcomes)} of {len(general.mutants())} mutants tried, {len(survived)} survived")
+    if asked.report:
+        print("\n".join(general.report()))
+    return 1 if survived else 0
 
 
 def main(words: Sequence[str]) -> int:
     """Run the mutations that were asked for; 0: all were killed, 1: some were not, 2: one could not be applied."""
     asked = _arguments(words)
+    if asked.general:
+        return _general(asked)
     chosen = [m for m in mutations() if not asked.claim or any(_named(m.claim, name) for name in asked.claim)]
     if asked.list:
         for mutation in chosen:
@@ -162,7 +183,7 @@ def main(words: Sequence[str]) -> int:
     words_of = Counter(outcomes[str(m)].word for m in chosen)
     print(", ".join(f"{words_of[word]} {word}" for word in (KILLED, SURVIVED, NOT_JUDGED, NOT_APPLIED)))
     if asked.report:
-        print("\n".join(_report(chosen, outcomes, asked.claim)))
+        print("\n".join([*_report(chosen, outcomes, asked.claim), *general.report()]))
     if words_of[NOT_APPLIED]:
         return 2
     return 1 if wrong or words_of[SURVIVED] or words_of[NOT_JUDGED] else 0

@@ -18,7 +18,7 @@ _GRANTED = "                self._refused.pop(flow, None)\n                in_us
 _IDLE = '"idle_timeout_s": Cell(240, _OUTBOUND_2017'
 _ROOM = "size = max(1, min(wanted or 1, room // len(vms)))"
 _DEFAULT_ROOM = "vm.name: wanted or profile.ports_per_vm("
-_RULE = "    enable_tcp_reset: bool = False\n\n\nclass InboundNatRule"
+_RULE = "    disable_outbound_snat: bool = False\n"
 _ASKED = "allocated_outbound_ports: int | None = None"
 
 MUTATIONS = (

@@ -126,7 +126,12 @@ MUTATIONS = (
             "for prefix in vnet.address_space:\n"
             "        yield Route(place=wiring.INTERNET, destination=str(prefix), interface=to(here), why=why)\n"
             '    yield Rule(place=here, table="filter", chain="FORWARD", in_interface=to(wiring.INTERNET), '
-            'target=Terminal("ACCEPT"), why=why)'
+            'target=Terminal("ACCEPT"), why=why)\n'
+            # The router lets nothing in from an address that it would answer by another way.
+            "    from lab.plan import SourceNat\n"
+            '    own = next(s.address_prefix[4] for s in vnet.subnets if s.name == "GatewaySubnet")\n'
+            '    yield Rule(place=here, table="nat", chain="POSTROUTING", source="192.0.2.0/24", '
+            "target=SourceNat(str(own)), why=why)"
         ),
     ),
     Mutation(

@@ -98,7 +98,6 @@ MISSING: dict[str, str] = {
 
 #: Statements without a claim, in our words.
 ABSENT: dict[str, str] = {
-    "N-SN-21": "Two VM ports, two destinations: one public port serves both destinations at once (2026-07-07).",
     "N-SN-22": "The default outbound address may change, carries no fragments, and is ended by explicit outbound.",
     "N-OR-1": "Outbound rules have frontends, ports, timeout, reset, protocol and pool; Standard public ones only.",
     "N-OR-2": "The idle timeout of an outbound rule is 4 to 66 minutes (2018-09).",

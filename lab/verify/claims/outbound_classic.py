@@ -46,7 +46,9 @@ from lab.verify.experiment import (
 )
 
 _OUTBOUND_2017 = "Outbound connections (2017-05-31)"
-#: Revisions by which a VM's flows take any of its frontends; later ones have policies of their own (N-SN-12).
+#: Revisions by which a VM's flows take any of its frontends. The document of 2017-05-31 calls each of several addresses
+#: a candidate, and so does its page until 2018-02-05, from when on a Basic load balancer picks one at random for a VM,
+#: and later ones have policies of their own: these are judged by N-SN-12. Topologies of the document play `seeds`.
 _ANY_FRONTEND = ("seeds", "2016-10", "2017-05a", "2017-05b", "2017-09")
 #: The seed leaves the number of SNAT ports unnamed; the table of 2017-09-28 gives a VM of a pool of up to 50 this many.
 _PORTS_SMALL_POOL = 1024
