@@ -24,6 +24,7 @@ from lab.cli import (
     endpoint,
     explain,
     gateway,
+    graph,
     import_export,
     lifecycle,
     node,
@@ -127,6 +128,7 @@ _MODULES = (
     verify,
     nsg,
     explain,
+    graph,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lab.cli.arguments import services_named
-from lab.cli.execution import perform_as
-from lab.cli.options import lab_argument, lab_or_file_argument, output_option
+from lab.cli.execution import operates
+from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import print_json, print_table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.azure.model import AclRule, Distribution, Endpoint
     from lab.flow import Transport
+    from lab.operations.base import Operation
     from lab.operations.endpoint import Probe
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -99,7 +100,7 @@ def _probe_options(command: _Command) -> _Command:
 
 
 @endpoint_group.command("add")
-@lab_argument
+@operates("Update-AzureVM")
 @click.argument("vm")
 @click.argument("endpoint")
 @click.option("--local-port", type=_PORT, required=True, metavar="PORT", help="The port of the VM.")
@@ -110,7 +111,6 @@ def _probe_options(command: _Command) -> _Command:
 @_probe_options
 @_idle_option
 @_traffic_options
-@output_option
 def endpoint_add(
     vm: str,
     endpoint: str,
@@ -123,10 +123,8 @@ def endpoint_add(
     distribution: str | None,
     direct_server_return: bool | None,
     acl: tuple[str, ...],
-    name: str,
-    output: str,
     **probe: Any,
-) -> None:
+) -> "Operation":
     """Give a VM an endpoint, as Add-AzureEndpoint and Update-AzureVM do. Needs root.
 
     Left out: TCP, a public port that is free, the default VIP; a member of a set that is there is as the set is. A VIP
@@ -141,7 +139,7 @@ def endpoint_add(
     """
     from lab.operations.endpoint import AddEndpoint
 
-    operation = AddEndpoint(
+    return AddEndpoint(
         virtual_machine=vm,
         name=endpoint,
         local_port=local_port,
@@ -155,11 +153,10 @@ def endpoint_add(
         direct_server_return=direct_server_return,
         acl=_acl(acl),
     )
-    perform_as(name, operation, "Update-AzureVM", output)
 
 
 @endpoint_group.command("set")
-@lab_argument
+@operates("Update-AzureVM")
 @click.argument("vm")
 @click.argument("endpoint")
 @click.option("--local-port", type=_PORT, metavar="PORT", help="The port of the VM.")
@@ -169,7 +166,6 @@ def endpoint_add(
 @_idle_option
 @_traffic_options
 @click.option("--no-acl", is_flag=True, help="Take its access rules away.")
-@output_option
 def endpoint_set(
     vm: str,
     endpoint: str,
@@ -182,9 +178,7 @@ def endpoint_set(
     direct_server_return: bool | None,
     acl: tuple[str, ...],
     no_acl: bool,
-    name: str,
-    output: str,
-) -> None:
+) -> "Operation":
     """Change an endpoint, as Set-AzureEndpoint and Update-AzureVM do; what is left out stays. Needs root.
 
     Of a member of a load-balanced set only the access rules can be changed so, and they are those of all members.
@@ -196,7 +190,7 @@ def endpoint_set(
     """
     from lab.operations.endpoint import SetEndpoint
 
-    operation = SetEndpoint(
+    return SetEndpoint(
         virtual_machine=vm,
         name=endpoint,
         protocol=protocol,
@@ -208,15 +202,13 @@ def endpoint_set(
         direct_server_return=direct_server_return,
         acl=_changed_acl(acl, no_acl=no_acl),
     )
-    perform_as(name, operation, "Update-AzureVM", output)
 
 
 @endpoint_group.command("remove")
-@lab_argument
+@operates("Update-AzureVM")
 @click.argument("vm")
 @click.argument("endpoint")
-@output_option
-def endpoint_remove(vm: str, endpoint: str, name: str, output: str) -> None:
+def endpoint_remove(vm: str, endpoint: str) -> "Operation":
     """Take an endpoint from a VM; a VIP that loses its last one loses its address, but for the default one. Needs root.
 
     \b
@@ -225,16 +217,15 @@ def endpoint_remove(vm: str, endpoint: str, name: str, output: str) -> None:
     """
     from lab.operations.endpoint import RemoveEndpoint
 
-    perform_as(name, RemoveEndpoint(vm, endpoint), "Update-AzureVM", output)
+    return RemoveEndpoint(vm, endpoint)
 
 
 @endpoint_group.command("move")
-@lab_argument
+@operates("Set-AzureLoadBalancedEndpoint")
 @click.argument("service")
 @click.argument("load_balanced_set", metavar="SET")
 @click.argument("vip")
-@output_option
-def endpoint_move(service: str, load_balanced_set: str, vip: str, name: str, output: str) -> None:
+def endpoint_move(service: str, load_balanced_set: str, vip: str) -> "Operation":
     """Move a load-balanced set to another VIP of its service, as Set-AzureLoadBalancedEndpoint does. Needs root.
 
     \b
@@ -243,12 +234,11 @@ def endpoint_move(service: str, load_balanced_set: str, vip: str, name: str, out
     """
     from lab.operations.endpoint import SetLoadBalancedSet
 
-    operation = SetLoadBalancedSet(service=service, load_balanced_set=load_balanced_set, virtual_ip=vip)
-    perform_as(name, operation, "Set-AzureLoadBalancedEndpoint", output)
+    return SetLoadBalancedSet(service=service, load_balanced_set=load_balanced_set, virtual_ip=vip)
 
 
 @endpoint_group.command("set-lb")
-@lab_argument
+@operates("Set-AzureLoadBalancedEndpoint")
 @click.argument("service")
 @click.argument("load_balanced_set", metavar="SET")
 @click.option("--local-port", type=_PORT, metavar="PORT", help="The port of the VMs.")
@@ -259,7 +249,6 @@ def endpoint_move(service: str, load_balanced_set: str, vip: str, name: str, out
 @_idle_option
 @_traffic_options
 @click.option("--no-acl", is_flag=True, help="Take its access rules away.")
-@output_option
 def endpoint_set_lb(
     service: str,
     load_balanced_set: str,
@@ -272,10 +261,8 @@ def endpoint_set_lb(
     direct_server_return: bool | None,
     acl: tuple[str, ...],
     no_acl: bool,
-    name: str,
-    output: str,
     **probe: Any,
-) -> None:
+) -> "Operation":
     """Change a load-balanced set as a whole, as Set-AzureLoadBalancedEndpoint does; what is left out stays. Needs root.
 
     \b
@@ -285,7 +272,7 @@ def endpoint_set_lb(
     """
     from lab.operations.endpoint import SetLoadBalancedSet
 
-    operation = SetLoadBalancedSet(
+    return SetLoadBalancedSet(
         service=service,
         load_balanced_set=load_balanced_set,
         virtual_ip=virtual_ip,
@@ -298,7 +285,6 @@ def endpoint_set_lb(
         direct_server_return=direct_server_return,
         acl=_changed_acl(acl, no_acl=no_acl),
     )
-    perform_as(name, operation, "Set-AzureLoadBalancedEndpoint", output)
 
 
 @endpoint_group.command("list")

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from lab.cli.arguments import read_address, read_name, read_prefixes, read_secret, read_subnet
-from lab.cli.execution import need_root, perform
+from lab.cli.execution import need_root, operates, perform, perform_as
 from lab.cli.options import lab_argument, output_option, shown_lab_argument
 from lab.cli.output import print_gateways, print_json
 from lab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import GatewaySku, Routing
+    from lab.operations.base import Operation
 
 
 @click.group("gateway")
@@ -73,7 +74,8 @@ def gateway_show(network: str | None, name: str, output: str) -> None:
     type=click.Choice(["Basic", "Standard", "HighPerformance"]),
     help="Size of the gateway.  [default: Standard, of static gateways Basic]",
 )
-def gateway_create(network: str, routing: "Routing", sku: "GatewaySku | None", name: str) -> None:
+@output_option
+def gateway_create(name: str, network: str, routing: "Routing", sku: "GatewaySku | None", output: str) -> None:
     """Create a virtual network's gateway. Needs root.
 
     It is Creating for 15 minutes of the lab's time (see --time-scale of `lab up`), without an address to show.
@@ -88,14 +90,14 @@ def gateway_create(network: str, routing: "Routing", sku: "GatewaySku | None", n
     need_root()
     ready = time.time() + BUILD_S / operate.network_of(name).overrides.time_scale
     size: GatewaySku = sku or ("Basic" if routing == "static" else "Standard")
-    perform(name, CreateGateway(network, routing, size, ready))
-    click.echo(f"{network}: Creating, until {time.strftime('%H:%M:%S', time.localtime(ready))}")
+    perform_as(name, CreateGateway(network, routing, size, ready), "New-AzureVNetGateway", output)
+    click.echo(f"{network}: Creating, until {time.strftime('%H:%M:%S', time.localtime(ready))}", err=True)
 
 
 @gateway_group.command("delete")
-@lab_argument
+@operates("Remove-AzureVNetGateway")
 @click.argument("network")
-def gateway_delete(network: str, name: str) -> None:
+def gateway_delete(network: str) -> "Operation":
     """Delete a virtual network's gateway; its address is released. Needs root.
 
     \b
@@ -104,14 +106,14 @@ def gateway_delete(network: str, name: str) -> None:
     """
     from lab.operations.vpn import DeleteGateway
 
-    perform(name, DeleteGateway(network))
+    return DeleteGateway(network)
 
 
 @gateway_group.command("connect")
-@lab_argument
+@operates("Set-AzureVNetGateway")
 @click.argument("network")
 @click.argument("site")
-def gateway_connect(network: str, site: str, name: str) -> None:
+def gateway_connect(network: str, site: str) -> "Operation":
     """Connect a virtual network to a local network. Needs root.
 
     \b
@@ -120,14 +122,14 @@ def gateway_connect(network: str, site: str, name: str) -> None:
     """
     from lab.operations.vpn import Connect
 
-    perform(name, Connect(network, site))
+    return Connect(network, site)
 
 
 @gateway_group.command("disconnect")
-@lab_argument
+@operates("Set-AzureVNetGateway")
 @click.argument("network")
 @click.argument("site")
-def gateway_disconnect(network: str, site: str, name: str) -> None:
+def gateway_disconnect(network: str, site: str) -> "Operation":
     """End a tunnel and leave it down; the connection stays defined. Needs root.
 
     \b
@@ -136,7 +138,7 @@ def gateway_disconnect(network: str, site: str, name: str) -> None:
     """
     from lab.operations.vpn import Connect
 
-    perform(name, Connect(network, site, connect=False))
+    return Connect(network, site, connect=False)
 
 
 @gateway_group.group("key")
@@ -181,7 +183,7 @@ def gateway_key_set(network: str, site: str, key: str | None, key_file: Path | N
         found = "neither --key nor --key-file" if key is None else "both --key and --key-file"
         raise UsageError(f"gateway key set: {found}; one of them gives the key; name a file, or - for standard input")
     shared = read_secret(key_file) if key_file is not None else key or ""
-    perform(name, SetKey(network, site, shared), said=False)
+    perform(name, SetKey(network, site, shared))
     result = show.operation(str(uuid4()), uuid4().hex)
     if output == "json":
         print_json(result)
@@ -206,12 +208,12 @@ _space_option = click.option(
 
 
 @network_group.command("add")
-@lab_argument
+@operates("Set-AzureVNetConfig")
 @click.argument("network")
 @_space_option
 @click.option("--location", default="China North", show_default=True, help="Where it is; it never changes.")
 @click.option("--subnet", "subnets", multiple=True, metavar="NAME=PREFIX", help="A subnet; may be repeated.")
-def network_add(network: str, space: tuple[str, ...], location: str, subnets: tuple[str, ...], name: str) -> None:
+def network_add(network: str, space: tuple[str, ...], location: str, subnets: tuple[str, ...]) -> "Operation":
     """Create a virtual network in a running lab. Needs root.
 
     \b
@@ -221,15 +223,15 @@ def network_add(network: str, space: tuple[str, ...], location: str, subnets: tu
     from lab.operations.vpn import AddNetwork
 
     made = tuple(read_subnet(*text.partition("=")[::2]) for text in subnets)
-    perform(name, AddNetwork(read_name(network), location, read_prefixes(space), made))
+    return AddNetwork(read_name(network), location, read_prefixes(space), made)
 
 
 @network_group.command("subnet")
-@lab_argument
+@operates("Set-AzureVNetConfig")
 @click.argument("network")
 @click.argument("subnet")
 @click.argument("prefix")
-def network_subnet(network: str, subnet: str, prefix: str, name: str) -> None:
+def network_subnet(network: str, subnet: str, prefix: str) -> "Operation":
     """Add a subnet to a virtual network of a running lab. Needs root.
 
     \b
@@ -238,7 +240,7 @@ def network_subnet(network: str, subnet: str, prefix: str, name: str) -> None:
     """
     from lab.operations.vpn import AddSubnet
 
-    perform(name, AddSubnet(network, read_subnet(subnet, prefix)))
+    return AddSubnet(network, read_subnet(subnet, prefix))
 
 
 @click.group("local-network")
@@ -255,11 +257,11 @@ _address_help = "Address of its VPN device; a placeholder will do until the real
 
 
 @local_network_group.command("add")
-@lab_argument
+@operates("Set-AzureVNetConfig")
 @click.argument("site")
 @_space_option
 @click.option("--address", help=_address_help)
-def local_network_add(site: str, space: tuple[str, ...], address: str | None, name: str) -> None:
+def local_network_add(site: str, space: tuple[str, ...], address: str | None) -> "Operation":
     """Define a local network. Needs root.
 
     \b
@@ -273,15 +275,15 @@ def local_network_add(site: str, space: tuple[str, ...], address: str | None, na
             f"local-network add {site}: no address of its VPN device; it must have one, which may be a placeholder; "
             "add --address, such as 5.4.3.2, and set the real one when its gateway is built"
         )
-    perform(name, AddLocalNetwork(read_name(site), read_prefixes(space), read_address(address)))
+    return AddLocalNetwork(read_name(site), read_prefixes(space), read_address(address))
 
 
 @local_network_group.command("set")
-@lab_argument
+@operates("Set-AzureVNetConfig")
 @click.argument("site")
 @_space_option
 @click.option("--address", help=_address_help)
-def local_network_set(site: str, space: tuple[str, ...], address: str | None, name: str) -> None:
+def local_network_set(site: str, space: tuple[str, ...], address: str | None) -> "Operation":
     """Give a local network other ranges, or the real address of its VPN device. Needs root.
 
     \b
@@ -295,10 +297,9 @@ def local_network_set(site: str, space: tuple[str, ...], address: str | None, na
             f"local-network set {site}: neither --address-space nor --address; one of them must change; "
             "add it, such as --address 203.0.113.2"
         )
-    operation = SetLocalNetwork(
+    return SetLocalNetwork(
         site, read_prefixes(space) if space else None, None if address is None else read_address(address)
     )
-    perform(name, operation)
 
 
 COMMANDS: tuple[click.Command, ...] = (gateway_group, network_group, local_network_group)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from lab.cli.arguments import SUFFIX, network_named
-from lab.cli.execution import perform
-from lab.cli.options import lab_argument, lab_or_file_argument
-from lab.cli.output import count, print_table
+from lab.cli.execution import operates, perform_as
+from lab.cli.options import lab_or_file_argument, output_option
+from lab.cli.output import count, print_json
 from lab.errors import TopologyError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.formats.cscfg import Configuration
+    from lab.operations.base import Operation
 
 
 @click.group("import")
@@ -28,9 +29,9 @@ def import_group() -> None:
 
 
 @import_group.command("netcfg")
-@lab_argument
+@operates("Set-AzureVNetConfig")
 @click.argument("file", type=click.Path(path_type=Path))
-def import_netcfg(name: str, file: Path) -> None:
+def import_netcfg(file: Path) -> "Operation":
     """Replace networks, local networks, DNS servers and connections by those of a NetworkConfiguration file.
 
     All of it or nothing. VMs, gateways and the keys of connections that stay are kept. Needs root.
@@ -43,14 +44,14 @@ def import_netcfg(name: str, file: Path) -> None:
     from lab.operations.netcfg import ImportConfiguration
 
     made = netcfg.read(_text(file, netcfg.MAX_BYTES, "network configuration"), str(file))
-    perform(name, ImportConfiguration(made, file.name))
-    print_table(("OperationDescription", "OperationId", "OperationStatus"), [("Set-AzureVNetConfig", "-", "Succeeded")])
+    return ImportConfiguration(made, file.name)
 
 
 @import_group.command("cscfg")
 @lab_or_file_argument
 @click.argument("configuration", metavar="CONFIGURATION", type=click.Path(path_type=Path))
-def import_cscfg(name: str, configuration: Path) -> None:
+@output_option
+def import_cscfg(name: str, configuration: Path, output: str) -> None:
     """Give the role instances of a cloud service the public IPs that a ServiceConfiguration file says.
 
     A topology file is rewritten, and keeps all else as it is; it takes the number of instances of each role too. In
@@ -67,10 +68,10 @@ def import_cscfg(name: str, configuration: Path) -> None:
 
     made = cscfg.read(_text(configuration, cscfg.MAX_BYTES, "service configuration"), str(configuration))
     if name.endswith(SUFFIX):
-        _into_file(Path(name), made)
+        _into_file(Path(name), made, output)
     else:
         try:
-            perform(name, ImportServiceConfiguration(made, configuration.name))
+            perform_as(name, ImportServiceConfiguration(made, configuration.name), "Set-AzureDeployment", output)
         except Refused as refused:
             raise TopologyError(cscfg.located(made, problem) for problem in refused.problems) from None
 
@@ -123,14 +124,21 @@ def import_azure(
         raise InconclusiveError(f"{shown}: {told}; --strict allows none; change the input, or leave --strict out")
 
 
-def _into_file(file: Path, configuration: "Configuration") -> None:
-    """Have the roles of a topology file be as a service configuration says."""
+def _into_file(file: Path, configuration: "Configuration", output: str) -> None:
+    """Change the roles of a topology file to what a service configuration says."""
     from lab import topology
 
     text = topology.read(file)
     made = topology.configured(text, str(file), configuration)
     if made != text:
         file.write_text(made, encoding="utf-8")
+    if output == "json":
+        roles = {
+            role.name: {"instances": role.instances, "public_ip": role.public_ip.name if role.public_ip else None}
+            for role in configuration.roles
+        }
+        print_json({"file": str(file), "service": configuration.service, "roles": roles})
+        return
     for role in configuration.roles:
         own = f", public IP {role.public_ip.name}" if role.public_ip else ""
         click.echo(f"{file}: {configuration.service}: {role.name}: {count(role.instances, 'instance')}{own}")

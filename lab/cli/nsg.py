@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lab.cli.arguments import SUFFIX, network_named, read_service
-from lab.cli.execution import need_root, perform
-from lab.cli.options import lab_argument, lab_or_file_argument, output_option
+from lab.cli.execution import need_root, operates
+from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import count, print_json, print_table
 from lab.errors import ContradictedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import Network, SecurityRule
+    from lab.operations.base import Operation
     from lab.predict.forecast import Forecast
     from lab.predict.matrix import Outcome
 
@@ -51,7 +52,7 @@ def _list_option(name: str, what: str) -> Callable[[_Command], _Command]:
 
 
 @rule.command("add")
-@lab_argument
+@operates("Set-AzureNetworkSecurityRule")
 @click.argument("group")
 @click.argument("rule_name", metavar="RULE")
 @click.option("--priority", type=int, required=True, help="Rules with a lower number are asked first.")
@@ -62,7 +63,7 @@ def _list_option(name: str, what: str) -> Callable[[_Command], _Command]:
 @_list_option("source-ports", "Ports and ranges of the client")
 @_list_option("destination", "Prefixes and tags")
 @_list_option("destination-ports", "Ports and ranges, as the VM sees them")
-def add_rule(name: str, group: str, rule_name: str, **values: str | int | None) -> None:
+def add_rule(group: str, rule_name: str, **values: str | int | None) -> "Operation":
     """Add a rule to a group of a running lab. Needs root.
 
     \b
@@ -86,14 +87,14 @@ def add_rule(name: str, group: str, rule_name: str, **values: str | int | None) 
         elif value is not None:
             given[lists[key]] = [part.strip() for part in str(value).split(",")]
     typed = {"name": "RULE", **{lists.get(key, key): f"--{key.replace('_', '-')}" for key in values}}
-    perform(name, AddRule(group, topology.parse_rule(given, f"nsg rule add {group} {rule_name}", typed)))
+    return AddRule(group, topology.parse_rule(given, f"nsg rule add {group} {rule_name}", typed))
 
 
 @rule.command("remove")
-@lab_argument
+@operates("Remove-AzureNetworkSecurityRule")
 @click.argument("group")
 @click.argument("rule_name", metavar="RULE")
-def remove_rule(name: str, group: str, rule_name: str) -> None:
+def remove_rule(group: str, rule_name: str) -> "Operation":
     """Remove a rule from a group of a running lab. Needs root.
 
     \b
@@ -102,7 +103,7 @@ def remove_rule(name: str, group: str, rule_name: str) -> None:
     """
     from lab.operations.security_rule import RemoveRule
 
-    perform(name, RemoveRule(group, rule_name))
+    return RemoveRule(group, rule_name)
 
 
 @rule.command("list")

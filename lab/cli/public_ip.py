@@ -1,12 +1,17 @@
 """``lab public-ip``: addresses of VMs' own."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lab.cli.arguments import network_named, read_name
-from lab.cli.execution import perform
-from lab.cli.options import lab_argument, lab_or_file_argument, output_option
+from lab.cli.execution import operates
+from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import print_json, print_table
 from lab.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from lab.operations.base import Operation
 
 
 @click.group("public-ip")
@@ -22,14 +27,14 @@ def public_ip_group() -> None:
 
 
 @public_ip_group.command("set")
-@lab_argument
+@operates("Update-AzureVM")
 @click.argument("vm")
 @click.argument("public_ip_name", metavar="NAME")
 @click.option("--domain-name-label", metavar="LABEL", help="A name of its own, under that of the VM's cloud service.")
 @click.option("--idle-timeout-in-minutes", type=int, metavar="N", help="4 to 30.  [default: 4]")
 def set_public_ip(
-    vm: str, public_ip_name: str, domain_name_label: str | None, idle_timeout_in_minutes: int | None, name: str
-) -> None:
+    vm: str, public_ip_name: str, domain_name_label: str | None, idle_timeout_in_minutes: int | None
+) -> "Operation":
     """Give a VM an address of its own, or change the label or timeout of the one that has this name. Needs root.
 
     The address is the platform's choice. Flows that live keep the one they have. Until `lab up FILE`, which makes
@@ -42,13 +47,13 @@ def set_public_ip(
     """
     from lab.operations.public_ip import SetPublicIp
 
-    perform(name, SetPublicIp(vm, read_name(public_ip_name), domain_name_label, idle_timeout_in_minutes))
+    return SetPublicIp(vm, read_name(public_ip_name), domain_name_label, idle_timeout_in_minutes)
 
 
 @public_ip_group.command("remove")
-@lab_argument
+@operates("Update-AzureVM")
 @click.argument("vm")
-def remove_public_ip(vm: str, name: str) -> None:
+def remove_public_ip(vm: str) -> "Operation":
     """Take a VM's own address away: it leaves by its service's VIP or the default address again. Needs root.
 
     \b
@@ -57,7 +62,7 @@ def remove_public_ip(vm: str, name: str) -> None:
     """
     from lab.operations.public_ip import RemovePublicIp
 
-    perform(name, RemovePublicIp(vm))
+    return RemovePublicIp(vm)
 
 
 @public_ip_group.command("show")

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli.arguments import network_named, service_named, services_named
-from lab.cli.execution import for_a_while, perform_as
+from lab.cli.execution import for_a_while, operates
 from lab.cli.options import lab_argument, lab_or_file_argument, output_option
 from lab.cli.output import count, print_json, print_operation, print_table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.azure.model import CloudService, Network, VirtualIp
+    from lab.operations.base import Operation
 
 
 # --- services ---------------------------------------------------------------------------------
@@ -84,11 +85,10 @@ def service_show(service: str, name: str, output: str) -> None:
 
 
 @service_group.command("create")
-@lab_argument
+@operates("New-AzureService")
 @click.argument("service")
 @click.option("--location", default="China North", show_default=True, help="Where it is; it never changes.")
-@output_option
-def service_create(service: str, location: str, name: str, output: str) -> None:
+def service_create(service: str, location: str) -> "Operation":
     """Create a cloud service without VMs: its VIP has an address once it has one. Needs root.
 
     \b
@@ -97,7 +97,7 @@ def service_create(service: str, location: str, name: str, output: str) -> None:
     """
     from lab.operations.cloud_service import AddService
 
-    perform_as(name, AddService(name=service, location=location), "New-AzureService", output)
+    return AddService(name=service, location=location)
 
 
 #: How long `lab service redeploy` takes by itself: no document says how long a redeployment does.
@@ -192,11 +192,10 @@ def vip_group() -> None:
 
 
 @vip_group.command("add")
-@lab_argument
+@operates("Add-AzureVirtualIP")
 @click.argument("service")
 @click.argument("vip")
-@output_option
-def vip_add(service: str, vip: str, name: str, output: str) -> None:
+def vip_add(service: str, vip: str) -> "Operation":
     """Give a cloud service another VIP, as Add-AzureVirtualIP does: a name, and no address before an endpoint uses it.
 
     Services of virtual machines only, at most five VIPs each. Needs root.
@@ -207,15 +206,14 @@ def vip_add(service: str, vip: str, name: str, output: str) -> None:
     """
     from lab.operations.virtual_ip import AddVirtualIp
 
-    perform_as(name, AddVirtualIp(service, vip), "Add-AzureVirtualIP", output)
+    return AddVirtualIp(service, vip)
 
 
 @vip_group.command("remove")
-@lab_argument
+@operates("Remove-AzureVirtualIP")
 @click.argument("service")
 @click.argument("vip")
-@output_option
-def vip_remove(service: str, vip: str, name: str, output: str) -> None:
+def vip_remove(service: str, vip: str) -> "Operation":
     """Remove a VIP that no endpoint uses, as Remove-AzureVirtualIP does; the default one stays. Needs root.
 
     \b
@@ -224,7 +222,7 @@ def vip_remove(service: str, vip: str, name: str, output: str) -> None:
     """
     from lab.operations.virtual_ip import RemoveVirtualIp
 
-    perform_as(name, RemoveVirtualIp(service, vip), "Remove-AzureVirtualIP", output)
+    return RemoveVirtualIp(service, vip)
 
 
 @vip_group.command("list")
@@ -277,14 +275,13 @@ def reserved_ip_group() -> None:
 
 
 @reserved_ip_group.command("create")
-@lab_argument
+@operates("New-AzureReservedIP")
 @click.argument("reserved_ip", metavar="NAME")
 @click.option("--location", default="China North", show_default=True, help="It is for services of this region.")
 @click.option("--label", default="", help="What it is for.")
 @click.option("--service", metavar="SERVICE", help="Keep the address that the VIP of this service has.")
 @click.option("--virtual-ip", metavar="VIP", help="Of that service, this VIP.  [default: the default one]")
 @click.option("--address", hidden=True, help="There is no such thing.")
-@output_option
 def reserved_ip_create(
     reserved_ip: str,
     location: str,
@@ -292,9 +289,7 @@ def reserved_ip_create(
     service: str | None,
     virtual_ip: str | None,
     address: str | None,
-    name: str,
-    output: str,
-) -> None:
+) -> "Operation":
     """Reserve an address, as New-AzureReservedIP does: a new one, or the one that a service's VIP has now. Needs root.
 
     The address cannot be chosen. That of a service stays in use, and live flows with it.
@@ -312,15 +307,13 @@ def reserved_ip_create(
         )
     if virtual_ip is not None and service is None:
         raise UsageError("--virtual-ip without --service: a VIP is a service's; name the service too")
-    operation = ReserveIp(name=reserved_ip, location=location, label=label, service=service, virtual_ip=virtual_ip)
-    perform_as(name, operation, "New-AzureReservedIP", output)
+    return ReserveIp(name=reserved_ip, location=location, label=label, service=service, virtual_ip=virtual_ip)
 
 
 @reserved_ip_group.command("delete")
-@lab_argument
+@operates("Remove-AzureReservedIP")
 @click.argument("reserved_ip", metavar="NAME")
-@output_option
-def reserved_ip_delete(reserved_ip: str, name: str, output: str) -> None:
+def reserved_ip_delete(reserved_ip: str) -> "Operation":
     """Release a reserved address that no service uses, as Remove-AzureReservedIP does. Needs root.
 
     \b
@@ -329,16 +322,15 @@ def reserved_ip_delete(reserved_ip: str, name: str, output: str) -> None:
     """
     from lab.operations.reserved_ip import ReleaseIp
 
-    perform_as(name, ReleaseIp(reserved_ip), "Remove-AzureReservedIP", output)
+    return ReleaseIp(reserved_ip)
 
 
 @reserved_ip_group.command("associate")
-@lab_argument
+@operates("Set-AzureReservedIPAssociation")
 @click.argument("reserved_ip", metavar="NAME")
 @click.argument("service")
 @click.option("--virtual-ip", metavar="VIP", help="The VIP that is given the address.  [default: the default one]")
-@output_option
-def reserved_ip_associate(reserved_ip: str, service: str, virtual_ip: str | None, name: str, output: str) -> None:
+def reserved_ip_associate(reserved_ip: str, service: str, virtual_ip: str | None) -> "Operation":
     """Give a service's VIP a reserved address, as Set-AzureReservedIPAssociation does. Needs root.
 
     The address that it had is given back.
@@ -349,16 +341,14 @@ def reserved_ip_associate(reserved_ip: str, service: str, virtual_ip: str | None
     """
     from lab.operations.reserved_ip import AssociateIp
 
-    operation = AssociateIp(reserved_ip, service, virtual_ip)
-    perform_as(name, operation, "Set-AzureReservedIPAssociation", output)
+    return AssociateIp(reserved_ip, service, virtual_ip)
 
 
 @reserved_ip_group.command("disassociate")
-@lab_argument
+@operates("Remove-AzureReservedIPAssociation")
 @click.argument("reserved_ip", metavar="NAME")
 @click.argument("service")
-@output_option
-def reserved_ip_disassociate(reserved_ip: str, service: str, name: str, output: str) -> None:
+def reserved_ip_disassociate(reserved_ip: str, service: str) -> "Operation":
     """Take a reserved address from a service, as Remove-AzureReservedIPAssociation does. Needs root.
 
     The VIP is given a dynamic address; the reserved one stays the user's.
@@ -369,8 +359,7 @@ def reserved_ip_disassociate(reserved_ip: str, service: str, name: str, output: 
     """
     from lab.operations.reserved_ip import DisassociateIp
 
-    operation = DisassociateIp(reserved_ip, service)
-    perform_as(name, operation, "Remove-AzureReservedIPAssociation", output)
+    return DisassociateIp(reserved_ip, service)
 
 
 @reserved_ip_group.command("list")

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING
 import click
 
 from lab.cli.arguments import network_named
-from lab.cli.execution import perform_as
-from lab.cli.options import lab_argument, lab_or_file_argument, output_option
+from lab.cli.execution import operates
+from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import print_json, print_table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lab.azure.model import Network, PowerState, Service, VirtualMachine
+    from lab.azure.model import Network, Service, VirtualMachine
+    from lab.operations.base import Operation
 
 
 @click.group("vm")
@@ -62,14 +63,13 @@ def _shown(network: "Network", vm: "VirtualMachine") -> dict[str, str]:
 
 
 @vm_group.command("create")
-@lab_argument
+@operates("New-AzureVM")
 @click.argument("service")
 @click.argument("vm")
 @click.option("--subnet", metavar="NETWORK/SUBNET", help="Where it is; left out, in no virtual network.")
 @click.option("--service", "servers", multiple=True, metavar="KIND:PORT", help="A server in it; may be repeated.")
 @click.option("--public-ip", metavar="NAME", help="Give it an instance-level public IP of this name.")
 @click.option("--reserved-ip", metavar="NAME", help="With the first VM: the address of the service's VIP.")
-@output_option
 def vm_create(
     service: str,
     vm: str,
@@ -77,9 +77,7 @@ def vm_create(
     servers: tuple[str, ...],
     public_ip: str | None,
     reserved_ip: str | None,
-    name: str,
-    output: str,
-) -> None:
+) -> "Operation":
     """Make a VM in a cloud service, as New-AzureVM does. Needs root.
 
     Its address is the lowest that the subnet has free; without a subnet it is in 100.64.0.0/10.
@@ -91,7 +89,7 @@ def vm_create(
     """
     from lab.operations.cloud_service import AddVirtualMachine
 
-    operation = AddVirtualMachine(
+    return AddVirtualMachine(
         service=service,
         name=vm,
         subnet=subnet,
@@ -99,7 +97,6 @@ def vm_create(
         public_ip=public_ip,
         reserved_ip=reserved_ip,
     )
-    perform_as(name, operation, "New-AzureVM", output)
 
 
 def _services(texts: "Sequence[str]") -> "tuple[Service, ...]":
@@ -118,10 +115,9 @@ def _services(texts: "Sequence[str]") -> "tuple[Service, ...]":
 
 
 @vm_group.command("start")
-@lab_argument
+@operates("Start-AzureVM")
 @click.argument("vm")
-@output_option
-def vm_start(vm: str, name: str, output: str) -> None:
+def vm_start(vm: str) -> "Operation":
     """Start a VM, as Start-AzureVM does. Needs root.
 
     With the first VM that is started a service whose VMs were all deallocated is given dynamic addresses, which may be
@@ -131,14 +127,15 @@ def vm_start(vm: str, name: str, output: str) -> None:
     Example:
       sudo lab vm start multivip myVM1
     """
-    _set(name, vm, "Started", "Start-AzureVM", output)
+    from lab.operations.power import SetPower
+
+    return SetPower(vm, "Started")
 
 
 @vm_group.command("stop")
-@lab_argument
+@operates("Stop-AzureVM")
 @click.argument("vm")
-@output_option
-def vm_stop(vm: str, name: str, output: str) -> None:
+def vm_stop(vm: str) -> "Operation":
     """Stop a VM, which keeps its addresses, as Stop-AzureVM -StayProvisioned does. Needs root.
 
     A load balancer finds it down by its probes.
@@ -147,14 +144,15 @@ def vm_stop(vm: str, name: str, output: str) -> None:
     Example:
       sudo lab vm stop multivip myVM1
     """
-    _set(name, vm, "Stopped", "Stop-AzureVM", output)
+    from lab.operations.power import SetPower
+
+    return SetPower(vm, "Stopped")
 
 
 @vm_group.command("deallocate")
-@lab_argument
+@operates("Stop-AzureVM")
 @click.argument("vm")
-@output_option
-def vm_deallocate(vm: str, name: str, output: str) -> None:
+def vm_deallocate(vm: str) -> "Operation":
     """Stop a VM and give back what it was given, as Stop-AzureVM does. Needs root.
 
     Its instance-level public IP is released, and with the last VM of a service the service's dynamic addresses.
@@ -163,13 +161,9 @@ def vm_deallocate(vm: str, name: str, output: str) -> None:
     Example:
       sudo lab vm deallocate multivip myVM1
     """
-    _set(name, vm, "Deallocated", "Stop-AzureVM", output)
-
-
-def _set(name: str, vm: str, state: "PowerState", cmdlet: str, output: str) -> None:
     from lab.operations.power import SetPower
 
-    perform_as(name, SetPower(vm, state), cmdlet, output)
+    return SetPower(vm, "Deallocated")
 
 
 COMMANDS: tuple[click.Command, ...] = (vm_group,)

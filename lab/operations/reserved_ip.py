@@ -8,7 +8,7 @@ one. It is that of a service's VIP, never a VM's: there is no parameter for a VM
 import msgspec
 
 from lab.azure.allocation import free_address
-from lab.azure.model import CloudService, Network, ReservedIp, VirtualIp, natural
+from lab.azure.model import CloudService, Network, ReservedIp, VirtualIp
 from lab.operations import lookup
 from lab.operations.base import Operation
 
@@ -40,10 +40,9 @@ class ReserveIp(msgspec.Struct, frozen=True, kw_only=True):
         """
         path = ("reserved_ips", self.name)
         lookup.title(self, path)
-        if network.reserved_ip(self.name):
-            lookup.refuse(self, path, "is there already", "a name is given once", "choose another")
+        lookup.unused(self, network.reserved_ips, path)
         if self.service is None:
-            address, services = free_address(network), network.cloud_services
+            address = free_address(network)
         else:
             service = _service(self, network, self.service)
             virtual_ip = _virtual_ip(self, service, self.virtual_ip)
@@ -57,11 +56,10 @@ class ReserveIp(msgspec.Struct, frozen=True, kw_only=True):
                     "start a VM of the service, or reserve an address and associate it",
                 )
             address = virtual_ip.address
-            made = _with_vip(service, msgspec.structs.replace(virtual_ip, reserved_ip=self.name))
-            services = tuple(made if s is service else s for s in network.cloud_services)
+            kept = msgspec.structs.replace(virtual_ip, reserved_ip=self.name)
+            network = network.including(_with_vip(service, kept))
         reserved = ReservedIp(name=self.name, address=address, location=self.location, label=self.label)
-        found = sorted((*network.reserved_ips, reserved), key=lambda r: natural(r.name))
-        return msgspec.structs.replace(network, reserved_ips=tuple(found), cloud_services=services)
+        return network.including(reserved)
 
 
 class ReleaseIp(msgspec.Struct, frozen=True):
