@@ -8,18 +8,17 @@ second time, from the documents.
 
 from collections.abc import Container
 
-import msgspec
-
 from lab.azure.model import Network
 from lab.verify.claims import (
+    distribution_mode,
     endpoint_acls,
     endpoints,
     expectation,
     gateways,
     health_probes,
+    idle_timeouts,
     instance_level_public_ip,
     instance_level_public_ip_managed,
-    load_balancers,
     logged,
     multiple_vips,
     names,
@@ -31,6 +30,7 @@ from lab.verify.claims import (
     reserved_ips,
     security_groups,
     service_files,
+    several_frontends,
     snat_ports,
     source_ip,
     standard,
@@ -43,14 +43,6 @@ from lab.verify.claims.kit import guarantees
 __all__ = ["CATALOGUE", "Claim", "Stage", "Trial", "find", "once", "trials"]
 
 
-def _of_services_too(claim: Claim) -> Claim:
-    """Return a claim with the trials that cloud services have for it beside those of load balancers."""
-    more = endpoints.MORE.get(claim.id)
-    if more is None:
-        return claim
-    return msgspec.structs.replace(claim, extended_by=(more,))
-
-
 CATALOGUE: tuple[Claim, ...] = (
     *multiple_vips.CLAIMS,
     *source_ip.CLAIMS,
@@ -60,10 +52,12 @@ CATALOGUE: tuple[Claim, ...] = (
     *outbound_rules_needed.CLAIMS,
     *standard.CLAIMS,
     *outbound_rules.CLAIMS,
-    *map(_of_services_too, load_balancers.CLAIMS),
+    *distribution_mode.CLAIMS,
+    *idle_timeouts.CLAIMS,
+    *several_frontends.CLAIMS,
     *endpoints.CLAIMS,
     *security_groups.CLAIMS,
-    *map(_of_services_too, health_probes.CLAIMS),
+    *health_probes.CLAIMS,
     *endpoint_acls.CLAIMS,
     *reserved_ips.CLAIMS,
     *logged.CLAIMS,

@@ -21,6 +21,8 @@ from lab.azure.model import (
 )
 from lab.flow import PortRange
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
+from lab.verify.claims.kit.cloud_service_kit import listed, sets
+from lab.verify.claims.kit.endpoint_files import service_file, set_member
 from lab.verify.claims.kit.held_flows import held_trial, kept, occupy, several_goals
 from lab.verify.claims.kit.judges import arrived, judge_by, outcomes, refused, send, wrong_source
 from lab.verify.claims.kit.nsg_oracle import PROBES, answers, before, groups, guarded
@@ -521,6 +523,11 @@ def member_turns_by_results_in_a_row(network: Network) -> Iterator[Trial]:
     for pool in [p for p in _healthy(network) if p.probe.protocol == "Tcp"][:1]:
         needed = pool.probe.number_of_probes if before(network, "2023-10") else 1
         yield _turning(network, pool, needed, needed)
+    if sets(listed(network)):
+        text = service_file(
+            set_member("a", ", probe: {port: 80}"), set_member("b", ", probe: {port: 80, interval_in_seconds: 5}")
+        )
+        yield fits(text, "members of a set with other probes", '"e" of b differs from "e" of a in probe')
 
 
 def _turning(network: Network, pool: Pool, failures: int, successes: int | None) -> Trial:

@@ -10,6 +10,7 @@ import msgspec
 
 from lab.azure.model import CloudService, Network, VirtualIp
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
+from lab.verify.claims.kit.balanced_flows import unheard
 from lab.verify.claims.kit.cloud_service_kit import (
     UNUSED,
     Reached,
@@ -39,8 +40,8 @@ from lab.verify.claims.kit.cloud_service_kit import (
 )
 from lab.verify.claims.kit.judges import judge_by, of_type
 from lab.verify.claims.kit.oracle import far_client
+from lab.verify.claims.kit.sampling import CHANCE, sample
 from lab.verify.claims.kit.tunnels import fits
-from lab.verify.claims.load_balancers import CHANCE, sample, unheard
 from lab.verify.experiment import (
     SILENCE_S,
     Answers,

@@ -14,7 +14,7 @@ from lab.topology import load
 from lab.verify import claims
 from lab.verify import experiment as ex
 from lab.verify.claims import Trial
-from lab.verify.claims.load_balancers import bounds, sample
+from lab.verify.claims.kit.sampling import bounds, sample
 from lab.verify.verdict import Judgement
 from tests.unit.verify.claims.pretend import Lie, about, checked, planned, replace, trials_of
 
