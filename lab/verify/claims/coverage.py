@@ -11,7 +11,6 @@ import msgspec
 from lab.verify.claims import CATALOGUE, find
 
 State = Literal["proved", "refusal", "partial", "absent"]
-
 #: How many statements each document, or group of documents, has; they are numbered from 1. S: of one document. N: of
 #: other documents, as they were then. T: of documents as they are today.
 FAMILIES: dict[str, int] = {
@@ -38,7 +37,6 @@ FAMILIES: dict[str, int] = {
     "N-DN": 3,
     "T-OR": 22,
 }
-
 #: Statements whose whole content is that something is refused. A refusal is recognised by its reason.
 REFUSED: frozenset[str] = frozenset(
     {
@@ -57,7 +55,6 @@ REFUSED: frozenset[str] = frozenset(
         "T-OR-12",
     }
 )
-
 #: Statements with a claim that leaves something out, and what.
 MISSING: dict[str, str] = {
     "S1-2": "a destination that admits the frontend's address alone rejects the flow",
@@ -82,7 +79,6 @@ MISSING: dict[str, str] = {
     "T-OR-14": "ICMP is never translated; each protocol has ports of its own",
     "T-OR-19": "rules in one block share it",
 }
-
 #: Statements without a claim, in our words.
 ABSENT: dict[str, str] = {
     "N-SN-21": "Two VM ports, two destinations: one public port serves both destinations at once (2026-07-07).",

@@ -50,11 +50,7 @@ from lab.verify.experiment import (
 )
 
 _DISTRIBUTION = "load-balancer-distribution-mode.md (2016-10-24)"
-
-
 _SEVERAL = "load-balancer-multivip-overview.md (2016-08-11)"
-
-
 _AT_LEAST = 200  # flows of one client, where each is picked on its own
 
 

@@ -28,14 +28,8 @@ from lab.verify.claims.kit.sampling import CHANCE, sample
 from lab.verify.experiment import Answers, Checked, Health, Members, Run, Sweep, Swept
 
 _DISTRIBUTION = "load-balancer-distribution-mode.md (2016-10-24)"
-
-
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
-
-
 _PROBES = "load-balancer-custom-probe-overview.md (2016-10-24)"
-
-
 #: What Get-AzureEndpoint prints, in this order.
 _FIELDS = (
     *("LBSetName", "LocalPort", "Name", "Port", "Protocol", "Vip", "ProbePath", "ProbePort", "ProbeProtocol"),

@@ -37,17 +37,9 @@ from lab.verify.experiment import (
 )
 
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
-
-
 _RESET = "load-balancer-tcp-reset.md (2020-10-07)"
-
-
 _DEFAULT_MIN = 4  # load-balancer-tcp-idle-timeout.md (2016-10-24)
-
-
 _LONGEST_MIN = 12
-
-
 _QUICK = 120  # times faster than the documents: four minutes are two seconds
 
 
@@ -195,8 +187,6 @@ load_balancers:
     inbound_nat_rules:
       n: {{frontend: f, virtual_machine: vm, frontend_port: 50001, backend_port: 22, {nat}}}
 """
-
-
 #: Longest idle timeout of a rule in minutes, by revision.
 _LONGEST = (("2020-10", 30), ("2026-07", 100))
 
@@ -281,8 +271,6 @@ def _both_ends_told(_known: Members, left: Left, *, idle_s: float, has_udp: bool
 
 
 _LATE_S = 5.0  # of real time, in which a machine may be busy with something else
-
-
 _EARLY_S = 0.3
 
 

@@ -27,15 +27,9 @@ from lab.verify.experiment import (
 )
 
 AnyRule: TypeAlias = LoadBalancingRule | InboundNatRule
-
-
 PORTS = 4  # flows of each client that has several
-
-
 #: Where clients come from that are no node of the lab: addresses for measurements (RFC 2544).
 _CLIENTS = IPv4Address("198.18.0.1")
-
-
 FIRST_PORT = 20000
 
 

@@ -4,8 +4,6 @@ import math
 
 #: A run may contradict a claim by chance once in a thousand million; so many of its trials share that.
 _FALSE_ALARM, _STATISTICAL_TRIALS = 1e-9, 20
-
-
 CHANCE = _FALSE_ALARM / _STATISTICAL_TRIALS
 
 
