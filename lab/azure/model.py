@@ -528,7 +528,7 @@ class Connection(_Value, frozen=True, kw_only=True):
 
     virtual_network: str
     local_network: str
-    #: None: the one that Azure generates, which nobody else knows.
+    #: None: the one that Azure generates, which the other side does not know.
     shared_key: str | None = None
     connect: bool = True
 

@@ -19,6 +19,7 @@ import click
 
 from lab import __version__
 from lab.cli import (
+    capture,
     check_plan,
     ending,
     endpoint,
@@ -129,6 +130,7 @@ _MODULES = (
     nsg,
     explain,
     graph,
+    capture,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:

@@ -335,7 +335,7 @@ def _probe(given: dict[str, Any]) -> "Probe | None":
     """Read how a set is to be probed; None: nothing was said.
 
     Raises:
-        UsageError: more than one way was, or a path that nobody would ask for.
+        UsageError: more than one way was, or the path would never be asked for.
 
     """
     from lab.azure.model import EndpointProbe

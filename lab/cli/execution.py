@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def need_root() -> None:
-    """Go on only as root. Asked for when all that can be said without it is said.
+    """Refuse unless this is root. Call it after every check that needs no privilege.
 
     Raises:
         MachineError: this is not root.
@@ -50,7 +50,7 @@ def interruptible(undone: str = "what was made is removed") -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Have Ctrl-C, SIGTERM and SIGHUP interrupt only what comes after this."""
+    """Defer Ctrl-C, SIGTERM and SIGHUP until this is over."""
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in numbers}

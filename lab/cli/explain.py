@@ -528,7 +528,7 @@ def _proofs(files: tuple[str, str], networks: "tuple[Network, Network]", changes
 
 
 def _hold(proofs: "Proofs | None", changes: "Sequence[Change]") -> None:
-    """Go on only if all that packets can tell is confirmed.
+    """Refuse unless all that packets can tell is confirmed.
 
     Raises:
         ContradictedError: a difference is not.

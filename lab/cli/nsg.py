@@ -208,8 +208,9 @@ def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send
     """Print who may speak to whom: every pair of nodes and every service, predicted and seen on the wire.
 
     With NODEs: only the pairs that they are part of. A frontend's address is a receiver like any node. Without
-    --service: the services of the topology, the ports its rules name, and ports of nobody. LAB|FILE is a running lab,
-    which needs root, or a topology file, of which nothing can be seen. A difference between the two is an error.
+    --service: the services of the topology, the ports its rules name, and a port that neither has. LAB|FILE is a
+    running lab, which needs root, or a topology file, of which nothing can be seen. A difference between the two is
+    an error.
 
     \b
     Example:
@@ -307,7 +308,7 @@ def _show_flow(outcome: "Outcome") -> None:
     if rows:
         print_table(("WAY", "VM", "DIRECTION", "GROUP", "PRIORITY", "RULE", "ACCESS"), rows)
     if outcome.seen is not None:
-        # Beyond its wire there is nobody for a flow that arrives at an obstacle.
+        # Beyond its wire no server takes a flow that arrives at an obstacle.
         wire = "'s wire" if any(way.end == outcome.end and way.obstacle for way in predicted.ways) else ""
         click.echo(f"seen: {outcome.seen}" + (f" at {outcome.end}{wire}" if outcome.end else ""))
 

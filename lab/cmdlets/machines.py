@@ -151,7 +151,7 @@ def _new_config(_desk: CmdletSession, given: Given) -> Iterable[Value]:
 
 
 def _add_provisioning(_desk: CmdletSession, given: Given) -> Iterable[Value]:
-    # Nobody logs in to a lab's VM by password: a name and a password must be given, and are not kept.
+    # A lab's VM has no login by password: a name and a password must be given, and are not kept.
     return passed_on(given)
 
 

@@ -23,8 +23,8 @@ _WHOLE_SET = "load-balancer-tcp-idle-timeout.md, 2016-10-24"
 class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A VM gets an endpoint, alone or as a member of a load-balanced set.
 
-    What is None is as a set that is there has it, or else as an endpoint has it of which nobody said more: a port
-    that is free, the default VIP, the default probe of a set.
+    Fields left as None take the load-balanced set's values if the set exists; otherwise the defaults: the lowest free
+    public port, the default VIP, the default probe.
     """
 
     virtual_machine: str
@@ -105,7 +105,10 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetEndpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint changes; what is None stays. An access list of one member of a set is that of all (2016-03-15)."""
+    """An endpoint changes; None keeps the current value.
+
+    An access list of one member of a set is that of all (2016-03-15).
+    """
 
     virtual_machine: str
     name: str
@@ -179,7 +182,7 @@ class RemoveEndpoint(msgspec.Struct, frozen=True):
 
 
 class SetLoadBalancedSet(msgspec.Struct, frozen=True, kw_only=True):
-    """A load-balanced set changes as a whole, or moves to another VIP; what is None stays.
+    """A load-balanced set changes as a whole, or moves to another VIP; None keeps the current value.
 
     As Set-AzureLoadBalancedEndpoint does (Multiple VIPs, 2015-07-23; load-balancer-tcp-idle-timeout.md, 2016-10-24).
     """

@@ -104,7 +104,7 @@ def service(operation: Operation, network: Network, name: str) -> CloudService:
 
 
 def endpoints(operation: Operation, owner: CloudService) -> None:
-    """Go on only if endpoints of a service can be changed one by one: those of virtual machines.
+    """Refuse a service whose endpoints cannot be changed one by one, as those of virtual machines can.
 
     Raises:
         Refused: they are roles'.

@@ -14,7 +14,7 @@ from lab.operations import lookup
 class SetPublicIp(msgspec.Struct, frozen=True):
     """A VM is given an address of its own, which is the platform's choice; of one that it has, label or timeout change.
 
-    None: as it is, or as an address is that nobody said more about.
+    None keeps the current value, or means the default of a new address.
     """
 
     virtual_machine: str

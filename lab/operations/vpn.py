@@ -112,7 +112,7 @@ class AddLocalNetwork(msgspec.Struct, frozen=True):
 
 
 class SetLocalNetwork(msgspec.Struct, frozen=True):
-    """A local network gets other prefixes or another device address; what is None stays."""
+    """A local network gets other prefixes or another device address; None keeps the current value."""
 
     name: str
     address_space: tuple[IPv4Network, ...] | None = None

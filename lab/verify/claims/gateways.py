@@ -145,13 +145,12 @@ def segments_are_clamped(network: Network) -> Iterator[Trial]:
         # Whatever the two ends would agree on between themselves is larger.
         connect = Segments(client=pair.near.node, address=str(pair.far.address), port=80)
 
-        yield Trial(pair.near.node, "at most 1,350 bytes", (Stage((connect,)),), judge_by(_clamped))
+        yield Trial(pair.near.node, "segments of 1,350 bytes", (Stage((connect,)),), judge_by(_clamped))
 
 
 def _clamped(seen: SegmentSize) -> Finding:
     observed = f"segments of {seen.size} bytes" if seen.size else "no connection"
-    # The kernel counts 12 bytes of timestamps to the header, not to the segment.
-    return Finding(observed, "" if 1200 < seen.size <= 1350 else "they are not clamped to 1350 bytes")
+    return Finding(observed, "" if seen.size == 1350 else "they are not clamped to 1350 bytes")
 
 
 @claim(

@@ -125,7 +125,7 @@ def _web_server(network: Network) -> InternetHost | None:
 
 
 def _seen(vm: str, far: InternetHost) -> Run:
-    """Have a VM ask an outside host's web server."""
+    """Let a VM ask an outside host's web server."""
     return inside(vm, "curl", "-sS", "-m", "5", f"http://{far.address}/")
 
 

@@ -39,11 +39,15 @@ from lab.verify.claims.kit.balanced_flows import (
 from lab.verify.claims.kit.cloud_service_kit import (
     Reached,
     alone,
+    command,
+    failed_command,
     nodes,
+    operated,
     reached,
+    show,
     silent,
+    vips,
     vips_beside,
-    without_endpoints,
 )
 from lab.verify.claims.kit.judges import arrived, judge_by, of_type, outcomes, refused
 from lab.verify.claims.kit.oracle import far_client, far_host, speaking_freely
@@ -54,6 +58,7 @@ from lab.verify.experiment import (
     Answers,
     Arrivals,
     Ask,
+    Checked,
     Counted,
     Flow,
     Health,
@@ -432,21 +437,30 @@ def _vip_while_used(network: Network) -> Iterator[Trial]:
             passes=(Watch("host wire", client.name),),
             ends=(Watch("edge", one.vms[0].virtual_network),),
         )
-        yield _tied(one, vip, without_endpoints(network, one.service, vip), one.ask(client.name), silent(flow))
+        yield _tied(network, one, vip, one.ask(client.name), silent(flow))
         return
 
 
-def _tied(one: Reached, vip: VirtualIp, bare: Network, ask: Ask, lost: Sweep) -> Trial:
-
+def _tied(network: Network, one: Reached, vip: VirtualIp, ask: Ask, lost: Sweep) -> Trial:
+    using = [e for e in one.service.endpoints if e.virtual_ip == vip.name]
+    taken = tuple(command("endpoint", "remove", e.virtual_machine, e.name) for e in using)
     expected = f"{vip.address} with endpoints, no address and no way there without"
-    stages = (Stage((ask,)), Stage((lost,), bare), Stage((ask,)))
-    return Trial(f"{vip.name} of {one.service.name}", expected, stages, judge_by(partial(_address_while_used, one=one)))
+    # A network of its own, though equal, has the endpoints given back before the second stage.
+    again = Stage((ask,), msgspec.structs.replace(network))
+    stages = (operated(ask, *taken, show(one.service), lost), again)
+    judge = partial(_address_while_used, one=one, vip=vip)
+    return Trial(f"{vip.name} of {one.service.name}", expected, stages, judge_by(judge))
 
 
-def _address_while_used(before: Answers, swept: Swept, after: Answers, *, one: Reached) -> Finding:
+def _address_while_used(*observations: Observation, one: Reached, vip: VirtualIp) -> Finding:
+    before, after = of_type(observations, Answers)
+    *removed, shown = of_type(observations, Checked)
+    (swept,) = of_type(observations, Swept)
     came = "something came" if swept.passages[0].end else "nothing came"
-    observed = f"{nodes(before)[0]}; without endpoints {came}; with them {nodes(after)[0]}"
-    wrong = one.wrong(before)
+    known = vips(shown).get(vip.name, {}).get("Address", "not shown")
+    observed = f"{nodes(before)[0]}; without endpoints {known or 'no address'}, {came}; with them {nodes(after)[0]}"
+    wrong = one.wrong(before) or failed_command(*removed)
+    wrong = wrong or (f"without endpoints its address is {known}" if known else "")
     wrong = wrong or ("its address still leads somewhere" if swept.passages[0].end else "") or one.wrong(after)
     if not wrong and not swept.passages[0].passed:
         return Finding(observed, doubt="the client sent nothing")

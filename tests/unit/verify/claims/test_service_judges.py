@@ -182,6 +182,8 @@ LIES: list[tuple[str, Lie | Callable[[], Lie], str]] = [
     ("N-HP-5", about(ex.Sweep, _all_to("guarded1")), "none of the flows came to guarded2"),
     ("N-HP-5", _ran("endpoint", status=0), "three ways to probe at once was not refused"),
     ("N-MV-6", _after(0, ex.Sweep, _all_to("vnet1")), "its address still leads somewhere"),
+    ("N-MV-6", _said('"Address": ""', '"Address": "1.2.3.4"', "service"), "without endpoints its address is 1.2.3.4"),
+    ("N-MV-6", _ran("endpoint", "remove", status=2), "exit 2: "),
     ("N-MV-6", _after(1, ex.Ask, _each(outcome="timeout")), "timeout"),
     ("N-AC-1", about(ex.Sweep, _all_to("guarded1")), "denied (175.1.0.77) came to guarded1 through Vip1:80"),
     ("N-AC-1", about(ex.Sweep, _none), "nearby (175.2.0.20) did not come through Vip1:80"),
