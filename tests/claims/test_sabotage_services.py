@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from lab.kernel.state import StateDir
-from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips, service_files
+from lab.verify.claims import endpoint_acls, endpoints, managed_vips, multiple_vips, reserved_ips, service_files
 from tests import rootlab
 from tests.sabotage import Command, Labs, acts, altered_programs, assert_noticed, first
 
@@ -125,7 +125,7 @@ SABOTAGES = {claim: what for what, sabotage in TOGETHER.items() for claim in sab
 def test_every_claim_about_cloud_services_has_a_sabotage():
     own = {
         claim.id
-        for module in (multiple_vips, endpoints, endpoint_acls, reserved_ips, service_files)
+        for module in (multiple_vips, managed_vips, endpoints, endpoint_acls, reserved_ips, service_files)
         for claim in module.CLAIMS
     }
     assert set(SABOTAGES) == own

@@ -8,30 +8,36 @@ second time, from the documents.
 
 from collections.abc import Container
 
-import msgspec
-
 from lab.azure.model import Network
 from lab.verify.claims import (
+    distribution_mode,
     endpoint_acls,
     endpoints,
     expectation,
+    gateway_tunnels,
     gateways,
+    grouped_flows,
     health_probes,
+    idle_timeouts,
     instance_level_public_ip,
     instance_level_public_ip_managed,
-    load_balancers,
     logged,
+    managed_vips,
+    members_down,
     multiple_vips,
     names,
     nat_gateways,
     netcfg,
+    no_healthy_members,
     outbound_classic,
     outbound_connections,
     outbound_rules,
     outbound_rules_needed,
+    preallocated_ports,
     reserved_ips,
     security_groups,
     service_files,
+    several_frontends,
     snat_port_reuse,
     snat_ports,
     source_ip,
@@ -43,37 +49,35 @@ from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit import guarantees
 
 __all__ = ["CATALOGUE", "Claim", "Stage", "Trial", "find", "once", "trials"]
-
-
-def _of_services_too(claim: Claim) -> Claim:
-    """Return a claim with the trials that cloud services have for it beside those of load balancers."""
-    more = endpoints.MORE.get(claim.id)
-    if more is None:
-        return claim
-    return msgspec.structs.replace(claim, extended_by=(more,))
-
-
 CATALOGUE: tuple[Claim, ...] = (
     *multiple_vips.CLAIMS,
+    *managed_vips.CLAIMS,
     *source_ip.CLAIMS,
     *outbound_classic.CLAIMS,
     *snat_ports.CLAIMS,
     *snat_port_reuse.CLAIMS,
+    *preallocated_ports.CLAIMS,
     *outbound_connections.CLAIMS,
     *outbound_rules_needed.CLAIMS,
     *standard.CLAIMS,
     *outbound_rules.CLAIMS,
     *nat_gateways.CLAIMS,
-    *map(_of_services_too, load_balancers.CLAIMS),
+    *distribution_mode.CLAIMS,
+    *idle_timeouts.CLAIMS,
+    *several_frontends.CLAIMS,
     *endpoints.CLAIMS,
     *security_groups.CLAIMS,
-    *map(_of_services_too, health_probes.CLAIMS),
+    *grouped_flows.CLAIMS,
+    *health_probes.CLAIMS,
+    *members_down.CLAIMS,
+    *no_healthy_members.CLAIMS,
     *endpoint_acls.CLAIMS,
     *reserved_ips.CLAIMS,
     *logged.CLAIMS,
     *vnet_to_vnet.CLAIMS,
     *vnet_to_vnet_steps.CLAIMS,
     *gateways.CLAIMS,
+    *gateway_tunnels.CLAIMS,
     *names.CLAIMS,
     *netcfg.CLAIMS,
     *instance_level_public_ip.CLAIMS,

@@ -68,7 +68,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A testable statement of a document. ``profiles`` empty: every revision states it.
 
     ``facts``: what the statement depends on, in a few words each. Whichever of them the product gets wrong, the claim
-    must be contradicted: `tests/mutations` has a mutation for each. ``extended_by``: trials that it has beside its own.
+    must be contradicted: `tests/mutations` has a mutation for each.
     """
 
     id: str
@@ -77,15 +77,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     shown_by: Shows
     profiles: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
-    extended_by: tuple[Shows, ...] = ()
 
     def trials(self, network: Network) -> list[Trial]:
         """Return the trials that a network allows."""
-        return [
-            msgspec.structs.replace(trial, claim=self.id)
-            for shows in (self.shown_by, *self.extended_by)
-            for trial in shows(network)
-        ]
+        return [msgspec.structs.replace(trial, claim=self.id) for trial in self.shown_by(network)]
 
 
 def claim(
@@ -96,7 +91,6 @@ def claim(
     *,
     facts: tuple[str, ...],
     profiles: tuple[str, ...] = (),
-    extended_by: tuple[Shows, ...] = (),
 ) -> Callable[[Shows], Claim]:
     """Make a claim of the function that yields its trials. This registers nothing: ``CLAIMS`` of its file lists it."""
 
@@ -108,7 +102,6 @@ def claim(
             shown_by=shows,
             profiles=profiles,
             facts=facts,
-            extended_by=extended_by,
         )
 
     return stated

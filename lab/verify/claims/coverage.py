@@ -11,7 +11,6 @@ import msgspec
 from lab.verify.claims import CATALOGUE, find
 
 State = Literal["proved", "refusal", "partial", "absent"]
-
 #: How many statements each document, or group of documents, has; they are numbered from 1. S: of one document. N: of
 #: other documents, as they were then. T: of documents as they are today.
 FAMILIES: dict[str, int] = {
@@ -40,7 +39,6 @@ FAMILIES: dict[str, int] = {
     "T-NG": 24,
     "T-DO": 12,
 }
-
 #: Statements whose whole content is that something is refused. A refusal is recognised by its reason.
 REFUSED: frozenset[str] = frozenset(
     {
@@ -60,7 +58,6 @@ REFUSED: frozenset[str] = frozenset(
         "T-NG-15",
     }
 )
-
 #: Statements with a claim that leaves something out, and what.
 MISSING: dict[str, str] = {
     "S1-2": "a destination that admits the frontend's address alone rejects the flow",
@@ -95,7 +92,6 @@ MISSING: dict[str, str] = {
     "T-NG-19": "fragments that come from outside",
     "T-DO-3": "a NAT gateway ends it",
 }
-
 #: Statements without a claim, in our words.
 ABSENT: dict[str, str] = {
     "N-SN-22": "The default outbound address may change, carries no fragments, and is ended by explicit outbound.",

@@ -8,6 +8,7 @@ import msgspec
 
 from lab.azure.model import AclRule, CloudService, InternetHost, Network, VirtualMachine
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
+from lab.verify.claims.kit.balanced_flows import unheard
 from lab.verify.claims.kit.cloud_service_kit import (
     UNUSED,
     Reached,
@@ -27,7 +28,6 @@ from lab.verify.claims.kit.cloud_service_kit import (
 from lab.verify.claims.kit.judges import judge_by, outcomes
 from lab.verify.claims.kit.oracle import far_client
 from lab.verify.claims.kit.tunnels import fits
-from lab.verify.claims.load_balancers import unheard
 from lab.verify.experiment import SILENCE_S, Answers, Ask, Checked, Flow, Health, Members, Sweep, Swept, Watch
 
 _ACL = "virtual-networks-acl.md (2016-03-15)"

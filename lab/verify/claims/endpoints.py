@@ -1,12 +1,11 @@
-"""What cloud services have in common with load balancers, and what their endpoints show."""
+"""What endpoints of cloud services show, and how their sets are probed."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import msgspec
 
-from lab.azure.model import CloudService, Network, VirtualIp
+from lab.azure.model import CloudService, Network
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     UNUSED,
@@ -16,22 +15,17 @@ from lab.verify.claims.kit.cloud_service_kit import (
     failed_command,
     first,
     let,
-    listed,
     nodes,
     operated,
     printed,
     reached,
     sets,
     show,
-    silent,
-    vips,
-    vips_beside,
 )
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.oracle import far_client
-from lab.verify.claims.kit.tunnels import fits
-from lab.verify.claims.load_balancers import CHANCE, idle_endpoints, of_services, sample
-from lab.verify.experiment import Answers, Ask, Checked, Health, Members, Run, Sweep, Swept, Watch
+from lab.verify.claims.kit.sampling import CHANCE, sample
+from lab.verify.experiment import Answers, Checked, Health, Members, Run, Sweep, Swept
 
 _DISTRIBUTION = "load-balancer-distribution-mode.md (2016-10-24)"
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
@@ -42,37 +36,6 @@ _FIELDS = (
     *("ProbeIntervalInSeconds", "ProbeTimeoutInSeconds", "EnableDirectServerReturn", "Acl"),
     *("InternalLoadBalancerName", "IdleTimeoutInMinutes", "LoadBalancerDistribution"),
 )
-_TRIES = 5
-
-
-def _file(*endpoints: str) -> str:
-    """Return a file with a service of two VMs, a and b."""
-    lines = "".join(f"      - {{{endpoint}}}\n" for endpoint in endpoints)
-    return f"""\
-name: refused
-virtual_networks: {{v: {{address_space: [10.0.0.0/16], subnets: {{s: 10.0.0.0/24}}}}}}
-virtual_machines: {{a: {{subnet: v/s}}, b: {{subnet: v/s}}}}
-cloud_services:
-  shop:
-    virtual_machines: [a, b]
-    endpoints:
-{lines}"""
-
-
-def _member(vm: str, more: str) -> str:
-    return f"name: e, load_balanced_set: x, virtual_machine: {vm}, local_port: 80, public_port: 80{more}"
-
-
-# --- distribution -----------------------------------------------------------------------------
-
-
-def _dm_2(network: Network) -> Iterator[Trial]:
-    trials = list(of_services(network))
-    yield from trials
-    if trials:
-        text = _file(_member("a", ", load_balancer_distribution: sourceIP"), _member("b", ""))
-        words = '"e" of b differs from "e" of a in load_balancer_distribution'
-        yield fits(text, "a distribution of one member of a set", words)
 
 
 @claim(
@@ -171,34 +134,6 @@ def _given_a_free_port(
     return Finding(observed, wrong or ("its port was taken" if (service.default_virtual_ip, given[0]) in taken else ""))
 
 
-# --- idle timeout -----------------------------------------------------------------------------
-
-
-def _it_1(network: Network) -> Iterator[Trial]:
-    trials = list(idle_endpoints(network))
-    yield from trials
-    if trials:
-        text = _file(
-            "name: low, virtual_machine: a, local_port: 1, public_port: 1, idle_timeout_in_minutes: 3",
-            "name: high, virtual_machine: a, local_port: 2, public_port: 2, idle_timeout_in_minutes: 31",
-            _member("a", ", idle_timeout_in_minutes: 15"),
-            _member("b", ""),
-        )
-        words = (
-            "3; an idle timeout is 4 to 30 minutes",
-            "31; an idle timeout is 4 to 30 minutes",
-            'differs from "e" of a in idle_timeout_in_minutes',
-        )
-        yield fits(text, "3 minutes, 31 minutes, and those of one member", *words)
-        allowed = _file(
-            "name: low, virtual_machine: a, local_port: 1, public_port: 1, idle_timeout_in_minutes: 4",
-            "name: high, virtual_machine: a, local_port: 2, public_port: 2, idle_timeout_in_minutes: 30",
-            _member("a", ", idle_timeout_in_minutes: 15"),
-            _member("b", ", idle_timeout_in_minutes: 15"),
-        )
-        yield fits(allowed, "4 minutes, 30 minutes, and those of all members")
-
-
 @claim(
     "N-IT-2",
     _IDLE,
@@ -227,15 +162,6 @@ def _refused_in_place(refused: Checked, shown: Checked) -> Finding:
     wrong = let(refused, "a change of a role's endpoint", "takes a deployment upgrade")
     wrong = wrong or failed_command(shown)
     return Finding(observed, wrong or ("" if minutes == [15] else f"its timeouts are {minutes}"))
-
-
-# --- probes -----------------------------------------------------------------------------------
-
-
-def _hp_4(network: Network) -> Iterator[Trial]:
-    if sets(listed(network)):
-        text = _file(_member("a", ", probe: {port: 80}"), _member("b", ", probe: {port: 80, interval_in_seconds: 5}"))
-        yield fits(text, "members of a set with other probes", '"e" of b differs from "e" of a in probe')
 
 
 def _unheard_members(network: Network, *, probed: bool) -> list[Reached]:
@@ -312,57 +238,8 @@ def _probed_and_unprobed(
     return Finding(observed, wrong or let(refused, "three ways to probe at once", "exclude each other"))
 
 
-# --- addresses --------------------------------------------------------------------------------
-
-
-def _mv_6(network: Network) -> Iterator[Trial]:
-    client = far_client(network)
-    for one in alone(reached(network)):
-        vip = next(v for v in one.service.virtual_ips if v.name == one.endpoint.virtual_ip)
-        if client is None or vip not in vips_beside(one.service) or vip.reserved_ip is not None:
-            continue
-        flow = msgspec.structs.replace(
-            one.flow(client),
-            passes=(Watch("host wire", client.name),),
-            ends=(Watch("edge", one.vms[0].virtual_network),),
-        )
-        yield _tied(network, one, vip, one.ask(client.name), silent(flow))
-        return
-
-
-def _tied(network: Network, one: Reached, vip: VirtualIp, ask: Ask, lost: Sweep) -> Trial:
-    using = [e for e in one.service.endpoints if e.virtual_ip == vip.name]
-    taken = tuple(command("endpoint", "remove", e.virtual_machine, e.name) for e in using)
-    expected = f"{vip.address} with endpoints, no address and no way there without"
-    # A network of its own, though equal, has the endpoints given back before the second stage.
-    again = Stage((ask,), msgspec.structs.replace(network))
-    stages = (operated(ask, *taken, show(one.service), lost), again)
-    judge = partial(_address_while_used, one=one, vip=vip)
-    return Trial(f"{vip.name} of {one.service.name}", expected, stages, judge_by(judge))
-
-
-def _address_while_used(before: Answers, *rest: Any, one: Reached, vip: VirtualIp) -> Finding:
-    *removed, shown, swept, after = rest
-    came = "something came" if swept.passages[0].end else "nothing came"
-    known = vips(shown).get(vip.name, {}).get("Address", "not shown")
-    observed = f"{nodes(before)[0]}; without endpoints {known or 'no address'}, {came}; with them {nodes(after)[0]}"
-    wrong = one.wrong(before) or failed_command(*removed)
-    wrong = wrong or (f"without endpoints its address is {known}" if known else "")
-    wrong = wrong or ("its address still leads somewhere" if swept.passages[0].end else "") or one.wrong(after)
-    if not wrong and not swept.passages[0].passed:
-        return Finding(observed, doubt="the client sent nothing")
-    return Finding(observed, wrong)
-
-
 CLAIMS = (
     endpoint_shows_its_fields,
     endpoints_of_roles_take_an_upgrade,
     set_is_probed_by_default,
 )
-#: Trials that claims of other files have where there are cloud services.
-MORE: dict[str, Callable[[Network], Iterable[Trial]]] = {
-    "N-DM-2": _dm_2,
-    "N-IT-1": _it_1,
-    "N-HP-4": _hp_4,
-    "N-MV-6": _mv_6,
-}

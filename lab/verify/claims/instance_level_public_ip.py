@@ -22,8 +22,7 @@ from lab.verify.claims.kit.oracle import (
     rules_to,
     way_out,
 )
-from lab.verify.claims.kit.tunnels import fits
-from lab.verify.claims.own_addresses import (
+from lab.verify.claims.kit.own_addresses import (
     PUBLIC_IP_2016,
     Instance,
     answered,
@@ -42,6 +41,7 @@ from lab.verify.claims.own_addresses import (
     web,
     with_own,
 )
+from lab.verify.claims.kit.tunnels import fits
 from lab.verify.experiment import (
     Answers,
     Arrivals,

@@ -12,8 +12,7 @@ from lab.verify.claims.claim import Finding, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, inside, operated, printed, replay, things
 from lab.verify.claims.kit.judges import arrived, judge_by, send, wrong_source
 from lab.verify.claims.kit.oracle import WayOut, far_client, far_host, way_out
-from lab.verify.claims.kit.tunnels import fits
-from lab.verify.claims.own_addresses import (
+from lab.verify.claims.kit.own_addresses import (
     PUBLIC_IP_2016,
     Instance,
     answered,
@@ -28,6 +27,7 @@ from lab.verify.claims.own_addresses import (
     with_own,
     without_own,
 )
+from lab.verify.claims.kit.tunnels import fits
 from lab.verify.experiment import (
     Arrivals,
     Checked,

@@ -1,7 +1,6 @@
 """What Azure's logs hold of a load balancer: load-balancer-monitor-log.md (2015-12-11)."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -9,40 +8,17 @@ from typing import Any
 
 from lab.azure.model import LoadBalancer, LoadBalancingRule, Network
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
+from lab.verify.claims.kit.exhaustion import ADDRESS_ONLY, exhausted
 from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.kit.log_records import malformed, probe_records
 from lab.verify.claims.kit.oracle import scaled
-from lab.verify.claims.snat_ports import ADDRESS_ONLY, exhausted
 from lab.verify.experiment import Checked, Health, Logged, Members, ProbeLog, Run
 
 _LOG = "load-balancer-monitor-log.md (2015-12-11)"
 _EVERY_S = 60  # the log of probes
 _RECORDS = 3
 _PATIENCE_S = 10.0  # for a busy machine, beyond the documents' times
-
-_KEYS = ["time", "systemId", "category", "resourceId", "operationName", "properties"]
 _PROBE_KEYS = ["publicIpAddress", "port", "totalDipCount", "dipDownCount", "healthPercentage"]
-_FORMS = {
-    "time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z",
-    "systemId": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-    "resourceId": r"/SUBSCRIPTIONS/[^a-z/]+/RESOURCEGROUPS/[^a-z/]+"
-    r"/PROVIDERS/MICROSOFT\.NETWORK/LOADBALANCERS/[^a-z/]+",
-    "operationName": "LoadBalancerProbeHealthStatus",
-}
-
-
-def malformed(record: dict[str, Any], category: str) -> str:
-    """Return how a record differs from the documents' form, "" if it does not. The lab's own is under ``lab``."""
-    if [key for key in record if key != "lab"] != _KEYS:
-        return f"the record has the keys {', '.join(record)}"
-    forms = {**_FORMS, "category": category}
-    wrong = [key for key, form in forms.items() if not re.fullmatch(form, str(record[key]))]
-    return f"its {wrong[0]} is {record[wrong[0]]}" if wrong else ""
-
-
-def probe_records(text: str) -> list[dict[str, Any]]:
-    """Return the records of a log of probes; percentages are text, as they are printed."""
-    found: list[dict[str, Any]] = json.loads(text, parse_float=str)["records"]
-    return found
 
 
 def _rules(network: Network, sku: str) -> list[tuple[LoadBalancer, LoadBalancingRule]]:

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 
 from lab.azure.model import PLATFORM_ADDRESS, Network, VirtualMachine
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
-from lab.verify.claims.gateways import file_with
 from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.kit.tunnel_files import file_with
 from lab.verify.claims.kit.tunnels import Pair, alone, fits
 from lab.verify.experiment import Answers, Ask, Lookup, Names
 

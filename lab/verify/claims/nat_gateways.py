@@ -31,7 +31,7 @@ from lab.verify.claims.kit.oracle import (
     speaking_freely,
     way_out,
 )
-from lab.verify.claims.standard import ways_trial
+from lab.verify.claims.kit.ways import ways_trial
 from lab.verify.experiment import Answers, Ask, End, Goal, Happened, Open, Pause, Return, Returned, Talk
 
 _RESOURCE_2022 = "nat-gateway-resource.md (2022-02-25)"

@@ -10,17 +10,15 @@ from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import MORE, occupy
 from lab.verify.claims.kit.judges import arrived, judge_by, refused, send
 from lab.verify.claims.kit.oracle import far_host, outbound_rules, speaking_freely, way_out
-from lab.verify.claims.standard import ways_trial
+from lab.verify.claims.kit.ways import ways_trial
 from lab.verify.experiment import Arrivals, Occupied
 
 _OVERVIEW = "load-balancer-outbound-rules-overview.md (2018-09-24)"
 _RULES = "outbound-rules.md (2024-04-11)"
 _FAQ = "outbound-rules.md (2026-01-08)"
-
 _KNOWN = ("2018-12", "2019-05", "2020-06", "2020-10", "2022-03", "2026-07")
 _BLOCKS = ("2020-10", "2022-03", "2026-07")  # that rules take
 _IN_TURN = ("2022-03",)
-
 _FIRST_PORT, _BLOCK = 1024, 8
 
 

@@ -6,7 +6,7 @@ from lab.azure.model import Network
 from lab.verify.claims.claim import Trial, claim
 from lab.verify.claims.kit.judges import pool_only, source_trial
 from lab.verify.claims.kit.oracle import far_host, of_kind, rules_to, some, way_out
-from lab.verify.claims.source_ip import in_spite_of_probe
+from lab.verify.claims.kit.unanswered_probes import in_spite_of_probe
 
 _OUTBOUND = "load-balancer-outbound-connections.md"
 _NO_RULE_NEEDED = "2016-10"

@@ -5,7 +5,7 @@ from functools import partial
 
 import msgspec
 
-from lab.azure.model import CloudService, InternetHost, Network, VirtualIp
+from lab.azure.model import InternetHost, Network, VirtualIp
 from lab.verify.claims.claim import Finding, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     Reached,
@@ -26,6 +26,7 @@ from lab.verify.claims.kit.cloud_service_kit import (
 from lab.verify.claims.kit.judges import judge_by, of_type, send, sources
 from lab.verify.claims.kit.oracle import far_client, far_host
 from lab.verify.claims.kit.tunnels import fits
+from lab.verify.claims.kit.vips import default_vip
 from lab.verify.experiment import SILENCE_S, Answers, Arrivals, Checked, Experiment, Names, Observation, Run
 
 _RESERVED = "virtual-networks-reserved-public-ip.md (2016-02-10)"
@@ -40,17 +41,13 @@ _FIELDS = (
 )
 
 
-def _default(service: CloudService) -> VirtualIp:
-    return next(vip for vip in service.virtual_ips if vip.name == service.default_virtual_ip)
-
-
 def _web(network: Network, *, is_reserved: bool) -> list[Reached]:
     """Return the endpoints at port 80 of services with one VIP, whose address is reserved or is not."""
     return [
         one
         for one in alone(reached(network))
         if (one.kind, one.endpoint.public_port, len(one.service.virtual_ips)) == ("http", 80, 1)
-        and (_default(one.service).reserved_ip is not None) == is_reserved
+        and (default_vip(one.service).reserved_ip is not None) == is_reserved
     ]
 
 
@@ -63,7 +60,7 @@ def _web(network: Network, *, is_reserved: bool) -> list[Reached]:
 def reserved_address_survives_deallocation(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for one in _web(network, is_reserved=True)[:1]:
-        service, kept = one.service, _default(one.service).reserved_ip
+        service, kept = one.service, default_vip(one.service).reserved_ip
         if client is None or kept is None:
             continue
         vms = service.virtual_machines
@@ -125,7 +122,7 @@ def _printed(done: Checked) -> list[dict[str, str]]:
 )
 def reserved_address_shows_its_use(network: Network) -> Iterator[Trial]:
     for one in _web(network, is_reserved=True)[:1]:
-        kept = _default(one.service).reserved_ip
+        kept = default_vip(one.service).reserved_ip
         listing = Run(words=("replay", "{lab}", "{file}"), text="Get-AzureReservedIP\n", suffix=".ps1")
 
         stage = operated(command(*_CREATE), listing)

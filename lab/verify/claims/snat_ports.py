@@ -1,13 +1,13 @@
 """Outbound connections (2017-05-31): SNAT ports, what they are unique for, what happens when there are none left."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from lab.azure.model import Network, VirtualMachine
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
+from lab.verify.claims.kit.exhaustion import ADDRESS_ONLY, FEW_PORTS, exhaustion_of, limited
 from lab.verify.claims.kit.held_flows import (
     MORE,
     again_after,
@@ -24,16 +24,11 @@ from lab.verify.claims.kit.held_flows import (
 )
 from lab.verify.claims.kit.judges import judge_by, of_type, refused, send
 from lab.verify.claims.kit.oracle import (
-    WayOut,
     far_host,
-    matches,
-    of_kind,
     pooled,
     ports_by_table,
-    ports_each,
     scaled,
     sole_frontend,
-    way_out,
     with_stopped,
 )
 from lab.verify.experiment import (
@@ -43,31 +38,12 @@ from lab.verify.experiment import (
     Observation,
     Occupied,
     Open,
-    Pause,
-    ShowEvents,
     ShowPorts,
     Talk,
 )
 
 _OUTBOUND_2017 = "Outbound connections (2017-05-31)"
-#: Revisions that make a port unique for the destination's address alone.
-ADDRESS_ONLY = ("seeds", "2016-10", "2017-05a", "2017-05b", "2017-09")
 _IDLE_S = 240  # Outbound connections, 2017-05-31: 4-minute idle timeout
-_ALERTS_S = 300  # load-balancer-monitor-log.md (2015-12-11): alerts are collected every five minutes
-_FEW = 4
-
-
-def _limited(network: Network) -> list[tuple[VirtualMachine, int]]:
-    """Return a load-balanced VM and a standalone one that have a number of SNAT ports of one address, and the numbers.
-
-    The seed says the same of both. It leaves open how many ports a standalone VM has: that is judged where the topology
-    says it.
-    """
-    found = ((vm, ports_each(network, vm)) for vm in sole_frontend(network))
-    linked = next(((vm, ports) for vm, ports in found if ports is not None), None)
-    limit = network.overrides.snat_ports_per_vm
-    alone = [(vm, limit) for vm in of_kind(network, "default")[:1] if limit]
-    return [*([linked] if linked else []), *alone]
 
 
 @claim(
@@ -84,7 +60,7 @@ def _limited(network: Network) -> list[tuple[VirtualMachine, int]]:
 )
 def one_port_for_each_flow_to_an_address(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
-    for vm, ports in _limited(network) if hosts else ():
+    for vm, ports in limited(network) if hosts else ():
         host, goals = hosts[0]
 
         kinds = ", ".join(f"{goal.port}/{goal.kind}" for goal in goals)
@@ -106,7 +82,7 @@ def _a_port_each(steps: Sequence[Happened], *, ports: int) -> Finding:
 )
 def ports_serve_every_destination(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
-    for vm, ports in _limited(network) if len(hosts) > 1 else ():
+    for vm, ports in limited(network) if len(hosts) > 1 else ():
         steps = [kept(network, goals, ports) for _, goals in hosts[:2]]
 
         names = " and ".join(host.name for host, _ in hosts[:2])
@@ -138,11 +114,11 @@ def _all_ports_at_each_address(steps: Sequence[Happened], *, ports: int) -> Find
 )
 def new_flows_fail_without_free_ports(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
-    for vm, ports in _limited(network) if hosts else ():
+    for vm, ports in limited(network) if hosts else ():
         host, goals = hosts[0]
-        more = kept(network, goals[:1], _FEW)
-        beyond = msgspec.structs.replace(more, lost=_FEW)
-        steps = (kept(network, goals[:1], ports), beyond, Talk(), End(count=_FEW, how="rst"), more, Talk())
+        more = kept(network, goals[:1], FEW_PORTS)
+        beyond = msgspec.structs.replace(more, lost=FEW_PORTS)
+        steps = (kept(network, goals[:1], ports), beyond, Talk(), End(count=FEW_PORTS, how="rst"), more, Talk())
 
         expected = f"with {ports} flows to {host.name} open, more meet silence; live ones go on; a release makes room"
         yield held_trial(vm.name, expected, occupy(network, vm, *steps), partial(_new_fail_and_live_go_on, ports=ports))
@@ -151,31 +127,13 @@ def new_flows_fail_without_free_ports(network: Network) -> Iterator[Trial]:
 def _new_fail_and_live_go_on(steps: Sequence[Happened], *, ports: int) -> Finding:
     full, beyond, alive, _, again, all_alive = steps
     observed = f"{opened(full)}; {opened(beyond)}; live flows: {opened(alive)}; after a release: {opened(again)}"
-    wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
+    wrong = wrong_number(full, ports) or wrong_number(beyond, 0, FEW_PORTS)
     if not wrong and alive.answered != ports:
         wrong = f"of {ports} live flows {alive.answered} were left"
-    wrong = wrong or wrong_number(again, _FEW)
+    wrong = wrong or wrong_number(again, FEW_PORTS)
     if not wrong and all_alive.answered != ports:
         wrong = f"of {ports} live flows {all_alive.answered} were left after a release"
     return Finding(observed, wrong)
-
-
-#: Keys of an alert, in order (load-balancer-monitor-log.md, later revisions).
-_ALERT_KEYS = ["time", "systemId", "category", "resourceId", "operationName", "properties"]
-_ALERT = {
-    "eventName": "Resource Limits Hit",
-    "eventDescription": "Ports exhausted",
-}
-
-
-def _unlike(alert: dict[str, Any], address: str) -> str:
-    """Return how a record differs from the documents' form, "" if it does not."""
-    if [key for key in alert if key != "lab"] != _ALERT_KEYS:
-        return f"the record has the keys {', '.join(alert)}"
-    if alert["operationName"] != "LoadBalancerProbeHealthStatus":
-        return f"its operationName is {alert['operationName']}"
-    wanted = {**_ALERT, "eventProperties": {"public ip address": address}}
-    return "" if alert["properties"] == wanted else "its properties are others"
 
 
 @claim(
@@ -186,66 +144,8 @@ def _unlike(alert: dict[str, Any], address: str) -> str:
     facts=("exhaustion raises an alert", "not before", "the alert names the address", "of a standalone VM, too"),
 )
 def alert_tells_of_exhausted_ports(network: Network) -> Iterator[Trial]:
-    for vm, ports in _limited(network):
-        yield from _exhausted(network, vm, ports, lambda _record: "")
-
-
-def exhausted(network: Network, malformed: Callable[[dict[str, Any]], str]) -> Iterator[Trial]:
-    """Yield a trial of the alert when ports are exhausted; ``malformed`` says what else is wrong with its record."""
-    for vm, ports in _limited(network)[:1]:
-        yield from _exhausted(network, vm, ports, malformed)
-
-
-def _exhausted(
-    network: Network, vm: VirtualMachine, ports: int, malformed: Callable[[dict[str, Any]], str]
-) -> Iterator[Trial]:
-    hosts = several_goals(network)
-    if not hosts:
-        return
-    (_, goals), way = hosts[0], way_out(network, vm)
-    steps = (
-        Pause(seconds=scaled(network, _ALERTS_S) + 0.1),  # whatever was told before is over
-        ShowEvents(),
-        kept(network, goals[:1], ports),
-        ShowEvents(),
-        kept(network, goals[:1], _FEW, lost=_FEW),
-        ShowEvents(),
-    )
-
-    def alerts(happened: Happened) -> list[dict[str, Any]]:
-        return [r for r in happened.records if r.get("category") == "LoadBalancerAlertEvent"]
-
-    expected = f"one alert for {way}, when flow {ports + 1} meets silence"
-    yield held_trial(
-        vm.name,
-        expected,
-        occupy(network, vm, *steps),
-        partial(_told_of_once, alerts=alerts, ports=ports, network=network, way=way, malformed=malformed),
-    )
-
-
-def _told_of_once(
-    steps: Sequence[Happened],
-    *,
-    alerts: Callable[[Happened], list[dict[str, Any]]],
-    ports: int,
-    network: Network,
-    way: WayOut,
-    malformed: Callable[[dict[str, Any]], str],
-) -> Finding:
-    _, before, full, still, beyond, after = steps
-    raised, new = alerts(still)[len(alerts(before)) :], alerts(after)[len(alerts(still)) :]
-    observed = f"{opened(full)}: {len(raised)} alerts; {opened(beyond)}: {len(new)}"
-    wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
-    if not wrong and raised:
-        wrong = "an alert was raised while there were ports left"
-    if not wrong and len(new) != 1:
-        wrong = f"{len(new)} alerts were raised instead of one"
-    if wrong:
-        return Finding(observed, wrong)
-    seen = full.seen[0].address
-    wrong = "" if matches(network, way, seen) else f"seen from {seen}"
-    return Finding(f"{observed}; {new[0]['properties']}", wrong or _unlike(new[0], seen) or malformed(new[0]))
+    for vm, ports in limited(network):
+        yield from exhaustion_of(network, vm, ports, lambda _record: "")
 
 
 @claim(
@@ -257,7 +157,7 @@ def _told_of_once(
 )
 def idle_timeout_gives_ports_back(network: Network) -> Iterator[Trial]:
     hosts, idle = several_goals(network), scaled(network, _IDLE_S)
-    for vm, ports in _limited(network) if hosts and idle >= 2 else ():
+    for vm, ports in limited(network) if hosts and idle >= 2 else ():
         host, offered = hosts[0]
         goals = of_protocol(offered, "tcp")  # a datagram of a dead flow would begin a new one
         used = ports // 2
@@ -410,7 +310,7 @@ def _ports_by_pool_size(*observations: Observation, sizes: tuple[int, int]) -> F
 )
 def ports_are_not_connections(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
-    for vm, ports in _limited(network) if len(hosts) > 1 else ():
+    for vm, ports in limited(network) if len(hosts) > 1 else ():
         first_host, second_host = (kept(network, goals[:1], ports) for _, goals in hosts[:2])
         steps = (first_host, second_host, ShowPorts())
 

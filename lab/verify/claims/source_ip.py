@@ -32,6 +32,8 @@ from lab.verify.claims.kit.oracle import (
     some,
     way_out,
 )
+from lab.verify.claims.kit.probed_pools import listens_at
+from lab.verify.claims.kit.unanswered_probes import in_spite_of_probe, probe_succeeds, unanswered_probes
 from lab.verify.experiment import ANSWER_S, SILENCE_S, Answers, Arrivals, Ask, AuthLog, Health, Login, Members
 
 _SOURCE_IP_2018 = "Source IP of outbound flows (2018-12-11)"
@@ -145,59 +147,6 @@ def rule_needs_a_probe(network: Network) -> Iterator[Trial]:
     yield refused(undefined, "a rule whose probe is not defined", 'no probe "alive"', allowed=_WITH_PROBE)
 
 
-def _unanswered_probes(network: Network) -> list[tuple[LoadBalancer, LoadBalancingRule, VirtualMachine]]:
-    """Return the rules whose every member has nothing that listens on the probe's port, with a member of each."""
-    found = []
-    vms = {vm.name: vm for vm in network.virtual_machines}
-    for lb in network.balancers:
-        for rule in lb.load_balancing_rules:
-            if rule.probe is None:
-                continue  # nothing says that its members are down
-            members = [vms[m] for m in lb.pool(rule.backend_pool).members]
-            port = lb.probe(rule.probe).port
-            if members and not any(s.port == port and s.protocol == "tcp" for m in members for s in m.services):
-                found.append((lb, rule, members[0]))
-    return found
-
-
-def _down(members: Members, lb: LoadBalancer, rule: LoadBalancingRule, vm: VirtualMachine) -> str:
-    """Return what contradicts that a member is down, "" if nothing does."""
-    key = f"{lb.name}/{rule.probe}/{vm.name}"
-    return "" if key in members.down else f"the probe of {vm.name} succeeds"
-
-
-def in_spite_of_probe(network: Network) -> Iterator[Trial]:
-    """Yield, for each rule whose probe fails, that its VMs are seen from the frontend all the same."""
-    far = far_host(network)
-    for lb, rule, vm in _unanswered_probes(network):
-        way = way_out(network, vm, "tcp")
-        if far is None or way.kind != "frontend":
-            continue
-
-        expected = f"probe down, and source {way}"
-        yield Trial(
-            vm.name,
-            expected,
-            (Stage((Health(), send(network, vm, far))),),
-            judge_by(partial(_down_and_from_the_frontend, lb=lb, rule=rule, vm=vm, way=way, network=network)),
-        )
-
-
-def _down_and_from_the_frontend(
-    members: Members,
-    arrivals: Arrivals,
-    *,
-    lb: LoadBalancer,
-    rule: LoadBalancingRule,
-    vm: VirtualMachine,
-    way: WayOut,
-    network: Network,
-) -> Finding:
-    reason = members.down.get(f"{lb.name}/{rule.probe}/{vm.name}", "up")
-    observed = f"probe: {reason}; {arrived(arrivals)}"
-    return Finding(observed, _down(members, lb, rule, vm) or wrong_source(network, way, arrivals))
-
-
 @claim(
     "S1-7",
     f"{_SOURCE_IP_2018}, test 2",
@@ -210,12 +159,12 @@ def inbound_needs_a_healthy_probe(network: Network) -> Iterator[Trial]:
         (lb, rule)
         for lb in network.balancers
         for rule in lb.load_balancing_rules
-        if (lb.name, rule.name) not in {(b.name, r.name) for b, r, _ in _unanswered_probes(network)}
+        if (lb.name, rule.name) not in {(b.name, r.name) for b, r, _ in unanswered_probes(network)}
         and rule.protocol == "tcp"
         and any(_listens(network, m, rule.backend_port) for m in lb.pool(rule.backend_pool).members)
         and opened.issuperset(lb.pool(rule.backend_pool).members)
     ]
-    for lb, rule, vm in _unanswered_probes(network):
+    for lb, rule, vm in unanswered_probes(network):
         if vm.name not in opened:
             continue  # its silence would have two reasons
         if client is None or not healthy or rule.protocol != "tcp" or not _listens(network, vm.name, rule.backend_port):
@@ -242,7 +191,7 @@ def _healthy_answers_alone(
     vm: VirtualMachine,
 ) -> Finding:
     observed = f"unhealthy {rule.frontend_port}: {outcomes(answers)}; healthy frontend: {outcomes(healthy_answers)}"
-    contradiction = _down(members, lb, rule, vm)
+    contradiction = probe_succeeds(members, lb, rule, vm)
     if any(a.outcome != "timeout" for a in answers.answers):
         contradiction = "the unhealthy pool answers"
     if any(a.outcome != "answered" for a in healthy_answers.answers):
@@ -252,7 +201,7 @@ def _healthy_answers_alone(
 
 def _listens(network: Network, vm: str, port: int) -> bool:
     found = network.vm(vm)
-    return found is not None and any(s.port == port and s.protocol == "tcp" for s in found.services)
+    return found is not None and listens_at(found, port)
 
 
 def _ask_frontend(client: InternetHost, lb: LoadBalancer, rule: LoadBalancingRule, timeout_s: float = ANSWER_S) -> Ask:

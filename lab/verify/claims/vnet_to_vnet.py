@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from lab.azure.model import InternetHost, Network, VirtualMachine
-from lab.verify.claims import bandwidth
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
+from lab.verify.claims.kit import bandwidth
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, let, operated, replay, things
 from lab.verify.claims.kit.judges import arrived, judge_by, send
+from lab.verify.claims.kit.netcfg_files import file_of, imported
 from lab.verify.claims.kit.oracle import far_host
+from lab.verify.claims.kit.tunnel_files import C2, IMAGE, TO_2, TUNNELS_2015, two, vnet_of
 from lab.verify.claims.kit.tunnels import (
     End,
     Pair,
@@ -28,7 +30,6 @@ from lab.verify.claims.kit.tunnels import (
     states,
     works,
 )
-from lab.verify.claims.netcfg import file_of, imported
 from lab.verify.experiment import (
     Answers,
     Arrivals,
@@ -41,32 +42,9 @@ from lab.verify.experiment import (
     Watch,
 )
 
-TUNNELS_2015 = "VNet to VNet connection (2015-05-15)"
 #: Where VMs without a virtual network are numbered.
 _PLATFORM = IPv4Network("100.64.0.0/10")
-#: An image by the name that the classic gallery had for it.
-IMAGE = "b39f27a8b8c64d52b05eac6a62ebad85__Ubuntu-14_04_2_LTS-amd64-server-20150706-en-us-30GB"
 _REQUIREMENTS = f"{TUNNELS_2015}, requirements"
-
-
-def _vnet(octet: int, more: str = "") -> str:
-    subnets = f"{{s: 10.{octet}.0.0/24, GatewaySubnet: 10.{octet}.255.0/29}}"
-    return f"{{address_space: [10.{octet}.0.0/16], subnets: {subnets}{more}}}"
-
-
-def two(sites: str, connections: str, *, first: str = "dynamic", second: str = "dynamic") -> str:
-    """Return a topology with two networks and their gateways."""
-    return f"""\
-name: refused
-virtual_networks: {{v1: {_vnet(1)}, v2: {_vnet(2)}}}
-vpn_gateways: {{v1: {{routing: {first}, sku: Basic}}, v2: {{routing: {second}, sku: Basic}}}}
-local_networks: {{{sites}}}
-connections: [{connections}]
-"""
-
-
-TO_2 = "s2: {address_space: [10.2.0.0/16], vpn_gateway: v2}"
-C2 = "{virtual_network: v1, local_network: s2, shared_key: A1b2C3D4}"
 
 
 @claim(
@@ -114,7 +92,7 @@ def peers_of_any_subscription_and_region(network: Network) -> Iterator[Trial]:
         return
     combinations = [("A", "x"), ("A", "y"), ("B", "x"), ("B", "y")]  # of the peer; the first is A, x
     vnets = ", ".join(
-        f"v{i}: {_vnet(i, f', location: {where}, subscription: {whose}')}"
+        f"v{i}: {vnet_of(i, f', location: {where}, subscription: {whose}')}"
         for i, (where, whose) in enumerate([("A", "x"), *combinations])
     )
     names = range(1, 5)
@@ -256,7 +234,7 @@ def no_vpn_device_is_needed(network: Network) -> Iterator[Trial]:
 
 def _tunnels(networks: int, sites: int) -> str:
     """Return a topology with one gateway that has so many tunnels to other networks, and to local sites."""
-    vnets = ", ".join(f"v{i}: {_vnet(i)}" for i in range(networks + 1))
+    vnets = ", ".join(f"v{i}: {vnet_of(i)}" for i in range(networks + 1))
     to_networks = [f"n{i}: {{address_space: [10.{i}.0.0/16], vpn_gateway: v{i}}}" for i in range(1, networks + 1)]
     to_sites = [f"s{i}: {{address_space: [172.16.{i}.0/24], vpn_gateway_address: 131.2.3.{i}}}" for i in range(sites)]
     names = [site.split(":")[0] for site in (*to_networks, *to_sites)]

@@ -12,6 +12,8 @@ from lab.azure.model import PLATFORM_ADDRESS, Network, VirtualNetwork
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, inside, let, operated, replay
 from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.kit.netcfg_files import file_of, imported
+from lab.verify.claims.kit.tunnel_files import C2, IMAGE, TO_2, TUNNELS_2015, two
 from lab.verify.claims.kit.tunnels import (
     Pair,
     alone,
@@ -26,8 +28,6 @@ from lab.verify.claims.kit.tunnels import (
     with_site,
     works,
 )
-from lab.verify.claims.netcfg import file_of, imported
-from lab.verify.claims.vnet_to_vnet import C2, IMAGE, TO_2, TUNNELS_2015, two
 from lab.verify.experiment import Answers, Ask, Checked, Crossed, Gateway, Lookup, Names, Run, Tunnels
 
 #: An address that nobody has; TestVNet's placeholder of a later revision.

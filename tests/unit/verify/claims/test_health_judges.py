@@ -12,7 +12,7 @@ import pytest
 from lab.azure.model import Network, VirtualMachine
 from lab.topology import load
 from lab.verify import experiment as ex
-from lab.verify.claims.health_probes import _run_before
+from lab.verify.claims.kit.probed_pools import run_before
 from lab.verify.verdict import Judgement
 from tests.unit.verify.claims import pretend
 from tests.unit.verify.claims.pretend import Lie, about, replace
@@ -557,7 +557,7 @@ def test_a_probe_that_is_opened_and_then_reset_may_have_been_the_first_failure()
         return ex.ObservedConnection(source="", destination="", began=began, answer=answer, cut=cut)
 
     well, refused = knock(0.0, "open"), (knock(2.0, "reset"), knock(3.0, "reset"))
-    assert _run_before((well, knock(1.0, "open", cut=True), *refused), 3.5, well=False) == range(2, 4)
-    assert _run_before((well, well, *refused), 3.5, well=False) == range(2, 3)
-    assert _run_before((well, *refused, knock(4.0, "reset")), 3.5, well=False) == range(2, 3)
-    assert _run_before((*refused, well, well), 3.5, well=True) == range(2, 3)
+    assert run_before((well, knock(1.0, "open", cut=True), *refused), 3.5, well=False) == range(2, 4)
+    assert run_before((well, well, *refused), 3.5, well=False) == range(2, 3)
+    assert run_before((well, *refused, knock(4.0, "reset")), 3.5, well=False) == range(2, 3)
+    assert run_before((*refused, well, well), 3.5, well=True) == range(2, 3)

@@ -14,7 +14,7 @@ from lab.topology import load
 from lab.verify import claims
 from lab.verify import experiment as ex
 from lab.verify.claims import Trial
-from lab.verify.claims.load_balancers import bounds, sample
+from lab.verify.claims.kit.sampling import bounds, sample
 from lab.verify.verdict import Judgement
 from tests.unit.verify.claims.pretend import Lie, about, checked, planned, replace, trials_of
 
@@ -311,7 +311,15 @@ def test_a_claim_about_load_balancers_is_contradicted_by_what_the_document_rules
 
 
 def test_every_claim_about_load_balancers_is_lied_about() -> None:
-    assert {claim for claim, _, _ in LIES} == set(FAITHFUL) == {c.id for c in claims.load_balancers.CLAIMS}
+    assert (
+        {claim for claim, _, _ in LIES}
+        == set(FAITHFUL)
+        == {
+            claim.id
+            for module in (claims.distribution_mode, claims.idle_timeouts, claims.several_frontends)
+            for claim in module.CLAIMS
+        }
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,15 @@ from lab.azure.model import Network
 from lab.topology import load
 from lab.verify import claims
 from lab.verify import experiment as ex
-from lab.verify.claims import endpoint_acls, endpoints, multiple_vips, reserved_ips, service_files
+from lab.verify.claims import endpoint_acls, endpoints, managed_vips, multiple_vips, reserved_ips, service_files
 from tests.unit.verify.claims import pretend
 from tests.unit.verify.claims.cloud import Pure
 from tests.unit.verify.claims.pretend import Lie, about, replace
 
 #: Claims that are only of cloud services, and those that load balancers have as well.
-OWN = [c.id for module in (multiple_vips, endpoints, endpoint_acls, reserved_ips, service_files) for c in module.CLAIMS]
-SHARED = sorted(endpoints.MORE)
+FILES = (multiple_vips, managed_vips, endpoints, endpoint_acls, reserved_ips, service_files)
+OWN = [c.id for module in FILES for c in module.CLAIMS]
+SHARED = ["N-DM-2", "N-HP-4", "N-IT-1", "N-MV-6"]
 
 
 def _bundled() -> Network:
