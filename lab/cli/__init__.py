@@ -20,6 +20,7 @@ import click
 from lab import __version__
 from lab.cli import (
     check_plan,
+    completion,
     ending,
     endpoint,
     explain,
@@ -27,12 +28,14 @@ from lab.cli import (
     import_export,
     lifecycle,
     node,
+    node_files,
     nsg,
     ports,
     public_ip,
     replay,
     service,
     show,
+    starter,
     verify,
     vm,
 )
@@ -106,13 +109,17 @@ _MODULES = (
     import_export,
     replay,
     node,
+    node_files,
     verify,
     nsg,
     explain,
+    starter,
+    completion,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:
         cli.add_command(_command)
+completion.attach(cli)
 
 
 def main() -> None:

@@ -159,12 +159,15 @@ def test_a_command_line_that_is_wrong_is_found(line: str) -> None:
         _parse(_words(line))
 
 
+_PURE = "check|plan|claims|schema|nsg|check-flow|outbound|explain|whatif|export cscfg"
 #: Commands that need no root where they are given a file.
 PURE = [
     line
     for line in TYPED
     if not line.startswith("sudo")
-    and re.match(r"(scripts/)?lab (check|plan|claims|schema|nsg|check-flow|export cscfg)\b", line)
+    and re.match(
+        r"(scripts/)?lab (check|plan|claims|schema|nsg|check-flow|outbound|explain|whatif|export cscfg)\b", line
+    )
     and "--diff " not in line.replace("--diff 2", "")
     and not line.endswith("--diff")
 ]

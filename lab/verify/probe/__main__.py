@@ -12,6 +12,7 @@ from lab.verify import experiment as ex
 from lab.verify.probe import commands, packets, tunnels
 from lab.verify.probe.clients import ask, check_file, counted, health, login, lookup, probe_log, run
 from lab.verify.probe.connection_capture import Captures, hear, listen
+from lab.verify.probe.execution import execute
 from lab.verify.probe.held_flows import forget, occupy
 from lab.verify.probe.idle_flows import leave
 from lab.verify.probe.packets import Numbers, send
@@ -78,6 +79,8 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
             return tunnels.segments(lab, what)
         case ex.Run():
             return run(lab, what)
+        case ex.Execute():
+            return execute(lab, what)
 
 
 def main() -> None:
