@@ -7,16 +7,15 @@ from typing import NoReturn
 import click
 
 from lab.cli.execution import need_root
-from lab.cli.options import wait_option
+from lab.cli.options import lab_argument
 from lab.errors import UsageError, did_you_mean
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("name")
+@lab_argument
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End it after so long.")
-@wait_option
 def exec_in(name: str, node: str, command: tuple[str, ...], timeout: float | None) -> None:
     """Run a command inside a node, with the node's hostname and resolver. Needs root.
 
@@ -40,9 +39,8 @@ def exec_in(name: str, node: str, command: tuple[str, ...], timeout: float | Non
 
 
 @click.command()
-@click.argument("name")
+@lab_argument
 @click.argument("node")
-@wait_option
 def shell(name: str, node: str) -> None:
     """Open a shell inside a node, with the node's hostname and resolver. Needs root.
 

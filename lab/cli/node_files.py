@@ -7,13 +7,13 @@ import click
 from msgspec import structs
 
 from lab.cli.execution import interruptible, need_root
-from lab.cli.options import output_option, wait_option
+from lab.cli.options import lab_argument, output_option, shown_lab_argument
 from lab.cli.output import count, print_json
 from lab.errors import UsageError, did_you_mean
 
 
 @click.command()
-@click.argument("name")
+@shown_lab_argument
 @click.argument("node", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with each line that is written, until the lab is removed.")
 @click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="The last N lines of each log only.")
@@ -58,10 +58,9 @@ def _say(log: object, line: str) -> None:
 
 
 @click.command()
-@click.argument("name")
+@lab_argument
 @click.argument("source", metavar="SRC|NODE:SRC")
 @click.argument("target", metavar="NODE:DST|DST")
-@wait_option
 def copy(name: str, source: str, target: str) -> None:
     """Copy a file or folder into a node, or out of it. Needs root.
 

@@ -130,9 +130,9 @@ def test_own_expectations_are_judged_alone_and_each_says_why_it_does_not_hold(la
 
 def test_a_program_ends_with_its_vm_and_with_all_that_it_started(lab: str) -> None:
     assert any("sleep 987" in one for one in _processes(lab, "web"))
-    rootlab.ok("vm", "stop", "web", "--lab", lab)
+    rootlab.ok("vm", "stop", lab, "web")
     assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"sleep\x00987" in _read(p)]
-    rootlab.ok("vm", "start", "web", "--lab", lab)
+    rootlab.ok("vm", "start", lab, "web")
     rootlab.wait_until(lambda: any("sleep 987" in one for one in _processes(lab, "web")), "it runs again")
 
 

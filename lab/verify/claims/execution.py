@@ -2,14 +2,12 @@
 
 import re
 import shlex
-from collections.abc import Sequence
-from typing import Any
 
 from lab.azure.model import Network
 from lab.azure.programs import Execution
-from lab.verify.claims.claim import Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial
 from lab.verify.claims.kit.judges import judge_by
-from lab.verify.experiment import Execute
+from lab.verify.experiment import Execute, Executed
 
 _SHOWN = 200  # characters of an output that a verdict quotes
 
@@ -19,15 +17,15 @@ def trial(_network: Network, number: int, expected: Execution) -> Trial:
     experiment = Execute(node=expected.sender, command=expected.command, timeout_s=expected.timeout_s)
     subject = f"{expected.sender} runs {shlex.join(expected.command)}"
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        (done,) = observations
+    def found(done: Executed) -> Finding:
         if done.status is None:
-            return f"no end, {_quoted(done.output, done.error)}", f"it did not end within {expected.timeout_s:g} s"
+            observed = f"no end, {_quoted(done.output, done.error)}"
+            return Finding(observed, f"it did not end within {expected.timeout_s:g} s")
         observed = f"exit status {done.status}, {_quoted(done.output, done.error)}"
-        return observed, _contradiction(expected, done.status, done.output)
+        return Finding(observed, _contradiction(expected, done.status, done.output))
 
     return Trial(
-        expected.claim or f"expect-{number}", subject, _wanted(expected), (Stage((experiment,)),), judge_by(check)
+        subject, _wanted(expected), (Stage((experiment,)),), judge_by(found), expected.claim or f"expect-{number}"
     )
 
 
