@@ -36,7 +36,7 @@ class Access:
         return handle
 
     def datagrams(self, protocol: Any, server: Server) -> Any:
-        """Have a protocol note each datagram before it is answered."""
+        """Make a protocol note each datagram before it is answered."""
         answer = protocol.datagram_received
 
         def received(data: bytes, client: tuple[str, int]) -> None:

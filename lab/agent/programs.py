@@ -46,7 +46,7 @@ class Programs:
         self._runs: dict[Program, _Run] = {}
 
     async def read(self, plan: Plan) -> tuple[str, ...]:
-        """Have the programs of a plan run, and no other; return what is wrong with those that are not ready."""
+        """Run the programs of a plan, and no other; return what is wrong with those that are not ready."""
         nowhere = Provenance("", "")
         wanted = [msgspec.structs.replace(one, why=nowhere) for one in plan.of(Program)]
         self._plan = plan

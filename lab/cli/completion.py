@@ -115,7 +115,7 @@ class _Offered(click.ParamType):  # type: ignore[type-arg]
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
             words = [word for word in self._offer(ctx) if word.startswith(incomplete)]
-        except Exception:  # noqa: BLE001 - a shell is told nothing rather than a fault, as nobody asked for anything
+        except Exception:  # noqa: BLE001 - a shell is told nothing rather than a fault
             words = []
         if words or not isinstance(self._of, click.Path):
             return [CompletionItem(word) for word in words]
@@ -123,7 +123,7 @@ class _Offered(click.ParamType):  # type: ignore[type-arg]
 
 
 def attach(group: click.Group) -> None:
-    """Have every parameter of a group's commands offered what its name says."""
+    """Attach to every parameter of a group's commands the words that its name says."""
     for command in group.commands.values():
         if isinstance(command, click.Group):
             attach(command)

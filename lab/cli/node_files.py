@@ -61,7 +61,8 @@ def _say(log: object, line: str) -> None:
 @lab_argument
 @click.argument("source", metavar="SRC|NODE:SRC")
 @click.argument("target", metavar="NODE:DST|DST")
-def copy(name: str, source: str, target: str) -> None:
+@output_option
+def copy(name: str, source: str, target: str, output: str) -> None:
     """Copy a file or folder into a node, or out of it. Needs root.
 
     Nodes share this machine's files; each has one folder of its own, which goes with the lab. NODE:PATH is a path in
@@ -86,6 +87,8 @@ def copy(name: str, source: str, target: str) -> None:
         path if node is None else Path(apply.node_variables(folder, node)["LAB_FILES"]) / path for node, path in ends
     ]
     copied = _copy(*paths)
+    if output == "json":
+        print_json({"source": str(paths[0]), "target": str(paths[1]), "files": copied})
     click.echo(f"{name}: {source} to {target}: {count(copied, 'file')}", err=True)
 
 

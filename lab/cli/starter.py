@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from lab.cli.arguments import SUFFIX
+from lab.cli.options import output_option
+from lab.cli.output import print_json
 from lab.errors import UsageError
 
 _SCHEMA = "lab.schema.json"
@@ -65,7 +67,8 @@ expect:                   # what you believe; `lab verify` judges it by packets
 
 @click.command("init")
 @click.argument("place", required=False, metavar="[DIR|FILE]", type=click.Path(path_type=Path))
-def init(place: Path | None) -> None:
+@output_option
+def init(place: Path | None, output: str) -> None:
     """Write a topology to begin with, with comments, and the schema that its editor checks it by.
 
     DIR is a folder, by default this one; the topology is named after it. FILE is a *.lab.yaml. A file that is there
@@ -99,6 +102,8 @@ def init(place: Path | None) -> None:
             opened.write(text)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; its folder must be one to write in; name another") from None
+    if output == "json":
+        print_json({"file": str(file), "schema": str(schema)})
     click.echo(f"{file}: written, with {schema}; next: lab check {file}", err=True)
 
 

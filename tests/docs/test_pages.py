@@ -251,6 +251,7 @@ NO_JSON = {
     "exec": "it becomes another program",
     "shell": "it becomes another program",
     "schema": "it prints JSON",
+    "completion": "it prints a script of a shell",
     "export netcfg": "it prints a file of a form of its own",
     "export cscfg": "it prints a file of a form of its own",
     "import azure": "it prints a topology file; its -o names the file to write",
@@ -259,6 +260,7 @@ NO_JSON = {
 NO_LAB = {
     "check": "it takes files", "plan": "it takes a file", "schema": "it is of all files", "up": "it takes a file",
     "down": "it takes several labs", "list": "it lists labs", "verify": "it takes files", "claims": "it is of no lab",
+    "init": "it makes a file", "completion": "it is of the shell",
     "doctor": "it is of the machine", "import azure": "it takes files", "whatif": "it compares two",
 }  # fmt: skip
 
