@@ -378,7 +378,7 @@ class Attended:
 class AttendedGroup(Attended):
     """A program with all that it starts: the leader of a process group of its own, as ``inside`` of ``attend`` made it.
 
-    What is left of the group ends when its leader has ended, before the leader's number can be somebody else's.
+    What is left of the group ends when its leader has ended, before the system can give the leader's number to another process.
     """
 
     def ask_to_end(self) -> None:
