@@ -1,6 +1,7 @@
 """A network becomes a plan: which rule wins over which, on one screen.
 
     VM --- router --- load balancer (1:1 | LB SNAT | default SNAT) --- internet --- host
+              |\\--- NAT gateway -----------------------------------------'
               \\--- gateway ================ IPsec ================ gateway --- router --- VM
 
 ``RULES`` is the precedence. Each rule file yields its items in turn, and rules of one chain
@@ -20,6 +21,7 @@ from lab.path import (
     idle_timeout,
     instance_public_ip,
     load_balancer,
+    nat_gateway,
     outbound_snat,
     security_group,
     vpn_gateway,
@@ -38,6 +40,10 @@ RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
         "what is behind a tunnel never comes to the load balancer (VNet to VNet connection, 2015-05-15)",
     ),
     (cloud_service.items, "who may use an endpoint is asked of every new flow, before anything below takes it"),
+    (
+        nat_gateway.items,
+        "what leaves a subnet with a NAT gateway never comes to the load balancer (NAT gateway resource, 2022-02-25)",
+    ),
     (
         instance_public_ip.items,
         "a VM's own address beats every load balancer (Outbound connections, 2017-05-31: used whether balanced or not)",
@@ -87,7 +93,7 @@ def _check(made: Plan) -> None:  # noqa: PLR0912 - one for each kind
             case plan.Route():
                 unique.append(("route", item.place, item.destination, str(item.table)))
             case plan.RoutingRule():
-                unique.append(("routing rule", item.place, str(item.mark)))
+                unique.append(("routing rule", item.place, str(item)))
             case plan.Timeout():
                 unique.append(("timeout", item.place, item.name))
             case plan.Rule(target=plan.Jump(chain=chain)) if item.table in ("nat", "mangle"):

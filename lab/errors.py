@@ -13,6 +13,7 @@
 Every message has four parts: where, what was found, what must hold, what to do.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 
 import msgspec
@@ -80,6 +81,10 @@ class InconclusiveError(LabError):
     """A topology could not be judged; nothing is said about its claims."""
 
 
+class BrokenRecordError(LabError):
+    """What a lab's record holds cannot be read."""
+
+
 class LabLocked(LabError):  # noqa: N818 - it passes
     """Another command is changing the lab."""
 
@@ -95,15 +100,41 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     A name that merely looks alike means something else (public_ip_address, private_ip_address) and is not suggested.
     """
-    names, typed = sorted(set(known)), name.lower()
+    every = sorted(set(known))
+    if len(name) > _LONGEST_TYPED:
+        return _listed(every)
+    names, typed = _near(name, [one for one in every if len(one) <= 2 * _LONGEST_TYPED]), name.lower()
     begun = [one for one in names if _begins(typed, one.lower())]
-    slips = {one: _slips(typed, one.lower()) for one in reversed(names)}
     few = max(1, len(name) // 4)
+    alike = (one for one in reversed(names) if abs(len(one) - len(name)) <= few or one in begun)
+    slips = {one: _slips(typed, one.lower()) for one in alike}
     # In a long name, one wrong letter is likelier than a name that was left unfinished.
     near = [one for one, count in slips.items() if count <= 1 < few] or [one for one in slips if one in begun]
     near = near or [one for one, count in slips.items() if count <= few]
     if near and len(name) > 1:
         return f'did you mean "{min(near, key=slips.__getitem__)}"?'
+    return _listed(every)
+
+
+#: A longer name is no slip of a hand, and no more names than these are compared with one: each costs the product of
+#: two lengths, and a file may have a thousand wrong names and as many right ones.
+_LONGEST_TYPED, _MOST_COMPARED = 80, 48
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """Return the names that are worth comparing with one: all, or of many those that begin or end most like it."""
+    if len(names) <= _MOST_COMPARED:
+        return names
+    half = _MOST_COMPARED // 2
+    backwards = sorted(one[::-1] for one in names)
+    first = bisect_left(names, name) - half // 2
+    last = bisect_left(backwards, name[::-1]) - half // 2
+    found = names[max(0, first) : max(0, first) + half]
+    found += [one[::-1] for one in backwards[max(0, last) : max(0, last) + half]]
+    return sorted(set(found))
+
+
+def _listed(names: list[str]) -> str:
     if not names:
         return "none is defined"
     return "known: " + ", ".join(names[:16]) + (", …" if len(names) > 16 else "")

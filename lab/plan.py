@@ -73,7 +73,7 @@ class _Item(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Namespace(_Item, frozen=True, kw_only=True, tag="place"):
     """A network namespace."""
 
-    role: Literal["vm", "host", "site", "router", "load balancer", "gateway", "internet"]
+    role: Literal["vm", "host", "site", "router", "load balancer", "gateway", "nat gateway", "internet"]
 
     def __str__(self) -> str:
         return f"namespace ({self.role})"
@@ -126,14 +126,26 @@ class Route(_Item, frozen=True, kw_only=True, tag="route"):
 
 
 class RoutingRule(_Item, frozen=True, kw_only=True, tag="routing-rule"):
-    """Packets with a mark ask a table of routes of their own before the main one."""
+    """Packets with a mark, from a prefix or from a wire ask a table of routes; rules of lower priority numbers first.
 
-    mark: int
-    mask: int
+    ``specific``: a default route of the table does not count, and the next rule is asked.
+    """
+
     table: int
+    mark: int = 0
+    mask: int = 0  # 0: whatever the mark
+    source: str | None = None
+    in_interface: str | None = None
+    priority: int = 1000  # before the main table is asked for all, 32766, and the daemons' tables
+    specific: bool = False
 
     def __str__(self) -> str:
-        return f"routing rule fwmark {self.mark:#x}/{self.mask:#x} table {self.table}"
+        words = [f"fwmark {self.mark:#x}/{self.mask:#x}"] if self.mask else []
+        words += [f"from {self.source}"] if self.source else []
+        words += [f"iif {self.in_interface}"] if self.in_interface else []
+        first = f" priority {self.priority}" if self.priority != 1000 else ""
+        last = ", but for its default route" if self.specific else ""
+        return f"routing rule{first} {' '.join(words)} table {self.table}{last}".replace("  ", " ")
 
 
 class Timeout(_Item, frozen=True, kw_only=True, tag="timeout"):
@@ -258,6 +270,13 @@ class CtTarget(msgspec.Struct, frozen=True, tag="tracking"):
         return "-j CT" + (f" --timeout {self.timeout}" if self.timeout else "") + f" --ctevents {self.events}"
 
 
+class Reset(msgspec.Struct, frozen=True, tag="reset"):
+    """Answer a TCP segment with a reset, from where it was going."""
+
+    def __str__(self) -> str:
+        return "-j REJECT --reject-with tcp-reset"
+
+
 class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
     """Let no TCP connection that begins here agree on larger segments; bytes."""
 
@@ -268,7 +287,17 @@ class ClampSegments(msgspec.Struct, frozen=True, tag="clamp"):
 
 
 Target: TypeAlias = (
-    Terminal | Jump | SourceNat | DestinationNat | HashMark | Queue | SetMark | FlowMark | CtTarget | ClampSegments
+    Terminal
+    | Jump
+    | SourceNat
+    | DestinationNat
+    | HashMark
+    | Queue
+    | SetMark
+    | FlowMark
+    | CtTarget
+    | Reset
+    | ClampSegments
 )
 Table = Literal["filter", "nat", "mangle", "raw"]
 TABLES: tuple[Table, ...] = ("filter", "nat", "mangle", "raw")
@@ -507,6 +536,8 @@ class SnatPolicy(_Item, frozen=True, kw_only=True, tag="snat-policy"):
     alert_s: float  # an alert is over when there was no reason for it for so long
     blocks: tuple[SnatRange, ...]  # ports that rules have taken
     resources: tuple[tuple[str, str], ...]  # each address, and the documents' name for what it belongs to
+    udp_s: float = 0.0  # how long a port is held after a UDP flow was idle for too long
+    resent_by: str = ""  # the router's wire that first packets are sent on by; "": as its routes say
 
     def __str__(self) -> str:
         order = f"{self.order} first" + (", one address after the other" if self.sequential else "")
@@ -514,7 +545,8 @@ class SnatPolicy(_Item, frozen=True, kw_only=True, tag="snat-policy"):
         return (
             f"SNAT ports, {order}, unique for tcp {self.tcp_reuse}, udp {self.udp_reuse}"
             f"{', each protocol its own' if self.per_protocol else ''}; "
-            f"back after {self.fin_close} FIN {self.fin_s:g} s, RST {self.rst_s:g} s, idle {self.idle_s:g} s{taken}"
+            f"back after {self.fin_close} FIN {self.fin_s:g} s, RST {self.rst_s:g} s, idle {self.idle_s:g} s"
+            f"{f', UDP {self.udp_s:g} s later' if self.udp_s else ''}{taken}"
         )
 
 

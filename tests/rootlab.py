@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab.kernel import daemons, netns
+from lab.kernel import apply, daemons, netns
+from lab.kernel.state import StateDir
 from lab.kernel.warm import Server
 from lab.plan import namespace
 from tests import shapes
@@ -195,6 +196,21 @@ def machine() -> str:
 _MOVING = ("nf_conntrack_count", "tcp_metrics", "udp_mem", "tcp_mem", "dev_weight", "netdev_rss", "inode")
 
 
+def end_agent(lab: str) -> None:
+    """Kill a lab's agent for good: first the keeper, which would start it again."""
+    folder = StateDir(lab)
+    record = folder.read()
+    assert record is not None
+    assert record.agent is not None
+    os.kill(record.agent.pid, signal.SIGSTOP)  # it would start the keeper again
+    keeper = apply.noted_process(folder.keeper_file)
+    if daemons.alive(keeper):
+        assert keeper is not None
+        daemons.stop(keeper)
+    os.kill(record.agent.pid, signal.SIGKILL)
+    assert daemons.wait_ended(record.agent, deadline_s=DEADLINE_S)
+
+
 def leftovers(lab: str) -> list[str]:
     """Return what is left of a lab: namespaces, its folder, its processes."""
     found = [path.name for path in netns.RUN.glob(f"lab.{lab}.*")]
@@ -202,14 +218,15 @@ def leftovers(lab: str) -> list[str]:
         found.append(f"/run/lab/{lab}")
     if (Path("/run/lab") / f".{lab}.lock").exists():
         found.append(f"lock of {lab}")
-    ours = Path("/run").stat().st_dev
+    run_folder = Path("/run").stat().st_dev
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().split(b"\0")
-            here = (process / "root/run").stat().st_dev == ours  # others belong to tests with a /run of their own
+            here = (process / "root/run").stat().st_dev == run_folder  # others belong to tests with a /run of their own
         except OSError:
             continue
-        if here and b"lab.agent" in command and lab.encode() in command:
+        ours = b"lab.agent" in command or b"lab.kernel.keeper" in command
+        if here and ours and lab.encode() in command:
             found.append(f"process {process.name}")
     return found
 

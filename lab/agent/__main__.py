@@ -32,10 +32,10 @@ from lab.agent.snat import Allocator
 from lab.azure.model import decode
 from lab.deciders.snat_ports import Alert
 from lab.errors import LabError, LabLocked
-from lab.kernel import apply, netns
+from lab.kernel import apply, keeper, netns
 from lab.kernel.daemons import Attended
 from lab.kernel.sockets import enlarge
-from lab.kernel.state import CALLER, AgentState, MemberHealth, StateDir, locked, replace
+from lab.kernel.state import CALLER, AgentState, MemberHealth, Restarts, StateDir, locked, replace
 from lab.path import vpn_gateway
 from lab.plan import (
     NO_WHY,
@@ -83,6 +83,8 @@ class Agent:
         self.allocators: dict[str, Allocator] = {}
         self.resetters: dict[str, Resetter] = {}
         self.gateways: Gateways | None = None  # labs without tunnels do not load what it takes
+        self.restarted = dict(folder.agent_state().restarted)  # what an agent before this one knew
+        self.members.remember(folder.health())
         self.reading = asyncio.Lock()  # one reading of the plan at a time
 
     @contextlib.contextmanager
@@ -99,9 +101,12 @@ class Agent:
         async with self.reading:
             record = self.folder.read()
             problems = await self._read_plan()
-            state = AgentState(0 if record is None else record.generation, problems)
-            replace(self.folder.agent_file, msgspec.json.encode(state))
+            self._tell(0 if record is None else record.generation, problems)
             return problems
+
+    def _tell(self, generation: int, problems: tuple[str, ...]) -> None:
+        state = AgentState(generation, problems, self.restarted)
+        replace(self.folder.agent_file, msgspec.json.encode(state))
 
     async def read_again(self) -> None:
         """Read the plan until it is read: what cannot be written now, on a full disk, can be later."""
@@ -201,7 +206,7 @@ class Agent:
     async def _follow_gateways(self) -> tuple[str, ...]:
         """Make the gateways follow the plan; their keys are in no plan, but in what it was compiled from."""
         if self.gateways is None:
-            if not any(self.plan.of(IkeDaemon)):
+            if not any(self.plan.of(IkeDaemon)) and not self.folder.gateways.exists():
                 return ()
             from lab.agent.gateways import Gateways  # noqa: PLC0415 - as said above
 
@@ -270,9 +275,10 @@ class Agent:
         return stack
 
     async def keep_programs(self) -> None:
-        """Start servers again that are programs of their own and have ended."""
+        """Start what has ended again: servers that are programs of their own, and the keeper of this process."""
         while True:
             await asyncio.sleep(_AGAIN_S)
+            keep_keeper(self.folder)
             async with self.reading:
                 self.own.keep()
                 for server in [server for server, program in self.programs.items() if not program.running()]:
@@ -280,8 +286,15 @@ class Agent:
                     await self.open.pop(server).aclose()
                     try:
                         self.open[server] = await self._serve(server)
+                        self._note_restart(f"{server.node} {server.kind}:{server.port}")
                     except (LabError, OSError) as error:
                         say(f"{error}; `lab up` tries it again")
+
+    def _note_restart(self, what: str) -> None:
+        times = self.restarted[what].times if what in self.restarted else 0
+        self.restarted[what] = Restarts(times + 1, time.time())
+        before = self.folder.agent_state()
+        self._tell(before.generation, before.problems)
 
     # --- health -------------------------------------------------------------------------------
 
@@ -365,6 +378,7 @@ async def run(lab: str, ready: int) -> None:
     loop.add_signal_handler(apply.AGENT_RELOAD, reload)
     for task in work:
         task.add_done_callback(_report)
+    keep_keeper(folder)
     os.write(ready, b"ready\n")
     os.close(ready)
     await ended.wait()
@@ -372,6 +386,17 @@ async def run(lab: str, ready: int) -> None:
     agent.access.write()
     if agent.gateways is not None:
         await agent.gateways.close()
+
+
+def keep_keeper(folder: StateDir) -> None:
+    """See to it that the process runs that starts this one again."""
+    with contextlib.suppress(ChildProcessError):
+        if (child := apply.noted_process(folder.keeper_file)) is not None:
+            os.waitpid(child.pid, os.WNOHANG)  # one that has ended, if it was a child of this process
+    try:
+        keeper.ensure(folder)
+    except (LabError, OSError) as error:
+        say(f"{error}; nothing starts the agent again if it ends")
 
 
 def say(words: str) -> None:

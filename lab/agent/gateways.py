@@ -6,11 +6,12 @@ A part of the agent, which hands it the plan. What follows from what is seen is 
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import shutil
 import sys
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -44,9 +45,31 @@ class Counters:
                 int(child["bytes-out"]),
             )
 
+    def resume(self, received: int, sent: int) -> None:
+        """Count on from what was counted before, of which the associations that are there are a part."""
+        now_received, now_sent = self.total()
+        self._seen["before"] = max(0, received - now_received), max(0, sent - now_sent)
+
     def total(self) -> tuple[int, int]:
         """Return the bytes that came in and those that went out."""
         return sum(i for i, _ in self._seen.values()), sum(o for _, o in self._seen.values())
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A tunnel that a daemon knows, as it was told."""
+
+    tunnel: Tunnel
+    key: str  # a digest of it, "" if there is none
+    number: int
+
+
+class Handover(msgspec.Struct, frozen=True):
+    """What a later agent must know of a daemon to go on with it."""
+
+    esp: Esp
+    starts: int
+    started: float
+    loaded: dict[str, Loaded]
 
 
 class Gateway:
@@ -57,11 +80,12 @@ class Gateway:
         self.item = item
         self.esp: Esp = esp
         self.own = folder.gateways / item.place
+        self.handover_file = self.own / "handover.json"
         self.log = folder.log / f"{item.place}.charon.log"
         self.vici = Vici(self._heard)
         self.process: daemons.Attended | None = None
         self.tunnels: dict[str, Tunnel] = {}
-        self.loaded: dict[str, tuple[Tunnel, str | None]] = {}
+        self.loaded: dict[str, tuple[Tunnel, str]] = {}
         self.known: dict[str, Connectivity] = {}
         self.listed: dict[str, dict[str, Any]] = {}  # the associations that the daemon is just listing
         self.carried: dict[str, dict[str, Any]] = {}  # those it listed last
@@ -96,17 +120,16 @@ class Gateway:
 
         """
         where = namespace(self.folder.lab, self.item.place)
+        for left in charon.running(self.own):
+            daemons.Adopted(left).end()
+        self.handover_file.unlink(missing_ok=True)
         if self.esp == "kernel":
             netns.run_in(where, charon.forget)
         self.started = time.time()
         self.process = charon.start(where, self.own, self.esp, self.log)
         self.starts += 1
-        self.vici = Vici(self._heard)
         try:
-            await self.vici.open(self.own, self.process)
-            await asyncio.gather(
-                *map(self.vici.listen, ("ike-updown", "child-updown", "child-rekey", "list-sa", "log"))
-            )
+            await self._open(self.process)
         except LabError as error:
             raise LabError(
                 f"{self.item.place}: {error}; it must run while its lab does; its last words: "
@@ -115,6 +138,67 @@ class Gateway:
         self.loaded = {}
         self.carried = {}
         await self.load()
+
+    async def _open(self, process: daemons.Attended) -> None:
+        self.vici = Vici(self._heard)
+        await self.vici.open(self.own, process)
+        await asyncio.gather(*map(self.vici.listen, ("ike-updown", "child-updown", "child-rekey", "list-sa", "log")))
+
+    async def adopt(self) -> bool:
+        """Take over the daemon that an agent before this one has started; return False if there is none.
+
+        What it carries goes on. What it is to know is what the plan says, as for any daemon.
+        """
+        found = charon.running(self.own)
+        before = self._handed_over()
+        if len(found) != 1 or before is None:
+            return False
+        process = daemons.Adopted(found[0])
+        try:
+            await self._open(process)
+            known = (await self.vici.ask("get-conns")).get("conns", [])
+            self.process, self.starts, self.started = process, before.starts, before.started
+            told = {name: one for name, one in before.loaded.items() if name in known}
+            self.loaded = {name: (one.tunnel, one.key) for name, one in told.items()}
+            self.numbers = {name: one.number for name, one in told.items()}
+            # Which of them carry packets is seen next; of the others the way is taken back then.
+            self.led = {name: one.tunnel for name, one in told.items()}
+            self.counters |= {name: Counters() for name in told}
+            await self.vici.ask("list-sas")
+            self._remember(told)
+            await self.load()
+        except LabError as error:
+            print(f"{self.item.place}: {error}; starting its daemon anew", file=sys.stderr, flush=True)
+            await self.end()
+            return False
+        return True
+
+    def _handed_over(self) -> Handover | None:
+        try:
+            before = msgspec.json.decode(self.handover_file.read_bytes(), type=Handover)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return before if before.esp == self.esp else None
+
+    def _remember(self, names: Iterable[str]) -> None:
+        """Know of tunnels what was written of them."""
+        written = self.folder.tunnels().get(self.item.place)
+        for name in names:
+            if written is not None and (was := written.tunnels.get(name)) is not None:
+                self.counters[name].resume(was.ingress, was.egress)
+                if was.state in ("Connected", "NotConnected"):
+                    self.known[name] = Connectivity.remembered(
+                        was.state, was.reason, was.established, was.event, was.message, was.changed
+                    )
+
+    def _hand_over(self) -> None:
+        """Write what a later agent must know; without room for it, that one starts the daemon anew."""
+        loaded = {name: Loaded(tunnel, key, self.numbers[name]) for name, (tunnel, key) in self.loaded.items()}
+        data = msgspec.json.encode(Handover(self.esp, self.starts, self.started, loaded))
+        try:
+            replace(self.handover_file, data, mode=0o600)
+        except OSError:
+            self.handover_file.unlink(missing_ok=True)
 
     async def follow(self) -> None:
         """Start the daemon with the tunnels of the plan.
@@ -125,10 +209,10 @@ class Gateway:
         """
         async with self.turn:
             try:
-                if self.process is None or not self.process.running():
-                    await self.start()
-                else:
+                if self.process is not None and self.process.running():
                     await self.load()
+                elif self.process is not None or not await self.adopt():
+                    await self.start()
             finally:
                 self.settled.set()
 
@@ -140,10 +224,10 @@ class Gateway:
             self.known.pop(name, None)
             self.counters.pop(name, None)
         for name, loaded in list(self.loaded.items()):
-            if loaded != (self.tunnels[name], self.keys.get(name)):
+            if loaded != (self.tunnels[name], _digest(self.keys.get(name))):
                 await self._unload(name)
         asked: list[Coroutine[Any, Any, Any]] = []
-        new: dict[str, tuple[Tunnel, str | None]] = {}
+        new: dict[str, tuple[Tunnel, str]] = {}
         for name, tunnel in sorted(self.tunnels.items()):
             key = self.keys.get(name)
             self.counters.setdefault(name, Counters())
@@ -158,9 +242,10 @@ class Gateway:
             secret = {"id": name, "type": "IKE", "data": key or _nobodys(), "owners": [tunnel.peer]}
             made = charon.connection(tunnel, self.item.address, self.esp, number)
             asked += [self.vici.ask("load-shared", secret), self.vici.ask("load-conn", made)]
-            new[name] = (tunnel, key)
+            new[name] = (tunnel, _digest(key))
         await asyncio.gather(*asked)
         self.loaded |= new
+        self._hand_over()
         for name in list(self.led):
             self._lead(name)  # again: a user may have removed the route by hand
         for name, tunnel in self.tunnels.items():
@@ -395,6 +480,11 @@ def _free(taken: Iterable[int]) -> int:
     return next(number for number in itertools.count() if number not in used)
 
 
+def _digest(key: str | None) -> str:
+    """Return what tells one key from another; the key itself is not kept."""
+    return "" if key is None else hashlib.sha256(key.encode()).hexdigest()
+
+
 def _nobodys() -> str:
     """Return a random key, which no peer knows."""
     import secrets  # noqa: PLC0415 - rarely needed
@@ -434,6 +524,7 @@ class Gateways:
         wanted = {item.place: msgspec.structs.replace(item, why=NO_WHY) for item in plan.of(IkeDaemon)}
         for place in [p for p, one in self.open.items() if wanted.get(p) != one.item]:
             await self._close(place)
+        self._end_strays(wanted.keys())
         if wanted and self.esp is None:
             self.esp = charon.kernel_esp()
         new = [place for place in wanted if place not in self.open]
@@ -482,6 +573,14 @@ class Gateways:
             await asyncio.gather(tending, return_exceptions=True)
         await one.end()
         shutil.rmtree(one.own, ignore_errors=True)
+
+    def _end_strays(self, wanted: Collection[str]) -> None:
+        """End the daemons of gateways that were removed while no agent was there to end them."""
+        for own in self.folder.gateways.glob("*/"):
+            if own.name not in wanted:
+                for left in charon.running(own):
+                    daemons.Adopted(left).end()
+                shutil.rmtree(own, ignore_errors=True)
 
     async def close(self) -> None:
         """End all daemons and wait for them."""

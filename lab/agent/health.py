@@ -22,7 +22,7 @@ from lab.agent import logs
 from lab.deciders.health import Ending, Health, Result, endings
 from lab.flow import TCP, UDP, Flow
 from lab.kernel import flows
-from lab.kernel.state import replace
+from lab.kernel.state import MemberHealth, replace
 from lab.plan import NO_WHY, Backends, HealthCheck
 
 Inside = Callable[[str], contextlib.AbstractContextManager[None]]
@@ -89,6 +89,14 @@ class Members:
             if self._logging is not None:
                 self._logging.cancel()
             self._logging = _start(self._keep_log(log_s)) if log_s else None
+
+    def remember(self, health: Mapping[str, MemberHealth]) -> None:
+        """Begin with what was known of members before, which the lab's rules and flows follow."""
+        self.health = {
+            key: Health(up=h.up, judged=h.judged, taken_out=h.judged and not h.up, since_s=h.since, reason=h.reason)
+            for key, h in health.items()
+        }
+        self._followed = {key: h.up for key, h in health.items() if h.applied and h.judged}
 
     def known(self) -> dict[str, bool]:
         """Return whether each member is up."""

@@ -13,6 +13,7 @@ sockets that its caller opened, so one process serves any number of namespaces.
 import asyncio
 import contextlib
 import json
+import os
 import re
 import socket
 import ssl
@@ -298,7 +299,10 @@ class Sshd:
             if sshd != _SYSTEM_SSHD and path.exists():
                 config += f"{option} {path}\n"
 
+        us = os.getpid()
+
         def inside() -> None:
+            netns.end_with_parent(us)
             netns.enter(namespace)
             netns.own_files(node, Path("/run"), {"/etc/passwd": passwd})
             Path("/run/sshd").mkdir(mode=0o755)

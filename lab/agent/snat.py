@@ -33,7 +33,7 @@ class Allocator(Carrier):
             self._table = flows.Table(closing_from=_closing_from(policy))
             self._queue = flows.Queue()
         with inside(policy.router):
-            self._resend = flows.Resend()
+            self._resend = flows.Resend(interface=policy.resent_by)
         self._adopt()
         self._swept = 0.0
         self.read(self._table.socket, self._on_events)
@@ -94,11 +94,13 @@ class Allocator(Carrier):
         """Enter flows into the kernel's table, and send their first packets, which then take the translation."""
         timeout_s = int(self.ports.policy.idle_s)
         for _ in range(_TRIES):
-            taken = self._table.enter(
+            taken, refused = self._table.enter(
                 [(packet.flow, grant.address, grant.port) for packet, grant in granted], timeout_s
             )
-            for packet, _ in granted:
-                if packet.flow not in taken:
+            for packet, grant in granted:
+                if packet.flow in refused:
+                    self.ports.ended(packet.flow, grant.port)  # the port is free, and the flow lost, as in a full table
+                elif packet.flow not in taken:
                     self._resend.send(packet)
             if not taken:
                 return
@@ -116,7 +118,7 @@ class Allocator(Carrier):
             over = self.ports.due(now)
             for kind, entry in events:
                 if kind == "gone":
-                    self.ports.ended(entry.flow, entry.reply_port)
+                    self.ports.ended(entry.flow, entry.reply_port, now)
                 elif self.ports.closed(entry.flow, _how(entry.state), now):
                     over.append(entry.flow)
             self._table.forget(over)
@@ -130,7 +132,7 @@ class Allocator(Carrier):
         self._swept = time.monotonic()
         there = {(entry.flow, entry.reply_port) for entry in self._table.entries()}
         for flow, grant in [held for held in self.ports.flows() if (held[0], held[1].port) not in there]:
-            self.ports.ended(flow, grant.port)
+            self.ports.ended(flow, grant.port, self._swept)
 
     def _adopt(self) -> None:
         """Take over the flows in the kernel's table. One that is closed begins its cool-down now."""

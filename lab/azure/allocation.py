@@ -6,20 +6,18 @@ The one place where an address is chosen: for a file that is read and for every 
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 
+from lab.azure.addresses import Ranges
 from lab.azure.model import Network, documentation_addresses
 from lab.errors import UsageError
 
 
-def candidates(
-    taken: Collection[IPv4Address], spaces: Iterable[IPv4Network], *, descending: bool = False
-) -> Iterator[IPv4Address]:
+def candidates(taken: Collection[IPv4Address], private: Ranges, *, descending: bool = False) -> Iterator[IPv4Address]:
     """Yield the addresses that may be given out, the next one first.
 
-    ``taken`` are addresses of something else, and ``spaces`` the ranges inside of which no address is public.
+    ``taken`` are addresses of something else, and ``private`` the ranges inside of which no address is public.
     """
-    private = tuple(spaces)
     for address in documentation_addresses(descending=descending):
-        if address not in taken and not any(address in space for space in private):
+        if address not in taken and address not in private:
             yield address
 
 
@@ -46,7 +44,8 @@ def free_address(
 
     """
     taken = network.taken_addresses() | {address for address in avoid if address is not None}
-    found = next(candidates(taken, (*network.private_ranges(), *spaces), descending=descending), None)
+    private = Ranges((*network.private_ranges(), *spaces))
+    found = next(candidates(taken, private, descending=descending), None)
     if found is None:
         raise UsageError(f"{exhausted()}; free one")
     return found

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.azure import cloud_services, outbound_rules, places, public_ips, vpn_limits
-from lab.azure.addresses import is_address, unusable
+from lab.azure import cloud_services, nat_gateways, outbound_rules, places, public_ips, vpn_limits
+from lab.azure.addresses import Overlaps, Points, Ranges, is_address, unusable
 from lab.azure.model import (
     GATEWAY_SUBNET,
     PLATFORM_ADDRESS,
@@ -56,6 +56,7 @@ def _violations(network: Network) -> Iterator[Problem]:
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
         yield from outbound_rules.violations(network.profile, lb)
+    yield from nat_gateways.violations(network)
     yield from cloud_services.violations(network)
     yield from _rule_targets(network)
     yield from public_ips.violations(network)
@@ -77,7 +78,7 @@ def file_violations(network: Network) -> Iterator[Problem]:
 def _names(network: Network) -> Iterator[Problem]:
     hosts = {h.name for h in network.internet}
     lowered = {name.lower(): name for name in sorted(hosts)}
-    reserved = places.taken(n.name for n in network.virtual_networks)
+    reserved = places.taken([*(n.name for n in network.virtual_networks), *(g.name for g in network.nat_gateways)])
     public = public_ips.names(network)
     for vm in network.virtual_machines:
         # Names are compared as DNS does: without regard to case.
@@ -147,18 +148,21 @@ def _titles(network: Network) -> Iterator[Problem]:
 
 
 def _overlapping(spaces: Sequence[tuple[tuple[str, ...], IPv4Network]], must: str) -> Iterator[Problem]:
+    overlaps = Overlaps([prefix for _, prefix in spaces])
     for index, (path, prefix) in enumerate(spaces):
-        for other_path, other in spaces[:index]:
-            if prefix.overlaps(other):
-                yield Problem(
-                    path=path,
-                    found=f"{prefix} overlaps {other} ({'.'.join(other_path)})",
-                    must=must,
-                    advice="choose a range that is free",
-                )
+        for before in overlaps.before(index):
+            other_path, other = spaces[before]
+            yield Problem(
+                path=path,
+                found=f"{prefix} overlaps {other} ({'.'.join(other_path)})",
+                must=must,
+                advice="choose a range that is free",
+            )
 
 
 def _address_spaces(network: Network) -> Iterator[Problem]:
+    defaults = Points((vnet.default_outbound_address, vnet.name) for vnet in network.virtual_networks)
+    public = Points(network.public_addresses())
     for vnet in network.virtual_networks:
         path = ("virtual_networks", vnet.name)
         spaces = [((*path, "address_space", str(i)), prefix) for i, prefix in enumerate(vnet.address_space)]
@@ -166,26 +170,24 @@ def _address_spaces(network: Network) -> Iterator[Problem]:
         subnets = [((*path, "subnets", s.name), s.address_prefix) for s in vnet.subnets]
         yield from _overlapping(subnets, "subnets of one virtual network must not overlap")
         for where, prefix in spaces:
-            for other in network.virtual_networks:
+            for address, name in defaults.inside(prefix):
                 # Chosen by the platform before this range was there.
-                if other.default_outbound_address in prefix:
-                    yield Problem(
-                        path=where,
-                        found=f"{prefix} holds {other.default_outbound_address}, the default outbound address of "
-                        f'"{other.name}"',
-                        must="a public address must be outside every virtual network",
-                        advice="choose a private range, such as 10.1.0.0/16",
-                    )
-            for address, owner in network.public_addresses():
-                if address in prefix:
-                    yield Problem(
-                        path=owner,
-                        found=f'{address} is inside the address space {prefix} of "{vnet.name}"',
-                        must="a public address must be outside every virtual network",
-                        advice="change one of the two",
-                    )
+                yield Problem(
+                    path=where,
+                    found=f'{prefix} holds {address}, the default outbound address of "{name}"',
+                    must="a public address must be outside every virtual network",
+                    advice="choose a private range, such as 10.1.0.0/16",
+                )
+            for address, owner in public.inside(prefix):
+                yield Problem(
+                    path=owner,
+                    found=f'{address} is inside the address space {prefix} of "{vnet.name}"',
+                    must="a public address must be outside every virtual network",
+                    advice="change one of the two",
+                )
+        space = Ranges(vnet.address_space)
         for subnet in vnet.subnets:
-            if not any(subnet.address_prefix.subnet_of(space) for space in vnet.address_space):
+            if not space.cover(subnet.address_prefix):
                 yield Problem(
                     path=(*path, "subnets", subnet.name),
                     found=f"{subnet.address_prefix} is outside the address space {_list(vnet.address_space)}",

@@ -4,9 +4,11 @@ One section per resource, in the order of the file. ``Network`` holds them by na
 what must hold between them is in ``invariants``. Nothing here knows how a packet is treated.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
+from itertools import chain
 from typing import Literal
 
 import msgspec
@@ -88,6 +90,9 @@ class Subnet(_Value, frozen=True, kw_only=True):
     name: str
     address_prefix: IPv4Network
     network_security_group: str | None = None
+    nat_gateway: str | None = None
+    #: Its VMs may be given the platform's address; None: as the revision has it for new virtual networks.
+    default_outbound_access: bool | None = None
 
     @property
     def gateway(self) -> IPv4Address:
@@ -115,6 +120,29 @@ class VirtualNetwork(_Value, frozen=True, kw_only=True):
     dns_servers: tuple[IPv4Address, ...] = ()
     #: Where a network configuration file names one in the place of a location.
     affinity_group: str | None = None
+
+
+class NatGateway(_Value, frozen=True, kw_only=True):
+    """What flows of whole subnets to public addresses leave by, with any port of any of its addresses."""
+
+    name: str
+    public_ip_addresses: tuple[IPv4Address, ...] = ()
+    public_ip_prefixes: tuple[IPv4Network, ...] = ()
+    idle_timeout_min: int = 4
+
+    @property
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        """Every address that flows may be seen with: those of a prefix are all used, the first and last too."""
+        return tuple(sorted({address for address, _ in self.public_addresses()}))
+
+    def public_addresses(self) -> Iterator[tuple[IPv4Address, tuple[str, ...]]]:
+        """Yield every address with its path in the file; of a prefix that is too large, which is refused, none."""
+        path = ("nat_gateways", self.name)
+        for index, address in enumerate(self.public_ip_addresses):
+            yield address, (*path, "public_ip_addresses", str(index))
+        for index, prefix in enumerate(self.public_ip_prefixes):
+            for address in prefix if prefix.prefixlen >= 28 else ():
+                yield address, (*path, "public_ip_prefixes", str(index))
 
 
 class DnsServer(_Value, frozen=True, kw_only=True):
@@ -576,10 +604,12 @@ class Overrides(_Value, frozen=True, kw_only=True):
     """Departures from the documents, for experiments; printed with every verdict."""
 
     snat_ports_per_vm: int | None = None
+    nat_gateway_ports: int | None = None
     time_scale: int = 1
 
     def __str__(self) -> str:
         parts = [f"snat_ports_per_vm={self.snat_ports_per_vm}"] if self.snat_ports_per_vm else []
+        parts += [f"nat_gateway_ports={self.nat_gateway_ports}"] if self.nat_gateway_ports else []
         parts += [f"time_scale={self.time_scale}"] if self.time_scale != 1 else []
         return " ".join(parts)
 
@@ -605,6 +635,7 @@ class Network(_Value, frozen=True, kw_only=True):
     virtual_networks: tuple[VirtualNetwork, ...] = ()
     virtual_machines: tuple[VirtualMachine, ...] = ()
     load_balancers: tuple[LoadBalancer, ...] = ()
+    nat_gateways: tuple[NatGateway, ...] = ()
     cloud_services: tuple[CloudService, ...] = ()
     reserved_ips: tuple[ReservedIp, ...] = ()
     vpn_gateways: tuple[VpnGateway, ...] = ()
@@ -628,6 +659,12 @@ class Network(_Value, frozen=True, kw_only=True):
     def vnet(self, name: str) -> VirtualNetwork | None:
         """Return the virtual network of that name."""
         return next((v for v in self.virtual_networks if v.name == name), None)
+
+    def nat_gateway_of(self, vnet: str, subnet: str) -> NatGateway | None:
+        """Return the NAT gateway of a subnet; one without an address does nothing."""
+        attached = {(v.name, s.name): s.nat_gateway for v in self.virtual_networks for s in v.subnets}
+        name = attached.get((vnet, subnet))
+        return next((g for g in self.nat_gateways if g.name == name and g.addresses), None)
 
     def cloud_service(self, name: str) -> CloudService | None:
         """Return the cloud service of that name."""
@@ -718,6 +755,7 @@ class Network(_Value, frozen=True, kw_only=True):
         for lb in self.load_balancers:
             for frontend in lb.frontends:
                 yield frontend.address, ("load_balancers", lb.name, "frontend_ip_configurations", frontend.name)
+        yield from chain.from_iterable(nat.public_addresses() for nat in self.nat_gateways)
         for service in self.cloud_services:
             for vip in service.virtual_ips:
                 if vip.address and not vip.reserved_ip:
@@ -826,10 +864,12 @@ def ordered(connections: Iterable[Connection]) -> tuple[Connection, ...]:
 
 def documentation_addresses(*, descending: bool = False) -> Iterator[IPv4Address]:
     """Yield the addresses that are given out where a file names none."""
-    networks = reversed(DOCUMENTATION_NETWORKS) if descending else iter(DOCUMENTATION_NETWORKS)
-    for network in networks:
-        hosts = list(network.hosts())
-        yield from (a for a in (reversed(hosts) if descending else hosts) if a != PUBLIC_RESOLVER)
+    yield from reversed(_documentation_addresses()) if descending else _documentation_addresses()
+
+
+@functools.cache
+def _documentation_addresses() -> tuple[IPv4Address, ...]:
+    return tuple(a for network in DOCUMENTATION_NETWORKS for a in network.hosts() if a != PUBLIC_RESOLVER)
 
 
 def encode(network: Network) -> bytes:

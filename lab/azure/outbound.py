@@ -68,11 +68,27 @@ def _counts(network: Network, lb: LoadBalancer, protocol: Transport | None) -> b
 
 
 def without_default(network: Network) -> frozenset[str]:
-    """Return the VMs that never have the platform's address: those of Standard load balancers and public IPs.
+    """Return the VMs that never have the platform's address: of private subnets, Standard load balancers and IPs.
 
     The VMs of an availability set behave as one that belongs to a Standard load balancer
     (load-balancer-outbound-connections.md, 2019-05-02).
     """
+    return _private(network) | _of_standard(network)
+
+
+def _private(network: Network) -> frozenset[str]:
+    """Return the VMs of private subnets (default-outbound-access.md, 2025-12-03)."""
+    new = network.profile.default_outbound_access
+    shut = {
+        (vnet.name, subnet.name)
+        for vnet in network.virtual_networks
+        for subnet in vnet.subnets
+        if not (new if subnet.default_outbound_access is None else subnet.default_outbound_access)
+    }
+    return frozenset(vm.name for vm in network.virtual_machines if (vm.virtual_network, vm.subnet) in shut)
+
+
+def _of_standard(network: Network) -> frozenset[str]:
     when = network.profile.standard_default
     standard = [lb for lb in network.balancers if lb.sku == "Standard"]
     owners = {vm.name for vm in network.virtual_machines if _is_standard(vm)}

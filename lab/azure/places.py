@@ -8,10 +8,10 @@ a name, a node, must not: see ``taken``.
 from collections.abc import Iterable
 from typing import Literal
 
-Kind = Literal["router", "lb", "gw"]
+Kind = Literal["router", "lb", "gw", "nat"]
 
 INTERNET = "internet"
-_KINDS: tuple[Kind, ...] = ("router", "lb", "gw")
+_KINDS: tuple[Kind, ...] = ("router", "lb", "gw", "nat")
 #: Interfaces that namespaces have, or are given when a module of the kernel is loaded, and words of Linux' settings.
 _LINUX = frozenset(
     {

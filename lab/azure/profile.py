@@ -140,6 +140,20 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     fragments_need_own_address: bool
     #: Reserved addresses of a subscription.
     reserved_ips_max: int
+    #: NAT gateways are known; the ports of an address, and how long one is held after FIN, after RST and after a UDP
+    #: flow was idle for too long, how long a flow may be half open, and how long a UDP flow idle; seconds.
+    nat_gateways: bool
+    nat_first_port: int
+    nat_fin_s: int
+    nat_rst_s: int
+    nat_half_open_s: int
+    nat_udp_s: int
+    nat_udp_idle_s: int
+    #: Idle timeout of TCP flows that a NAT gateway may ask for; minutes.
+    nat_idle_min: tuple[int, int]
+    #: A subnet may be private; and those that do not say it give their VMs the platform's address.
+    private_subnets: bool
+    default_outbound_access: bool
     sources: dict[str, str]
 
     def binding(self, sku: Sku) -> frozenset[Binding]:
@@ -424,6 +438,38 @@ PROBES: dict[str, dict[str, Cell]] = {
     },
 }
 
+_NAT_2022_02 = "nat-gateway-resource.md (2022-02-25)"
+_NAT_2023_07 = "nat-gateway-resource.md (2023-07-10)"
+_DEFAULT_2025_12 = "default-outbound-access.md (2025-12-03)"
+
+#: The cells of NAT gateways and private subnets, likewise.
+NAT_GATEWAYS: dict[str, dict[str, Cell]] = {
+    "2016-10": {
+        "nat_gateways": Cell(False, _NAT_2022_02 + ": the first revision of it that is played"),
+        "nat_first_port": Cell(1024, _NAT_2022_02 + ": 64,512 ports of each address"),
+        "nat_fin_s": Cell(65, _NAT_2022_02 + ": timers"),
+        "nat_rst_s": Cell(20, _NAT_2022_02 + ": timers"),
+        "nat_half_open_s": Cell(25, _NAT_2022_02 + ": timers"),
+        "nat_udp_s": Cell(65, _NAT_2022_02 + ": timers"),
+        "nat_udp_idle_s": Cell(240, _NAT_2022_02 + ": timers"),
+        "nat_idle_min": Cell((4, 120), _NAT_2022_02 + ": timers"),
+        "private_subnets": Cell(False, _DEFAULT_2025_12 + ": the first revision of it that is played"),
+        "default_outbound_access": Cell(True, "default-outbound-access.md (2022-03-02): where nothing else is there"),
+    },
+    "2022-02": {"nat_gateways": Cell(True, _NAT_2022_02)},
+    "2023-07": {
+        "nat_gateways": Cell(True, _NAT_2023_07),
+        "nat_rst_s": Cell(16, _NAT_2023_07 + ": timers"),
+        "nat_half_open_s": Cell(30, _NAT_2023_07 + ": timers"),
+    },
+    "2025-12": {"private_subnets": Cell(True, _DEFAULT_2025_12)},
+    "2026-04": {
+        "default_outbound_access": Cell(
+            False, _DEFAULT_2025_12 + ": new virtual networks have private subnets after 2026-03-31"
+        ),
+    },
+}
+
 #: What the seeds, played together, do not restrict and a later revision allows.
 _OF_SEEDS = {"nsg_protocols": SECURITY_GROUPS["2025-07"]["nsg_protocols"]}
 
@@ -458,7 +504,7 @@ def _cells(last: str) -> dict[str, Cell]:
         cells |= row
         if revision == last:
             break
-    for table in (SECURITY_GROUPS, PROBES, PUBLIC_ADDRESSES):
+    for table in (SECURITY_GROUPS, PROBES, PUBLIC_ADDRESSES, NAT_GATEWAYS):
         for dated, row in table.items():
             cells |= row if dated <= last else {}
     return cells

@@ -146,9 +146,10 @@ def violations(network: Network) -> Iterator[Problem]:
 
 def _labels(network: Network) -> Iterator[Problem]:
     """Yield the domain name labels that two instance-level public IPs of one service have."""
+    vms = {vm.name: vm for vm in network.virtual_machines}
     for service in network.cloud_services:
         seen: dict[str, str] = {}
-        for vm in map(network.vm, service.virtual_machines):
+        for vm in map(vms.get, service.virtual_machines):
             if vm is None or vm.instance_public_ip is None or vm.instance_public_ip.domain_name_label is None:
                 continue
             *_, name = instance_names(service, vm.name, vm.instance_public_ip.domain_name_label.lower())

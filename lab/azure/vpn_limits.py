@@ -6,6 +6,7 @@ A part of ``invariants``, which yields what is yielded here.
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
+from lab.azure.addresses import Overlaps, Ranges, crossing
 from lab.azure.model import (
     GATEWAY_SUBNET,
     PLATFORM_SPACE,
@@ -79,24 +80,28 @@ def _suggestion(vnet: VirtualNetwork) -> IPv4Network:
     """Return a range of a virtual network that is free for a gateway: the last of its size, mostly."""
     space = vnet.address_space[0]
     length = max(27, min(29, space.prefixlen + 1))
-    last = int(space.broadcast_address) + 1
     size = 1 << (32 - length)
-    ranges = (IPv4Network((start, length)) for start in range(last - size, int(space.network_address) - 1, -size))
-    return next((r for r in ranges if not any(r.overlaps(s.address_prefix) for s in vnet.subnets)), space)
+    start, taken = int(space.broadcast_address) + 1 - size, Ranges(s.address_prefix for s in vnet.subnets)
+    while start >= int(space.network_address):
+        wanted = IPv4Network((start, length))
+        if (other := taken.overlapping(wanted)) is None:
+            return wanted
+        start = min(start, int(other.network_address)) - size
+    return space
 
 
 def _local_network(site: LocalNetwork) -> Iterator[Problem]:
     path = ("local_networks", site.name)
+    overlaps = Overlaps(site.address_space)
     for index, prefix in enumerate(site.address_space):
         where = (*path, "address_space", str(index))
-        for other in site.address_space[:index]:
-            if prefix.overlaps(other):
-                yield Problem(
-                    path=where,
-                    found=f"{prefix} overlaps {other}",
-                    must="prefixes of one address space must not overlap",
-                    advice="remove one of the two",
-                )
+        for before in overlaps.before(index):
+            yield Problem(
+                path=where,
+                found=f"{prefix} overlaps {site.address_space[before]}",
+                must="prefixes of one address space must not overlap",
+                advice="remove one of the two",
+            )
         if prefix.overlaps(PLATFORM_SPACE):
             yield Problem(
                 path=where,
@@ -124,29 +129,33 @@ def _local_network(site: LocalNetwork) -> Iterator[Problem]:
 def _connections(network: Network, vnet: VirtualNetwork) -> Iterator[Problem]:
     mine = [(i, c) for i, c in enumerate(network.connections) if c.virtual_network == vnet.name]
     gateway = network.gateway(vnet.name)
-    spaces: list[tuple[str, IPv4Network]] = [(f'"{vnet.name}"', prefix) for prefix in vnet.address_space]
-    peers: dict[IPv4Address, str] = {}
+    tunnels: dict[IPv4Address, Connection] = {}
+    for _, connection in mine:
+        tunnels.setdefault(network.local_network(connection.local_network).vpn_gateway_address, connection)
+    sites = [network.local_network(connection.local_network) for connection in tunnels.values()]
+    spaces = [(vnet.name, prefix) for prefix in vnet.address_space]
+    spaces += [(site.name, prefix) for site in sites for prefix in site.address_space]
+    overlaps, end = Overlaps([prefix for _, prefix in spaces]), len(vnet.address_space)
     for index, connection in mine:
         path = ("connections", str(index))
         site = network.local_network(connection.local_network)
-        if site.vpn_gateway_address in peers:
+        if (other := tunnels[site.vpn_gateway_address]) is not connection:
             yield Problem(
                 path=path,
-                found=f'"{vnet.name}" has a tunnel to {site.vpn_gateway_address} already, to "'
-                f'{peers[site.vpn_gateway_address]}"',
+                found=f'"{vnet.name}" has a tunnel to {site.vpn_gateway_address} already, to "{other.local_network}"',
                 must=f"redundant tunnels between a pair of networks are not supported ({_TUNNELS_2015})",
                 advice="remove one of the two",
             )
             continue
-        peers[site.vpn_gateway_address] = site.name
-        for prefix, (owner, other) in ((p, s) for p in site.address_space for s in spaces if p.overlaps(s[1])):
+        first, end = end, end + len(site.address_space)
+        for one, before in ((i, b) for i in range(first, end) for b in overlaps.before(i) if b < first):
+            owner_name, taken = spaces[before]
             yield Problem(
                 path=path,
-                found=f'{prefix} of "{site.name}" overlaps {other} of {owner}',
+                found=f'{spaces[one][1]} of "{site.name}" overlaps {taken} of "{owner_name}"',
                 must=_OVERLAP,
                 advice="choose ranges that are apart",
             )
-        spaces += [(f'"{site.name}"', prefix) for prefix in site.address_space]
         yield from _far_gateway(network, vnet, connection, path)
     if gateway is None:
         return
@@ -184,12 +193,12 @@ def _far_gateway(
                 "delete the gateway and create it again, with another address",
             )
     peer = network.vnet(far.virtual_network)
-    for prefix in vnet.address_space:
-        for other in peer.address_space if peer else ():
-            if prefix.overlaps(other) and not any(other == p for p in site.address_space):
-                yield Problem(
-                    path=path,
-                    found=f'{prefix} of "{vnet.name}" overlaps {other} of "{far.virtual_network}"',
-                    must=_OVERLAP,
-                    advice="choose ranges that are apart",
-                )
+    told = set(site.address_space)
+    for prefix, other in crossing(vnet.address_space, peer.address_space if peer else ()):
+        if other not in told:
+            yield Problem(
+                path=path,
+                found=f'{prefix} of "{vnet.name}" overlaps {other} of "{far.virtual_network}"',
+                must=_OVERLAP,
+                advice="choose ranges that are apart",
+            )

@@ -26,6 +26,7 @@ from lab.cli import (
     endpoint,
     explain,
     gateway,
+    gc,
     graph,
     import_export,
     lifecycle,
@@ -119,6 +120,7 @@ def cli() -> None:
 _MODULES = (
     check_plan,
     lifecycle,
+    gc,
     show,
     ports,
     service,

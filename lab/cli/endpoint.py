@@ -59,10 +59,12 @@ def _traffic_options(command: _Command) -> _Command:
             "--load-balancer-distribution",
             "distribution",
             type=click.Choice(["none", "sourceIP", "sourceIPProtocol"]),
-            help="What of a flow picks the VM.",
+            help="Fields of a flow that are hashed to choose the VM.",
         ),
         click.option(
-            "--direct-server-return/--no-direct-server-return", default=None, help="The VM has the VIP's address."
+            "--direct-server-return/--no-direct-server-return",
+            default=None,
+            help="Leave the VIP as destination.",
         ),
         click.option(
             "--acl",
@@ -127,7 +129,7 @@ def endpoint_add(
 ) -> "Operation":
     """Give a VM an endpoint, as Add-AzureEndpoint and Update-AzureVM do. Needs root.
 
-    Left out: TCP, a public port that is free, the default VIP; a member of a set that is there is as the set is. A VIP
+    Defaults: TCP, the lowest free public port, the default VIP. If the set exists already, its values are taken. A VIP
     has an address as soon as it has an endpoint.
 
     \b
@@ -165,7 +167,7 @@ def endpoint_add(
 @_virtual_ip_option
 @_idle_option
 @_traffic_options
-@click.option("--no-acl", is_flag=True, help="Take its access rules away.")
+@click.option("--no-acl", is_flag=True, help="Remove its access rules.")
 def endpoint_set(
     vm: str,
     endpoint: str,
@@ -181,7 +183,7 @@ def endpoint_set(
 ) -> "Operation":
     """Change an endpoint, as Set-AzureEndpoint and Update-AzureVM do; what is left out stays. Needs root.
 
-    Of a member of a load-balanced set only the access rules can be changed so, and they are those of all members.
+    Of a member of a load-balanced set, only the access rules can be changed here; they are those of all members.
 
     \b
     Example:
@@ -248,7 +250,7 @@ def endpoint_move(service: str, load_balanced_set: str, vip: str) -> "Operation"
 @_probe_options
 @_idle_option
 @_traffic_options
-@click.option("--no-acl", is_flag=True, help="Take its access rules away.")
+@click.option("--no-acl", is_flag=True, help="Remove its access rules.")
 def endpoint_set_lb(
     service: str,
     load_balanced_set: str,

@@ -72,13 +72,13 @@ def gateway_show(network: str | None, name: str, output: str) -> None:
 @click.option(
     "--sku",
     type=click.Choice(["Basic", "Standard", "HighPerformance"]),
-    help="Size of the gateway.  [default: Standard, of static gateways Basic]",
+    help="Size of the gateway.  [default: Standard; of a static gateway, Basic]",
 )
 @output_option
 def gateway_create(name: str, network: str, routing: "Routing", sku: "GatewaySku | None", output: str) -> None:
     """Create a virtual network's gateway. Needs root.
 
-    It is Creating for 15 minutes of the lab's time (see --time-scale of `lab up`), without an address to show.
+    For 15 minutes of the lab's time (see --time-scale of `lab up`) its state is Creating, and it shows no address.
 
     \b
     Example:
@@ -211,7 +211,7 @@ _space_option = click.option(
 @operates("Set-AzureVNetConfig")
 @click.argument("network")
 @_space_option
-@click.option("--location", default="China North", show_default=True, help="Where it is; it never changes.")
+@click.option("--location", default="China North", show_default=True, help="Its region, which never changes.")
 @click.option("--subnet", "subnets", multiple=True, metavar="NAME=PREFIX", help="A subnet; may be repeated.")
 def network_add(network: str, space: tuple[str, ...], location: str, subnets: tuple[str, ...]) -> "Operation":
     """Create a virtual network in a running lab. Needs root.

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 def up(file: Path | None, time_scale: int | None, profile: str | None, output: str) -> None:
     """Make a topology run; on a running lab, apply only the difference.
 
-    Live flows are kept. What other commands (`lab gateway`, `nsg`, `service`, `vm`, …) changed since is as the
-    file says again: what they made and the file does not have is removed, with its addresses, and named. If it
-    fails, everything it made is removed, or changed back. A lab that a killed command left half made is made
-    anew. Needs root.
+    Live flows are kept. Changes that other commands made since (`lab gateway`, `nsg`, `service`, `vm`, …) are undone,
+    unless the file has them too; what is removed is listed. If a step fails, everything that was made is removed or
+    changed back. If a killed command left a lab half made, it is made anew. Needs root.
 
     \b
     Example:

@@ -205,9 +205,9 @@ def effective_rules(name: str, vm: str, output: str) -> None:
 )
 @output_option
 def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send: bool, output: str) -> None:
-    """Print who may speak to whom: every pair of nodes and every service, predicted and seen on the wire.
+    """Print which node may reach which: every pair and every service, predicted and seen on the wire.
 
-    With NODEs: only the pairs that they are part of. A frontend's address is a receiver like any node. Without
+    With NODEs: only their pairs. A frontend's address is a receiver like any node. Without
     --service: the services of the topology, the ports its rules name, and a port that neither has. LAB|FILE is a
     running lab, which needs root, or a topology file, of which nothing can be seen. A difference between the two is
     an error.

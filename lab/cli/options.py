@@ -15,7 +15,7 @@ output_option = click.option(
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="A short table, or everything as JSON.",
+    help="Print a short table, or everything as JSON.",
 )
 
 
@@ -39,11 +39,11 @@ profile_option = click.option(
     "--profile",
     metavar="P",
     callback=_revision,
-    help="Play this revision of the documents instead of the file's; see `lab claims --profiles`.",
+    help="Emulate this revision of the documents instead of the file's; see `lab claims --profiles`.",
 )
 
 to_profile_option = click.option(
-    "--to-profile", metavar="P", callback=_revision, help="The revision that B is played by."
+    "--to-profile", metavar="P", callback=_revision, help="The revision of the documents that B is judged by."
 )
 
 
@@ -65,7 +65,7 @@ wait_option = click.option(
     envvar="LAB_WAIT",
     expose_value=False,
     callback=_wait,
-    help="How long to wait for another command that is changing the lab.",
+    help="How long to wait while another command changes the lab.",
 )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--by", type=click.Choice(["vm", "destination"]), default="vm", show_default=True, help="One line for each."
 )
-@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show the table again and again, until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.1), default=1.0, metavar="S", help="Seconds between two looks.")
 @output_option
 def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: float, output: str) -> None:
@@ -110,7 +110,7 @@ def _print_destinations(used: "list[Usage]") -> None:
 @click.command("events")
 @shown_lab_argument
 @click.option("--probes", is_flag=True, help="Show the log of health probes instead: a record a minute.")
-@click.option("--follow", is_flag=True, help="Go on with what comes, until the lab is down or Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Print new records as they come, until the lab is down or Ctrl-C.")
 @output_option
 def show_events(name: str, probes: bool, follow: bool, output: str) -> None:
     """Show what the documents' logs hold: alerts of exhausted SNAT ports and health events, or health probes.
@@ -176,13 +176,18 @@ def _probe_line(record: dict[str, Any]) -> str:
 @click.argument("to", metavar="TO")
 @click.option("--flows", type=click.IntRange(1, 65535), default=100, show_default=True, help="How many flows.")
 @click.option(
-    "--hold", type=click.FloatRange(0), default=0.0, metavar="S", help="Use each again so long after it was opened."
+    "--hold", type=click.FloatRange(0), default=0.0, metavar="S", help="Seconds until each flow is used again."
 )
 @click.option(
     "--rate", type=click.FloatRange(0), default=0.0, metavar="R", help="New flows a second; 0: as fast as they go."
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, metavar="S", help="When a flow has failed."
+    "--timeout",
+    type=click.FloatRange(0.1),
+    default=3.0,
+    show_default=True,
+    metavar="S",
+    help="When a flow counts as failed.",
 )
 @click.option(
     "--end", "ending", type=click.Choice(["fin", "rst"]), default="fin", show_default=True, help="How TCP is closed."
@@ -193,11 +198,10 @@ def load_flows(
 ) -> None:
     """Open many flows from a node to one server, hold them, and tell what became of them. Needs root.
 
-    TO is HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp; HOST is a node's name or an address. A service of the lab of
-    kind http or tcp, or any over UDP, tells which source address and port it saw, and whether flows that are held
-    are still alive; a flow that is idle for too long is not. Exhausted SNAT ports show as flows that time out.
-    Exit status 3: not all flows were opened, or not all that were held are alive.
-    "My client opens 2,000 connections to one API" is the first example.
+    TO is HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp; HOST is a node's name or an address. A service of kind http or
+    tcp, or any over UDP, reports which source address and port it saw, and whether held flows are still alive. A flow
+    that was idle for too long is not. When SNAT ports are exhausted, flows time out. The first example is a client that
+    opens 2,000 connections to one API. Exit status 3: a flow was not opened, or a held one is not alive.
 
     \b
     Example:

@@ -87,7 +87,7 @@ def service_show(service: str, name: str, output: str) -> None:
 @service_group.command("create")
 @operates("New-AzureService")
 @click.argument("service")
-@click.option("--location", default="China North", show_default=True, help="Where it is; it never changes.")
+@click.option("--location", default="China North", show_default=True, help="Its region, which never changes.")
 def service_create(service: str, location: str) -> "Operation":
     """Create a cloud service without VMs: its VIP has an address once it has one. Needs root.
 
@@ -113,15 +113,15 @@ _REDEPLOYMENT_S = 60.0
     default=_REDEPLOYMENT_S,
     show_default=True,
     metavar="SECONDS",
-    help="How long it takes, of the lab's time.",
+    help="How long it takes, in the lab's time.",
 )
 @output_option
 def service_redeploy(service: str, hold: float, name: str, output: str) -> None:
     """Redeploy a cloud service, during which its VMs count twice for SNAT ports where the revision says so. Needs root.
 
-    A pool that is reported as twice as large may be in a higher tier of the table: each VM has fewer ports until it is
-    over, and loses the flows of the others. No document says how long that takes; nothing else is changed meanwhile.
-    Interrupted, it is over.
+    A pool that counts twice may be in a higher tier of the table: until the redeployment is over each VM has fewer
+    ports, and loses the flows of the others. No document says how long a redeployment takes. The command holds it for
+    --hold seconds and changes nothing else; Ctrl-C ends it early.
 
     \b
     Example:
@@ -281,7 +281,7 @@ def reserved_ip_group() -> None:
 @click.option("--label", default="", help="What it is for.")
 @click.option("--service", metavar="SERVICE", help="Keep the address that the VIP of this service has.")
 @click.option("--virtual-ip", metavar="VIP", help="Of that service, this VIP.  [default: the default one]")
-@click.option("--address", hidden=True, help="There is no such thing.")
+@click.option("--address", hidden=True, help="Refused: the platform chooses the address.")
 def reserved_ip_create(
     reserved_ip: str,
     location: str,

@@ -81,6 +81,9 @@ def _show_lab(lab: "Lab") -> None:
             if not member.up:
                 click.echo(f"{key}: {_health(member)}")
     say_timers(lab.name)
+    for what, restarts in lab.restarted.items():
+        last = time.strftime("%H:%M:%S", time.localtime(restarts.last))
+        click.echo(f"{what}: had ended, and was started again {count(restarts.times, 'time')}, last at {last}")
     if lab.gateways:
         click.echo()
         print_gateways(lab)

@@ -291,7 +291,7 @@ def _words(value: object) -> str:
 @click.command()
 @output_option
 def doctor(output: str) -> None:
-    """Say what this machine can and cannot do for a lab, and what would mend it.
+    """Check whether this machine can run a lab, and print how to fix what is missing.
 
     \b
     Example:
@@ -304,7 +304,7 @@ def doctor(output: str) -> None:
         print_json({"findings": findings})
     else:
         rows = [("ok" if f.ok else "LACKS", f.what, f.found, f.needed_for, f.mend) for f in findings]
-        print_table(("", "WHAT", "FOUND", "NEEDED FOR", "TO MEND IT"), rows)
+        print_table(("", "WHAT", "FOUND", "NEEDED FOR", "TO FIX IT"), rows)
     if not all(f.ok for f in findings):
         sys.exit(MachineError.exit_code)
 

@@ -66,10 +66,10 @@ def _shown(network: "Network", vm: "VirtualMachine") -> dict[str, str]:
 @operates("New-AzureVM")
 @click.argument("service")
 @click.argument("vm")
-@click.option("--subnet", metavar="NETWORK/SUBNET", help="Where it is; left out, in no virtual network.")
-@click.option("--service", "servers", multiple=True, metavar="KIND:PORT", help="A server in it; may be repeated.")
+@click.option("--subnet", metavar="NETWORK/SUBNET", help="The subnet; left out, the VM is in no virtual network.")
+@click.option("--service", "servers", multiple=True, metavar="KIND:PORT", help="A server of the VM; may be repeated.")
 @click.option("--public-ip", metavar="NAME", help="Give it an instance-level public IP of this name.")
-@click.option("--reserved-ip", metavar="NAME", help="With the first VM: the address of the service's VIP.")
+@click.option("--reserved-ip", metavar="NAME", help="With the first VM of a service: the address of its VIP.")
 def vm_create(
     service: str,
     vm: str,

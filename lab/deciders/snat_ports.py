@@ -98,7 +98,8 @@ class _FreeList:
         if not lowest:
             # A walk through the whole range, in an order that looks like none.
             self._start = random.randrange(self._size)
-            self._step = max(1, int(self._size * 0.618))
+            # Two walks through one range meet as often as two random ones do.
+            self._step = random.randrange(self._size // 4 + 1, self._size - self._size // 4 + 1)
             while gcd(self._step, self._size) != 1:
                 self._step += 1
         self._next = 0  # steps of the walk that were made
@@ -348,12 +349,18 @@ class Ports:
         self._count += 1
         heappush(self._cooling, (due_s, self._count, held, flow))
 
-    def ended(self, flow: Flow, port: int) -> None:
-        """Note that connection tracking has forgotten a flow that had ``port``; a cool-down goes on without it."""
+    def ended(self, flow: Flow, port: int, now_s: float = 0.0) -> None:
+        """Note that connection tracking has forgotten a flow that had ``port``; a cool-down goes on without it.
+
+        A UDP flow has no other end than this one: where the policy holds its port after it, the cool-down begins.
+        """
         held = self._held.get(flow)
         if held is None or held.grant.port != port:
             return
-        if held.due is None:
+        if held.due is None and flow.protocol == UDP and self.policy.udp_s and len(held.flows) < 2:
+            self._cool(flow, held, now_s + self.policy.udp_s)
+            self._forget(flow, held)
+        elif held.due is None:
             self._release(flow, held)
         else:
             self._forget(flow, held)

@@ -68,6 +68,14 @@ class Connectivity(msgspec.Struct, frozen=True):
             next_attempt=now if up else self.next_attempt,
         )
 
+    @classmethod
+    def remembered(
+        cls, state: str, reason: str, established: float | None, event: int, message: str, changed: float
+    ) -> "Connectivity":
+        """Return what an agent before this one has written of a tunnel."""
+        known: State = "Connected" if state == "Connected" else "NotConnected"
+        return cls(known, reason, established, event, message, changed)
+
     def heard(self, site: str, words: str, now: float) -> "Connectivity":
         """Return what is known after the daemon said why something failed.
 

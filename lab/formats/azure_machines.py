@@ -45,9 +45,6 @@ def _subnet(draft: Draft, network: Resource, subnet: dict[str, Any], subnets: di
     ranges = prefixes(values)
     many = "addressprefixes" if len(ranges) == 1 else ""
     draft.check(title, "subnet", subnet, f"addressprefix networksecuritygroup defaultoutboundaccess {many}")
-    if get(subnet, "defaultoutboundaccess") is False:
-        effect = "its VMs have no default way out, and here they have one"
-        draft.leave(title, "defaultOutboundAccess: false", effect, way_out=True)
     if not ranges:
         draft.leave(title, "the subnet", "its range is not known as IPv4", way_out=True)
         return
@@ -55,7 +52,9 @@ def _subnet(draft: Draft, network: Resource, subnet: dict[str, Any], subnets: di
     name = draft.name(f"subnet of {network.key}", key, str(get(subnet, "name")), title, node=False)
     group = draft.target(title, "networkSecurityGroup", get(subnet, "networksecuritygroup"))
     chosen = draft.named("group", group.key) if group is not None else None
-    subnets[name] = {"address_prefix": ranges[0], "network_security_group": chosen} if chosen else ranges[0]
+    # What a template does not say is allowed: it is of an API version before private subnets were the default.
+    made = {"address_prefix": ranges[0], "default_outbound_access": get(subnet, "defaultoutboundaccess") is not False}
+    subnets[name] = made | ({"network_security_group": chosen} if chosen else {})
     draft.subnets[key] = f"{draft.name('vnet', network.key, network.name, title, node=False)}/{name}"
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lab import plan
-from lab.errors import LabError, UsageError
-from lab.kernel import daemons, netns, timeouts
+from lab.errors import BrokenRecordError, LabError, UsageError
+from lab.kernel import daemons, netns, remains, timeouts
 from lab.kernel.state import LabState, StateDir, StoppedVm, existing, locked, note_removed, replace
 from lab.plan import (
     Address,
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 AGENT = "lab.agent"
 #: Makes the agent read its plan again.
 AGENT_RELOAD = signal.SIGHUP
+#: What the agent starts and what outlives it, by the names of programs.
+_DAEMONS = ("charon",)
 _AGENT_S = 30.0  # how long the agent may take to have its servers listening
 
 Progress = Callable[[str], None]
@@ -85,7 +87,7 @@ def up(made: Plan, source: Source, progress: Progress) -> Outcome:
     """
     folder = StateDir(made.lab)
     with locked(made.lab):
-        record = folder.read()
+        record = _read(folder)
         if record is not None and is_whole(record):
             return _change(folder, record, made, source, progress)
         ended: tuple[str, ...] = ()
@@ -119,7 +121,7 @@ def down(lab: str) -> Removal | None:
     """
     folder = StateDir(lab)
     with locked(lab):
-        record = folder.read()
+        record = _read(folder)
         if record is None:
             left = folder.path.is_dir()  # by a command that was killed before it wrote a record
             folder.remove()
@@ -129,6 +131,25 @@ def down(lab: str) -> Removal | None:
                 f"{lab}: this command runs in {place}; a lab is removed from outside; leave the node, then run it again"
             )
         return Removal(_remove(folder, record))
+
+
+def clear(lab: str) -> None:
+    """Remove what carries the mark of a dead lab, whether there is a record of it or not."""
+    folder = StateDir(lab)
+    if folder.path.exists() or remains.namespaces_of(lab):
+        with locked(lab):
+            record = _read(folder)
+            _remove(folder, record or remains.salvaged(folder))
+    remains.end_processes(lab)
+    remains.remove_lock(lab)
+
+
+def _read(folder: StateDir) -> LabState | None:
+    """Return the record; if it is broken, one of what carries the lab's mark."""
+    try:
+        return folder.read()
+    except BrokenRecordError:
+        return remains.salvaged(folder)
 
 
 def is_whole(record: LabState) -> bool:
@@ -141,6 +162,22 @@ def agent_alive(record: LabState) -> bool:
     return daemons.alive(record.agent)
 
 
+def is_restarting(record: LabState) -> bool:
+    """Tell whether the lab's agent has ended and its keeper starts it again."""
+    return not agent_alive(record) and daemons.alive(noted_process(StateDir(record.lab).keeper_file))
+
+
+def agent_trouble(record: LabState) -> str:
+    """Say why the lab's agent does nothing, "" if it runs."""
+    if not agent_alive(record):
+        if is_restarting(record):
+            return "the agent has ended and is being started again"
+        return "the agent does not run; `lab up` heals it"
+    if record.agent is not None and daemons.is_stopped(record.agent):
+        return f"the agent is stopped; `kill -CONT {record.agent.pid}` lets it go on"
+    return ""
+
+
 # --- from nothing -----------------------------------------------------------------------------
 
 
@@ -150,7 +187,7 @@ def _build(folder: StateDir, made: Plan, source: Source, progress: Progress) -> 
     if taken:
         raise LabError(
             f"{netns.path(taken[0])}: is there already, and no record says it is ours; it must not be; "
-            f"if it is left over, remove it with `ip netns del {taken[0]}`"
+            f"if it is left over, `lab gc` removes it if it is a lab's, and `ip netns del {taken[0]}` in any case"
         )
     _need_files(made)
     record = LabState(
@@ -392,7 +429,8 @@ def _change(folder: StateDir, record: LabState, made: Plan, source: Source, prog
     both = tuple(dict.fromkeys((*record.namespaces, *names)))
     folder.write(msgspec.structs.replace(record, state="changing", namespaces=both))
     gone = [namespace(made.lab, item.place) for item in change.gone if isinstance(item, Namespace)]
-    left = daemons.left_in(gone, [record.agent]) if gone else []
+    # The agent ends its own, also those that an agent before it has started.
+    left = [one for one in daemons.left_in(gone, [record.agent]) if one.command not in _DAEMONS] if gone else []
     daemons.end_all(one.process for one in left)
     try:
         _apply_difference(old, made)
@@ -427,7 +465,16 @@ def _renew_agent(folder: StateDir, record: LabState, progress: Progress) -> None
         os.kill(record.agent.pid, AGENT_RELOAD)
         return
     progress("starting the agent again")
-    folder.gateways_file.unlink(missing_ok=True)  # the tunnels it speaks of ended with the agent that wrote it
+    start_agent(folder, record)
+
+
+def start_agent(folder: StateDir, record: LabState) -> None:
+    """Start the agent of a lab whose agent has ended. The caller holds the lock of the lab.
+
+    Raises:
+        LabError: it does not begin.
+
+    """
     agent = _AgentStart(folder)
     folder.write(msgspec.structs.replace(record, agent=agent.process))
     agent.go()
@@ -608,6 +655,11 @@ def _remove(folder: StateDir, record: LabState) -> tuple[str, ...]:
     left = daemons.left_in(record.namespaces, [record.agent])
     if record.agent is not None:
         daemons.stop(record.agent)
+    keeper = noted_process(folder.keeper_file)
+    if keeper is not None:
+        daemons.stop(keeper)
+    if record.agent is None:
+        remains.end_processes(folder.lab)
     if record.agent is not None and any(folder.log.glob("*.program.log")):
         # What own programs have started elsewhere than in their process group: its parent is gone now.
         ours = {one.process for one in left}
@@ -617,7 +669,15 @@ def _remove(folder: StateDir, record: LabState) -> tuple[str, ...]:
     netns.remove_seed()
     folder.remove()
     note_removed(folder.lab)
-    return _told(folder.lab, left)
+    return _told(folder.lab, [one for one in left if one.command not in _DAEMONS])
+
+
+def noted_process(file: Path) -> daemons.Process | None:
+    """Return the process that a file names, None if it is not there or cannot be read."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=daemons.Process)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _told(lab: str, left: Iterable[daemons.Left]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from typing import Any, Literal
 from vici.protocol import Message, Packet
 
 from lab.errors import LabError, MachineError
-from lab.kernel import daemons, netns
+from lab.kernel import daemons, netlink, netns
 from lab.plan import ANYWHERE, Tunnel
 
 Esp = Literal["kernel", "user space"]
@@ -234,7 +234,6 @@ def remove_interface(number: int) -> None:
 _NETLINK_XFRM = 6
 _XFRM_MSG_NEWSA, _XFRM_MSG_FLUSHSA, _XFRM_MSG_FLUSHPOLICY = 16, 28, 29
 _XFRMA_ALG_AUTH, _XFRMA_ALG_CRYPT = 1, 2
-_REQUEST_ACK = 5
 
 
 def _ask_xfrm(kind: int, body: bytes) -> None:
@@ -245,8 +244,7 @@ def _ask_xfrm(kind: int, body: bytes) -> None:
 
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_XFRM) as opened:
-        opened.send(struct.pack("=IHHII", 16 + len(body), kind, _REQUEST_ACK, 1, 0) + body)
-        code = -struct.unpack_from("=i", opened.recv(4096), 16)[0]
+        code = netlink.ask(opened, netlink.message(kind, netlink.ACK, body))
     # There was nothing to flush.
     if code and not (kind != _XFRM_MSG_NEWSA and code == 3):
         raise OSError(code, os.strerror(code))
@@ -263,7 +261,7 @@ def _trial_state() -> bytes:
     attributes = b""
     for number, name, size in ((_XFRMA_ALG_AUTH, b"hmac(sha1)", 20), (_XFRMA_ALG_CRYPT, b"cbc(aes)", 16)):
         algorithm = name.ljust(64, b"\0") + struct.pack("=I", size * 8) + bytes(size)
-        attributes += struct.pack("=HH", 4 + len(algorithm), number) + algorithm
+        attributes += netlink.attribute(number, algorithm)
     return head + attributes
 
 
@@ -271,7 +269,7 @@ def _trial_state() -> bytes:
 
 
 def start(namespace: str, own: Path, esp: Esp, log: Path) -> daemons.Attended:
-    """Start the daemon of a namespace; ``own`` is its folder, which it sees as /run. It ends with this process.
+    """Start the daemon of a namespace; ``own`` is its folder, which it sees as /run. It outlives this process.
 
     Raises:
         MachineError: strongSwan is not there.
@@ -290,7 +288,13 @@ def start(namespace: str, own: Path, esp: Esp, log: Path) -> daemons.Attended:
         netns.enter(namespace)
         netns.bind({folder(): COMPILED_IN, own: Path("/run")})
 
-    return daemons.attend([str(folder() / "charon")], log, {"STRONGSWAN_CONF": "/run/strongswan.conf"}, inside)
+    environment = {"STRONGSWAN_CONF": "/run/strongswan.conf"}
+    return daemons.attend([str(folder() / "charon")], log, environment, inside, outlives_us=True)
+
+
+def running(own: Path) -> list[daemons.Process]:
+    """Return the daemons that run with a folder of their own, also those that another agent has started."""
+    return daemons.seeing_as_run(own, (folder() / "charon").resolve())
 
 
 def last_words(log: Path) -> str:

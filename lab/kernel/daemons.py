@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -184,6 +184,28 @@ def end_all(processes: Iterable[Process]) -> None:
         end = time.monotonic() + _LEAVE_S
         for process in there:
             wait_ended(process, deadline_s=max(0.0, end - time.monotonic()))
+
+
+def seeing_as_run(folder: Path, program: Path) -> list[Process]:
+    """Return the processes that run a program and have a folder for their /run."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        wanted = folder.stat()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    here = (entry / "root/run").stat()
+                    if (here.st_dev, here.st_ino) == (wanted.st_dev, wanted.st_ino):
+                        found += [identify(int(entry.name))] if (entry / "exe").readlink() == program else []
+    return [process for process in found if process is not None]
+
+
+def is_stopped(process: Process | None) -> TypeGuard[Process]:
+    """Tell whether a process is stopped, by SIGSTOP or a debugger: it answers nothing, and takes no end."""
+    try:
+        return process is not None and Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0] in "Tt"
+    except OSError:
+        return False
 
 
 def wait_ended(process: Process, *, deadline_s: float) -> bool:
@@ -378,7 +400,7 @@ class Attended:
 class AttendedGroup(Attended):
     """A program with all that it starts: the leader of a process group of its own, as ``inside`` of ``attend`` made it.
 
-    What is left of the group ends when its leader has ended, before the system can give the leader's number to another process.
+    What is left of the group ends with its leader, before the system can give its number to another process.
     """
 
     def ask_to_end(self) -> None:
@@ -401,14 +423,35 @@ class AttendedGroup(Attended):
                 os.killpg(self.pid, number)
 
 
+class Adopted(Attended):
+    """A program that an earlier process started, and that outlived it."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process.pid)
+        self._process = process
+
+    def running(self) -> bool:
+        """Tell whether it has not ended."""
+        return alive(self._process)
+
+    def end(self) -> None:
+        """End it at once, and wait until it is gone."""
+        if self.running():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            wait_ended(self._process, deadline_s=_STOP_S)
+
+
 def attend(
     command: Sequence[str],
     log: Path,
     environment: Mapping[str, str],
     inside: Callable[[], Any],
     stdin: int | None = None,
+    *,
+    outlives_us: bool = False,
 ) -> Attended:
-    """Start a program that ends when this process ends, however that ends; its output goes to ``log``.
+    """Start a program; what it says goes to ``log``. It ends with this process, unless ``outlives_us``.
 
     ``stdin``: a descriptor that it is to have for its standard input, such as a socket to serve.
 
@@ -421,7 +464,10 @@ def attend(
     pid = os.fork()
     if pid == 0:
         try:
-            netns.end_with_parent(us)
+            if outlives_us:
+                os.setsid()
+            else:
+                netns.end_with_parent(us)
             for source, target in ((nothing if stdin is None else stdin, 0), (output, 1), (output, 2)):
                 os.dup2(source, target)
             os.closerange(3, 1 << 20)

@@ -14,24 +14,23 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from lab.errors import KernelError
 from lab.flow import TCP, UDP, Flow
+from lab.kernel import netlink
 from lab.kernel.sockets import enlarge
 
-_NETLINK_NETFILTER = 12
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_NO_ENOBUFS = 270, 1, 5
 _SO_ATTACH_FILTER = 26
 _BUFFER_BYTES = 64 * 1024 * 1024
 
-_REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+_DUMP, _EXCLUSIVE, _CREATE = 0x300, 0x200, 0x400
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _CT_NEW, _CT_GET, _CT_DELETE = 0x100, 0x101, 0x102
 _QUEUE_CONFIG, _QUEUE_VERDICT_BATCH = 0x302, 0x303
 _UPDATES, _DESTROYS = 2, 3  # multicast groups
-_NESTED = 0x8000
 _DROP = 0
 
 _PROTOINFO, _PROTOINFO_TCP, _TCP_STATE = 4, 1, 1
@@ -74,16 +73,6 @@ class Ended(NamedTuple):
 # --- messages ---------------------------------------------------------------------------------
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
-
-
-def _message(kind: int, flags: int, resource: int, body: bytes, number: int = 0) -> bytes:
-    """Return a netlink message with the header of nfnetlink; an answer to it carries its number."""
-    head = (20 + len(body), kind, _REQUEST | flags, number, 0, socket.AF_INET, 0, resource)
-    return struct.pack("=IHHIIBBH", *head) + body
-
-
 #: CTA_TUPLE_ORIG or _REPLY: addresses, protocol and ports, each an attribute, with its padding.
 _TUPLE = struct.Struct("=HHHHHH4sHH4sHHHHB3xHH2s2xHH2s2x")
 _TUPLE_READ = struct.Struct("!12xI4xI8xB7xH6xH2x")  # source, destination, protocol, source port, destination port
@@ -93,7 +82,7 @@ assert _TUPLE.size == _TUPLE_READ.size
 def _tuple(kind: int, protocol: int, source: bytes, source_port: bytes, destination: bytes, port: bytes) -> bytes:
     inner = 0x8001, 8, 1, source, 8, 2, destination
     return _TUPLE.pack(
-        _TUPLE.size, kind | _NESTED, 20, *inner, 28, 0x8002, 5, 1, protocol, 6, 2, source_port, 6, 3, port
+        _TUPLE.size, kind | netlink.NESTED, 20, *inner, 28, 0x8002, 5, 1, protocol, 6, 2, source_port, 6, 3, port
     )
 
 
@@ -124,10 +113,12 @@ def _creation(flow: Flow, address: int, port: int, timeout_s: int, number: int) 
         _PORT.pack(flow.source_port),
     )
     to, at = _ADDRESS.pack(address), _PORT.pack(port)
-    translation = _attribute(1, to) + _attribute(2, to)
-    translation += _attribute(3 | _NESTED, _attribute(1, at) + _attribute(2, at))
-    body = _original(flow) + reply + _attribute(_TIMEOUT, _ADDRESS.pack(timeout_s))
-    return _message(_CT_NEW, _CREATE | _EXCLUSIVE, 0, body + _attribute(_NAT_SOURCE | _NESTED, translation), number)
+    translation = netlink.attribute(1, to) + netlink.attribute(2, to)
+    translation += netlink.attribute(3 | netlink.NESTED, netlink.attribute(1, at) + netlink.attribute(2, at))
+    body = _original(flow) + reply + netlink.attribute(_TIMEOUT, _ADDRESS.pack(timeout_s))
+    return netlink.of_netfilter(
+        _CT_NEW, _CREATE | _EXCLUSIVE, body + netlink.attribute(_NAT_SOURCE | netlink.NESTED, translation), number
+    )
 
 
 def _read_entry(message: bytes, *, state: bool) -> Entry | None:
@@ -146,20 +137,10 @@ def _read_entry(message: bytes, *, state: bool) -> Entry | None:
     return Entry(flow, reply_address, reply_port, tcp_state, answerer)
 
 
-def _attributes(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield kind, begin and end of each attribute."""
-    while begin + 4 <= end:
-        length, kind = struct.unpack_from("=HH", data, begin)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, begin + 4, begin + length
-        begin += (length + 3) & ~3
-
-
 def _tcp_state(message: bytes) -> int:
     begin, end = 20, len(message)
     for wanted in (_PROTOINFO, _PROTOINFO_TCP, _TCP_STATE):
-        found = next(((b, e) for kind, b, e in _attributes(message, begin, end) if kind == wanted), None)
+        found = next(((b, e) for kind, b, e in netlink.attributes(message, begin, end) if kind == wanted), None)
         if found is None:
             return 0
         begin, end = found
@@ -167,13 +148,17 @@ def _tcp_state(message: bytes) -> int:
 
 
 def _mark(message: bytes) -> int:
-    for kind, begin, _ in _attributes(message, 20, len(message)):
+    for kind, begin, _ in netlink.attributes(message, 20, len(message)):
         if kind == _MARK:
             return int(_ADDRESS.unpack_from(message, begin)[0])
     return 0
 
 
 # --- the table --------------------------------------------------------------------------------
+
+
+#: What the kernel answers that has no room for an entry.
+_NO_ROOM = (errno.ENOMEM, errno.ENOSPC, errno.ENOBUFS)
 
 
 class Table:
@@ -184,7 +169,7 @@ class Table:
 
     def __init__(self, *, closing_from: int) -> None:
         """Open it, to report TCP connections from a state on: ``TCP_FIN_WAIT`` or ``TCP_TIME_WAIT``."""
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, netlink.NETFILTER)
         enlarge(self.socket, _BUFFER_BYTES)
         self.socket.bind((0, 0))
         self._own: int = self.socket.getsockname()[0]
@@ -193,9 +178,9 @@ class Table:
         for group in (_UPDATES, _DESTROYS):
             self.socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
         self._events: list[Event] = []
-        self._failed: list[int] = []
+        self._failed: list[tuple[int, int]] = []  # a number and why: an error of the kernel
         self._lost = False
-        self._asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETFILTER)
         enlarge(self._asking, _BUFFER_BYTES)
         self._asking.bind((0, 0))
 
@@ -210,26 +195,29 @@ class Table:
         self.socket.close()
         self._asking.close()
 
-    def enter(self, flows: Sequence[tuple[Flow, int, int]], timeout_s: int) -> set[Flow]:
+    def enter(self, flows: Sequence[tuple[Flow, int, int]], timeout_s: int) -> tuple[set[Flow], set[Flow]]:
         """Enter flows with the address and port that each is seen with; one that is there already stays as it is.
 
-        Returns those whose place is taken: an entry that was not reported has their address and port.
+        Returns those whose place is taken, by an entry that was not reported with their address and port, and those
+        that the kernel has no room for: its table is full, or its memory.
         """
         if not flows:
-            return set()
+            return set(), set()
         self.socket.send(b"".join(_creation(*flow, timeout_s, number) for number, flow in enumerate(flows, start=1)))
         self._read()  # the kernel has answered before send returns
-        doubtful, self._failed = [flows[number - 1][0] for number in self._failed], []
-        return {flow for flow in doubtful if not self._has(flow)}
+        failed, self._failed = [(flows[number - 1][0], why) for number, why in self._failed], []
+        absent = [(flow, why) for flow, why in failed if not self._has(flow)]
+        refused = {flow for flow, why in absent if why in _NO_ROOM}
+        return {flow for flow, _ in absent} - refused, refused
 
     def _has(self, flow: Flow) -> bool:
-        self._asking.send(_message(_CT_GET, 0, 0, _original(flow)))
+        self._asking.send(netlink.of_netfilter(_CT_GET, 0, _original(flow)))
         (kind,) = struct.unpack_from("=H", self._asking.recv(4096), 4)
         return bool(kind == _CT_NEW)
 
     def forget(self, flows: Iterable[Flow]) -> None:
         """Remove flows; one that is not there is fine."""
-        messages = [_message(_CT_DELETE, 0, 0, _original(flow)) for flow in flows]
+        messages = [netlink.of_netfilter(_CT_DELETE, 0, _original(flow)) for flow in flows]
         for start in range(0, len(messages), _BURST):
             self.socket.send(b"".join(messages[start : start + _BURST]))
 
@@ -254,7 +242,7 @@ class Table:
                 continue
             _, kind, _, number, sender = struct.unpack_from("=IHHII", message)
             if kind == _NLMSG_ERROR and number:
-                self._failed.append(number)
+                self._failed.append((number, -struct.unpack_from("=i", message, 16)[0]))
             elif kind in (_CT_NEW, _CT_DELETE) and sender != self._own:  # the kernel tells the remover too
                 entry = _read_entry(message, state=kind == _CT_NEW)
                 if entry is not None:
@@ -267,7 +255,7 @@ class Table:
             KernelError: the kernel does not list its table.
 
         """
-        self._asking.send(_message(_CT_GET, _DUMP, 0, b""))
+        self._asking.send(netlink.of_netfilter(_CT_GET, _DUMP, b""))
         found: list[Entry] = []
         while True:
             data = self._asking.recv(1 << 20)
@@ -292,11 +280,11 @@ class Ends:
     """The ends of flows of the connection table of the namespace that this was opened in."""
 
     def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, netlink.NETFILTER)
         enlarge(self.socket, _BUFFER_BYTES)
         self.socket.bind((0, 0))
         self.socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _DESTROYS)
-        self._asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETFILTER)
         self._asking.bind((0, 0))
 
     def close(self) -> None:
@@ -306,7 +294,7 @@ class Ends:
 
     def ask(self, flow: Flow) -> bool:
         """Tell whether a flow is there; the kernel removes one whose time is over when it is asked for."""
-        self._asking.send(_message(_CT_GET, 0, 0, _original(flow)))
+        self._asking.send(netlink.of_netfilter(_CT_GET, 0, _original(flow)))
         (kind,) = struct.unpack_from("=H", self._asking.recv(4096), 4)
         return bool(kind == _CT_NEW)
 
@@ -328,7 +316,7 @@ class Ends:
                 continue
             source, to, protocol, source_port, to_port = _TUPLE_READ.unpack_from(message, 20 + _TUPLE.size)
             # A flow that was removed had time left.
-            left = any(kind == _TIMEOUT for kind, _, _ in _attributes(message, 20, len(message)))
+            left = any(kind == _TIMEOUT for kind, _, _ in netlink.attributes(message, 20, len(message)))
             found.append(Ended(entry.flow, Flow(protocol, to, to_port, source, source_port), entry.state, not left))
         return found
 
@@ -380,17 +368,17 @@ class Queue:
     _LONGEST = 65535  # packets that wait; the kernel drops what comes on top
 
     def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETFILTER)
         enlarge(self.socket, _BUFFER_BYTES)
         # A burst beyond that is lost as if the queue were full; an error would not help.
         self.socket.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
         self.socket.bind((0, 0))
         for attribute in (
-            _attribute(1, struct.pack("!BBH", 1, 0, socket.AF_INET)),  # NFQA_CFG_CMD: bind
-            _attribute(2, struct.pack("!IB", 0xFFFF, 2)),  # NFQA_CFG_PARAMS: copy whole packets
-            _attribute(3, struct.pack("!I", self._LONGEST)),  # NFQA_CFG_QUEUE_MAXLEN
+            netlink.attribute(1, struct.pack("!BBH", 1, 0, socket.AF_INET)),  # NFQA_CFG_CMD: bind
+            netlink.attribute(2, struct.pack("!IB", 0xFFFF, 2)),  # NFQA_CFG_PARAMS: copy whole packets
+            netlink.attribute(3, struct.pack("!I", self._LONGEST)),  # NFQA_CFG_QUEUE_MAXLEN
         ):
-            self.socket.send(_message(_QUEUE_CONFIG, _ACK, 0, attribute))
+            self.socket.send(netlink.of_netfilter(_QUEUE_CONFIG, netlink.ACK, attribute))
             answer = self.socket.recv(4096)
             number = -struct.unpack_from("=i", answer, 16)[0]
             if number:
@@ -414,7 +402,7 @@ class Queue:
             except BlockingIOError:
                 break
             data = b""
-            for kind, begin, end in _attributes(message, 20, len(message)):
+            for kind, begin, end in netlink.attributes(message, 20, len(message)):
                 if kind == 1:  # NFQA_PACKET_HDR
                     last = struct.unpack_from("!I", message, begin)[0]
                 elif kind == 10:  # NFQA_PAYLOAD
@@ -424,15 +412,20 @@ class Queue:
             source_port, destination_port = struct.unpack_from("!HH", data, head)
             found.append(Packet(Flow(data[9], source, source_port, destination, destination_port), data))
         if last:
-            self.socket.send(_message(_QUEUE_VERDICT_BATCH, 0, 0, _attribute(2, struct.pack("!II", _DROP, last))))
+            self.socket.send(
+                netlink.of_netfilter(_QUEUE_VERDICT_BATCH, 0, netlink.attribute(2, struct.pack("!II", _DROP, last)))
+            )
         return found
 
 
 class Resend:
     """Sends whole packets from the namespace that this was opened in."""
 
-    def __init__(self, mtu: int = 1500) -> None:
+    def __init__(self, mtu: int = 1500, interface: str = "") -> None:
+        """Open it; ``interface`` is the wire that they go out by, whatever the routes say."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        if interface:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
         self._mtu = mtu
 
     def close(self) -> None:

@@ -39,6 +39,7 @@ from lab.plan import (
     Policy,
     Provenance,
     Queue,
+    Reset,
     Rule,
     SetMark,
     SourceNat,
@@ -139,6 +140,9 @@ def gaps() -> list[str]:
         "target CONNMARK": change(trial, table="mangle", target=FlowMark("restore", 1)),
         "target CT": change(trial, table="raw", protocol="tcp", target=CtTarget(TRIAL_TIMEOUT.name)),
         "target TCPMSS": change(trial, table="mangle", chain="FORWARD", protocol="tcp", target=ClampSegments(1350)),
+        "target REJECT": change(
+            trial, table="filter", chain="FORWARD", protocol="tcp", ctstate="INVALID", target=Reset()
+        ),
         "target HMARK": change(trial, target=HashMark("src,dst", 2, 1)),
     }
     missing = []
@@ -400,6 +404,8 @@ def _aim(built: Any, target: Any) -> None:
             option.hmark_mod = str(modulus)
             option.hmark_offset = "1"
             option.hmark_rnd = hex(seed)
+        case Reset():
+            built.create_target("REJECT").reject_with = "tcp-reset"
         case ClampSegments(size):
             built.create_match("tcp").tcp_flags = ["SYN,RST", "SYN"]
             built.create_target("TCPMSS").set_mss = str(size)

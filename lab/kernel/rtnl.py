@@ -32,7 +32,6 @@ _IFF_UP, _IFF_NOARP = 1, 0x80
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
 _RTPROT_STATIC, _RT_TABLE_MAIN, _RT_TABLE_UNSPEC = 4, 254, 0
 _FR_ACT_TO_TBL = 1
-_RULE_PRIORITY = 1000  # before the main table, 32766, and the daemons' tables
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _RTNH_F_ONLINK = 4
 
@@ -49,11 +48,11 @@ _BATCH = 32 * 1024
 _MARK_INDEX, _MARK_PEER_INDEX, _MARK_FD = 0x7EADBEE1, 0x7EADBEE2, 0x7EADBEE3
 _MARK_NAME, _MARK_PEER_NAME = "NAME-OF-THIS-ND", "NAME-OF-PEER-ND"
 _MARK_ADDRESS, _MARK_VIA = "222.173.190.239", "222.173.190.238"
-_MARK_TABLE, _MARK_MARK, _MARK_MASK = 0x7EADBEE4, 0x7EADBEE5, 0x7EADBEE6
+_MARK_TABLE, _MARK_MARK, _MARK_MASK, _MARK_PRIORITY = 0x7EADBEE4, 0x7EADBEE5, 0x7EADBEE6, 0x7EADBEE7
 
 
 def _word(number: int) -> bytes:
-    return struct.pack("=i", number)
+    return struct.pack("=I", number)
 
 
 def _name(text: str) -> bytes:
@@ -160,19 +159,30 @@ def _route(kind: int, prefix_length: int, form: str, *, own_table: bool) -> _Tem
 
 
 @cache
-def _rule(kind: int) -> _Template:
+def _rule(kind: int, source_length: int, interface: str, *, specific: bool) -> _Template:
     message = fibmsg()
     message["family"] = socket.AF_INET
     message["table"] = _RT_TABLE_UNSPEC
     message["action"] = _FR_ACT_TO_TBL
     message["attrs"] = [
-        ["FRA_PRIORITY", _RULE_PRIORITY],
+        ["FRA_PRIORITY", _MARK_PRIORITY],
         ["FRA_FWMARK", _MARK_MARK],
         ["FRA_FWMASK", _MARK_MASK],
         ["FRA_TABLE", _MARK_TABLE],
     ]
+    marks = {"mark": _MARK_MARK, "mask": _MARK_MASK, "table": _MARK_TABLE, "priority": _MARK_PRIORITY}
+    if source_length:
+        message["src_len"] = source_length
+        message["attrs"].append(["FRA_SRC", _MARK_ADDRESS])
+    if interface:
+        message["attrs"].append(["FRA_IIFNAME", interface])
+    if specific:
+        message["attrs"].append(["FRA_SUPPRESS_PREFIXLEN", 0])
     flags = _NLM_F_CREATE | _NLM_F_EXCL if kind == _RTM_NEWRULE else 0
-    return _Template(message, kind, flags, mark=_word(_MARK_MARK), mask=_word(_MARK_MASK), table=_word(_MARK_TABLE))
+    gaps = {name: _word(mark) for name, mark in marks.items()}
+    if source_length:
+        gaps["source"] = socket.inet_aton(_MARK_ADDRESS)
+    return _Template(message, kind, flags, **gaps)
 
 
 class Link:
@@ -303,7 +313,12 @@ class Link:
         return _route(kind, int(length), form, own_table=item.table is not None).fill(**values)
 
     def _rule_message(self, kind: int, item: RoutingRule) -> bytearray:
-        return _rule(kind).fill(mark=_word(item.mark), mask=_word(item.mask), table=_word(item.table))
+        values = {"mark": item.mark, "mask": item.mask, "table": item.table, "priority": item.priority}
+        gaps = {name: _word(value) for name, value in values.items()}
+        prefix, _, length = (item.source or "0.0.0.0/0").partition("/")
+        if int(length):
+            gaps["source"] = socket.inet_aton(prefix)
+        return _rule(kind, int(length), item.in_interface or "", specific=item.specific).fill(**gaps)
 
 
 def interfaces_here() -> dict[str, int]:

@@ -6,7 +6,8 @@ whatever moment a command is killed at, the next one knows what may be left.
     record.json     readable by all: state, namespaces, the agent's process
     plan.json       readable by all: the plan that was applied last
     addresses.json  readable by all: the addresses by their path in the file, so that a change keeps them
-    agent.json      readable by all: the plan that the agent has read, and what it could not open
+    agent.json      readable by all: the plan that the agent has read, what it could not open, what it started again
+    keeper.json     readable by all: the process that starts the agent again when it has ended
     health.json     readable by all: what the agent knows of pool members
     events.jsonl    readable by all: the records that the documents' logs would hold, one in each line
     probes.jsonl    readable by all: likewise, those of the log of probes
@@ -36,9 +37,9 @@ from typing import Literal
 import msgspec
 
 from lab import plan
-from lab.errors import LabError, LabLocked, MachineError, UsageError, did_you_mean
+from lab.errors import BrokenRecordError, LabLocked, MachineError, UsageError, did_you_mean
 from lab.kernel import netns
-from lab.kernel.daemons import Process, alive, identify
+from lab.kernel.daemons import Process, alive, identify, is_stopped
 
 RUN = Path("/run/lab")
 _LOOK_S = 0.02  # how long to wait before looking again whether a lab is still being changed
@@ -69,6 +70,15 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
     made: tuple[str, ...] = ()  # by commands, since the file was applied last
     generation: int = 0  # counts the plans that the agent was told to read
     agent: Process | None = None
+    restarts: int = 0  # how often the agent was started again, because it had ended
+    restarted: float = 0.0  # when that was last; seconds since the epoch
+
+
+class Restarts(msgspec.Struct, frozen=True):
+    """How often something that had ended was started again."""
+
+    times: int
+    last: float  # seconds since the epoch
 
 
 class AgentState(msgspec.Struct, frozen=True):
@@ -76,6 +86,7 @@ class AgentState(msgspec.Struct, frozen=True):
 
     generation: int
     problems: tuple[str, ...]
+    restarted: dict[str, Restarts] = {}  # servers that are programs of their own
 
 
 class MemberHealth(msgspec.Struct, frozen=True):
@@ -139,6 +150,7 @@ class StateDir:
         self.health_file = self.path / "health.json"
         self.addresses_file = self.path / "addresses.json"
         self.agent_file = self.path / "agent.json"
+        self.keeper_file = self.path / "keeper.json"
         self.events_file = self.path / "events.jsonl"
         self.probes_file = self.path / "probes.jsonl"
         self.agent_socket = self.path / "agent.sock"
@@ -165,9 +177,9 @@ class StateDir:
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:
-            raise LabError(
+            raise BrokenRecordError(
                 f"{self.record_file}: {error}; it must be what `lab up` wrote; "
-                f"remove its namespaces ({plan.namespace(self.lab, '*')} in /run/netns), then the folder"
+                f"`lab down {self.lab}` removes what carries the lab's mark, and `lab up` makes it anew"
             ) from None
 
     def write(self, record: LabState) -> None:
@@ -193,17 +205,25 @@ class StateDir:
         except FileNotFoundError:
             return {}
 
+    def agent_state(self) -> AgentState:
+        """Return what the agent says of itself; nothing before its first word."""
+        try:
+            return msgspec.json.decode(self.agent_file.read_bytes(), type=AgentState)
+        except FileNotFoundError:
+            return AgentState(-1, ())
+
     def wait_agent(self, *, deadline_s: float) -> tuple[str, ...]:
         """Wait until the agent has read the plan of the record; return what it could not open."""
         end = time.monotonic() + deadline_s
         while True:
             record = self.read()
-            try:
-                state = msgspec.json.decode(self.agent_file.read_bytes(), type=AgentState)
-            except FileNotFoundError:
-                state = AgentState(-1, ())
+            state = self.agent_state()
             if record is None or state.generation >= record.generation:
                 return state.problems
+            if is_stopped(record.agent):
+                return (
+                    f"the agent (process {record.agent.pid}) is stopped; let it go on: kill -CONT {record.agent.pid}",
+                )
             if time.monotonic() > end:
                 return (f"the agent has not read its plan after {deadline_s:g} s; see {self.log / 'agent.log'}",)
             time.sleep(0.01)
@@ -254,6 +274,7 @@ class StateDir:
             self.plan_file,
             self.addresses_file,
             self.agent_file,
+            self.keeper_file,
             self.health_file,
             self.events_file,
             self.probes_file,

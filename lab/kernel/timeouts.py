@@ -12,30 +12,23 @@ from collections.abc import Iterable
 
 from lab.errors import KernelError, MachineError
 from lab.flow import TCP
+from lab.kernel import netlink
 from lab.plan import Timeout
 
-_NETLINK_NETFILTER = 12
 _NEW, _DELETE = 0x800, 0x802
-_REQUEST, _ACK, _CREATE, _REPLACE = 0x1, 0x4, 0x400, 0x100
+_CREATE, _REPLACE = 0x400, 0x100
 _NAME, _LAYER_3, _LAYER_4, _DATA = 1, 2, 3, 4
-_NESTED = 0x8000
 #: All states of a TCP connection, closed ones too: none is remembered for longer than its rule says.
 _STATES = range(1, 12)
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
-
-
 def _name(item: Timeout) -> bytes:
-    return _attribute(_NAME, item.name.encode() + b"\0")
+    return netlink.attribute(_NAME, item.name.encode() + b"\0")
 
 
 def _ask(opened: socket.socket, kind: int, flags: int, body: bytes) -> int:
     """Return the number of the error that the kernel answers with."""
-    head = (20 + len(body), kind, _REQUEST | _ACK | flags, 0, 0, socket.AF_INET, 0, 0)
-    opened.send(struct.pack("=IHHIIBBH", *head) + body)
-    return -int(struct.unpack_from("=i", opened.recv(4096), 16)[0])
+    return netlink.ask(opened, netlink.of_netfilter(kind, netlink.ACK | flags, body))
 
 
 def write_here(items: Iterable[Timeout]) -> None:
@@ -46,11 +39,11 @@ def write_here(items: Iterable[Timeout]) -> None:
         KernelError: it refuses one.
 
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as opened:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETFILTER) as opened:
         for item in items:
-            times = b"".join(_attribute(state, struct.pack("!I", item.seconds)) for state in _STATES)
-            body = _name(item) + _attribute(_LAYER_3, struct.pack("!H", socket.AF_INET))
-            body += _attribute(_LAYER_4, bytes([TCP])) + _attribute(_DATA | _NESTED, times)
+            times = b"".join(netlink.attribute(state, struct.pack("!I", item.seconds)) for state in _STATES)
+            body = _name(item) + netlink.attribute(_LAYER_3, struct.pack("!H", socket.AF_INET))
+            body += netlink.attribute(_LAYER_4, bytes([TCP])) + netlink.attribute(_DATA | netlink.NESTED, times)
             number = _ask(opened, _NEW, _CREATE | _REPLACE, body)
             if number in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise MachineError(
@@ -70,7 +63,7 @@ def remove_here(items: Iterable[Timeout]) -> None:
         KernelError: a rule names it still.
 
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as opened:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETFILTER) as opened:
         for item in items:
             number = _ask(opened, _DELETE, 0, _name(item))
             if number not in (0, errno.ENOENT):

@@ -13,13 +13,13 @@ import struct
 from collections.abc import Iterable
 
 from lab.errors import KernelError
-from lab.kernel import netns
+from lab.kernel import netlink, netns
 
 #: strongSwan's own number, which other tools know; its daemons are told to use another one (see ``charon``).
 TABLE = 220
 _PRIORITY = 220
 
-_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 1, 4, 0x100, 0x200, 0x400
+_NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x100, 0x200, 0x400
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_NEWRULE = 24, 25, 32
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _FRA_PRIORITY, _FR_ACT_TO_TBL = 6, 1
@@ -95,11 +95,10 @@ def _ask(
     there: int = _NLM_F_REPLACE,
 ) -> None:
     """Do one step; ``there`` says what becomes of what is there already."""
-    flags = _NLM_F_REQUEST | _NLM_F_ACK
+    flags = netlink.ACK
     if kind != _RTM_DELROUTE:
         flags |= _NLM_F_CREATE | there
-    opened.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
-    code = -struct.unpack_from("=i", opened.recv(4096), 16)[0]
+    code = netlink.ask(opened, netlink.message(kind, flags, body))
     if code and code not in tolerated:
         raise KernelError(f"{namespace}: {what}: the kernel answered {os.strerror(code)}; the step must succeed")
 
@@ -110,8 +109,10 @@ def _route(prefix: str, index: int, source: str) -> bytes:
     head = struct.pack(
         "=8BI", socket.AF_INET, int(length), 0, 0, TABLE, _RTPROT_STATIC, _RT_SCOPE_LINK, _RTN_UNICAST, 0
     )
-    attributes = _attribute(_RTA_DST, socket.inet_aton(address)) + _attribute(_RTA_OIF, struct.pack("=I", index))
-    return head + attributes + (_attribute(_RTA_PREFSRC, socket.inet_aton(source)) if source else b"")
+    attributes = netlink.attribute(_RTA_DST, socket.inet_aton(address)) + netlink.attribute(
+        _RTA_OIF, struct.pack("=I", index)
+    )
+    return head + attributes + (netlink.attribute(_RTA_PREFSRC, socket.inet_aton(source)) if source else b"")
 
 
 def _default(index: int, via: str) -> bytes:
@@ -121,17 +122,17 @@ def _default(index: int, via: str) -> bytes:
         *(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RTN_UNICAST),
         _RTNH_F_ONLINK,
     )
-    return head + _attribute(_RTA_GATEWAY, socket.inet_aton(via)) + _attribute(_RTA_OIF, struct.pack("=I", index))
+    return (
+        head
+        + netlink.attribute(_RTA_GATEWAY, socket.inet_aton(via))
+        + netlink.attribute(_RTA_OIF, struct.pack("=I", index))
+    )
 
 
 def _rule() -> bytes:
     """Return struct fib_rule_hdr of linux/fib_rules.h with its priority."""
     head = struct.pack("=8BI", socket.AF_INET, 0, 0, 0, TABLE, 0, 0, _FR_ACT_TO_TBL, 0)
-    return head + _attribute(_FRA_PRIORITY, struct.pack("=I", _PRIORITY))
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value
+    return head + netlink.attribute(_FRA_PRIORITY, struct.pack("=I", _PRIORITY))
 
 
 class Listener:

@@ -37,38 +37,44 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
                 target=DestinationNat(private),
                 why=why,
             )
-            yield Rule(
-                place=edge,
-                table="nat",
-                chain="POSTROUTING",
-                source=f"{private}/32",
-                target=SourceNat(public),
-                why=why,
-            )
-            # No SNAT port is asked for.
-            yield Rule(
-                place=edge,
-                table="mangle",
-                chain="PREROUTING",
-                source=f"{private}/32",
-                target=Terminal("ACCEPT"),
-                why=why,
-            )
-            yield Rule(
-                place=edge,
-                table="filter",
-                chain="FORWARD",
-                source=f"{private}/32",
-                ctstate="NEW",
-                target=Terminal("ACCEPT"),
-                why=why,
-            )
+            if network.nat_gateway_of(vnet.name, vm.subnet) is None:  # by which its own flows leave
+                yield from _outward(edge, public, private, why)
             service = network.service_of(vm.name)
             if service is not None:
                 why = Provenance("instance_public_ip", vm.name, _NAMES)
                 label = vm.instance_public_ip.domain_name_label
                 for name in public_ips.instance_names(service, vm.name, label):
                     yield from wiring.public_name(network, name, vm.instance_public_ip.address, why)
+
+
+def _outward(edge: str, public: str, private: str, why: Provenance) -> Iterator[Item]:
+    """Yield the way of flows that a VM opens."""
+    yield Rule(
+        place=edge,
+        table="nat",
+        chain="POSTROUTING",
+        source=f"{private}/32",
+        target=SourceNat(public),
+        why=why,
+    )
+    # No SNAT port is asked for.
+    yield Rule(
+        place=edge,
+        table="mangle",
+        chain="PREROUTING",
+        source=f"{private}/32",
+        target=Terminal("ACCEPT"),
+        why=why,
+    )
+    yield Rule(
+        place=edge,
+        table="filter",
+        chain="FORWARD",
+        source=f"{private}/32",
+        ctstate="NEW",
+        target=Terminal("ACCEPT"),
+        why=why,
+    )
 
 
 def _idle(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:

@@ -2,6 +2,7 @@
 
     0-27   where a rule with floating IP leads: bit 27, and the lower bits of the VM's address; they choose the route
     28-30  what the addresses of a packet are, for security groups
+    31     its flow came in by the load balancer, where subnets have a NAT gateway
 
 ``HashMark`` writes the whole mark, with a small number; it is used before anything else is known of a packet.
 """
@@ -11,6 +12,9 @@ from lab.azure.model import VirtualMachine
 #: What the addresses of a packet are: the source is of the virtual network, is not of the internet (of the virtual
 #: network or the platform's own), the destination is of the virtual network.
 FROM_VNET, NOT_FROM_INTERNET, TO_VNET = 1 << 28, 1 << 29, 1 << 30
+
+#: A flow that came in by the load balancer goes back there.
+CAME_IN = 1 << 31
 
 _FLOATING = 1 << 27
 #: The bits that tell where a rule with floating IP leads.

@@ -74,6 +74,7 @@ def ranges(network: Network) -> dict[str, tuple[SnatRange, ...]]:
     too few ports for all. A VM that has no way out is left out.
     """
     own = {vm.name for vm in network.virtual_machines if vm.instance_public_ip or vm.released_public_ip}
+    own |= {vm.name for vm in network.virtual_machines if network.nat_gateway_of(vm.virtual_network, vm.subnet)}
     vms = sorted({vm.name for vm in network.virtual_machines} - own, key=natural)
     if any(network.profile.protocol_counts(lb.sku) for lb in network.balancers):
         found = _merged(_of_frontends(network, vms, "tcp"), _of_frontends(network, vms, "udp"))
@@ -275,7 +276,9 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         for prefix in vnet.address_space:
             # VMs without ports of their own, with one rule for all.
             yield from _translation(vnet, "POSTROUTING", str(prefix), everybody, _default_why(vnet))
-        yield from _shut(vnet, [(vm, given.get(vm.name, ())) for vm in everyone if _is_shared(vm)])
+        # What has a NAT gateway does not come here.
+        here = [vm for vm in everyone if _is_shared(vm) and not network.nat_gateway_of(vnet.name, vm.subnet)]
+        yield from _shut(vnet, [(vm, given.get(vm.name, ())) for vm in here])
         yield from _allow_snat_protocols(vnet)
         yield from _drop_fragments(network, vnet)
 

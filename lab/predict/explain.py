@@ -32,6 +32,7 @@ HopType = Literal[
     "Source",
     "VirtualNetwork",
     "VirtualNetworkGateway",
+    "NatGateway",
     "PublicLoadBalancer",
     "PublicIPAddress",
     "Internet",
@@ -259,8 +260,11 @@ class _Walk:
     def to_public(self, vm: VirtualMachine, vnet: VirtualNetwork, destination: IPv4Address) -> None:
         """Walk to a public address: what leaves is translated."""
         self.way_out = way_out = self.outbound.of(vm)
-        watch = ex.Watch("edge inside", vnet.name)
         protocol = self.predicted.service.protocol
+        if way_out.kind == "NAT gateway":
+            self.by_gateway(vm, vnet, destination, way_out)
+            return
+        watch = ex.Watch("edge inside", vnet.name)
         if not way_out.of(protocol) or (protocol == "icmp" and way_out.kind != "instance-level public IP"):
             lost = self.obstacle()
             if protocol != "icmp":
@@ -285,6 +289,22 @@ class _Walk:
         self.add(kind, name, destination, rules, watch=watch, following="Internet")
         self.sources = after
         self.over_the_internet(destination, ex.Watch("public wire", vnet.name))
+
+    def by_gateway(self, vm: VirtualMachine, vnet: VirtualNetwork, destination: IPv4Address, way_out: WayOut) -> None:
+        """Walk out by the NAT gateway of a VM's subnet: beside the load balancer, whose addresses are outside too."""
+        gateway = self.network.nat_gateway_of(vnet.name, vm.subnet)
+        assert gateway is not None
+        watch = ex.Watch("NAT gateway inside", gateway.name, vnet.name)
+        if self.predicted.service.protocol == "icmp":
+            lost = msgspec.structs.replace(self.obstacle(), document=way_out.document)
+            self.add("NatGateway", gateway.name, destination, [lost], watch=watch)
+            return
+        after = tuple(End(supply.address, supply.ports) for supply in way_out.supplies)
+        says = f"{way_out.reason}: the source becomes {' or '.join(map(str, after))}"
+        rules = [Rule(name=way_out.reason, says=says, document=way_out.document)]
+        self.add("NatGateway", gateway.name, destination, rules, watch=watch, following="Internet")
+        self.sources = after
+        self.over_the_internet(destination, ex.Watch("NAT gateway wire", gateway.name))
 
     def over_the_internet(self, destination: IPv4Address, watch: ex.Watch) -> None:
         """Walk to a public address from the internet."""
@@ -484,15 +504,24 @@ class _Walk:
             kind = "preallocated to it" if supply.alone else f"shared with {named}"
             beside = f"; the address is shared with {named}" if supply.alone and others else ""
             yield f"{supply.address}: {supply.count:,} SNAT ports, {kind}{beside}"
-        if any(supply.ports for supply in supplies):
+        if way_out.kind == "NAT gateway":
+            yield f"a port serves {REUSE['destination']} ({profile.sources['nat_fin_s']})"
+        elif any(supply.ports for supply in supplies):
             yield f"a port serves {REUSE[profile.tcp_reuse]} ({profile.sources['tcp_reuse']})"
 
     def idle(self) -> Iterator[str]:
         """Yield when an idle flow ends."""
-        seconds, source = self.network.profile.idle_timeout_s, self.network.profile.sources["idle_timeout_s"]
+        profile = self.network.profile
+        seconds, source = profile.idle_timeout_s, profile.sources["idle_timeout_s"]
         destination, service, told = self.predicted.destination, self.predicted.service, ""
         public = self.way_out is not None
-        if destination is not None:
+        vm = self.network.vm(self.predicted.sender)
+        gateway = self.network.nat_gateway_of(vm.virtual_network, vm.subnet) if vm and public else None
+        if gateway is not None:
+            tcp = service.protocol == "tcp"
+            seconds, source = gateway.idle_timeout_min * 60 if tcp else profile.nat_udp_idle_s, documents.NAT_GATEWAY
+            told = ", in silence; a later segment is reset" if tcp else ""
+        if destination is not None and gateway is None:
             found = rule_at(self.network, destination, service.protocol, service.port)
             own = [v.instance_public_ip for v in self.network.virtual_machines if v.instance_public_ip]
             theirs = next((ip for ip in own if ip.address == destination), None)
@@ -537,6 +566,7 @@ class _Walk:
 
 
 _BEFORE = {
+    "NAT gateway": "a NAT gateway",
     "instance-level public IP": "an instance-level public IP",
     "load balancer": "a load balancer",
     "default outbound": "the platform's address",

@@ -19,6 +19,7 @@ from lab.azure.model import (
     Direction,
     InternetHost,
     LoadBalancingRule,
+    NatGateway,
     Network,
     VirtualMachine,
     listeners,
@@ -271,6 +272,8 @@ class _Trace:
                         yield Way(decisions=out, obstacle=reason)
                         continue
                     yield from self.into(target, own, destination, self.service.port, out)
+            elif (gateway := self.network.nat_gateway_of(vm.virtual_network, vm.subnet)) is not None:
+                yield from self.by_gateway(gateway, destination, out)
             elif vm.instance_public_ip is not None:
                 seen: _Source = (vm.instance_public_ip.address, source_port)
                 yield from self.over_the_internet([seen], destination, out, vm)
@@ -282,8 +285,15 @@ class _Trace:
                 if not linked and not outbound.has_default(self.network, vm.name):
                     yield Way(decisions=out, obstacle=f"{vm.name} has no way out for {protocol.upper()}")
                     return
-                shared = linked or [vnet.default_outbound_address]
-                yield from self.over_the_internet([(address, None) for address in shared], destination, out, vm)
+                frontends = linked or [vnet.default_outbound_address]
+                yield from self.over_the_internet([(address, None) for address in frontends], destination, out, vm)
+
+    def by_gateway(self, gateway: NatGateway, destination: IPv4Address, before: tuple[Decision, ...]) -> Iterator[Way]:
+        """Yield the ways by a NAT gateway, which is no part of the load balancer: what returns is from outside."""
+        if self.service.protocol == "icmp":
+            yield Way(decisions=before, obstacle=f"NAT gateway {gateway.name} carries TCP and UDP")
+        else:
+            yield from self.over_the_internet([(a, None) for a in gateway.addresses], destination, before)
 
     def over_the_internet(
         self,

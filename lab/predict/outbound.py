@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from lab.azure.model import (
+    PLATFORM_NETWORK,
     BackendPool,
     Frontend,
     InboundNatRule,
@@ -21,6 +22,7 @@ from lab.azure.model import (
     LoadBalancingRule,
     Network,
     OutboundRule,
+    Subnet,
     VirtualMachine,
     natural,
 )
@@ -28,7 +30,8 @@ from lab.azure.outbound import picked, place, without_default
 from lab.flow import PortRange, Transport
 from lab.predict import documents
 
-Kind = Literal["none", "instance-level public IP", "load balancer", "default outbound"]
+Kind = Literal["none", "NAT gateway", "instance-level public IP", "load balancer", "default outbound"]
+_NAT: Kind = "NAT gateway"
 _OWN: Kind = "instance-level public IP"
 _BALANCED: Kind = "load balancer"
 _DEFAULT: Kind = "default outbound"
@@ -105,13 +108,24 @@ def _off(_facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
         yield _applies(_NONE, "power state", because, documents.OUTBOUND, "deallocated")
 
 
+def _nat_gateway(facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
+    gateway = facts.network.nat_gateway_of(vm.virtual_network, vm.subnet)
+    source, where = facts.profile.sources["nat_gateways"], f"subnet `{vm.virtual_network}/{vm.subnet}`"
+    if gateway is not None:
+        because = f"{where} has NAT gateway `{gateway.name}`, which goes before every other way"
+        yield _applies(_NAT, _NAT, because, documents.NAT_GATEWAY, f"NAT gateway {gateway.name}")
+    elif facts.profile.nat_gateways and vm.virtual_network != PLATFORM_NETWORK:
+        because, change = f"{where} has no NAT gateway", f"Name a NAT gateway in {where.replace('`', '')}."
+        yield _fails(_NAT, _NAT, because, source, "no NAT gateway", change)
+
+
 def _own_address(_facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
     own = vm.instance_public_ip
     if own is None:
         change = f"Give {vm.name} an instance_public_ip."
         yield _fails(_OWN, _OWN, f"{vm.name} has no public IP of its own", documents.OUTBOUND, "no public IP", change)
     else:
-        because = f"{vm.name} has instance-level public IP `{own.name}`, which goes before every other way"
+        because = f"{vm.name} has instance-level public IP `{own.name}`, which goes before every load balancer"
         yield _applies(_OWN, _OWN, because, documents.OUTBOUND, f"public IP {own.name}")
 
 
@@ -198,7 +212,9 @@ def _default(facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
         change = (
             f"Add a load-balancing rule or an outbound rule for a pool that {vm.name} is in, or give it a public IP."
         )
-        yield _fails(_DEFAULT, _DEFAULT, _shut(facts, vm), facts.profile.sources["standard_default"], "", change)
+        if facts.private(vm):
+            change = f"Give subnet {vm.virtual_network}/{vm.subnet} a NAT gateway, or default_outbound_access: true."
+        yield _fails(_DEFAULT, _DEFAULT, _shut(facts, vm), _shut_by(facts, vm), "", change)
     else:
         because = "the platform picks an address for VMs that nothing else gives one; it is in no list of yours"
         yield _applies(_DEFAULT, _DEFAULT, because, documents.OUTBOUND, "the platform")
@@ -206,12 +222,26 @@ def _default(facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
 
 def _none(facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
     if vm.name in facts.without_default:
-        source = facts.profile.sources["standard_default"]
-        yield _applies(_NONE, "no way out", _shut(facts, vm), source, "no default outbound behind Standard")
+        short = (
+            "no default outbound in a private subnet" if facts.private(vm) else "no default outbound behind Standard"
+        )
+        yield _applies(_NONE, "no way out", _shut(facts, vm), _shut_by(facts, vm), short)
+
+
+def _shut_by(facts: "Outbound", vm: VirtualMachine) -> str:
+    """Return the document that takes the platform's address from a VM."""
+    if not facts.private(vm):
+        return facts.profile.sources["standard_default"]
+    said = facts.subnet(vm).default_outbound_access is not None
+    return documents.PRIVATE_SUBNET if said else facts.profile.sources["default_outbound_access"]
 
 
 def _shut(facts: "Outbound", vm: VirtualMachine) -> str:
     """Say why a VM never has the platform's address."""
+    if facts.private(vm):
+        subnet = facts.subnet(vm)
+        unsaid = "" if subnet.default_outbound_access is False else ", as new ones are unless they say otherwise"
+        return f"subnet `{vm.virtual_network}/{subnet.name}` is private{unsaid}: there is no default outbound"
     lb = next(
         (lb.name for lb in facts.network.balancers if lb.sku == "Standard" and vm.name in lb.virtual_machines()), ""
     )
@@ -230,10 +260,12 @@ _Ask = Callable[["Outbound", VirtualMachine], Iterator[Considered]]
 #: The ways out, first those that go before all others. The first line of which a way applies decides; where several of
 #: one line apply, the VM is seen with the addresses of all of them. A way may be one for flows of one protocol alone:
 #: then those of the other do not leave, whatever the lines below it say.
+_FRONTENDS: tuple[_Ask, ...] = (_outbound_rule, _load_balancing_rule, _inbound_nat_rule, _backend_pool)
 WAYS: tuple[tuple[_Ask, ...], ...] = (
     (_off,),
+    (_nat_gateway,),
     (_own_address,),
-    (_outbound_rule, _load_balancing_rule, _inbound_nat_rule, _backend_pool),
+    _FRONTENDS,
     (_default,),
     (_none,),
 )
@@ -332,6 +364,16 @@ class Outbound:
         """Return the way out of each VM, in the order of the file."""
         return tuple(self.of(vm) for vm in self.network.virtual_machines)
 
+    def subnet(self, vm: VirtualMachine) -> Subnet:
+        """Return the subnet of a VM."""
+        subnets = self.network.virtual_network(vm.virtual_network).subnets
+        return next(subnet for subnet in subnets if subnet.name == vm.subnet)
+
+    def private(self, vm: VirtualMachine) -> bool:
+        """Tell whether a VM's subnet gives no VM the platform's address."""
+        said = self.subnet(vm).default_outbound_access
+        return not (self.profile.default_outbound_access if said is None else said)
+
     def word(self, lb: LoadBalancer, what: str) -> str:
         """Return what a rule is called: a cloud service has sets and endpoints."""
         return _WORDS[what][lb.name in self.classic]
@@ -361,9 +403,10 @@ class Outbound:
         """The frontends that each VM which shares its address is bound to, by protocol, VMs in their natural order."""
         found: dict[Transport, dict[str, tuple[tuple[LoadBalancer, Frontend], ...]]] = {p: {} for p in self.protocols}
         for vm in sorted(self.network.virtual_machines, key=lambda vm: natural(vm.name)):
-            if vm.instance_public_ip or vm.released_public_ip:
+            own = vm.instance_public_ip or vm.released_public_ip
+            if own or self.network.nat_gateway_of(vm.virtual_network, vm.subnet):
                 continue
-            ways = [considered for ask in WAYS[2] for considered in ask(self, vm)]
+            ways = [considered for ask in _FRONTENDS for considered in ask(self, vm)]
             for protocol, of_it in found.items():
                 pairs = (pair for way in ways if protocol in way.protocols for pair in way.frontends)
                 of_it[vm.name] = tuple({frontend.address: (lb, frontend) for lb, frontend in pairs}.values())
@@ -386,7 +429,35 @@ class Outbound:
         bound = self._bound_to.get(address)
         if bound is not None:
             return bound
+        if address in self._behind_gateways:
+            return self._behind_gateways[address]
         return tuple(vm for vm, supply in self._defaults.items() if supply.address == address)
+
+    @cached_property
+    def _behind_gateways(self) -> dict[IPv4Address, tuple[str, ...]]:
+        """The VMs that are seen with each address of a NAT gateway."""
+        found: dict[IPv4Address, tuple[str, ...]] = {}
+        for vm in sorted(self.network.virtual_machines, key=lambda vm: natural(vm.name)):
+            gateway = self.network.nat_gateway_of(vm.virtual_network, vm.subnet)
+            for address in gateway.addresses if gateway else ():
+                found[address] = (*found.get(address, ()), vm.name)
+        return found
+
+    def _of_gateway(self, vm: VirtualMachine) -> tuple[Supply, ...]:
+        """Return what a VM has of its subnet's NAT gateway: any port of each address."""
+        gateway = self.network.nat_gateway_of(vm.virtual_network, vm.subnet)
+        first, wanted = self.profile.nat_first_port, self.network.overrides.nat_gateway_ports
+        ports = PortRange(first, first + wanted - 1 if wanted else 65535)
+        return tuple(
+            Supply(
+                address=address,
+                ports=ports,
+                count=ports.last - ports.first + 1,
+                alone=len(self.sharers(address)) == 1,
+                sharers=len(self.sharers(address)),
+            )
+            for address in (gateway.addresses if gateway else ())
+        )
 
     @cached_property
     def _bound_to(self) -> dict[IPv4Address, tuple[str, ...]]:
@@ -399,6 +470,8 @@ class Outbound:
 
     def _supplies(self, vm: VirtualMachine, kind: Kind) -> tuple[Supply, ...]:
         match kind:
+            case "NAT gateway":
+                return self._of_gateway(vm)
             case "instance-level public IP":
                 assert vm.instance_public_ip is not None
                 return (Supply(address=vm.instance_public_ip.address),)

@@ -51,6 +51,7 @@ def changes(before: Network, after: Network) -> tuple[Change, ...]:
         *_ways_out(before, after),
         *_timers(before, after),
         *_rules(before, after),
+        *_nat_gateways(before, after),
         *_reachability(before, after),
     )
 
@@ -163,6 +164,23 @@ def _rules(before: Network, after: Network) -> Iterator[Change]:
     for key in (key for key in one if key in other and one[key] != other[key]):
         lb, _, service = key
         yield Change(what="idle timeout", sender=OUTSIDE, to=lb, services=(service,), before=one[key], after=other[key])
+
+
+def _nat_gateways(before: Network, after: Network) -> Iterator[Change]:
+    """Yield the times of NAT gateways that both networks have, where they differ."""
+    gateways = [{gateway.name: gateway for gateway in network.nat_gateways} for network in (before, after)]
+    profiles = before.profile, after.profile
+    for name in (name for name in gateways[0] if name in gateways[1]):
+        told: tuple[tuple[What, str, list[str]], ...] = (
+            ("idle timeout", "nat_idle_min", [f"{of_it[name].idle_timeout_min} min" for of_it in gateways]),
+            ("port release", "nat_fin_s", [f"FIN + {p.nat_fin_s} s" for p in profiles]),
+            ("port release", "nat_rst_s", [f"RST + {p.nat_rst_s} s" for p in profiles]),
+            ("idle timeout", "nat_half_open_s", [f"half open: {p.nat_half_open_s} s" for p in profiles]),
+        )
+        for what, cell, values in told:
+            if values[0] != values[1]:
+                sides = [Side(value, p.sources[cell]) for value, p in zip(values, profiles, strict=True)]
+                yield Change(what=what, sender=f"NAT gateway {name}", to=OUTSIDE, before=sides[0], after=sides[1])
 
 
 def _reachability(before: Network, after: Network) -> Iterator[Change]:

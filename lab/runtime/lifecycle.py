@@ -7,9 +7,9 @@ from lab import topology
 from lab.azure import model, vpn_limits
 from lab.azure.model import Network
 from lab.compile import compile as compile_network
-from lab.errors import LabError, Problem, TopologyError
+from lab.errors import BrokenRecordError, LabError, Problem, TopologyError
 from lab.kernel import apply
-from lab.kernel.state import MemberHealth, StateDir, StoppedVm
+from lab.kernel.state import LabState, MemberHealth, StateDir, StoppedVm
 from lab.operations import base
 from lab.path import health_probe
 from lab.plan import HealthCheck, Plan
@@ -89,7 +89,7 @@ def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
 
     """
     folder = StateDir(network.name)
-    record = folder.read()
+    record = _readable(folder)
     running = record is not None and apply.is_whole(record)
     outcome = apply.up(plan_now(network) if running else plan_of(network, {}), source(network, file), progress)
     progress("waiting for servers and first probes")
@@ -113,8 +113,16 @@ def settle(folder: StateDir) -> None:
 
 def taken_back(network: Network) -> tuple[str, ...]:
     """Return what commands made in a lab that runs and `up` removes: the network of its file does not have it."""
-    record = StateDir(network.name).read()
+    record = _readable(StateDir(network.name))
     return base.outermost(set(record.made) - base.parts(network)) if record else ()
+
+
+def _readable(folder: StateDir) -> LabState | None:
+    """Return the record of a lab, None also if it cannot be read: `up` makes that lab anew."""
+    try:
+        return folder.read()
+    except BrokenRecordError:
+        return None
 
 
 def source(network: Network, file: Path, made: Iterable[str] = ()) -> apply.Source:

@@ -7,7 +7,18 @@ import msgspec
 
 from lab.errors import LabError
 from lab.kernel import apply, netns
-from lab.kernel.state import GatewayState, LabState, MemberHealth, StoppedVm, TunnelState, existing, holder, names
+from lab.kernel.state import (
+    GatewayState,
+    LabState,
+    MemberHealth,
+    Restarts,
+    StateDir,
+    StoppedVm,
+    TunnelState,
+    existing,
+    holder,
+    names,
+)
 from lab.plan import (
     NODE_INTERFACE,
     Address,
@@ -66,11 +77,13 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     agent: bool
     gateways: dict[str, GatewayState]
     virtual_networks: dict[str, str]  # the status of each, as the portal shows it
+    restarted: dict[str, Restarts] = {}  # what had ended, and was started again: the agent, servers, IKE daemons
 
 
 #: What the platform's own address is for, in a why of outbound_snat; no name of a user's has a space.
 _DEFAULT = "default address of "
 _OWN = "instance_public_ip"
+_NAT_GATEWAY = "nat_gateway"
 
 
 def labs() -> list[Lab]:
@@ -125,7 +138,18 @@ def describe(name: str) -> Lab:
             for item in plan.of(Namespace)
             if item.role == "router"
         },
+        restarted=_restarted(folder, record, gateways),
     )
+
+
+def _restarted(folder: StateDir, record: LabState, gateways: dict[str, GatewayState]) -> dict[str, Restarts]:
+    found = {"agent": Restarts(record.restarts, record.restarted)} if record.restarts else {}
+    found |= {
+        f"{place} charon": Restarts(state.starts - 1, state.started)
+        for place, state in gateways.items()
+        if state.starts > 1
+    }
+    return found | folder.agent_state().restarted
 
 
 def timers(name: str) -> list[tuple[str, float, float]]:
@@ -167,10 +191,9 @@ def _state(record: LabState) -> str:
         return f"interrupted while {record.state}; `lab up` or `lab down` heals it"
     if not apply.is_whole(record):
         return "damaged: a namespace is missing; `lab up` heals it"
-    if not apply.agent_alive(record):
-        missing = "servers, probes, tunnels and SNAT ports for new flows"
-        return f"{missing} are missing: the agent does not run; `lab up` heals it"
-    return "running"
+    wrong = apply.agent_trouble(record)
+    missing = "servers, probes, repair of tunnels and SNAT ports for new flows are missing"
+    return f"{missing}: {wrong}" if wrong else "running"
 
 
 def _nodes(plan: Plan, health: dict[str, MemberHealth], absent: tuple[StoppedVm, ...]) -> tuple[Node, ...]:
@@ -234,10 +257,7 @@ def outbound(plan: Plan) -> dict[str, tuple[Outbound, ...]]:
         if rule.why.rule == _OWN and isinstance(rule.target, SourceNat)
     }
     shared = {
-        pool.node: tuple(
-            Outbound(r.address, f"{r.first}-{r.last}", _of_protocol(r, "default SNAT" if _is_default(pool) else "SNAT"))
-            for r in pool.ranges
-        )
+        pool.node: tuple(Outbound(r.address, f"{r.first}-{r.last}", _of_protocol(r, _kind(pool))) for r in pool.ranges)
         for pool in plan.of(SnatPool)
     }
     return {**shared, **found}
@@ -245,6 +265,12 @@ def outbound(plan: Plan) -> dict[str, tuple[Outbound, ...]]:
 
 def _of_protocol(ports: SnatRange, kind: str) -> str:
     return f"{kind}, {ports.protocol} only" if ports.protocol else kind
+
+
+def _kind(pool: SnatPool) -> str:
+    if pool.why.rule == _NAT_GATEWAY:
+        return "NAT gateway"
+    return "default SNAT" if _is_default(pool) else "SNAT"
 
 
 def _is_default(pool: SnatPool) -> bool:
@@ -265,8 +291,8 @@ def _public_addresses(plan: Plan) -> dict[str, str]:
 
 # --- gateways in the documents' words -----------------------------------------------------------
 
-#: Daemons are children of the agent, and end with it.
-_NO_AGENT = "the agent does not run, nor does any IKE daemon; `lab up` starts them again"
+#: Daemons go on without the agent, which alone asks them.
+_NO_AGENT = "the agent does not run, so the state of tunnels is unknown; `lab up` starts it again"
 
 
 def _unknown(state: GatewayState) -> GatewayState:

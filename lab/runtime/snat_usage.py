@@ -10,6 +10,7 @@ import msgspec
 
 from lab.deciders.snat_ports import Usage
 from lab.errors import InconclusiveError
+from lab.kernel.daemons import is_stopped
 from lab.kernel.state import existing, ready
 from lab.plan import Backends
 
@@ -26,7 +27,12 @@ def usage(lab: str) -> list[Usage]:
         NotJudgedError: its agent does not run, or does not answer.
 
     """
-    folder, _ = ready(lab)
+    folder, record = ready(lab)
+    if is_stopped(record.agent):
+        raise InconclusiveError(
+            f"{lab}: the agent is stopped, and it alone knows which ports are in use; it must run; "
+            f"let it go on: kill -CONT {record.agent.pid}"
+        )
     answer = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:

@@ -1,12 +1,14 @@
 """A file of the right shape becomes a ``Network``: names are resolved and addresses allocated."""
 
+import functools
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from lab.azure import allocation, cloud_services, model, profile
+from lab.azure.addresses import Ranges
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport
 from lab.topology import programs
@@ -104,6 +106,7 @@ class Builder:
         # The order of allocation is fixed: load balancers, VMs, virtual networks, each by name.
         self.taken = self._given_public_addresses()
         load_balancers = tuple(self._load_balancer(n, raw.load_balancers[n]) for n in _ordered(raw.load_balancers))
+        nat_gateways = self._nat_gateways()
         own = self._instance_public_ips()
         networks = self._virtual_networks()
         vms = self._virtual_machines(networks, own)
@@ -111,7 +114,9 @@ class Builder:
         sites = self._local_networks({g.virtual_network: g.address for g in gateways})
         reserved = self._reserved_ips()
         overrides = model.Overrides(
-            snat_ports_per_vm=raw.overrides.snat_ports_per_vm, time_scale=self.time_scale or raw.overrides.time_scale
+            snat_ports_per_vm=raw.overrides.snat_ports_per_vm,
+            nat_gateway_ports=raw.overrides.nat_gateway_ports,
+            time_scale=self.time_scale or raw.overrides.time_scale,
         )
         made = model.Network(
             name=raw.name,
@@ -128,6 +133,7 @@ class Builder:
             virtual_networks=networks,
             virtual_machines=vms,
             load_balancers=load_balancers,
+            nat_gateways=nat_gateways,
             vpn_gateways=gateways,
             local_networks=sites,
             connections=self._connections({site.name for site in sites}),
@@ -146,6 +152,8 @@ class Builder:
         raw = self.raw
         given = {h.address for h in raw.internet.values()}
         given |= {a for lb in raw.load_balancers.values() for a in lb.frontend_ip_configurations.values() if a}
+        given |= {a for g in raw.nat_gateways.values() for a in g.public_ip_addresses if a}
+        given |= {a for g in raw.nat_gateways.values() for p in g.public_ip_prefixes if p.prefixlen >= 28 for a in p}
         given |= {g.address for g in raw.vpn_gateways.values() if g.address}
         given |= {s.vpn_gateway_address for s in raw.local_networks.values() if s.vpn_gateway_address}
         given |= {r.address for r in raw.reserved_ips.values() if r.address}
@@ -158,19 +166,24 @@ class Builder:
         if given is not None:
             return given
         had = self.kept.get(path)
-        if had is None or had in self.taken or any(had in space for space in self._private_ranges()):
+        if had is None or had in self.taken or had in self.private:
             # Not what another part of the network had, if there is enough.
-            free = list(allocation.candidates(self.taken, self._private_ranges(), descending=descending))
+            free = (
+                [] if self.exhausted else list(allocation.candidates(self.taken, self.private, descending=descending))
+            )
             if not free:
                 return self._exhausted(path)
-            had = next((a for a in free if a not in self.kept.values()), free[0])
+            others = set(self.kept.values())
+            had = next((a for a in free if a not in others), free[0])
         self.taken.add(had)
         return had
 
-    def _private_ranges(self) -> list[IPv4Network]:
+    @functools.cached_property
+    def private(self) -> Ranges:
+        """The ranges inside of which no address is public."""
         spaces = [vnet.address_space for vnet in self.raw.virtual_networks.values()]
         spaces += [site.address_space for site in self.raw.local_networks.values()]
-        return [prefix for space in spaces for prefix in space]
+        return Ranges(prefix for space in spaces for prefix in space)
 
     def _exhausted(self, path: str) -> IPv4Address:
         if not self.exhausted:
@@ -243,6 +256,10 @@ class Builder:
                         network_security_group=self._group(
                             ("virtual_networks", name, "subnets", n), raw.subnets[n].network_security_group
                         ),
+                        nat_gateway=self._nat_gateway(
+                            ("virtual_networks", name, "subnets", n), raw.subnets[n].nat_gateway
+                        ),
+                        default_outbound_access=raw.subnets[n].default_outbound_access,
                     )
                     for n in _ordered(raw.subnets)
                 ),
@@ -260,6 +277,26 @@ class Builder:
         groups = self.raw.network_security_groups
         where = (*path, "network_security_group")
         return None if name is None or self._dangling(where, "network security group", name, groups) else name
+
+    def _nat_gateway(self, path: Position, name: str | None) -> str | None:
+        """Return the name of a NAT gateway that is there."""
+        known = self.raw.nat_gateways
+        where = (*path, "nat_gateway")
+        return None if name is None or self._dangling(where, "NAT gateway", name, known) else name
+
+    def _nat_gateways(self) -> tuple[model.NatGateway, ...]:
+        return tuple(
+            model.NatGateway(
+                name=name,
+                public_ip_addresses=tuple(
+                    self._public(f"nat_gateways.{name}.public_ip_addresses.{index}", address)
+                    for index, address in enumerate(raw.public_ip_addresses)
+                ),
+                public_ip_prefixes=raw.public_ip_prefixes,
+                idle_timeout_min=raw.idle_timeout_in_minutes,
+            )
+            for name, raw in ((n, self.raw.nat_gateways[n]) for n in _ordered(self.raw.nat_gateways))
+        )
 
     def _default(self, network: str) -> IPv4Address:
         return self._public(f"virtual_networks.{network}.default_outbound_address", None, descending=True)

@@ -162,6 +162,14 @@ def _one_group(value: object) -> object:
     return value
 
 
+def _one_gateway(value: object) -> object:
+    if isinstance(value, list):
+        raise ValueError(  # noqa: TRY004 - pydantic asks for it
+            f"{len(value)} NAT gateways; a subnet has at most one (nat-gateway-resource.md, 2023-07-10); name one"
+        )
+    return value
+
+
 def _of_http(path: str, info: ValidationInfo) -> str:
     # A protocol that is none has its problem already, and is not in the data.
     if str(info.data.get("protocol")).lower() == "tcp":
@@ -235,6 +243,17 @@ class Subnet(_File):
 
     address_prefix: Prefix
     network_security_group: Group = None
+    nat_gateway: Annotated[str | None, BeforeValidator(_one_gateway)] = None
+    default_outbound_access: Annotated[bool, Field(strict=True)] | None = None
+
+
+class NatGateway(_File):
+    """What flows of the subnets that name it leave by; an address left out (`null`) is allocated."""
+
+    sku: Literal["Standard"] = "Standard"
+    public_ip_addresses: tuple[Address | None, ...] = ()
+    public_ip_prefixes: tuple[Prefix, ...] = ()
+    idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
 
 
 class VirtualNetwork(_File):
@@ -494,6 +513,7 @@ class Overrides(_File):
     """Departures from the documents, for experiments."""
 
     snat_ports_per_vm: Annotated[int, Field(ge=1, le=64511, strict=True)] | None = None
+    nat_gateway_ports: Annotated[int, Field(ge=1, le=64512, strict=True)] | None = None
     time_scale: Annotated[int, Field(ge=1, le=240, strict=True)] = 1
 
 
@@ -523,6 +543,7 @@ class Topology(_File):
     virtual_networks: dict[Title, VirtualNetwork] = Field(default_factory=dict)
     virtual_machines: dict[Name, VirtualMachine] = Field(default_factory=dict)
     load_balancers: dict[Name, LoadBalancer] = Field(default_factory=dict)
+    nat_gateways: dict[Name, NatGateway] = Field(default_factory=dict)
     cloud_services: dict[Name, CloudService] = Field(default_factory=dict)
     reserved_ips: dict[Title, ReservedIp] = Field(default_factory=dict)
     vpn_gateways: dict[Title, VpnGateway] = Field(default_factory=dict)

@@ -28,13 +28,24 @@ class Watch(msgspec.Struct, frozen=True):
     ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes
     into a virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes
     into a virtual network's router from its load balancer, ``gateway inside``: from its gateway. ``gateway wire``:
-    what comes out of its gateway to the internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of
-    its wire. ``network`` is the virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the
-    primary one.
+    what comes out of its gateway to the internet. ``NAT gateway inside``: what comes into the NAT gateway ``name`` from
+    the router of ``network``, ``NAT gateway wire``: what comes out of it to the internet. ``VM wire``, ``host wire``:
+    what a node has sent, at the other end of its wire. ``network`` is the virtual network of a VM, ``interface`` the
+    number of one of its interfaces; 0 is the primary one.
     """
 
     kind: Literal[
-        "node", "public wire", "edge", "edge inside", "router", "gateway inside", "gateway wire", "VM wire", "host wire"
+        "node",
+        "public wire",
+        "edge",
+        "edge inside",
+        "router",
+        "gateway inside",
+        "gateway wire",
+        "NAT gateway inside",
+        "NAT gateway wire",
+        "VM wire",
+        "host wire",
     ]
     name: str
     network: str = ""
@@ -309,6 +320,7 @@ class HoldFlows(_Experiment, frozen=True, kw_only=True):
     client: str
     private: str
     network: str  # empty: the client is an outside host, whose flows take no ports
+    gateway: str = ""  # the NAT gateway that its flows leave by; empty: the load balancer of its network
     steps: tuple[Step, ...]
     settle_s: float = 0.0
 

@@ -43,6 +43,7 @@ Planned: TypeAlias = list[tuple[str, list[Trial]]]  # trials by claim
 
 _AGENT_S = AGENT_S
 _LOOK_S = 0.05
+_RESTART_S = 5.0  # how long an agent may take that is being started again
 
 
 def _agrees(folder: StateDir, network: Network) -> bool:
@@ -73,11 +74,7 @@ def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]
     folder = StateDir(network.name)
     record = folder.read()
     if record is not None and apply.is_whole(record):
-        if not apply.agent_alive(record):
-            raise InconclusiveError(
-                f'lab "{network.name}" runs without its servers and probes; they must run to be judged; '
-                f"run `lab up {file}` first"
-            )
+        _need_agent(network.name)
         if not _agrees(folder, network):
             raise InconclusiveError(
                 f'lab "{network.name}" runs with another plan than {file}, or was brought up by another version; '
@@ -135,6 +132,7 @@ def judge(network: Network, planned: Planned, file: Path, prober: Prober, progre
         for claim, trials in sorted(planned, key=lambda item: any(_changes(trial) for trial in item[1])):
             progress(claim)
             began = time.monotonic()
+            _need_agent(network.name)
             found = [(trial, _try(network, trial, file, prober)) for trial in trials]
             results.append(_result(network, claim, found, time.monotonic() - began))
     order = [claim for claim, _ in planned]
@@ -169,6 +167,24 @@ def _alone(lab: str) -> Iterator[None]:
                 f'lab "{lab}" is being judged by another `lab verify`; one at a time can; wait for its end'
             ) from None
         yield
+
+
+def _need_agent(lab: str) -> None:
+    """Check that the lab's agent answers.
+
+    Raises:
+        InconclusiveError: it does not run, or is stopped.
+
+    """
+    end = time.monotonic() + _RESTART_S
+    record = StateDir(lab).read()
+    while record is not None and apply.is_restarting(record) and time.monotonic() < end:
+        time.sleep(_LOOK_S)
+        record = StateDir(lab).read()
+    if record is not None and (trouble := apply.agent_trouble(record)):
+        raise InconclusiveError(
+            f'lab "{lab}" runs without its servers and probes; they must run to be judged; {trouble}'
+        )
 
 
 def _changes(trial: Trial) -> bool:

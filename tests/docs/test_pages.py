@@ -258,6 +258,7 @@ NO_JSON = {
 }
 #: Commands that take no running lab, or that take two, and why.
 NO_LAB = {
+    "gc": "it is of what dead labs left",
     "check": "it takes files", "plan": "it takes a file", "schema": "it is of all files", "up": "it takes a file",
     "down": "it takes several labs", "list": "it lists labs", "verify": "it takes files", "claims": "it is of no lab",
     "init": "it makes a file", "completion": "it is of the shell",

@@ -1,5 +1,6 @@
 """What faults of the machine and of others leave behind: open modes, a full disk, broken files, killed processes."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lab.kernel import netns
@@ -132,24 +134,63 @@ def rules() -> str:
     return " ".join(name for at, name in address.items() if f"--to-destination {at}:80" in saved)
 
 
-def test_a_broken_record_keeps_no_other_lab(tmp_path: Path):
-    for name in ("sound", "sound2"):
-        file = tmp_path / f"{name}.lab.yaml"
-        file.write_text(f"name: {name}\ninternet:\n  far: {{address: 198.51.100.10}}\n")
-        rootlab.ok("up", file)
-    broken = RUN / "broken"
-    broken.mkdir()
+def test_a_broken_record_keeps_no_lab(tmp_path: Path):
+    """Neither its own, which is removed by its marks or made anew, nor another."""
+    files = {}
+    for name in ("sound", "broken", "broken2"):
+        files[name] = tmp_path / f"{name}.lab.yaml"
+        files[name].write_text(f"name: {name}\ninternet:\n  far: {{address: 198.51.100.10}}\n")
+        rootlab.ok("up", files[name])
+
+    def truncate(name: str) -> None:
+        record = StateDir(name).record_file
+        record.write_bytes(record.read_bytes()[:20])
+
+    truncate("broken")
+    listed = rootlab.ok("list")
+    assert "sound" in listed
+    assert "cannot be read: /run/lab/broken/record.json" in " ".join(listed.split())
+    assert rootlab.ok("down", "broken") == "broken: down\n"
+    assert rootlab.leftovers("broken") == []
+    truncate("broken2")
+    assert "broken2: up, " in rootlab.ok("up", files["broken2"])
+    assert "broken2: running" in rootlab.ok("show", "broken2")
+    truncate("broken2")
+    assert rootlab.ok("down", "--all").splitlines() == ["broken2: down", "sound: down"]
+    assert [rootlab.leftovers(name) for name in files] == [[], [], []]
+
+
+def test_what_dead_labs_left_is_listed_and_removed_and_nothing_else(tmp_path: Path):
+    """Of a lab whose folder is gone, and of one whose making was killed; a namespace of another tool stays."""
+    theirs = "lab.lost.theirs"
+    subprocess.run(["ip", "netns", "add", theirs], check=True)
     try:
-        (broken / "record.json").write_text('{"lab": "bro')
-        listed = rootlab.ok("list")
-        assert "sound2" in listed
-        assert "cannot be read: /run/lab/broken/record.json" in " ".join(listed.split())
-        done = rootlab.run("down", "broken", "sound")
-        assert (done.stdout, done.returncode) == ("sound: down\n", 3)
-        assert "/run/lab/broken/record.json: Input data was truncated" in done.stderr
-        assert rootlab.run("down", "--all").stdout == "sound2: down\n"
+        for name in ("alive", "lost", "half"):
+            file = tmp_path / f"{name}.lab.yaml"
+            file.write_text(f"name: {name}\ninternet:\n  far: {{address: 198.51.100.10}}\n")
+            rootlab.ok("up", file)
+        shutil.rmtree(RUN / "lost")
+        folder = StateDir("half")
+        record = folder.read()
+        assert record is not None
+        folder.write(msgspec.structs.replace(record, state="building"))
+        found = json.loads(rootlab.ok("gc", "-o", "json"))["found"]
+        assert {one["lab"]: one["removed"] for one in found} == {"half": False, "lost": False}
+        assert {one["lab"]: one["why"] for one in found} == {
+            "half": "a command was killed while building it",
+            "lost": "it has no record",
+        }
+        assert found[1]["namespaces"] == ["lab.lost.far", "lab.lost.internet"]
+        assert found[1]["processes"]
+        assert netns.exists("lab.lost.far")
+        rootlab.ok("gc", "--yes")
+        assert rootlab.leftovers("half") == []
+        assert rootlab.leftovers("lost") == [theirs]
+        assert rootlab.ok("gc") == "no dead lab has left anything\n"
+        assert "alive: running" in rootlab.ok("show", "alive")
     finally:
-        shutil.rmtree(broken)
+        subprocess.run(["ip", "netns", "del", theirs], check=True)
+        rootlab.ok("down", "alive")
 
 
 def test_a_folder_without_a_record_is_removed():

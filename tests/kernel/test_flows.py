@@ -181,9 +181,9 @@ def test_a_flow_that_is_there_already_stays_as_it_is(table: flows.Table):
 
 def test_only_a_flow_whose_place_another_one_has_is_not_entered(table: flows.Table):
     other = flow(40000)._replace(source=number("10.1.0.9"))
-    assert table.enter([(flow(40000), number(PUBLIC), 1024)], 60) == set()
+    assert table.enter([(flow(40000), number(PUBLIC), 1024)], 60) == (set(), set())
     again = [(flow(40000), number(PUBLIC), 1024), (other, number(PUBLIC), 1024), (flow(40001), number(PUBLIC), 1025)]
-    assert table.enter(again, 60) == {other}
+    assert table.enter(again, 60) == ({other}, set())
     assert {entry.flow for entry in table.entries()} == {flow(40000), flow(40001)}
 
 

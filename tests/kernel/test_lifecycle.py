@@ -15,7 +15,7 @@ import pytest
 from lab import compile as compiling
 from lab import topology
 from lab.errors import KernelError
-from lab.kernel import apply, netfilter, netns
+from lab.kernel import netfilter, netns
 from lab.kernel.state import StateDir
 from lab.plan import namespace
 from lab.verify import runner
@@ -227,11 +227,7 @@ def test_verify_leaves_a_lab_up_that_it_cannot_judge(tmp_path: Path):
         results = json.loads(done.stdout)
         assert (done.returncode, results["summary"]["not_run"]) == (3, len(results["results"]))
         assert "runs with another plan" in results["results"][0]["reason"]
-        record = StateDir(name).read()
-        assert record is not None
-        assert record.agent is not None
-        os.kill(record.agent.pid, signal.SIGKILL)
-        rootlab.wait_until(lambda: not apply.agent_alive(record), "the agent has ended")
+        rootlab.end_agent(name)
         assert rootlab.run("verify", file).returncode == 3
         rootlab.assert_same(before, rootlab.world(name))
 
@@ -341,11 +337,7 @@ def test_an_interrupted_verify_cleans_up_and_exits_130(tmp_path: Path, delay_s: 
 
 def test_a_dead_agent_is_reported_and_up_starts_another(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("agent")) as name:
-        record = StateDir(name).read()
-        assert record is not None
-        assert record.agent is not None
-        os.kill(record.agent.pid, signal.SIGKILL)
-        rootlab.wait_until(lambda: not apply.agent_alive(record), "the agent has ended")
+        rootlab.end_agent(name)
         assert "the agent does not run" in rootlab.ok("show", name)
         rootlab.ok("up", tmp_path / "agent.lab.yaml")
         assert rootlab.ask(name, "web", "http://198.51.100.10/")["node"] == "far"

@@ -1,7 +1,5 @@
 """Rules that change while the lab runs: floating IP, timeouts and resets come and go, and live flows stay."""
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,11 +163,7 @@ def test_an_agent_that_was_started_again_resets_the_flows_that_it_hears_of(file:
     wait_up("sql1", "sql2")
     with rootlab.talking("rules", "client", _TALK) as said:
         first = said()
-        record = StateDir("rules").read()
-        assert record is not None
-        assert record.agent is not None
-        os.kill(record.agent.pid, signal.SIGKILL)
-        rootlab.wait_until(lambda: not Path(f"/proc/{record.agent.pid}/ns").exists(), "the agent has ended")
+        rootlab.end_agent("rules")
         rootlab.ok("up", file)
         with rootlab.talking("rules", "client", _TALK) as anew:
             assert anew()

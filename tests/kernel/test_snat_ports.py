@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -13,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.kernel import daemons, netns
-from lab.kernel.state import StateDir
+from lab.kernel import netns
 from lab.plan import namespace
 from tests import rootlab
 
@@ -81,13 +78,6 @@ def load(lab: str, *words: str) -> dict[str, Any]:
     all_went_well = found["opened"] == found["flows"] and found["alive"] in (None, found["opened"])
     assert done.returncode == (0 if all_went_well else 3), done.stderr
     return found
-
-
-def agent_of(lab: str) -> daemons.Process:
-    record = StateDir(lab).read()
-    assert record is not None
-    assert record.agent is not None
-    return record.agent
 
 
 def test_what_is_shown_is_what_the_kernel_has_to_the_last_port_under_load(tmp_path: Path):
@@ -172,9 +162,7 @@ def test_without_the_agent_new_flows_are_silent_live_ones_go_on_and_up_heals(tmp
             first = says(client, "before")
             assert first.startswith("40.1.2.3:")
             rootlab.wait_until(lambda: used(lab)["web1", "udp"]["flows"] == 9, "flows open", lambda: used(lab))
-            agent = agent_of(lab)
-            os.kill(agent.pid, signal.SIGKILL)
-            assert daemons.wait_ended(agent, deadline_s=5)
+            rootlab.end_agent(lab)
             assert says(client, "meanwhile") == first.replace("before", "meanwhile")
             silent = load(lab, "web1", "other:443", "--flows", "4", "--timeout", "1")
             assert (silent["opened"], silent["timed_out"]) == (0, 4)

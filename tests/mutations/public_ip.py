@@ -12,7 +12,7 @@ _MACHINES, _CSCFG, _SERVICE = "lab/cmdlets/machines.py", "lab/formats/cscfg.py",
 
 _INTO = "                target=DestinationNat(private),"
 _INTO_RULE = '                destination=f"{public}/32",\n                target=DestinationNat(private),'
-_OUT = "                target=SourceNat(public),"
+_OUT = "        target=SourceNat(public),"
 _WHY = '            why = Provenance("instance_public_ip", vm.name, _SOURCE)\n            public, private'
 _NAMES = '    return (f"{vm}.{cloud_services.host_name(service)}", *labelled)'
 _DEFAULT = "SourceNat(str(vnet.default_outbound_address))"
@@ -30,7 +30,7 @@ def _into(claim: str, fact: str, new: str) -> Mutation:
 
 
 def _out(claim: str, fact: str, new: str) -> Mutation:
-    return Mutation(claim, fact, _TOPOLOGY, _PATH, _OUT, f"                target={new},")
+    return Mutation(claim, fact, _TOPOLOGY, _PATH, _OUT, f"        target={new},")
 
 
 def _shown(fact: str, old: str, new: str) -> Mutation:

@@ -37,6 +37,8 @@ FAMILIES: dict[str, int] = {
     "N-CS": 1,
     "N-DN": 3,
     "T-OR": 22,
+    "T-NG": 24,
+    "T-DO": 12,
 }
 
 #: Statements whose whole content is that something is refused. A refusal is recognised by its reason.
@@ -55,6 +57,7 @@ REFUSED: frozenset[str] = frozenset(
         "T-OR-4",
         "T-OR-11",
         "T-OR-12",
+        "T-NG-15",
     }
 )
 
@@ -81,6 +84,16 @@ MISSING: dict[str, str] = {
     "T-OR-1": "an internal load balancer, or a Basic one, has no outbound rules",
     "T-OR-14": "ICMP is never translated; each protocol has ports of its own",
     "T-OR-19": "rules in one block share it",
+    "T-NG-1": "a route of the user's goes before the gateway",
+    "T-NG-5": "TCP and UDP have as many ports each",
+    "T-NG-8": "how long a flow may be half open",
+    "T-NG-9": "a keepalive of either side counts; the timeout of UDP flows",
+    "T-NG-11": "a segment from outside is reset as well, and nothing is sent when the time is over",
+    "T-NG-12": "another port of the host that was spoken with",
+    "T-NG-14": "800 subnets; SQL managed instances; NICs in failed state; deleting a gateway that is attached",
+    "T-NG-18": "ICMP echo of a StandardV2 gateway",
+    "T-NG-19": "fragments that come from outside",
+    "T-DO-3": "a NAT gateway ends it",
 }
 
 #: Statements without a claim, in our words.
@@ -112,6 +125,26 @@ ABSENT: dict[str, str] = {
     "T-OR-18": "All VMs of an availability set belong to the pool of an outbound rule.",
     "T-OR-20": "Belonging to a pool gives no outbound until an outbound rule is there; new flows then leave at once.",
     "T-OR-21": "VMs that a pool names by address keep the default outbound address.",
+    "T-NG-3": "Attaching a gateway takes effect for new flows; flows of the former way out go on.",
+    "T-NG-10": "A UDP keepalive counts for its own direction only.",
+    "T-NG-13": "Removing an address of a gateway ends the flows on it, and no others.",
+    "T-NG-16": "Secondary IP configurations and interfaces are served.",
+    "T-NG-17": "A Standard gateway has Standard addresses; no routing preference, no DDoS protection.",
+    "T-NG-20": "A route for 0.0.0.0/0 to an appliance or gateway goes before the NAT gateway.",
+    "T-NG-21": "An address carries 50,000 flows to one destination endpoint, a gateway 2,000,000 in all.",
+    "T-NG-22": "Active FTP does not work, passive FTP with one address only.",
+    "T-NG-23": "A peered network uses a gateway only by way of an appliance.",
+    "T-NG-24": "A StandardV2 gateway logs its flows by the minute.",
+    "T-DO-1": "New deployments lose default outbound after 2026-03-31; earlier texts say 2025-09-30.",
+    "T-DO-4": "A NAT gateway, a load balancer or a public IP on any interface of a VM ends default outbound.",
+    "T-DO-5": "In a private subnet routes to the internet lead nowhere without an explicit way out.",
+    "T-DO-6": "Storage of the same region stays reachable from a private subnet.",
+    "T-DO-7": "Default outbound carries no fragments and no ICMP, and its address may change.",
+    "T-DO-8": "Making a subnet private takes effect for a VM after it was deallocated.",
+    "T-DO-9": "Removing an explicit way out brings default outbound back, where the subnet is not private.",
+    "T-DO-10": "Basic load balancers are retired on 2025-09-30, and those that are there remain.",
+    "T-DO-11": "Basic and Standard are not mixed: load balancer and address, pool, VM, availability set.",
+    "T-DO-12": "A Standard public IP is static, and closed to what no security group lets in.",
     "T-OR-22": "A load balancer has at most 600 outbound rules and 600 frontends.",
 }
 

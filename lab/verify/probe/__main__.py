@@ -27,8 +27,9 @@ from lab.verify.probe.transfers import transfer
 def _sent(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
     arrivals = send(lab, what, numbers)
     for watch in what.watches:
-        if what.forgotten and watch.kind == "public wire":
-            forget(lab, watch.name, what.private)
+        if what.forgotten and watch.kind in ("public wire", "NAT gateway wire"):
+            place = "lb" if watch.kind == "public wire" else "nat"
+            forget(lab, f"{place}.{watch.name}", what.private)
     return arrivals
 
 

@@ -95,7 +95,7 @@ def _happened(results: list[Result], start: float) -> ex.Happened:
 
 def _settle(lab: str, what: ex.HoldFlows) -> None:
     """Make the load balancer forget the node's flows, and wait until none of its ports is in use."""
-    forget(lab, what.network, what.private)
+    forget(lab, f"nat.{what.gateway}" if what.gateway else f"lb.{what.network}", what.private)
     end = time.monotonic() + what.settle_s
     # Of all VMs: one that takes no SNAT ports has none in use, whatever a claim expects of it.
     while left := sum(u["flows"] for u in commands.lab_json("ports", lab)["ports"] if u["node"] == what.client):
@@ -117,9 +117,9 @@ def forget_to(lab: str, network: str, goals: set[tuple[str, int]]) -> None:
             table.close()
 
 
-def forget(lab: str, network: str, private: str) -> None:
-    """Make a virtual network's load balancer forget the flows of a node."""
-    with inside(lab, f"lb.{network}"):
+def forget(lab: str, place: str, private: str) -> None:
+    """Make a load balancer, or a NAT gateway, forget the flows of a node."""
+    with inside(lab, place):
         table = flows.Table(closing_from=flows.TCP_TIME_WAIT)
     try:
         own = int(IPv4Address(private))

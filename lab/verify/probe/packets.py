@@ -76,6 +76,8 @@ def _where(watch: ex.Watch) -> tuple[str, str]:
         "router": (router, interface_to(edge)),
         "gateway inside": (router, interface_to(f"gw.{watch.name}")),
         "gateway wire": ("internet", interface_to(f"gw.{watch.name}")),
+        "NAT gateway inside": (f"nat.{watch.name}", interface_to(f"router.{watch.network}")),
+        "NAT gateway wire": ("internet", interface_to(f"nat.{watch.name}")),
         "VM wire": (f"router.{watch.network}", interface_to(wire)),
         "host wire": ("internet", interface_to(watch.name)),
     }
@@ -250,7 +252,7 @@ def send(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
             elif number is not None and first <= number < first + what.count:
                 seen[watch].setdefault(number - first, seen_of(packet, number - first))
                 last, ours = time.monotonic(), True
-            out = what.watches[watch].kind == "public wire"
+            out = what.watches[watch].kind in ("public wire", "NAT gateway wire")
             if (packet[12:16] == private and not what.untranslated) or (out and _is_inside(packet[12:16])):
                 strays[f"{_words(packet)} on {what.watches[watch]}"] = None
         return ours

@@ -52,7 +52,9 @@ def test_without_its_agent_nothing_is_known_of_ports(
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(str(at))
     monkeypatch.setattr(commands, "need_root", lambda: None)
-    monkeypatch.setattr(snat_usage, "ready", lambda _lab: (SimpleNamespace(agent_socket=at), None))
+    monkeypatch.setattr(
+        snat_usage, "ready", lambda _lab: (SimpleNamespace(agent_socket=at), SimpleNamespace(agent=None))
+    )
     with pytest.raises(InconclusiveError) as refused:
         snat_usage.usage("any")
     assert refused.value.exit_code == 3
@@ -65,7 +67,8 @@ def test_without_its_agent_nothing_is_known_of_ports(
 def test_an_agent_that_says_nothing_that_is_understood_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(snat_usage, "ready", lambda _lab: (SimpleNamespace(agent_socket=tmp_path / "agent.sock"), None))
+    record, folder = SimpleNamespace(agent=None), SimpleNamespace(agent_socket=tmp_path / "agent.sock")
+    monkeypatch.setattr(snat_usage, "ready", lambda _lab: (folder, record))
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "agent.sock"))
         listening.listen()

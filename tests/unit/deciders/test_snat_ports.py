@@ -827,3 +827,24 @@ def test_ports_of_one_protocol_are_given_to_no_flow_of_the_other() -> None:
     assert [(u.node, u.protocol, u.allocated) for u in ports.usage()] == [
         ("vm1", "tcp", 1), ("vm1", "udp", 1), ("vm2", "tcp", 1),
     ]  # fmt: skip
+
+
+# --- UDP that was idle ------------------------------------------------------------------------
+
+
+def test_a_udp_flow_that_was_idle_holds_its_port_where_the_policy_says_so() -> None:
+    """nat-gateway-resource.md (2023-07-10): 65 s after it; other destinations have the port meanwhile."""
+    ports = one(1, udp_s=65.0)
+    assert given(ports, udp(1)) == 1024
+    ports.ended(udp(1), 1024, 240.0)
+    assert given(ports, udp(2), 304.9) is None
+    assert given(ports, udp(3, OTHER), 304.9) == 1024
+    assert ports.due(305.0) == []
+    assert given(ports, udp(2), 305.0) == 1024
+
+
+def test_a_tcp_flow_that_was_idle_gives_its_port_back_at_once_there_too() -> None:
+    ports = one(1, udp_s=65.0)
+    assert given(ports, flow(1)) == 1024
+    ports.ended(flow(1), 1024, 240.0)
+    assert given(ports, flow(2), 240.0) == 1024

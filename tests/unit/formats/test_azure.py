@@ -251,7 +251,6 @@ def test_what_the_lab_refuses_is_taken_out_and_told() -> None:
     [
         ({"natGateway": {"id": f"{_ROOT}/natGateways/g"}}, "natgateway"),
         ({"routeTable": {"id": f"{_ROOT}/routeTables/g"}}, "routetable"),
-        ({"defaultOutboundAccess": False}, "defaultOutboundAccess"),
         ({"somethingNew": {"a": 1}}, "somethingnew"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from scapy.layers.inet import IP, UDP, IPOption, defragment
 
 from lab.flow import Flow
-from lab.kernel import flows
+from lab.kernel import flows, netlink
 
 SEVENTEEN = Flow(17, int(IPv4Address("10.1.0.4")), 40000, int(IPv4Address("198.51.100.20")), 443)
 SIX = SEVENTEEN._replace(protocol=6)
@@ -105,9 +105,9 @@ def test_an_entry_is_read_as_it_was_written(flow: Flow) -> None:
 @pytest.mark.parametrize("state", [0, 3, flows.TCP_FIN_WAIT, flows.TCP_TIME_WAIT, flows.TCP_CLOSE])
 def test_the_state_of_a_connection_is_found_wherever_it_stands(state: int) -> None:
     nested = 0x8000
-    inner = flows._attribute(2, b"\x07") + flows._attribute(1, bytes([state]))
-    info = flows._attribute(4 | nested, flows._attribute(1 | nested, inner))
-    message = flows._creation(SIX, 1, 2, 3, 5) + flows._attribute(3, bytes(4)) + info
+    inner = netlink.attribute(2, b"\x07") + netlink.attribute(1, bytes([state]))
+    info = netlink.attribute(4 | nested, netlink.attribute(1 | nested, inner))
+    message = flows._creation(SIX, 1, 2, 3, 5) + netlink.attribute(3, bytes(4)) + info
     found = flows._read_entry(message, state=True)
     unasked = flows._read_entry(message, state=False)
     assert (found and found.state, unasked and unasked.state) == (state, 0)
@@ -122,13 +122,13 @@ def test_entries_that_are_neither_tcp_nor_udp_over_ipv4_are_passed_over() -> Non
 
 
 def test_attributes_are_filled_up_to_four_bytes() -> None:
-    assert flows._attribute(1, b"abcde") == struct.pack("=HH", 9, 1) + b"abcde\0\0\0"
-    data = flows._attribute(1, b"abcde") + flows._attribute(2, b"xyz!")
-    assert [(kind, data[begin:end]) for kind, begin, end in flows._attributes(data, 0, len(data))] == [
+    assert netlink.attribute(1, b"abcde") == struct.pack("=HH", 9, 1) + b"abcde\0\0\0"
+    data = netlink.attribute(1, b"abcde") + netlink.attribute(2, b"xyz!")
+    assert [(kind, data[begin:end]) for kind, begin, end in netlink.attributes(data, 0, len(data))] == [
         (1, b"abcde"),
         (2, b"xyz!"),
     ]
 
 
 def test_a_broken_attribute_ends_the_reading() -> None:
-    assert list(flows._attributes(bytes(8), 0, 8)) == []
+    assert list(netlink.attributes(bytes(8), 0, 8)) == []

@@ -621,7 +621,13 @@ def test_a_standard_load_balancer_translates_the_protocols_of_its_rules(profile:
 
 @pytest.mark.parametrize(
     ("profile", "without"),
-    [("2018-02", set()), ("2018-12", set()), ("2019-05", {"vm", "mate"}), ("2026-07", {"vm", "mate"})],
+    [
+        ("2018-02", set()),
+        ("2018-12", set()),
+        ("2019-05", {"vm", "mate"}),
+        ("2022-03", {"vm", "mate"}),
+        ("2026-07", {"vm", "mate", "alone"}),  # new subnets are private
+    ],
 )
 def test_a_standard_pool_without_a_rule_has_no_default_address_nor_has_its_set(profile: str, without: set[str]) -> None:
     """load-balancer-outbound-connections.md (2019-05-02), scenario 3."""

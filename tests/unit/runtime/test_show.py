@@ -164,7 +164,8 @@ def test_a_lab_that_a_command_left_half_way_says_so(state: lab_state.State) -> N
 def test_a_lab_whose_agent_is_gone_says_so() -> None:
     written(worlds.one_vm())
     assert show.describe("world").state == (
-        "servers, probes, tunnels and SNAT ports for new flows are missing: the agent does not run; `lab up` heals it"
+        "servers, probes, repair of tunnels and SNAT ports for new flows are missing: "
+        "the agent does not run; `lab up` heals it"
     )
 
 

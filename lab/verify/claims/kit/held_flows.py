@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from lab.azure.model import InternetHost, Network, VirtualMachine
 from lab.verify.claims.claim import Finding, Stage, Trial
 from lab.verify.claims.kit.judges import judge_by
-from lab.verify.claims.kit.oracle import goals, scaled
+from lab.verify.claims.kit.oracle import goals, scaled, way_out
 from lab.verify.experiment import Goal, Happened, HoldFlows, Occupied, Open, Step
 
 #: Flows that are tried beyond what there are ports for.
@@ -37,6 +37,7 @@ def occupy(network: Network, vm: VirtualMachine, *steps: Step) -> HoldFlows:
         client=vm.name,
         private=str(vm.private_ip_address),
         network=vm.virtual_network,
+        gateway=way_out(network, vm).gateway,
         steps=steps,
         settle_s=scaled(network, _FIN_S) + _SETTLE_S,
     )

@@ -43,7 +43,9 @@ def send(
     """
     if not beyond_ports and way_out(network, vm).kind == "frontend":
         count = min(count, ports_each(network, vm) or count)
-    watches = (Watch("public wire", vm.virtual_network), Watch("node", far.name))
+    gateway = way_out(network, vm).gateway
+    outer = Watch("NAT gateway wire", gateway) if gateway else Watch("public wire", vm.virtual_network)
+    watches = (outer, Watch("node", far.name))
     return Send(
         sender=vm.name,
         private=str(vm.private_ip_address),

@@ -9,6 +9,7 @@ from lab.azure.model import (
     InternetHost,
     LoadBalancer,
     LoadBalancingRule,
+    NatGateway,
     Network,
     OutboundRule,
     VirtualMachine,
@@ -24,8 +25,9 @@ class WayOut(msgspec.Struct, frozen=True):
     balancer may have none.
     """
 
-    kind: str  # own, rule (an outbound rule), frontend, default, none
+    kind: str  # nat (a NAT gateway), own, rule (an outbound rule), frontend, default, none
     addresses: frozenset[str] = frozenset()
+    gateway: str = ""  # its name
 
     def __str__(self) -> str:
         if self.kind == "default":
@@ -55,12 +57,33 @@ def way_out(network: Network, vm: VirtualMachine, protocol: Transport | None = N
 
 
 def _way_out(network: Network, vm: VirtualMachine, protocol: Transport | None) -> WayOut:
+    gateway = nat_gateway(network, vm)
+    if gateway is not None:
+        singly = {str(address) for address in gateway.public_ip_addresses}
+        return WayOut("nat", frozenset(singly | {str(a) for p in gateway.public_ip_prefixes for a in p}), gateway.name)
     if vm.instance_public_ip:
         return WayOut("own", frozenset({str(vm.instance_public_ip.address)}))
     linked, any_protocol = (_linked(network, vm.name, asked) for asked in (protocol, None))
     if linked:
         return WayOut("rule" if outbound_rules(network, vm.name) else "frontend", linked)
-    return WayOut("none") if any_protocol or vm.name in without_default(network) else WayOut("default")
+    shut = any_protocol or vm.name in without_default(network) or private(network, vm)
+    return WayOut("none") if shut else WayOut("default")
+
+
+def nat_gateway(network: Network, vm: VirtualMachine) -> NatGateway | None:
+    """Return the NAT gateway of a VM's subnet, if it has an address; nothing goes before it (2022-02-25)."""
+    for subnet in network.virtual_network(vm.virtual_network).subnets:
+        for gateway in network.nat_gateways:
+            if (subnet.name, gateway.name) == (vm.subnet, subnet.nat_gateway):
+                return gateway if gateway.public_ip_addresses or gateway.public_ip_prefixes else None
+    return None
+
+
+def private(network: Network, vm: VirtualMachine) -> bool:
+    """Tell whether a VM's subnet is private: it says so, or it is new after 2026-03-31 and says nothing."""
+    subnets = network.virtual_network(vm.virtual_network).subnets
+    said = next(s.default_outbound_access for s in subnets if s.name == vm.subnet)
+    return not said if said is not None else "2026-04" <= network.profile.name < "3"
 
 
 def _linked(network: Network, vm: str, protocol: Transport | None) -> frozenset[str]:
