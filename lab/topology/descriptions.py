@@ -27,6 +27,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "load_balancers": "Public load balancers of the Resource Manager model, by name",
         "cloud_services": "Classic cloud services, by name",
         "reserved_ips": "Reserved public addresses, by name",
+        "nat_gateways": "NAT gateways, by name",
         "vpn_gateways": "VPN gateways, each by the name of its virtual network",
         "local_networks": "What tunnels lead to, by name: sites, or other virtual networks",
         "connections": "Tunnels from virtual networks to local networks",
@@ -137,6 +138,12 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "vpn_gateway_address": "The public address of its VPN device; of this and `vpn_gateway`, one",
         "vpn_device": "Has the lab play the VPN device of a site",
     },
+    "NatGateway": {
+        "sku": "Standard",
+        "public_ip_addresses": "The public addresses that its subnets leave by",
+        "public_ip_prefixes": "Ranges of public addresses that its subnets leave by",
+        "idle_timeout_in_minutes": _IDLE,
+    },
     "NetworkInterface": {
         "subnet": _SUBNET,
         "private_ip_address": "Its address; left out, one is allocated",
@@ -152,6 +159,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "enable_tcp_reset": _RESET,
     },
     "Overrides": {
+        "nat_gateway_ports": "SNAT ports of each address of a NAT gateway, instead of the documents' number",
         "snat_ports_per_vm": "SNAT ports of each VM, instead of the documents' table",
         "time_scale": "Every timer of the documents runs so many times faster",
     },
@@ -200,7 +208,12 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "destination_port_range": "The receivers' ports: a port, a range or *",
         "destination_port_ranges": "The receivers' ports, as a list",
     },
-    "Subnet": {"address_prefix": "Its range, within the network's address space", "network_security_group": _NSG},
+    "Subnet": {
+        "address_prefix": "Its range, within the network's address space",
+        "network_security_group": _NSG,
+        "nat_gateway": "The NAT gateway that its VMs leave by",
+        "default_outbound_access": "Whether its VMs may leave by the platform's default address",
+    },
     "VirtualIp": {
         "reserved_ip": "The reserved address that it has, by name",
         "address": "Its address; left out, one is allocated",
