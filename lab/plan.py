@@ -5,6 +5,7 @@ A ``Plan`` is what ``up`` makes, ``down`` removes and ``lab plan`` prints. It sa
 and the difference is what a running lab is changed by.
 """
 
+import shlex
 from base64 import b32encode
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
@@ -372,6 +373,25 @@ class Server(_Item, frozen=True, kw_only=True, tag="server"):
         return f"{self.kind} server as {self.node} on {self.address}:{self.port}/{self.protocol}"
 
 
+class Program(_Item, frozen=True, kw_only=True, tag="program"):
+    """A program of the user's own that runs at a place, and what says that it is ready; ``folder``: where it starts."""
+
+    name: str
+    command: tuple[str, ...]
+    port: int
+    protocol: Literal["tcp", "udp"]
+    environment: tuple[tuple[str, str], ...]
+    folder: str
+    ready_port: int
+    ready_s: float
+    restarts: bool
+
+    def __str__(self) -> str:
+        # Variables are not shown: they may hold what is secret.
+        bound = f" on {self.port}/{self.protocol}" if self.port else ""
+        return f"program {self.name}{bound}: {shlex.join(self.command)}"
+
+
 class DnsRecord(_Item, frozen=True, kw_only=True, tag="record"):
     """A name that the resolver at a place answers."""
 
@@ -637,6 +657,7 @@ Item: TypeAlias = (
     | Policy
     | Rule
     | Server
+    | Program
     | DnsRecord
     | Resolver
     | HealthCheck

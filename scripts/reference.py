@@ -24,6 +24,9 @@ CHECKOUT = Path(__file__).parents[1]
 VARIABLES = {
     "LAB_WAIT": "seconds that a command waits for a busy lab (default 60); the option `--wait` wins",
     "LAB_TRACEBACK": "`1`: print the traceback of a fault of `lab` itself",
+    "LAB_NAME": "set by `lab exec` and for own programs: the lab",
+    "LAB_NODE": "set by `lab exec` and for own programs: the node",
+    "LAB_FILES": "set by `lab exec` and for own programs: the node's own folder, which `lab copy` copies to",
     "LAB_PYTHON": "the interpreter for `.venv`, Python 3.11 to 3.13, when `scripts/setup` makes it",
     "LAB_SLOW_TESTS": "`1`: tests also wait the documents' four minutes in real time",
     "LAB_RANDOM_EXAMPLES": "`1`: property tests try new random examples",
@@ -86,10 +89,11 @@ def topology() -> str:
 
 def _keys(definition: dict[str, Any]) -> list[str]:
     needed = definition.get("required", ())
-    rows = ["| key | value | default |", "|---|---|---|"]
+    rows = ["| key | value | default | what it says |", "|---|---|---|---|"]
     for key, rule in definition.get("properties", {}).items():
         default = "required" if key in needed else _default(rule)
-        rows.append(f"| `{key}` | {_cell(_kind(rule))} | {_cell(default)} |")
+        said = _cell(rule.get("description", ""))
+        rows.append(f"| `{key}` | {_cell(_kind(rule))} | {_cell(default)} | {said} |")
     return rows
 
 

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lab.agent import logs, servers
+from lab.agent.access import Access
 from lab.agent.health import Members
 from lab.agent.idle_reset import Resetter
+from lab.agent.programs import Programs
 from lab.agent.snat import Allocator
 from lab.azure.model import decode
 from lab.deciders.snat_ports import Alert
@@ -75,6 +77,8 @@ class Agent:
         self.applied: dict[str, bool] = {}  # what the rules say of each member: whether it is up
         self.certificates = servers.Certificates(folder.certificate_file)
         self.programs: dict[Server, Attended] = {}  # servers that are programs of their own
+        self.own = Programs(folder)
+        self.access = Access(folder.access_file)
         self.sshd: servers.Sshd | None = None
         self.allocators: dict[str, Allocator] = {}
         self.resetters: dict[str, Resetter] = {}
@@ -134,6 +138,7 @@ class Agent:
         self._read_ports()
         self._read_resets()
         problems += await self._follow_gateways()
+        problems += await self.own.read(self.plan)
         # The command that changed the plan may have known less of the members than we do.
         self.applied = {}
         self._write_health()
@@ -252,6 +257,7 @@ class Agent:
         elif server.protocol == "udp":
             tells = server.kind == "dns"
             protocol = servers.Udp(server.node) if server.kind == "udp" else servers.DnsUdp(names, tells_source=tells)
+            protocol = protocol if server.kind == "resolver" else self.access.datagrams(protocol, server)
             transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=opened)
             stack.callback(transport.close)
         else:
@@ -261,6 +267,7 @@ class Agent:
                 if server.kind in handlers
                 else servers.dns_tcp(names, tells_source=server.kind == "dns")
             )
+            handler = handler if server.kind == "resolver" else self.access.connections(handler, server)
             certify = self.certificates.context
             tls = certify(server.node, server.address, server.port) if server.kind == "https" else None
             listening = await asyncio.start_server(handler, sock=opened, ssl=tls, backlog=_BACKLOG)
@@ -273,6 +280,7 @@ class Agent:
             await asyncio.sleep(_AGAIN_S)
             keep_keeper(self.folder)
             async with self.reading:
+                self.own.keep()
                 for server in [server for server, program in self.programs.items() if not program.running()]:
                     say(f"{server.node}: {server}: its program has ended; starting it again")
                     await self.open.pop(server).aclose()
@@ -374,6 +382,8 @@ async def run(lab: str, ready: int) -> None:
     os.write(ready, b"ready\n")
     os.close(ready)
     await ended.wait()
+    await agent.own.close()
+    agent.access.write()
     if agent.gateways is not None:
         await agent.gateways.close()
 

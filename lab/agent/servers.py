@@ -109,10 +109,11 @@ def http(node: str) -> Handler:
                         await reader.read()  # until the client gives up
                         return
                     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-                    writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
-                    writer.write((connection.send(h11.Data(data=body)) if not bare else b"") or b"")
+                    answer = connection.send(h11.Response(status_code=status, headers=headers)) or b""
                     if not bare:
-                        writer.write(connection.send(h11.EndOfMessage()) or b"")
+                        answer += connection.send(h11.Data(data=body)) or b""
+                        answer += connection.send(h11.EndOfMessage()) or b""
+                    writer.write(answer)  # at once: a second segment would wait for the client's delayed ACK
                     await writer.drain()
                     if bare or connection.our_state is h11.MUST_CLOSE:
                         return

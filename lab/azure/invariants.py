@@ -31,6 +31,7 @@ from lab.azure.model import (
     is_reachable_name,
 )
 from lab.azure.profile import Profile
+from lab.azure.programs import Execution, Program
 from lab.azure.security_groups import defaults
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport
@@ -217,12 +218,12 @@ def _machines(network: Network) -> Iterator[Problem]:
                     must="the lab plays one interface of a VM in each subnet",
                     advice="place each in a subnet of its own",
                 )
-        yield from _services((*path, "services"), vm.services)
+        yield from _services((*path, "services"), vm.services, vm.programs)
     for site in network.local_networks:
         if site.vpn_device:
             yield from _services(("local_networks", site.name, "vpn_device", "services"), site.vpn_device.services)
     for host in network.internet:
-        yield from _services(("internet", host.name, "services"), host.services)
+        yield from _services(("internet", host.name, "services"), host.services, host.programs)
 
 
 def _interface(path: tuple[str, ...], interface: NetworkInterface, subnet: Subnet) -> Iterator[Problem]:
@@ -259,11 +260,22 @@ class _usable_range:  # noqa: N801 - used as a set
         return self.first <= int(address) <= self.last
 
 
-def _services(path: tuple[str, ...], services: tuple[Service, ...]) -> Iterator[Problem]:
+def _services(
+    path: tuple[str, ...], services: tuple[Service, ...], programs: tuple[Program, ...] = ()
+) -> Iterator[Problem]:
+    for name, count in Counter(program.name for program in programs).items():
+        if count > 1:
+            yield Problem(
+                path=path,
+                found=f'{count} programs named "{name}"',
+                must="the name of a program is unique in its node",
+                advice="name each otherwise, or give no names",
+            )
     # A dns service takes its port on both transports.
+    listening: list[Service | Program] = [*services, *(program for program in programs if program.port)]
     taken = Counter(
         (port, protocol)
-        for service in services
+        for service in listening
         for port, protocol in (
             [(service.port, "udp"), (service.port, "tcp")]
             if service.kind == "dns"
@@ -620,7 +632,7 @@ def _security_rules(profile: Profile, group: SecurityGroup) -> Iterator[Problem]
             )
 
 
-def _expectation(network: Network, index: int, expectation: Expectation) -> Iterator[Problem]:
+def _expectation(network: Network, index: int, expectation: Expectation | Execution) -> Iterator[Problem]:
     path = ("expect", str(index))
     nodes = {v.name for v in network.virtual_machines} | {h.name for h in network.internet}
     nodes |= {s.name for s in network.local_networks if s.vpn_device}
@@ -631,6 +643,8 @@ def _expectation(network: Network, index: int, expectation: Expectation) -> Iter
             must="from is the name of a VM or of a host under internet",
             advice=did_you_mean(expectation.sender, nodes),
         )
+    if isinstance(expectation, Execution):
+        return
     if expectation.outcome == "timeout" and (
         expectation.source_ip or expectation.source_port or expectation.answered_by
     ):

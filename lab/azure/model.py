@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from lab.azure.profile import Profile, SecurityProtocol, Sku
+from lab.azure.programs import Execution, Program
 from lab.flow import Destination, PortRange, Transport
 
 ServiceKind = Literal["http", "https", "tcp", "udp", "dns", "ssh", "ftp"]
@@ -80,6 +81,7 @@ class InternetHost(_Value, frozen=True, kw_only=True):
     name: str
     address: IPv4Address
     services: tuple[Service, ...] = ()
+    programs: tuple[Program, ...] = ()
 
 
 class Subnet(_Value, frozen=True, kw_only=True):
@@ -178,6 +180,7 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     subnet: str
     private_ip_address: IPv4Address
     services: tuple[Service, ...] = ()
+    programs: tuple[Program, ...] = ()
     instance_public_ip: InstancePublicIp | None = None
     availability_set: str | None = None
     #: What it is called; a lab's VMs are all as large as the machine.
@@ -207,6 +210,11 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
         """Return the interface that has an address; the primary one if none has it."""
         interfaces = self.network_interfaces
         return next((i for i in interfaces if i.private_ip_address == address), interfaces[0])
+
+
+def listeners(node: InternetHost | VirtualMachine) -> list[Service | Program]:
+    """Return what listens on a port in a node."""
+    return [*node.services, *(program for program in node.programs if program.port)]
 
 
 class Frontend(_Value, frozen=True, kw_only=True):
@@ -606,7 +614,7 @@ class Overrides(_Value, frozen=True, kw_only=True):
         return " ".join(parts)
 
 
-class Expectation(_Value, frozen=True, kw_only=True):
+class Expectation(_Value, frozen=True, kw_only=True, tag=True):
     """What a user says must be seen; judged by ``lab verify``."""
 
     sender: str
@@ -636,7 +644,7 @@ class Network(_Value, frozen=True, kw_only=True):
     dns_servers: tuple[DnsServer, ...] = ()
     network_security_groups: tuple[SecurityGroup, ...] = ()
     overrides: Overrides = Overrides()
-    expectations: tuple[Expectation, ...] = ()
+    expectations: tuple[Expectation | Execution, ...] = ()
     #: Addresses of gateways that were deleted while a lab runs: no other gateway gets them.
     released: tuple[IPv4Address, ...] = ()
 

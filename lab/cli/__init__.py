@@ -21,6 +21,7 @@ from lab import __version__
 from lab.cli import (
     capture,
     check_plan,
+    completion,
     ending,
     endpoint,
     explain,
@@ -30,12 +31,14 @@ from lab.cli import (
     import_export,
     lifecycle,
     node,
+    node_files,
     nsg,
     ports,
     public_ip,
     replay,
     service,
     show,
+    starter,
     verify,
     vm,
 )
@@ -128,15 +131,19 @@ _MODULES = (
     import_export,
     replay,
     node,
+    node_files,
     verify,
     nsg,
     explain,
+    starter,
+    completion,
     graph,
     capture,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:
         cli.add_command(_command)
+completion.attach(cli)
 
 
 def main() -> None:

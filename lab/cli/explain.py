@@ -264,6 +264,7 @@ def _target(network: "Network", name: str, to: str) -> "tuple[str, Service]":
         UsageError: a load balancer or cloud service has not exactly one address, or the service is none.
 
     """
+    from lab.azure.model import listeners
     from lab.cli.arguments import read_service
     from lab.predict.forecast import Service
 
@@ -279,7 +280,7 @@ def _target(network: "Network", name: str, to: str) -> "tuple[str, Service]":
             host = addresses[0]
     if text:
         return host, read_service(text)
-    services = [s for node in (network.vm(host), network.host(host)) if node is not None for s in node.services]
+    services = [s for node in (network.vm(host), network.host(host)) if node for s in listeners(node)]
     first = services[0] if services else None
     return host, Service(first.protocol, first.port) if first else Service("tcp", 80)
 

@@ -11,20 +11,30 @@ from lab.cli.options import lab_argument
 from lab.errors import UsageError, did_you_mean
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True})
+@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @lab_argument
 @click.argument("node")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-def exec_in(name: str, node: str, command: tuple[str, ...]) -> None:
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End it after so long.")
+def exec_in(name: str, node: str, command: tuple[str, ...], timeout: float | None) -> None:
     """Run a command inside a node, with the node's hostname and resolver. Needs root.
+
+    LAB_NAME, LAB_NODE and LAB_FILES (the folder that `lab copy` copies to) are in its environment, and its exit status
+    is that of this command. After --timeout it is ended, with all that it started, and the exit status is 124.
 
     The lab's own places can be entered too: internet, router.NETWORK, lb.NETWORK.
 
     \b
     Example:
       sudo lab exec source-ip test2vm -- curl -s http://lbvm/
+      sudo lab exec --timeout 5 source-ip test2vm -- curl -s http://198.51.100.99/
       sudo lab exec source-ip lb.vnet1 -- iptables-legacy -t nat -S
     """
+    command = command[1:] if command[0] == "--" else command
+    if not command:
+        raise UsageError(f"{name}, {node}: no command; one must follow; write it behind the node: -- COMMAND")
+    if timeout is not None:
+        command = ("timeout", "-k", "1", str(timeout), *command)
     _become(name, node, command)
 
 
@@ -53,6 +63,7 @@ def _become(name: str, node: str, command: Sequence[str]) -> NoReturn:
         raise UsageError(f'{name}: no node "{node}"; {did_you_mean(node, made.places())}')
     need_root()
     netns.enter(namespace(name, node))
+    os.environ.update(apply.node_variables(folder, node))
     netns.own_files(node, folder.own, apply.node_files(made, node))
     try:
         os.execvp(command[0], list(command))  # noqa: S606 - an argument list, and what the user asked for

@@ -29,6 +29,7 @@ def _shard(_ctx: click.Context, _option: click.Parameter, text: str | None) -> t
 @click.command("verify")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @click.option("--claim", "only", multiple=True, metavar="ID", help="Judge only this claim; may be repeated.")
+@click.option("--expect", "own_only", is_flag=True, help="Judge just what the files themselves expect.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write the results as JUnit XML to this file.")
 @click.option(
     "-j",
@@ -50,6 +51,7 @@ def _shard(_ctx: click.Context, _option: click.Parameter, text: str | None) -> t
 def verify_files(
     files: tuple[Path, ...],
     only: tuple[str, ...],
+    own_only: bool,
     junit: Path | None,
     jobs: int | None,
     shard: tuple[int, int] | None,
@@ -62,6 +64,8 @@ def verify_files(
     Without FILE: all bundled topologies. Several are judged at once, and the results are in the order of the
     files. A check that no topology has a say in, of a file that must be refused, is judged once.
 
+    What a file itself expects (`expect`) stands first in the results, and is judged alone with --expect.
+
     A lab that runs already with the same plan is judged as it stands, altered rules included, and stays up;
     claims that need it changed come last, and write its rules again. What cannot be judged is NOT_RUN, with
     the reason. Needs root.
@@ -70,6 +74,7 @@ def verify_files(
     Example:
       sudo lab verify
       sudo lab verify mine.lab.yaml -o json
+      sudo lab verify mine.lab.yaml --expect
       sudo lab verify source-ip.lab.yaml --claim S1-3
       sudo lab verify snat-2019.lab.yaml --profile 2022-03
       sudo lab verify --shard 1/4 --jobs 2 --junit part1.xml
@@ -84,7 +89,12 @@ def verify_files(
             raise UsageError(f"--shard {part}/{count}: {len(chosen)} topologies; N must not be more; use fewer parts")
         chosen = chosen[part - 1 :: count]
     with live_line() as say:
-        topologies = schedule.read(chosen, frozenset(only), say, time_scale=time_scale, profile=profile)
+        topologies = schedule.read(
+            chosen, frozenset(only), say, time_scale=time_scale, profile=profile, own_only=own_only
+        )
+    if own_only and not any(one.planned for one in topologies):
+        named = ", ".join(str(one.file) for one in topologies)
+        raise UsageError(f"{named}: nothing is expected; with --expect a file must say what is; add it under `expect`")
     _say_elsewhere(only, {claim for one in topologies for claim, _ in one.planned})
     if junit is not None and not junit.parent.is_dir():
         raise UsageError(f"{junit}: no folder {junit.parent}; the file's folder must be there; make it first")

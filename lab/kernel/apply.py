@@ -660,6 +660,10 @@ def _remove(folder: StateDir, record: LabState) -> tuple[str, ...]:
         daemons.stop(keeper)
     if record.agent is None:
         remains.end_processes(folder.lab)
+    if record.agent is not None and any(folder.log.glob("*.program.log")):
+        # What own programs have started elsewhere than in their process group: its parent is gone now.
+        ours = {one.process for one in left}
+        daemons.end_all(one.process for one in daemons.left_in(record.namespaces, ()) if one.process not in ours)
     daemons.end_all(one.process for one in left)
     netns.remove_all(reversed(record.namespaces))
     netns.remove_seed()
@@ -681,6 +685,14 @@ def _told(lab: str, left: Iterable[daemons.Left]) -> tuple[str, ...]:
     return tuple(
         f"{one.process.pid} ({one.command}) in {one.namespace.removeprefix(namespace(lab, ''))}" for one in left
     )
+
+
+def node_variables(folder: StateDir, place: str) -> dict[str, str]:
+    """Return what a program in a node is told of where it is; the folder that it names is there."""
+    files = folder.files / place
+    for missing in (folder.files, files):
+        netns.make_folder(missing, 0o755)
+    return {"LAB_NAME": folder.lab, "LAB_NODE": place, "LAB_FILES": str(files)}
 
 
 def node_files(made: Plan, place: str) -> dict[str, str]:

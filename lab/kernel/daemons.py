@@ -248,6 +248,82 @@ def run(
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+class Bounded(msgspec.Struct, frozen=True):
+    """What a command left behind; ``status`` None: its time was over before its end."""
+
+    status: int | None
+    stdout: str
+    stderr: str
+
+
+def run_bounded(
+    command: Sequence[str], *, inside: Callable[[], Any], variables: Mapping[str, str], timeout_s: float
+) -> Bounded:
+    """Run a command, and end it with its process group when its time is over; ``inside`` must make it the leader.
+
+    Raises:
+        LabError: there is no such command.
+
+    """
+    try:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, **variables},
+            preexec_fn=inside,  # noqa: PLW1509 - no thread is running where this is used
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise LabError(f"{command[0]}: {error.strerror}; it must be a program of this machine; install it") from None
+    status: int | None
+    try:
+        stdout, stderr = process.communicate(timeout=timeout_s)
+        status = process.returncode
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        status = None
+    return Bounded(status, stdout, stderr)
+
+
+def bound(pid: int, port: int, protocol: str) -> bool:
+    """Tell whether a port is served in the network namespace of a process: listened on, or for UDP bound."""
+    listening = "0A" if protocol == "tcp" else "07"
+    for file in (f"/proc/{pid}/net/{protocol}", f"/proc/{pid}/net/{protocol}6"):
+        try:
+            lines = Path(file).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            _, local, _, state = line.split()[:4]
+            if state == listening and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False
+
+
+def popen(
+    command: Sequence[str], *, inside: Callable[[], Any], variables: Mapping[str, str], **options: Any
+) -> "subprocess.Popen[Any]":
+    """Start a command, with the options of Popen; ``inside`` must make it the leader of a process group."""
+    # Threads of a test's servers may run: `inside` changes namespaces and files only, and takes no lock of theirs.
+    return subprocess.Popen(list(command), env={**os.environ, **variables}, preexec_fn=inside, **options)  # noqa: PLW1509
+
+
+def end_group(process: "subprocess.Popen[Any]") -> None:
+    """End a command and all of its process group, unless it has ended."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
 def serve(command: Sequence[str], connection: int, inside: Callable[[], Any]) -> "subprocess.Popen[bytes]":
     """Start a server for one connection, which is its standard input and output (as inetd does).
 
@@ -303,19 +379,48 @@ class Attended:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._ended = False
+        self.status: int | None = None  # how it ended; below 0: by this signal
 
     def running(self) -> bool:
         """Tell whether it has not ended."""
-        self._ended = self._ended or os.waitpid(self.pid, os.WNOHANG)[0] != 0
-        return not self._ended
+        if self.status is None and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            self._reap()
+        return self.status is None
 
     def end(self) -> None:
         """End it at once, and wait until it is gone."""
-        if not self._ended:
+        if self.status is None:
             os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            self._ended = True
+            self._reap()
+
+    def _reap(self) -> None:
+        self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+class AttendedGroup(Attended):
+    """A program with all that it starts: the leader of a process group of its own, as ``inside`` of ``attend`` made it.
+
+    What is left of the group ends with its leader, before the system can give its number to another process.
+    """
+
+    def ask_to_end(self) -> None:
+        """Ask all of it to end."""
+        self._signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """End all of it at once, and wait until its leader is gone."""
+        if self.status is None:
+            self._signal(signal.SIGKILL)
+            super().end()
+
+    def _reap(self) -> None:
+        self._signal(signal.SIGKILL)
+        super()._reap()
+
+    def _signal(self, number: int) -> None:
+        if self.status is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
 
 
 class Adopted(Attended):

@@ -161,6 +161,8 @@ class StateDir:
         self.gateways = self.path / "gateways"
         self.ftp = self.path / "ftp"
         self.log = self.path / "log"
+        self.access_file = self.log / "access.log"
+        self.files = self.path / "files"  # of each node, a folder of its own for what is copied there
         self.own = self.path / "own"  # empty; a process mounts files of its own over it
 
     def make(self) -> None:
@@ -284,7 +286,7 @@ class StateDir:
         )
         for file in (*files, *self.path.glob("*.tmp"), *self.log.glob("*")):
             file.unlink(missing_ok=True)
-        for folder in (self.gateways, self.ftp):
+        for folder in (self.gateways, self.ftp, self.files):
             shutil.rmtree(folder, ignore_errors=True)
         for folder in (self.log, self.own):
             if folder.is_dir():

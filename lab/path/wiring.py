@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from lab.azure import places
+from lab.azure import places, programs
 from lab.azure.model import (
     PLATFORM_ADDRESS,
     PUBLIC_RESOLVER,
@@ -31,6 +31,7 @@ from lab.plan import (
     Item,
     Namespace,
     Policy,
+    Program,
     Provenance,
     Resolver,
     Route,
@@ -164,6 +165,25 @@ def service_items(place: str, node: str, address: IPv4Address, services: tuple[S
             )
 
 
+def program_items(node: str, own: tuple[programs.Program, ...]) -> Iterator[Item]:
+    """Yield the programs of a user's own that run in a node."""
+    why = Provenance("wiring", node, "services of the topology")
+    for one in own:
+        yield Program(
+            place=node,
+            name=one.name,
+            command=one.command,
+            port=one.port,
+            protocol=one.protocol,
+            environment=one.environment,
+            folder=one.folder,
+            ready_port=one.ready_port,
+            ready_s=one.ready_s,
+            restarts=one.restarts,
+            why=why,
+        )
+
+
 def _resolver(place: str, address: IPv4Address, why: Provenance) -> Iterator[Item]:
     for protocol in ("udp", "tcp"):
         yield Server(
@@ -204,6 +224,7 @@ def _internet(network: Network) -> Iterator[Item]:
         yield Route(place=INTERNET, destination=f"{host.address}/32", interface=to(host.name), why=why)
         yield Resolver(place=host.name, servers=(str(PUBLIC_RESOLVER),), why=why)
         yield from service_items(host.name, host.name, host.address, host.services)
+        yield from program_items(host.name, host.programs)
         yield from public_name(network, host.name, host.address, why)
 
 
@@ -239,6 +260,7 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         for number, interface in enumerate(vm.network_interfaces):
             yield from _interface(vnet, vm, number, interface)
             yield from service_items(vm.name, vm.name, interface.private_ip_address, vm.services)
+        yield from program_items(vm.name, vm.programs)
         yield from _loopback(vm)
         yield Resolver(place=vm.name, servers=servers, why=why)
         yield DnsRecord(place=edge, name=vm.name, address=address, why=why)

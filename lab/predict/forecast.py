@@ -21,8 +21,8 @@ from lab.azure.model import (
     LoadBalancingRule,
     NatGateway,
     Network,
-    ServiceKind,
     VirtualMachine,
+    listeners,
 )
 from lab.azure.security_groups import Decision, Groups, Packet, spaces
 from lab.flow import PortRange
@@ -162,7 +162,7 @@ def address_of(network: Network, sender: str, to: str) -> IPv4Address | None:
     return vm.instance_public_ip.address if vm.instance_public_ip else None
 
 
-def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozenset[ServiceKind]:
+def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozenset[str]:
     """Return the kinds of the servers that a flow may come to, at the ports that rules lead it to."""
     if predicted.destination is None:
         return frozenset()
@@ -174,7 +174,7 @@ def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozen
         server.kind
         for node in nodes
         if node.name in ends
-        for server in node.services
+        for server in listeners(node)
         if (server.protocol, server.port) == (service.protocol, ports.get(node.name, service.port))
     )
 

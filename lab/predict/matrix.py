@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from lab.azure.model import InboundNatRule, InternetHost, LoadBalancingRule, Network, VirtualMachine
+from lab.azure.model import InboundNatRule, InternetHost, LoadBalancingRule, Network, VirtualMachine, listeners
 from lab.azure.security_groups import Groups
 from lab.errors import InconclusiveError
 from lab.kernel.state import GatewayState
@@ -45,7 +45,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 def services(network: Network) -> tuple[Service, ...]:
     """Return the services that tell something about a network: its own, those its rules name, and one of neither."""
     nodes: list[VirtualMachine | InternetHost] = [*network.virtual_machines, *network.internet]
-    named = {Service(s.protocol, s.port) for node in nodes for s in node.services}
+    named = {Service(s.protocol, s.port) for node in nodes for s in listeners(node)}
     for lb in network.balancers:
         rules: list[LoadBalancingRule | InboundNatRule] = [*lb.load_balancing_rules, *lb.inbound_nat_rules]
         for rule in rules:

@@ -26,6 +26,7 @@ from lab.plan import (
     HealthCheck,
     Namespace,
     Plan,
+    Program,
     Route,
     Rule,
     Server,
@@ -204,6 +205,9 @@ def _nodes(plan: Plan, health: dict[str, MemberHealth], absent: tuple[StoppedVm,
     services: dict[str, dict[str, None]] = {}
     for server in plan.of(Server):
         services.setdefault(server.place, {})[f"{server.kind}:{server.port}/{server.protocol}"] = None
+    for program in plan.of(Program):
+        bound = f":{program.port}/{program.protocol}" if program.port else ""
+        services.setdefault(program.place, {})[f"exec {program.name}{bound}"] = None
     ways = outbound(plan)
     found = []
     for place in plan.of(Namespace):

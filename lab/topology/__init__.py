@@ -21,6 +21,7 @@ from lab.azure import cloud_services, invariants, model
 from lab.errors import Problem, TopologyError, UsageError, did_you_mean
 from lab.topology import shape
 from lab.topology.build import DISTRIBUTIONS, Builder, access_rule, security_rule
+from lab.topology.programs import servers
 from lab.topology.shape import schema
 from lab.topology.text import LOADER, Positions, check_depth, data_of, tab_line
 
@@ -221,7 +222,7 @@ def parse_services(texts: Sequence[str]) -> tuple[model.Service, ...]:
     problems = [msgspec.structs.replace(problem, path=problem.path[4:]) for _, problem in shape.problems_of(data)]
     if problems:
         raise UsageError("\n".join(str(problem) for problem in problems))
-    return shape.Topology.model_validate(data).virtual_machines["vm"].services
+    return servers(shape.Topology.model_validate(data).virtual_machines["vm"].services)
 
 
 def configured(text: str, file: str, configuration: "Configuration") -> str:

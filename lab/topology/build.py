@@ -11,13 +11,13 @@ from lab.azure import allocation, cloud_services, model, profile
 from lab.azure.addresses import Ranges
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport
+from lab.topology import programs
 from lab.topology.shape import (
     ANY_ADDRESS,
     ANY_PORT,
     AclRule,
     CloudService,
     Endpoint,
-    Expectation,
     LoadBalancer,
     LocalNetwork,
     NetworkInterface,
@@ -102,6 +102,7 @@ class Builder:
     def network(self) -> model.Network:
         """Return the network; what leads nowhere is left out of it, and in ``problems``."""
         raw = self.raw
+        self.problems += programs.problems(raw.expect, self.cut)
         # The order of allocation is fixed: load balancers, VMs, virtual networks, each by name.
         self.taken = self._given_public_addresses()
         load_balancers = tuple(self._load_balancer(n, raw.load_balancers[n]) for n in _ordered(raw.load_balancers))
@@ -121,7 +122,12 @@ class Builder:
             name=raw.name,
             profile=profile.resolve(raw.profile),
             internet=tuple(
-                model.InternetHost(name=n, address=raw.internet[n].address, services=raw.internet[n].services)
+                model.InternetHost(
+                    name=n,
+                    address=raw.internet[n].address,
+                    services=programs.servers(raw.internet[n].services),
+                    programs=programs.programs(raw.internet[n].services),
+                )
                 for n in _ordered(raw.internet)
             ),
             virtual_networks=networks,
@@ -136,7 +142,7 @@ class Builder:
                 for n in _ordered(raw.network_security_groups)
             ),
             overrides=overrides,
-            expectations=tuple(_expectation(e) for e in raw.expect),
+            expectations=programs.expectations(raw.expect),
             reserved_ips=reserved,
         )
         services = tuple(self._cloud_service(n, made) for n in _ordered(raw.cloud_services))
@@ -348,7 +354,8 @@ class Builder:
                     virtual_network=homes[primary.name],
                     subnet=primary.subnet,
                     private_ip_address=primary.private_ip_address,
-                    services=raw_vm.services,
+                    services=programs.servers(raw_vm.services),
+                    programs=programs.programs(raw_vm.services),
                     instance_public_ip=own.get(name),
                     availability_set=raw_vm.availability_set,
                     size=raw_vm.size,
@@ -800,18 +807,6 @@ def _given(any_of_them: _T, *values: _T | None) -> tuple[_T, ...]:
     """Return what was given, once each; nothing if any of it is all there is."""
     given = tuple(dict.fromkeys(value for value in values if value is not None))
     return () if any_of_them in given else given
-
-
-def _expectation(raw: Expectation) -> model.Expectation:
-    return model.Expectation(
-        sender=raw.sender,
-        to=raw.to,
-        source_ip=raw.source_ip,
-        source_port=raw.source_port,
-        answered_by=raw.answered_by,
-        outcome=raw.outcome,
-        claim=raw.claim,
-    )
 
 
 def _ordered(names: Mapping[str, object]) -> list[str]:

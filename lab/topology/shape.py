@@ -25,6 +25,8 @@ from lab.azure import model, profile
 from lab.azure.addresses import is_address, read_address, read_prefix
 from lab.errors import Problem, did_you_mean
 from lab.flow import Destination, PortRange
+from lab.topology import values
+from lab.topology.descriptions import describe
 from lab.topology.text import Position
 
 #: Longest shared key of a connection (vpn-gateway-vpn-faq.md, 2016-03-10).
@@ -209,11 +211,31 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Program(_File):
+    """A program of your own that runs in a node as long as its lab does; it is given as a list of arguments."""
+
+    name: Name | None = None
+    command: Annotated[values.Arguments, Field(alias="exec")]
+    port: Port | None = None
+    protocol: Annotated[Literal["tcp", "udp"], _any_case("tcp", "udp")] = "tcp"
+    env: values.Environment = Field(default_factory=dict)
+    cwd: values.Word = ""
+    ready: values.Readiness | None = None
+    restart: Literal["always", "never"] = "always"
+
+
+#: A server of the lab's own as a text, or a program as a mapping: what is said of it is said of the form that it has.
+ServiceOrProgram = Annotated[
+    Annotated[ServiceText, Tag("server")] | Annotated[Program, Tag("program")],
+    Discriminator(lambda value: "program" if isinstance(value, dict | Program) else "server"),
+]
+
+
 class Host(_File):
     """A host outside Azure."""
 
     address: Address
-    services: tuple[ServiceText, ...] = ()
+    services: tuple[ServiceOrProgram, ...] = ()
 
 
 class Subnet(_File):
@@ -271,7 +293,7 @@ class VirtualMachine(_File):
     subnet: SubnetReference | None = None
     private_ip_address: Address | None = None
     network_interfaces: dict[Name, NetworkInterface] = Field(default_factory=dict)
-    services: tuple[ServiceText, ...] = ()
+    services: tuple[ServiceOrProgram, ...] = ()
     instance_public_ip: Annotated[InstancePublicIp | None, BeforeValidator(_one_public_ip)] = None
     availability_set: Title | None = None
     size: Name = "Small"
@@ -496,10 +518,15 @@ class Overrides(_File):
 
 
 class Expectation(_File):
-    """An assertion that `lab verify` judges."""
+    """An assertion that `lab verify` judges: of a flow to somewhere, or of a program that is run in a node."""
 
     sender: Annotated[str, Field(alias="from")]
-    to: Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(Destination.parse)]
+    to: Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(Destination.parse)] | None = None
+    run: values.Arguments | None = None
+    exit_status: Annotated[int, Field(ge=0, le=255, strict=True)] | None = None
+    output: values.Word | None = None
+    output_matches: values.Pattern | None = None
+    timeout_in_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
     source_ip: Address | None = None
     source_port: Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(PortRange.parse)] | None = None
     answered_by: tuple[str, ...] = ()
@@ -531,6 +558,7 @@ def schema() -> dict[str, Any]:
     """Return the JSON schema (draft-07) of a topology file."""
     made = Topology.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
     made["definitions"] = made.pop("$defs")
+    describe(made)
     made["patternProperties"] = {"^x-": {}}
     for definition in made["definitions"].values():
         definition["patternProperties"] = {"^x-": {}}
@@ -634,6 +662,9 @@ _MUST = {
     "too_short": "it must not be empty",
     "greater_than_equal": "it must be at least {ge}",
     "less_than_equal": "it must be at most {le}",
+    "greater_than": "it must be more than {gt}",
+    "float_type": "it must be a number",
+    "float_parsing": "it must be a number",
 }
 
 

@@ -694,6 +694,22 @@ class Run(_Experiment, frozen=True, kw_only=True):
     suffix: str = ".lab.yaml"
 
 
+class Execute(_Experiment, frozen=True, kw_only=True):
+    """Run a program in a node, from the folder of the topology file, and end it after ``timeout_s``."""
+
+    node: str
+    command: tuple[str, ...]
+    timeout_s: float
+
+
+class Executed(_Observation, frozen=True, kw_only=True):
+    """How a program ended, None: it did not in time; and what it printed."""
+
+    status: int | None
+    output: str
+    error: str
+
+
 class Failed(_Observation, frozen=True, kw_only=True):
     """The experiment itself could not be done."""
 
@@ -725,6 +741,7 @@ Experiment: TypeAlias = (
     | Flood
     | Segments
     | Run
+    | Execute
 )
 Observation: TypeAlias = (
     Arrivals
@@ -748,6 +765,7 @@ Observation: TypeAlias = (
     | Metered
     | Flooded
     | SegmentSize
+    | Executed
     | Failed
 )
 

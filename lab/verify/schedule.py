@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,6 +30,7 @@ class Topology(msgspec.Struct, frozen=True):
     planned: runner.Planned
     time_scale: int | None = None
     profile: str | None = None
+    own_only: bool = False  # just what the file itself expects
 
     def as_running(self) -> "Topology":
         """Return it with what its file leaves open as it is in a lab of its name that runs, if one does."""
@@ -37,7 +38,8 @@ class Topology(msgspec.Struct, frozen=True):
         if network is self.network:
             return self
         wanted = frozenset(claim for claim, _ in self.planned)
-        return msgspec.structs.replace(self, network=network, planned=claims.trials(network, wanted))
+        planned = _planned(network, wanted, own_only=self.own_only)
+        return msgspec.structs.replace(self, network=network, planned=planned)
 
     def lasts(self) -> float:
         """Return about how many seconds it takes, so that the longest can begin first."""
@@ -72,8 +74,11 @@ def read(
     *,
     time_scale: int | None = None,
     profile: str | None = None,
+    own_only: bool = False,
 ) -> list[Topology]:
     """Read files, and plan what is to be judged; what no topology has a say in is judged with the first that has it.
+
+    ``own_only``: judge just what each file itself expects.
 
     Raises:
         TopologyError: a file is wrong.
@@ -84,10 +89,19 @@ def read(
     for file in files:
         say(f"reading {file.name}")
         network = topology.load(file, time_scale=time_scale, profile=profile)
-        planned = claims.trials(network, only, judged)
+        planned = _planned(network, only, judged, own_only=own_only)
         judged.update(claims.once(trial) for _, trials in planned for trial in trials if not trial.needs_lab)
-        found.append(Topology(file, network, planned, time_scale, profile))
+        found.append(Topology(file, network, planned, time_scale, profile, own_only))
     return found
+
+
+def _planned(
+    network: Network, only: frozenset[str], judged: Container[object] = (), *, own_only: bool
+) -> runner.Planned:
+    """Return what is to be judged of a network."""
+    if own_only:
+        return [(claim, found) for claim, found in claims.expected(network).items() if not only or claim in only]
+    return claims.trials(network, only, judged)
 
 
 class _Watch:

@@ -163,12 +163,15 @@ def test_a_command_line_that_is_wrong_is_found(line: str) -> None:
         _parse(_words(line))
 
 
+_PURE = "check|plan|claims|schema|nsg|check-flow|outbound|explain|whatif|export cscfg"
 #: Commands that need no root where they are given a file.
 PURE = [
     line
     for line in TYPED
     if not line.startswith("sudo")
-    and re.match(r"(scripts/)?lab (check|plan|claims|schema|nsg|check-flow|export cscfg)\b", line)
+    and re.match(
+        r"(scripts/)?lab (check|plan|claims|schema|nsg|check-flow|outbound|explain|whatif|export cscfg)\b", line
+    )
     and "--diff " not in line.replace("--diff 2", "")
     and not line.endswith("--diff")
 ]
@@ -248,6 +251,7 @@ NO_JSON = {
     "exec": "it becomes another program",
     "shell": "it becomes another program",
     "schema": "it prints JSON",
+    "completion": "it prints a script of a shell",
     "export netcfg": "it prints a file of a form of its own",
     "export cscfg": "it prints a file of a form of its own",
     "import azure": "it prints a topology file; its -o names the file to write",
@@ -257,6 +261,7 @@ NO_LAB = {
     "gc": "it is of what dead labs left",
     "check": "it takes files", "plan": "it takes a file", "schema": "it is of all files", "up": "it takes a file",
     "down": "it takes several labs", "list": "it lists labs", "verify": "it takes files", "claims": "it is of no lab",
+    "init": "it makes a file", "completion": "it is of the shell",
     "doctor": "it is of the machine", "import azure": "it takes files", "whatif": "it compares two",
 }  # fmt: skip
 

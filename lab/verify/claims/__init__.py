@@ -9,10 +9,12 @@ second time, from the documents.
 from collections.abc import Container
 
 from lab.azure.model import Network
+from lab.azure.programs import Execution
 from lab.verify.claims import (
     distribution_mode,
     endpoint_acls,
     endpoints,
+    execution,
     expectation,
     gateway_tunnels,
     gateways,
@@ -48,7 +50,8 @@ from lab.verify.claims import (
 from lab.verify.claims.claim import Claim, Stage, Trial
 from lab.verify.claims.kit import guarantees
 
-__all__ = ["CATALOGUE", "Claim", "Stage", "Trial", "find", "once", "trials"]
+__all__ = ["CATALOGUE", "Claim", "Stage", "Trial", "expected", "find", "once", "trials"]
+
 CATALOGUE: tuple[Claim, ...] = (
     *multiple_vips.CLAIMS,
     *managed_vips.CLAIMS,
@@ -97,12 +100,14 @@ def find(claim: str) -> Claim | None:
 def trials(
     network: Network, only: frozenset[str] = frozenset(), judged: Container[object] = ()
 ) -> list[tuple[str, list[Trial]]]:
-    """Return the trials that a network allows, by claim in the order of the catalogue, expectations last.
+    """Return the trials that a network allows, by claim in the order of the catalogue, own expectations first.
 
     ``only``: the claims to keep; empty for all. An expectation that names a claim is one of its trials.
     ``judged``: what `once` returned of trials that were judged; those that need no lab are not judged again.
     """
-    grouped: dict[str, list[Trial]] = {}
+    own = expected(network)
+    catalogued = {claim.id for claim in CATALOGUE}
+    grouped = {claim: list(found) for claim, found in own.items() if claim not in catalogued}
     for claim in CATALOGUE:
         if only and claim.id not in only:
             continue
@@ -114,10 +119,20 @@ def trials(
             ]
             if found:
                 grouped[claim.id] = found
-    for number, expected in enumerate(network.expectations, start=1):
-        trial = expectation.trial(network, number, expected)
-        grouped.setdefault(trial.claim, []).append(trial)
+    for claim_id, found in own.items():
+        if claim_id in catalogued:
+            grouped.setdefault(claim_id, []).extend(found)
     return [(claim, found) for claim, found in grouped.items() if not only or claim in only]
+
+
+def expected(network: Network) -> dict[str, list[Trial]]:
+    """Return the trials of what a file itself expects, by the claim that each names, or its own name."""
+    found: dict[str, list[Trial]] = {}
+    for number, one in enumerate(network.expectations, start=1):
+        of = execution.trial if isinstance(one, Execution) else expectation.trial
+        trial = of(network, number, one)  # type: ignore[arg-type]
+        found.setdefault(trial.claim, []).append(trial)
+    return found
 
 
 def once(trial: Trial) -> object:

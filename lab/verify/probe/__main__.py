@@ -14,6 +14,7 @@ from lab.verify import experiment as ex
 from lab.verify.probe import commands, packets, tunnels
 from lab.verify.probe.clients import ask, check_file, counted, health, login, lookup, probe_log, run
 from lab.verify.probe.connection_capture import Captures, hear, listen
+from lab.verify.probe.execution import execute
 from lab.verify.probe.held_flows import forget, occupy
 from lab.verify.probe.idle_flows import leave
 from lab.verify.probe.packets import Numbers, send
@@ -48,6 +49,7 @@ _ALONE: dict[type, Callable[[str, Any], ex.Observation]] = {
     ex.Flood: tunnels.flood,
     ex.Segments: tunnels.segments,
     ex.Run: run,
+    ex.Execute: execute,
 }
 _NUMBERED: dict[type, Callable[[str, Any, Numbers], ex.Observation]] = {
     ex.Send: _sent,

@@ -100,9 +100,15 @@ def test_what_does_not_fit_is_cut_out_so_that_the_rest_can_be_checked() -> None:
 
 
 def test_a_part_that_lost_a_required_value_goes_without_a_second_problem() -> None:
-    data: dict[str, Any] = {"name": "a", "expect": [{"from": "vm", "to": "nowhere"}, {"from": "vm", "to": "vm:80"}]}
-    assert [path for path, _ in problems_of(data)] == [("expect", "0", "to")]
-    assert data["expect"] == [{"from": "vm", "to": "vm:80"}]
+    rules = [
+        {"order": 1, "action": "permit", "remote_subnet": "x"},
+        {"order": 2, "action": "deny", "remote_subnet": "1.0.0.0/8"},
+    ]
+    endpoint = {"name": "e", "local_port": 80, "acl": list(rules)}
+    data: dict[str, Any] = {"name": "a", "cloud_services": {"s": {"endpoints": [endpoint]}}}
+    where = ("cloud_services", "s", "endpoints", "0", "acl", "0", "remote_subnet")
+    assert [path for path, _ in problems_of(data)] == [where]
+    assert data["cloud_services"]["s"]["endpoints"][0]["acl"] == rules[1:]
 
 
 def test_a_part_that_lacks_two_values_is_told_of_both_and_takes_nothing_else_with_it() -> None:
