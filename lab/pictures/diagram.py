@@ -134,15 +134,25 @@ class _Drawing:
         if gateway is not None:
             lines = (str(gateway.address), f"{gateway.routing} routing, {gateway.sku}")
             cards.append(Card(key=f"gateway {vnet.name}", kind="gateway", title="VPN gateway", lines=lines))
+        cards += self.nat_gateways(vnet)
         subnets = tuple(box for box in (self.subnet(vnet, subnet) for subnet in vnet.subnets) if box is not None)
         return Box(key=f"vnet {vnet.name}", title=title + space, cards=tuple(cards), boxes=subnets)
+
+    def nat_gateways(self, vnet: VirtualNetwork) -> Iterator[Card]:
+        """Yield the NAT gateways of a virtual network's subnets; the titles of these name them."""
+        used = {subnet.nat_gateway for subnet in vnet.subnets}
+        for nat in self.network.nat_gateways:
+            if nat.name in used:
+                prefixes = map(str, (*nat.public_ip_addresses, *nat.public_ip_prefixes))
+                yield Card(key=f"nat {nat.name}", kind="gateway", title=nat.name, lines=("NAT gateway", *prefixes))
 
     def subnet(self, vnet: VirtualNetwork, subnet: Subnet) -> Box | None:
         vms = [vm for vm in self.network.vms_of(vnet) if vm.subnet == subnet.name]
         if not vms and subnet.network_security_group is None and len(vnet.subnets) > 1:
             return None
         guard = f"  NSG {subnet.network_security_group}" if subnet.network_security_group else ""
-        title = "" if subnet.name == PLATFORM_NETWORK else f"{subnet.name}  {subnet.address_prefix}{guard}"
+        nat = f"  NAT gateway {subnet.nat_gateway}" if subnet.nat_gateway else ""
+        title = "" if subnet.name == PLATFORM_NETWORK else f"{subnet.name}  {subnet.address_prefix}{guard}{nat}"
         return Box(key=f"subnet {vnet.name}/{subnet.name}", title=title, cards=tuple(self.machines(vms)))
 
     def machines(self, vms: Sequence[VirtualMachine]) -> Iterator[Card]:

@@ -44,6 +44,7 @@ def test_every_resource_has_one_card_and_every_link_leads_from_card_to_card(file
     assert {f"lb {lb.name}" for lb in network.balancers} <= keys
     assert {f"nsg {group.name}" for group in network.network_security_groups} <= keys
     assert {f"gateway {gateway.virtual_network}" for gateway in network.vpn_gateways} <= keys
+    assert {f"nat {nat.name}" for nat in network.nat_gateways} <= keys
     alone = {card.title for card in cards if card.kind in ("vm", "down") and "…" not in card.title}
     together = sum(int(card.lines[0].split()[0]) for card in cards if card.kind in ("vm", "down") and "…" in card.title)
     assert alone <= {vm.name for vm in network.virtual_machines}
