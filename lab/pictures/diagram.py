@@ -174,7 +174,7 @@ class _Drawing:
         return (*led, way.kind, vm.network_security_group or "", state, *map(str, vm.services))
 
     def one(self, key: str, vm: VirtualMachine) -> Card:
-        lines = [" ".join(str(i.private_ip_address) for i in vm.network_interfaces), *_seen(self.ways[vm.name])]
+        lines = [" ".join(str(i.private_ip_address) for i in vm.network_interfaces), *_seen(self.ways[vm.name], vm)]
         return Card(key=key, kind=self.kind(vm), title=vm.name, lines=(*lines, *self.common([vm])))
 
     def many(self, key: str, vms: Sequence[VirtualMachine]) -> Card:
@@ -240,9 +240,13 @@ class _Drawing:
             yield Link(source=ends[0], target=ends[1], kind="broken" if broken else "tunnel", label=label)
 
 
-def _seen(way: WayOut) -> Iterator[str]:
+def _seen(way: WayOut, vm: VirtualMachine) -> Iterator[str]:
+    """Yield the addresses that a VM is seen with, and its own public IP where that is for what comes in alone."""
     for address in way.addresses:
         yield f"seen as {address}"
+    own = vm.instance_public_ip
+    if own is not None and own.address not in way.addresses:
+        yield f"reached at {own.address}"
 
 
 def _rule(rule: LoadBalancingRule | InboundNatRule) -> str:
