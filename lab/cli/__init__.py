@@ -36,6 +36,7 @@ from lab.cli import (
     ports,
     public_ip,
     replay,
+    report,
     service,
     show,
     starter,
@@ -139,6 +140,7 @@ _MODULES = (
     completion,
     graph,
     capture,
+    report,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:
