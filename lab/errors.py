@@ -21,7 +21,7 @@ import msgspec
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is wrong with a topology.
 
-    ``path`` leads through the keys of the file to the value, so that whoever holds the
+    ``path`` leads through the keys of the file to the value, so that the caller that holds the
     file's positions can name the line.
     """
 

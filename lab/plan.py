@@ -8,7 +8,7 @@ and the difference is what a running lab is changed by.
 from base64 import b32encode
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -58,6 +58,10 @@ class Provenance(msgspec.Struct, frozen=True, order=True):
     def __str__(self) -> str:
         text = f"{self.rule}: {self.entity}"
         return (f"{text} ({self.source})" if self.source else text)[:COMMENT_MAX]
+
+
+#: In the place of every item's own, where only what an item does is compared.
+NO_WHY = Provenance("", "")
 
 
 class _Item(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -156,7 +160,7 @@ class Terminal(msgspec.Struct, frozen=True, tag="verdict"):
 
 
 class Jump(msgspec.Struct, frozen=True, tag="jump"):
-    """Go on in another chain."""
+    """Jump to another chain."""
 
     chain: str
 
@@ -206,7 +210,7 @@ class HashMark(msgspec.Struct, frozen=True, tag="hmark"):
 
 
 class Queue(msgspec.Struct, frozen=True, tag="queue"):
-    """Ask a process that listens on the namespace's queue of this number; the packet is lost if nobody does."""
+    """Ask a process that listens on the namespace's queue of this number; the packet is lost if none does."""
 
     number: int
 
@@ -225,7 +229,7 @@ class SetMark(msgspec.Struct, frozen=True, tag="set-mark"):
 
 
 class FlowMark(msgspec.Struct, frozen=True, tag="flow-mark"):
-    """Have a packet's flow remember these bits of its mark, or the packet be marked with what its flow remembers."""
+    """Save these bits of a packet's mark in its flow, or mark the packet with those that its flow has."""
 
     action: Literal["save", "restore"]
     mask: int
@@ -614,29 +618,7 @@ Item: TypeAlias = (
     | Tunnel
 )
 #: The order in which kinds are made, and printed.
-KINDS: tuple[type[Item], ...] = (
-    Namespace,
-    Sysctl,
-    VethPair,
-    Address,
-    Route,
-    RoutingRule,
-    Timeout,
-    Policy,
-    Rule,
-    Server,
-    DnsRecord,
-    Resolver,
-    HealthCheck,
-    Backends,
-    SnatPolicy,
-    SnatPool,
-    IdleReset,
-    RateLimit,
-    DropFragments,
-    IkeDaemon,
-    Tunnel,
-)
+KINDS: tuple[type[Item], ...] = get_args(Item)
 _T = TypeVar("_T", bound=Item)
 
 

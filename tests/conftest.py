@@ -29,7 +29,7 @@ settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--regold", action="store_true", help="Rewrite tests/golden/*.plan.txt; review the difference.")
+    parser.addoption("--regold", action="store_true", help="Rewrite the texts in tests/golden; review the difference.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _own_run() -> None:
-    """Give this process, and all that it starts, an empty /run that nobody else sees."""
+    """Give this process, and all that it starts, an empty /run that no other process sees."""
     from lab.kernel import netns  # without root nothing of the kernel is needed
 
     netns.bind({})

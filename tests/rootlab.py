@@ -17,6 +17,7 @@ from pathlib import Path
 from lab.kernel import daemons, netns
 from lab.kernel.warm import Server
 from lab.plan import namespace
+from tests import shapes
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TOPOLOGIES = CHECKOUT / "topologies"
@@ -74,6 +75,8 @@ def ok(*arguments: str | Path) -> str:
     """Run the command line, which must succeed."""
     done = run(*arguments)
     assert done.returncode == 0, f"lab {' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stderr}"
+    if "json" in arguments and "--follow" not in arguments:
+        assert shapes.misfits([*map(str, arguments)], done.stdout) == []
     return done.stdout
 
 

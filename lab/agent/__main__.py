@@ -36,13 +36,13 @@ from lab.kernel.sockets import enlarge
 from lab.kernel.state import CALLER, AgentState, MemberHealth, StateDir, locked, replace
 from lab.path import vpn_gateway
 from lab.plan import (
+    NO_WHY,
     Backends,
     DnsRecord,
     HealthCheck,
     IdleReset,
     IkeDaemon,
     Plan,
-    Provenance,
     Server,
     SnatPolicy,
     SnatPool,
@@ -117,8 +117,7 @@ class Agent:
         for record in self.plan.of(DnsRecord):
             names.setdefault(record.place, {})[record.name.lower()] = record.address
         self.names = names
-        nobody = Provenance("", "")
-        wanted = {msgspec.structs.replace(server, why=nobody) for server in self.plan.of(Server)}
+        wanted = {msgspec.structs.replace(server, why=NO_WHY) for server in self.plan.of(Server)}
         for server in self.open.keys() - wanted:
             await self.open.pop(server).aclose()
         for server in sorted(wanted - self.open.keys(), key=lambda s: (s.place, s.port, s.protocol)):
@@ -130,7 +129,7 @@ class Agent:
         self._read_ports()
         self._read_resets()
         problems += await self._follow_gateways()
-        # Whoever changed the plan may have known less of the members than we do.
+        # The command that changed the plan may have known less of the members than we do.
         self.applied = {}
         self._write_health()
         if self.members.health:
@@ -154,7 +153,7 @@ class Agent:
                 )
 
     def _read_resets(self) -> None:
-        """Have the ends of flows told of their timeout where the plan says so."""
+        """Start to reset flows that time out, where the plan says so."""
         wanted: dict[str, list[IdleReset]] = {}
         for item in self.plan.of(IdleReset):
             wanted.setdefault(item.place, []).append(item)
@@ -212,7 +211,7 @@ class Agent:
             opened = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if server.protocol == "udp":
-            # Room for the first datagrams of many flows at once, which nobody sends again.
+            # Room for the first datagrams of many flows at once, which are not sent again.
             enlarge(opened, _DATAGRAMS_BYTES)
         try:
             opened.bind((server.address, server.port))
@@ -377,7 +376,7 @@ def _report(task: asyncio.Task[Any]) -> None:
 
 
 def main() -> None:
-    """Wait for ``go``, then serve; whoever should have said it is gone if there is nothing to read."""
+    """Wait for ``go``, then serve; if the pipe ends without it, the parent is gone."""
     lab, ready = sys.argv[1], int(sys.argv[2])
     CALLER.command = "the lab's agent"
     os.umask(0o022)  # for all that is written here, and by the programs that are started here

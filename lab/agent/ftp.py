@@ -1,8 +1,8 @@
 """The FTP server of a node: ``python -m lab.ftp FOLDER``, with the listening socket as its standard input.
 
 Real, and plain: anonymous reading of one folder, active and passive. A data connection that the server opens comes
-from the port below that of its commands, 20 for 21 (RFC 959, 3.2): whoever insists on that sees whether an address
-translation on the way has kept the port. Nothing on the way is told to expect data connections.
+from the port below that of its commands, 20 for 21 (RFC 959, 3.2): a client that insists on that sees whether an
+address translation on the way has kept the port. Nothing on the way is told to expect data connections.
 """
 
 import logging

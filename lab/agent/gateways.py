@@ -16,12 +16,12 @@ from typing import Any
 
 import msgspec
 
+from lab.deciders.tunnel import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
 from lab.errors import KernelError, LabError
 from lab.kernel import charon, daemons, netns, tunnel_routes
 from lab.kernel.charon import Esp, Vici
 from lab.kernel.state import GatewayState, StateDir, TunnelState, replace
-from lab.path.vpn_gateway import Connectivity, begins, idleness, impossible, is_idle, reason, was_idle
-from lab.plan import ANYWHERE, IkeDaemon, Plan, Provenance, Route, Tunnel, namespace
+from lab.plan import ANYWHERE, NO_WHY, IkeDaemon, Plan, Route, Tunnel, namespace
 
 Keys = Mapping[tuple[str, str], str | None]
 
@@ -117,7 +117,7 @@ class Gateway:
         await self.load()
 
     async def follow(self) -> None:
-        """Have the daemon run with the tunnels of the plan.
+        """Start the daemon with the tunnels of the plan.
 
         Raises:
             LabError: it does not start.
@@ -154,7 +154,7 @@ class Gateway:
             number = self.numbers.setdefault(name, _free(self.numbers.values()))
             if self.esp == "kernel":
                 netns.run_in(namespace(self.folder.lab, self.item.place), charon.make_interface, number)
-            # A key is that of the peer's address: whoever has that address must know it.
+            # A key belongs to the peer's address: the host with that address must know it.
             secret = {"id": name, "type": "IKE", "data": key or _nobodys(), "owners": [tunnel.peer]}
             made = charon.connection(tunnel, self.item.address, self.esp, number)
             asked += [self.vici.ask("load-shared", secret), self.vici.ask("load-conn", made)]
@@ -162,7 +162,7 @@ class Gateway:
         await asyncio.gather(*asked)
         self.loaded |= new
         for name in list(self.led):
-            self._lead(name)  # again: somebody may have taken the way away by hand
+            self._lead(name)  # again: a user may have removed the route by hand
         for name, tunnel in self.tunnels.items():
             # Whatever changed, here or at the other side: it may work now.
             first = begins(tunnel, self.item.address)
@@ -327,7 +327,7 @@ class Gateway:
         self.known[name] = self.known[name].resting(name, idleness(tunnel), time.time())
 
     def _listen(self, resting: set[str]) -> None:
-        """Have packets seen as long as a tunnel rests."""
+        """Watch for packets as long as a tunnel rests."""
         loop = asyncio.get_running_loop()
         if resting and self.listener is None:
             self.listener = tunnel_routes.Listener(namespace(self.folder.lab, self.item.place))
@@ -396,7 +396,7 @@ def _free(taken: Iterable[int]) -> int:
 
 
 def _nobodys() -> str:
-    """Return a key that nobody knows."""
+    """Return a random key, which no peer knows."""
     import secrets  # noqa: PLC0415 - rarely needed
 
     return secrets.token_hex(16)
@@ -431,8 +431,7 @@ class Gateways:
 
     async def read(self, plan: Plan, keys: Keys) -> tuple[str, ...]:
         """Make the daemons follow a plan: start and end them, load what changed. Return what could not be done."""
-        nobody = Provenance("", "")
-        wanted = {item.place: msgspec.structs.replace(item, why=nobody) for item in plan.of(IkeDaemon)}
+        wanted = {item.place: msgspec.structs.replace(item, why=NO_WHY) for item in plan.of(IkeDaemon)}
         for place in [p for p, one in self.open.items() if wanted.get(p) != one.item]:
             await self._close(place)
         if wanted and self.esp is None:
@@ -442,7 +441,7 @@ class Gateways:
             self.open[place] = Gateway(self.folder, wanted[place], self.esp or "user space")
         for place, one in self.open.items():
             tunnels = (t for t in plan.of(Tunnel) if t.place == place)
-            one.tunnels = {t.name: msgspec.structs.replace(t, why=nobody) for t in tunnels}
+            one.tunnels = {t.name: msgspec.structs.replace(t, why=NO_WHY) for t in tunnels}
             one.outward = tuple(
                 r for r in plan.of(Route) if r.place == place and r.destination == ANYWHERE and r.interface
             )

@@ -1,6 +1,6 @@
 """Members of pools: carries probes to them and results to the decider, and carries out and logs what follows.
 
-What a result means, and which flows end, is decided in ``path/health_probe``. Probes are sent from the platform's
+What a result means, and which flows end, is decided in ``deciders/health``. Probes are sent from the platform's
 address at the load balancer to the member's own address. A TCP probe opens a connection and closes it as it was
 opened, with a FIN of each side; an HTTP probe reads the status of the answer.
 """
@@ -19,11 +19,11 @@ import h11
 import msgspec
 
 from lab.agent import logs
+from lab.deciders.health import Ending, Health, Result, endings
 from lab.flow import TCP, UDP, Flow
 from lab.kernel import flows
 from lab.kernel.state import replace
-from lab.path.health_probe import Ending, Health, Result, endings
-from lab.plan import Backends, HealthCheck, Provenance
+from lab.plan import NO_WHY, Backends, HealthCheck
 
 Inside = Callable[[str], contextlib.AbstractContextManager[None]]
 
@@ -71,8 +71,7 @@ class Members:
 
     def change(self, checks: Iterable[HealthCheck], backends: Iterable[Backends]) -> None:
         """Ask these members from now on. Of those that were asked before all is kept that is known."""
-        nobody = Provenance("", "")
-        wanted = {msgspec.structs.replace(check, why=nobody) for check in checks}
+        wanted = {msgspec.structs.replace(check, why=NO_WHY) for check in checks}
         for check in self._probing.keys() - wanted:
             self._probing.pop(check).cancel()
         keys = {check.key for check in wanted}
@@ -114,7 +113,7 @@ class Members:
     # --- probes -------------------------------------------------------------------------------
 
     async def _probe(self, check: HealthCheck, interval_s: float) -> None:
-        """Ask a member again and again; an answer that is awaited keeps nobody from asking."""
+        """Ask a member again and again; an answer that is still awaited does not delay the next probe."""
         loop = asyncio.get_running_loop()
         due, number = loop.time(), 0
         asking: set[asyncio.Task[None]] = set()
@@ -195,7 +194,7 @@ def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 
 def _raise(task: asyncio.Task[None]) -> None:
-    """Have what nobody awaits fail aloud."""
+    """Raise the error of a task that is not awaited."""
     if not task.cancelled() and (error := task.exception()) is not None:
         task.get_loop().call_exception_handler({"message": f"members: {error!r}", "exception": error})
 

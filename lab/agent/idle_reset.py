@@ -1,31 +1,29 @@
 """Resets of idle flows at one edge: carries segments and the ends of flows to the decider, and its resets to the wires.
 
-What it decides by is ``path/idle_reset.Idle``; ``kernel/segments`` and ``kernel/flows`` hear and send.
+What it decides by is ``deciders/idle_reset.Idle``; ``kernel/segments`` and ``kernel/flows`` hear and send.
 """
 
-import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 
+from lab.agent.carrier import Carrier, Inside
 from lab.deciders.idle_reset import Idle
 from lab.flow import Flow
 from lab.kernel import flows
 from lab.kernel.segments import Segments, Wires
 from lab.plan import IdleReset
 
-Inside = Callable[[str], contextlib.AbstractContextManager[None]]
-
 #: The kernel counts in ticks, and begins before a segment is heard of here: it is asked a little later.
 _MARGIN_S = 0.03
 
 
-class Resetter:
+class Resetter(Carrier):
     """Tells both ends of idle flows of one edge that they are over."""
 
     def __init__(self, items: Iterable[IdleReset], inside: Inside) -> None:
         """Open everything; flows that are there already are known when they say something."""
+        super().__init__()
         self._items = tuple(items)
         first = self._items[0]
         self._idle = Idle(_timeouts(self._items))
@@ -33,22 +31,15 @@ class Resetter:
             self._segments = Segments(item.address for item in self._items)
             self._ends = flows.Ends()
             self._wires = Wires(first.inner_interface, first.outer_interface, first.inside)
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._segments.socket, self._on_segments)
-        self._loop.add_reader(self._ends.socket, self._on_ends)
+        self.read(self._segments.socket, self._on_segments)
+        self.read(self._ends.socket, self._on_ends)
 
     def close(self) -> None:
         """Leave flows to their silence."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._loop.remove_reader(self._segments.socket)
-        self._loop.remove_reader(self._ends.socket)
-        for opened in (self._segments, self._ends, self._wires):
-            opened.close()
+        self.stop(self._segments, self._ends, self._wires)
 
     def change(self, items: Iterable[IdleReset], inside: Inside) -> None:
-        """Go on with other rules."""
+        """Take other rules."""
         items = tuple(items)
         if items == self._items:
             return
@@ -86,17 +77,9 @@ class Resetter:
     def _keep_time(self) -> None:
         """Look again when the next flow may be over."""
         due = self._idle.next_due()
-        if due is None:
-            return
-        due += _MARGIN_S
-        if self._timer is not None and not self._timer.cancelled() and self._timer.when() <= due:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._on_time)  # the loop's clock is time.monotonic
+        self.wake_at(None if due is None else due + _MARGIN_S, self._on_time)
 
     def _on_time(self) -> None:
-        self._timer = None
         for segment in self._segments.read():
             self._idle.heard(segment, time.monotonic())
         now = time.monotonic()

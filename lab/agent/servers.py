@@ -7,7 +7,7 @@ the path ``/status/503`` is answered with that status, or any other, and ``/sile
 sshd, which
 names its peer in a log (Source IP of outbound flows, 2018-12-11). ``ftp`` is a process of its own for each service.
 All of them take
-sockets that somebody else opened, so one process serves any number of namespaces.
+sockets that its caller opened, so one process serves any number of namespaces.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ async def _closing(writer: asyncio.StreamWriter) -> Any:
     try:
         yield
     except (ConnectionError, TimeoutError, h11.RemoteProtocolError, ssl.SSLError):
-        pass  # the client went away or spoke no HTTP; there is nobody to tell
+        pass  # the client went away or spoke no HTTP; no peer is left to tell
     finally:
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             writer.close()
@@ -234,7 +234,7 @@ class Certificates:
 # --- ssh --------------------------------------------------------------------------------------
 
 _SSHD_CONFIG = """\
-# Nobody may log in: the log is what this server is for.
+# No user may log in: the log is what this server is for.
 HostKey /run/ssh_host_key
 PidFile none
 UsePAM no
@@ -347,7 +347,7 @@ FTP_FILE = "lab.json"
 def ftp(listener: socket.socket, namespace: str, node: str, folder: Path, log: Path) -> daemons.Attended:
     """Hand a listening socket to an FTP server of its own process: its data connections begin in the node's namespace.
 
-    Everybody may read ``folder``, which holds one file that names the node; nobody may write.
+    Every user may read ``folder``, which holds one file that names the node; no user may write.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FTP_FILE).write_text(json.dumps({"node": node}) + "\n")

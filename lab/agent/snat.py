@@ -1,19 +1,16 @@
 """SNAT ports for one virtual network: carries first packets and the ends of flows to the decider, and its answers back.
 
-What it decides by is ``path/snat_ports.Ports``; how a decision is carried out is ``kernel/flows``.
+What it decides by is ``deciders/snat_ports.Ports``; how a decision is carried out is ``kernel/flows``.
 """
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+from lab.agent.carrier import Carrier, Inside
 from lab.deciders.snat_ports import Alert, Grant, Ports, Usage
 from lab.kernel import flows
 from lab.plan import SnatPolicy, SnatPool
-
-Inside = Callable[[str], contextlib.AbstractContextManager[None]]
 
 #: How often, in seconds, the table is looked through for flows that have timed out, while flows are refused.
 _SWEEP_S = 0.25
@@ -21,13 +18,14 @@ _SWEEP_S = 0.25
 _TRIES = 4
 
 
-class Allocator:
+class Allocator(Carrier):
     """Gives SNAT ports to the flows of one virtual network."""
 
     def __init__(
         self, policy: SnatPolicy, pools: Iterable[SnatPool], inside: Inside, tell: Callable[[list[Alert]], None]
     ) -> None:
         """Open everything, and take over the flows that have their ports already."""
+        super().__init__()
         self._tell = tell
         self._given = policy, tuple(pools)
         self.ports = Ports(*self._given)
@@ -38,22 +36,15 @@ class Allocator:
             self._resend = flows.Resend()
         self._adopt()
         self._swept = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._table.socket, self._on_events)
-        self._loop.add_reader(self._queue.socket, self._on_packets)
+        self.read(self._table.socket, self._on_events)
+        self.read(self._queue.socket, self._on_packets)
 
     def close(self) -> None:
         """Give the queue up: from now on new flows get no port. Those that have one go on."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._loop.remove_reader(self._table.socket)
-        self._loop.remove_reader(self._queue.socket)
-        for opened in (self._queue, self._table, self._resend):
-            opened.close()
+        self.stop(self._queue, self._table, self._resend)
 
     def change(self, policy: SnatPolicy, pools: Iterable[SnatPool]) -> None:
-        """Go on with another policy and other ranges; flows whose ports were taken away end in silence."""
+        """Take another policy and other ranges; flows whose ports were taken away end in silence."""
         pools = tuple(pools)
         if (policy, pools) == self._given:
             return
@@ -152,21 +143,9 @@ class Allocator:
                 over.append(entry.flow)
         self._table.forget(over)
 
-    # --- time -----------------------------------------------------------------------------------
-
     def _keep_time(self) -> None:
-        """Have the next cool-down end when it is due."""
-        due = self.ports.next_due()
-        if due is None or (self._timer is not None and not self._timer.cancelled() and self._timer.when() <= due):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._on_time)  # the loop's clock is time.monotonic
-
-    def _on_time(self) -> None:
-        self._timer = None
-        self._drain_events()
-        self._keep_time()
+        """End the next cool-down when it is due."""
+        self.wake_at(self.ports.next_due(), self._on_events)
 
 
 def _closing_from(policy: SnatPolicy) -> int:

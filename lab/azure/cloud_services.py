@@ -77,7 +77,7 @@ def access_list(service: CloudService, endpoint: Endpoint) -> tuple[AclRule, ...
 def permits(rules: tuple[AclRule, ...], client: IPv4Address) -> bool:
     """Tell whether access rules, in their order, let a client in.
 
-    Whom no rule names is let in unless the list permits somebody (virtual-networks-acl.md, 2016-03-15).
+    A source that no rule names is let in unless the list permits another (virtual-networks-acl.md, 2016-03-15).
     """
     for rule in rules:
         if client in rule.remote_subnet:
@@ -128,7 +128,7 @@ def settled(network: Network) -> Network:
     given: set[IPv4Address] = set()
 
     def give(_service: CloudService, vip: VirtualIp) -> IPv4Address:
-        # One that was planned for this VIP is nobody else's, unless something has it.
+        # One that was planned for this VIP goes to no other, unless something has it.
         held = network.taken_addresses(planned=False) | given | {vip.released}
         found = vip.planned
         if found is None or found in held:

@@ -528,7 +528,7 @@ class Connection(_Value, frozen=True, kw_only=True):
 
     virtual_network: str
     local_network: str
-    #: None: the one that Azure generates, which nobody else knows.
+    #: None: the one that Azure generates, which the other side does not know.
     shared_key: str | None = None
     connect: bool = True
 
@@ -736,6 +736,17 @@ class Network(_Value, frozen=True, kw_only=True):
             taken |= {vip.planned for vip in vips if vip.planned is not None}
         return frozenset(taken)
 
+    def including(self, made: "Resource") -> "Network":
+        """Return the network with a resource in the place of the one of its name, or added in the order of names."""
+        field, key = _LISTS[type(made)]
+        name = getattr(made, key)
+        there = getattr(self, field)
+        if any(getattr(one, key) == name for one in there):
+            found = tuple(made if getattr(one, key) == name else one for one in there)
+        else:
+            found = tuple(sorted((*there, made), key=lambda one: natural(getattr(one, key))))
+        return msgspec.structs.replace(self, **{field: found})
+
     def private_ranges(self) -> tuple[IPv4Network, ...]:
         """Return the ranges of virtual networks and of what is behind tunnels; no address in them is public."""
         spaces = [vnet.address_space for vnet in self.virtual_networks]
@@ -757,6 +768,19 @@ class Network(_Value, frozen=True, kw_only=True):
                 path = ".".join((*interface_path(vm.name, interface.name), "private_ip_address"))
                 found[path] = interface.private_ip_address
         return found
+
+
+Resource = CloudService | LocalNetwork | ReservedIp | SecurityGroup | VirtualMachine | VirtualNetwork | VpnGateway
+#: Where a network has its resources of a kind, and which field names one.
+_LISTS: dict[type, tuple[str, str]] = {
+    CloudService: ("cloud_services", "name"),
+    LocalNetwork: ("local_networks", "name"),
+    ReservedIp: ("reserved_ips", "name"),
+    SecurityGroup: ("network_security_groups", "name"),
+    VirtualMachine: ("virtual_machines", "name"),
+    VirtualNetwork: ("virtual_networks", "name"),
+    VpnGateway: ("vpn_gateways", "virtual_network"),
+}
 
 
 def interface_path(vm: str, interface: str) -> tuple[str, ...]:

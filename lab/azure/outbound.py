@@ -1,6 +1,6 @@
 """What binds a VM to the addresses it leaves by, and what a lab chooses where the documents leave it open.
 
-Both the rules of the path and predictions rely on these: a choice that is nobody's but the lab's has no second opinion.
+Both the rules of the path and predictions rely on these: a choice that only the lab makes has no second opinion.
 
 A VM is linked to a frontend by a load-balancing rule whose pool it is in, or by an inbound NAT rule that names it,
 never by a pool alone, and whatever the health of the VM (Source IP of outbound flows, 2018-12-11). The SKU and the

@@ -63,14 +63,8 @@ def settled(network: Network) -> Network:
             made = msgspec.structs.replace(vm, instance_public_ip=own, released_public_ip=None)
         else:
             continue
-        network = with_vm(network, made)
+        network = network.including(made)
     return network
-
-
-def with_vm(network: Network, made: VirtualMachine) -> Network:
-    """Return the network with a VM in the place of the one of its name."""
-    vms = tuple(made if vm.name == made.name else vm for vm in network.virtual_machines)
-    return msgspec.structs.replace(network, virtual_machines=vms)
 
 
 def holders(network: Network) -> tuple[VirtualMachine, ...]:

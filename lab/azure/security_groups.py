@@ -253,7 +253,7 @@ class Groups:
         return self._matches[key]
 
     def decisions(self, vm: VirtualMachine, direction: Direction, packet: Packet) -> tuple[Decision, ...]:
-        """Return what a VM's groups say of a flow, in order; the first denial is the last word. Empty: nobody is asked.
+        """Return what a VM's groups say of a flow, in order; the first denial is the last word. Empty: none is asked.
 
         What a VM asks of its host, such as names, is never filtered; what the host asks of it, as the revision says.
         """

@@ -19,11 +19,13 @@ import click
 
 from lab import __version__
 from lab.cli import (
+    capture,
     check_plan,
     ending,
     endpoint,
     explain,
     gateway,
+    graph,
     import_export,
     lifecycle,
     node,
@@ -61,8 +63,26 @@ class _Commands(click.Group):
         """Run a command. A broken pipe within it is an error like others; click would take it for standard output's."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            raise _lab_first(error) from None
         except OSError as error:
             raise ending.refused(error) from error
+
+
+def _lab_first(error: click.NoSuchOption) -> click.UsageError:
+    """Return the error of an unknown option; of one that names the lab, which is an argument, say where it goes."""
+    ctx = error.ctx
+    if ctx is None or error.option_name not in ("--lab", "--into"):
+        return error
+    arguments = ctx.command.collect_usage_pieces(ctx)[1:]  # behind [OPTIONS]
+    if isinstance(ctx.command, click.Group):
+        arguments = ["COMMAND", "LAB", "…"]
+    elif not arguments or not arguments[0].startswith("LAB"):
+        return error
+    usage = " ".join((ctx.command_path, *arguments))
+    return click.UsageError(
+        f"no option {error.option_name}; the lab is the first argument; give the lab first: {usage}", ctx
+    )
 
 
 @click.group(
@@ -80,7 +100,7 @@ def cli() -> None:
       lab show source-ip                      its nodes, and the address each is seen with
       sudo lab exec source-ip test2vm -- curl -s http://lbvm/
       sudo lab down source-ip
-      lab gateway show                        tunnels, once vnet-to-vnet.lab.yaml is up
+      lab gateway show vnet-to-vnet           tunnels, once vnet-to-vnet.lab.yaml is up
 
     A bundled topology is found by its name from any folder; `lab check FILE` needs no root.
 
@@ -109,6 +129,8 @@ _MODULES = (
     verify,
     nsg,
     explain,
+    graph,
+    capture,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:

@@ -48,22 +48,6 @@ def only_file() -> Path:
     return found[0].relative_to(folder)
 
 
-def only_lab() -> str:
-    """Return the only lab that is up.
-
-    Raises:
-        UsageError: there is none, or more than one.
-
-    """
-    from lab.kernel.state import names
-
-    found = names()
-    if len(found) != 1:
-        what = "no lab is" if not found else f"{len(found)} labs are"
-        raise UsageError(f"{what} up; without --lab there must be exactly one; bring one up, or name it: --lab NAME")
-    return found[0]
-
-
 def read_secret(file: Path) -> str:
     """Return the one line of a file, or of standard input for ``-``; messages quote nothing of it.
 
@@ -82,18 +66,6 @@ def read_secret(file: Path) -> str:
     if len(lines) != 1:
         raise UsageError(f"{file}: {len(lines)} lines; {must}; name another file")
     return lines[0]
-
-
-def lab_named(name: str | None, other: str | None = None) -> str:
-    """Return the lab or file of --lab, left out: the only lab; ``other`` is what stands where no file does.
-
-    Raises:
-        UsageError: a file stands there; or there is no lab, or more than one.
-
-    """
-    if name is None and other is not None and other.endswith(SUFFIX):
-        raise UsageError(f"{other}: a file; here a file must be given with --lab; write: --lab {other}")
-    return name or only_lab()
 
 
 def network_named(name: str) -> "Network":
@@ -126,9 +98,9 @@ def service_named(network: "Network", name: str) -> "CloudService":
     return found
 
 
-def services_named(lab_or_file: str | None, service: str | None) -> "Sequence[CloudService]":
-    """Return the cloud service of that name, or all, of a topology file or a running lab, left out: the only one."""
-    network = network_named(lab_named(lab_or_file, service))
+def services_named(lab_or_file: str, service: str | None) -> "Sequence[CloudService]":
+    """Return the cloud service of that name, or all, of a topology file or a running lab."""
+    network = network_named(lab_or_file)
     return network.cloud_services if service is None else (service_named(network, service),)
 
 

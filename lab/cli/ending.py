@@ -95,7 +95,7 @@ def status_of(run: Callable[[], object]) -> int:
     sys.stdout.flush()
     failure = sys.stdout.failure if isinstance(sys.stdout, Output) else None
     if failure is None or failure.errno == errno.EPIPE:
-        return status  # whoever reads our output may have seen enough of it
+        return status  # the reader of the output has seen enough of it
     _say(
         f"standard output: {failure.strerror}; what the command printed is lost, what it changed is changed; "
         "standard output must be writable; write to another file, or to a pipe"

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lab.cli.arguments import only_lab, services_named
-from lab.cli.execution import perform_as
-from lab.cli.options import lab_option, lab_or_file_option, output_option
+from lab.cli.arguments import services_named
+from lab.cli.execution import operates
+from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import print_json, print_table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.azure.model import AclRule, Distribution, Endpoint
     from lab.flow import Transport
+    from lab.operations.base import Operation
     from lab.operations.endpoint import Probe
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -27,8 +28,9 @@ def endpoint_group() -> None:
 
     \b
     Example:
-      sudo lab endpoint add myVM1 myEndpoint --protocol tcp --local-port 8080 --public-port 80 --virtual-ip Vip2
-      sudo lab endpoint move myService myLBSet Vip1
+      sudo lab endpoint add multivip myVM1 myEndpoint --protocol tcp --local-port 8080 \\
+          --public-port 80 --virtual-ip Vip2
+      sudo lab endpoint move multivip myService myLBSet Vip1
     """
 
 
@@ -98,6 +100,7 @@ def _probe_options(command: _Command) -> _Command:
 
 
 @endpoint_group.command("add")
+@operates("Update-AzureVM")
 @click.argument("vm")
 @click.argument("endpoint")
 @click.option("--local-port", type=_PORT, required=True, metavar="PORT", help="The port of the VM.")
@@ -108,8 +111,6 @@ def _probe_options(command: _Command) -> _Command:
 @_probe_options
 @_idle_option
 @_traffic_options
-@lab_option
-@output_option
 def endpoint_add(
     vm: str,
     endpoint: str,
@@ -122,10 +123,8 @@ def endpoint_add(
     distribution: str | None,
     direct_server_return: bool | None,
     acl: tuple[str, ...],
-    name: str | None,
-    output: str,
     **probe: Any,
-) -> None:
+) -> "Operation":
     """Give a VM an endpoint, as Add-AzureEndpoint and Update-AzureVM do. Needs root.
 
     Left out: TCP, a public port that is free, the default VIP; a member of a set that is there is as the set is. A VIP
@@ -133,13 +132,14 @@ def endpoint_add(
 
     \b
     Example:
-      sudo lab endpoint add myVM1 myEndpoint --protocol tcp --local-port 8080 --public-port 80 --virtual-ip Vip2
-      sudo lab endpoint add myVM1 myEndpoint2 --load-balanced-set myLBSet --protocol tcp --local-port 8181 \\
-          --public-port 81 --virtual-ip Vip2 --default-probe
+      sudo lab endpoint add multivip myVM1 myEndpoint --protocol tcp --local-port 8080 \\
+          --public-port 80 --virtual-ip Vip2
+      sudo lab endpoint add multivip myVM1 myEndpoint2 --load-balanced-set myLBSet --protocol tcp \\
+          --local-port 8181 --public-port 81 --virtual-ip Vip2 --default-probe
     """
     from lab.operations.endpoint import AddEndpoint
 
-    operation = AddEndpoint(
+    return AddEndpoint(
         virtual_machine=vm,
         name=endpoint,
         local_port=local_port,
@@ -153,10 +153,10 @@ def endpoint_add(
         direct_server_return=direct_server_return,
         acl=_acl(acl),
     )
-    perform_as(name or only_lab(), operation, "Update-AzureVM", output)
 
 
 @endpoint_group.command("set")
+@operates("Update-AzureVM")
 @click.argument("vm")
 @click.argument("endpoint")
 @click.option("--local-port", type=_PORT, metavar="PORT", help="The port of the VM.")
@@ -166,8 +166,6 @@ def endpoint_add(
 @_idle_option
 @_traffic_options
 @click.option("--no-acl", is_flag=True, help="Take its access rules away.")
-@lab_option
-@output_option
 def endpoint_set(
     vm: str,
     endpoint: str,
@@ -180,21 +178,19 @@ def endpoint_set(
     direct_server_return: bool | None,
     acl: tuple[str, ...],
     no_acl: bool,
-    name: str | None,
-    output: str,
-) -> None:
+) -> "Operation":
     """Change an endpoint, as Set-AzureEndpoint and Update-AzureVM do; what is left out stays. Needs root.
 
     Of a member of a load-balanced set only the access rules can be changed so, and they are those of all members.
 
     \b
     Example:
-      sudo lab endpoint set myVM1 myEndpoint --idle-timeout-in-minutes 15
-      sudo lab endpoint set myVM1 myEndpoint --acl "100 deny 175.1.0.1/24" --acl "200 permit 175.0.0.0/8"
+      sudo lab endpoint set multivip myVM1 myEndpoint --idle-timeout-in-minutes 15
+      sudo lab endpoint set multivip myVM1 myEndpoint --acl "100 deny 175.1.0.1/24" --acl "200 permit 175.0.0.0/8"
     """
     from lab.operations.endpoint import SetEndpoint
 
-    operation = SetEndpoint(
+    return SetEndpoint(
         virtual_machine=vm,
         name=endpoint,
         protocol=protocol,
@@ -206,46 +202,43 @@ def endpoint_set(
         direct_server_return=direct_server_return,
         acl=_changed_acl(acl, no_acl=no_acl),
     )
-    perform_as(name or only_lab(), operation, "Update-AzureVM", output)
 
 
 @endpoint_group.command("remove")
+@operates("Update-AzureVM")
 @click.argument("vm")
 @click.argument("endpoint")
-@lab_option
-@output_option
-def endpoint_remove(vm: str, endpoint: str, name: str | None, output: str) -> None:
+def endpoint_remove(vm: str, endpoint: str) -> "Operation":
     """Take an endpoint from a VM; a VIP that loses its last one loses its address, but for the default one. Needs root.
 
     \b
     Example:
-      sudo lab endpoint remove myVM1 myEndpoint
+      sudo lab endpoint remove multivip myVM1 myEndpoint
     """
     from lab.operations.endpoint import RemoveEndpoint
 
-    perform_as(name or only_lab(), RemoveEndpoint(vm, endpoint), "Update-AzureVM", output)
+    return RemoveEndpoint(vm, endpoint)
 
 
 @endpoint_group.command("move")
+@operates("Set-AzureLoadBalancedEndpoint")
 @click.argument("service")
 @click.argument("load_balanced_set", metavar="SET")
 @click.argument("vip")
-@lab_option
-@output_option
-def endpoint_move(service: str, load_balanced_set: str, vip: str, name: str | None, output: str) -> None:
+def endpoint_move(service: str, load_balanced_set: str, vip: str) -> "Operation":
     """Move a load-balanced set to another VIP of its service, as Set-AzureLoadBalancedEndpoint does. Needs root.
 
     \b
     Example:
-      sudo lab endpoint move myService myLBSet Vip1
+      sudo lab endpoint move multivip myService myLBSet Vip1
     """
     from lab.operations.endpoint import SetLoadBalancedSet
 
-    operation = SetLoadBalancedSet(service=service, load_balanced_set=load_balanced_set, virtual_ip=vip)
-    perform_as(name or only_lab(), operation, "Set-AzureLoadBalancedEndpoint", output)
+    return SetLoadBalancedSet(service=service, load_balanced_set=load_balanced_set, virtual_ip=vip)
 
 
 @endpoint_group.command("set-lb")
+@operates("Set-AzureLoadBalancedEndpoint")
 @click.argument("service")
 @click.argument("load_balanced_set", metavar="SET")
 @click.option("--local-port", type=_PORT, metavar="PORT", help="The port of the VMs.")
@@ -256,8 +249,6 @@ def endpoint_move(service: str, load_balanced_set: str, vip: str, name: str | No
 @_idle_option
 @_traffic_options
 @click.option("--no-acl", is_flag=True, help="Take its access rules away.")
-@lab_option
-@output_option
 def endpoint_set_lb(
     service: str,
     load_balanced_set: str,
@@ -270,20 +261,18 @@ def endpoint_set_lb(
     direct_server_return: bool | None,
     acl: tuple[str, ...],
     no_acl: bool,
-    name: str | None,
-    output: str,
     **probe: Any,
-) -> None:
+) -> "Operation":
     """Change a load-balanced set as a whole, as Set-AzureLoadBalancedEndpoint does; what is left out stays. Needs root.
 
     \b
     Example:
-      sudo lab endpoint set-lb myService myLBSet --idle-timeout-in-minutes 15
-      sudo lab endpoint set-lb myService myLBSet --load-balancer-distribution sourceIP
+      sudo lab endpoint set-lb multivip myService myLBSet --idle-timeout-in-minutes 15
+      sudo lab endpoint set-lb multivip myService myLBSet --load-balancer-distribution sourceIP
     """
     from lab.operations.endpoint import SetLoadBalancedSet
 
-    operation = SetLoadBalancedSet(
+    return SetLoadBalancedSet(
         service=service,
         load_balanced_set=load_balanced_set,
         virtual_ip=virtual_ip,
@@ -296,20 +285,19 @@ def endpoint_set_lb(
         direct_server_return=direct_server_return,
         acl=_changed_acl(acl, no_acl=no_acl),
     )
-    perform_as(name or only_lab(), operation, "Set-AzureLoadBalancedEndpoint", output)
 
 
 @endpoint_group.command("list")
+@lab_or_file_argument
 @click.argument("service", required=False)
-@lab_or_file_option
 @output_option
-def endpoint_list(service: str | None, name: str | None, output: str) -> None:
+def endpoint_list(service: str | None, name: str, output: str) -> None:
     """List endpoints: what each VIP's public ports lead to. Of a lab, needs root.
 
     \b
     Example:
-      sudo lab endpoint list
-      lab endpoint list myService --lab multivip.lab.yaml -o json
+      sudo lab endpoint list multivip
+      lab endpoint list multivip.lab.yaml myService -o json
     """
     found = [(s.name, e) for s in services_named(name, service) for e in s.endpoints]
     if output == "json":
@@ -347,7 +335,7 @@ def _probe(given: dict[str, Any]) -> "Probe | None":
     """Read how a set is to be probed; None: nothing was said.
 
     Raises:
-        UsageError: more than one way was, or a path that nobody would ask for.
+        UsageError: more than one way was, or the path would never be asked for.
 
     """
     from lab.azure.model import EndpointProbe

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from lab.cli.arguments import SUFFIX, network_named
 from lab.cli.execution import interruptible, need_root
-from lab.cli.options import output_option, profile_option, to_profile_option
+from lab.cli.options import lab_or_file_argument, output_option, profile_option, to_profile_option
 from lab.cli.output import count, print_json, print_table, progress
 from lab.errors import ContradictedError, TopologyError, UsageError, did_you_mean
 
@@ -44,7 +44,7 @@ _CSV = (
 
 
 @click.command("outbound")
-@click.argument("name")
+@lab_or_file_argument
 @profile_option
 @click.option(
     "-o",
@@ -57,8 +57,8 @@ _CSV = (
 def show_outbound(name: str, profile: str | None, output: str) -> None:
     """Show the way out of every VM: the addresses it is seen with, its ports, what binds it, and why.
 
-    NAME is a topology file, which needs no root, or a running lab. It is the answer for an allow-list. The answer is
-    predicted by the documents of the revision; `lab explain` says more about one VM.
+    The answer for an allow-list, predicted by the documents of the revision; `lab explain` says more about one VM.
+    LAB|FILE is a running lab, or a topology file, which needs no root.
 
     \b
     Example:
@@ -171,7 +171,7 @@ def _way_json(way: "WayOut") -> dict[str, Any]:
 
 
 @click.command("explain")
-@click.argument("name")
+@lab_or_file_argument
 @click.argument("sender", metavar="FROM")
 @click.argument("to", metavar="TO[:PORT/PROTOCOL]")
 @click.option(
@@ -187,8 +187,8 @@ def explain_flow(
 
     FROM and TO are VMs, outside hosts, or `internet`, which is any address outside; TO is also an address, or a load
     balancer or cloud service with one address. Without a port TO's first service is meant, or 80/tcp. Then why the flow
-    does not go otherwise, and what would change it. NAME is a topology file, which needs no root and whose pool members
-    are all taken to be up, or a running lab. With --send, in a running lab, a difference is an error.
+    does not go otherwise, and what would change it. LAB|FILE is a running lab, or a topology file, which needs no root;
+    all its pool members are taken to be up. With --send, in a running lab, a difference is an error.
 
     \b
     Example:
@@ -528,7 +528,7 @@ def _proofs(files: tuple[str, str], networks: "tuple[Network, Network]", changes
 
 
 def _hold(proofs: "Proofs | None", changes: "Sequence[Change]") -> None:
-    """Go on only if all that packets can tell is confirmed.
+    """Refuse unless all that packets can tell is confirmed.
 
     Raises:
         ContradictedError: a difference is not.

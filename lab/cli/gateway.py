@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.arguments import only_lab, read_address, read_name, read_prefixes, read_secret, read_subnet
-from lab.cli.execution import need_root, perform
-from lab.cli.options import lab_option, output_option, shown_lab_option
+from lab.cli.arguments import read_address, read_name, read_prefixes, read_secret, read_subnet
+from lab.cli.execution import need_root, operates, perform, perform_as
+from lab.cli.options import lab_argument, output_option, shown_lab_argument
 from lab.cli.output import print_gateways, print_json
 from lab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import GatewaySku, Routing
+    from lab.operations.base import Operation
 
 
 @click.group("gateway")
@@ -22,15 +23,15 @@ def gateway_group() -> None:
 
     \b
     Example:
-      lab gateway show
+      lab gateway show vnet-to-vnet
     """
 
 
 @gateway_group.command("show")
+@shown_lab_argument
 @click.argument("network", required=False)
-@shown_lab_option
 @output_option
-def gateway_show(network: str | None, name: str | None, output: str) -> None:
+def gateway_show(network: str | None, name: str, output: str) -> None:
     """Show gateways: state, address, and each connection with its bytes, its last event and why it is down.
 
     The state of a gateway is Creating, then Connecting with its address visible, then Connected; Unknown if
@@ -38,12 +39,12 @@ def gateway_show(network: str | None, name: str | None, output: str) -> None:
 
     \b
     Example:
-      lab gateway show
-      lab gateway show VNet1 --lab vnet-to-vnet -o json
+      lab gateway show vnet-to-vnet
+      lab gateway show vnet-to-vnet VNet1 -o json
     """
     from lab.runtime import show
 
-    lab = show.describe(name or only_lab())
+    lab = show.describe(name)
     chosen = {place: g for place, g in lab.gateways.items() if place.startswith("gw.")}
     if network is not None:
         known = [place.removeprefix("gw.") for place in chosen]
@@ -63,6 +64,7 @@ def gateway_show(network: str | None, name: str | None, output: str) -> None:
 
 
 @gateway_group.command("create")
+@lab_argument
 @click.argument("network")
 @click.option(
     "--routing", type=click.Choice(["dynamic", "static"]), required=True, help="Dynamic is IKEv2, static IKEv1."
@@ -72,72 +74,71 @@ def gateway_show(network: str | None, name: str | None, output: str) -> None:
     type=click.Choice(["Basic", "Standard", "HighPerformance"]),
     help="Size of the gateway.  [default: Standard, of static gateways Basic]",
 )
-@lab_option
-def gateway_create(network: str, routing: "Routing", sku: "GatewaySku | None", name: str | None) -> None:
+@output_option
+def gateway_create(name: str, network: str, routing: "Routing", sku: "GatewaySku | None", output: str) -> None:
     """Create a virtual network's gateway. Needs root.
 
     It is Creating for 15 minutes of the lab's time (see --time-scale of `lab up`), without an address to show.
 
     \b
     Example:
-      sudo lab gateway create vnet1 --routing dynamic
+      sudo lab gateway create vnet-to-vnet VNet1 --routing dynamic
     """
     from lab.operations.vpn import BUILD_S, CreateGateway
     from lab.runtime import operate
 
-    lab = name or only_lab()
     need_root()
-    ready = time.time() + BUILD_S / operate.network_of(lab).overrides.time_scale
+    ready = time.time() + BUILD_S / operate.network_of(name).overrides.time_scale
     size: GatewaySku = sku or ("Basic" if routing == "static" else "Standard")
-    perform(lab, CreateGateway(network, routing, size, ready))
-    click.echo(f"{network}: Creating, until {time.strftime('%H:%M:%S', time.localtime(ready))}")
+    perform_as(name, CreateGateway(network, routing, size, ready), "New-AzureVNetGateway", output)
+    click.echo(f"{network}: Creating, until {time.strftime('%H:%M:%S', time.localtime(ready))}", err=True)
 
 
 @gateway_group.command("delete")
+@operates("Remove-AzureVNetGateway")
 @click.argument("network")
-@lab_option
-def gateway_delete(network: str, name: str | None) -> None:
+def gateway_delete(network: str) -> "Operation":
     """Delete a virtual network's gateway; its address is released. Needs root.
 
     \b
     Example:
-      sudo lab gateway delete vnet1
+      sudo lab gateway delete vnet-to-vnet VNet1
     """
     from lab.operations.vpn import DeleteGateway
 
-    perform(name or only_lab(), DeleteGateway(network))
+    return DeleteGateway(network)
 
 
 @gateway_group.command("connect")
+@operates("Set-AzureVNetGateway")
 @click.argument("network")
 @click.argument("site")
-@lab_option
-def gateway_connect(network: str, site: str, name: str | None) -> None:
+def gateway_connect(network: str, site: str) -> "Operation":
     """Connect a virtual network to a local network. Needs root.
 
     \b
     Example:
-      sudo lab gateway connect vnet1 site-vnet2
+      sudo lab gateway connect vnet-to-vnet VNet1 site-VNet2
     """
     from lab.operations.vpn import Connect
 
-    perform(name or only_lab(), Connect(network, site))
+    return Connect(network, site)
 
 
 @gateway_group.command("disconnect")
+@operates("Set-AzureVNetGateway")
 @click.argument("network")
 @click.argument("site")
-@lab_option
-def gateway_disconnect(network: str, site: str, name: str | None) -> None:
+def gateway_disconnect(network: str, site: str) -> "Operation":
     """End a tunnel and leave it down; the connection stays defined. Needs root.
 
     \b
     Example:
-      sudo lab gateway disconnect vnet1 site-vnet2
+      sudo lab gateway disconnect vnet-to-vnet VNet1 site-VNet2
     """
     from lab.operations.vpn import Connect
 
-    perform(name or only_lab(), Connect(network, site, connect=False))
+    return Connect(network, site, connect=False)
 
 
 @gateway_group.group("key")
@@ -146,11 +147,12 @@ def gateway_key() -> None:
 
     \b
     Example:
-      sudo lab gateway key set vnet1 site-vnet2 --key A1b2C3D4
+      sudo lab gateway key set vnet-to-vnet VNet1 site-VNet2 --key A1b2C3D4
     """
 
 
 @gateway_key.command("set")
+@lab_argument
 @click.argument("network")
 @click.argument("site")
 @click.option("--key", help="1 to 128 letters and digits; the same on both sides. Other users see it in `ps`.")
@@ -160,11 +162,8 @@ def gateway_key() -> None:
     metavar="FILE",
     help="File that holds the key and nothing else; - for standard input.",
 )
-@lab_option
 @output_option
-def gateway_key_set(
-    network: str, site: str, key: str | None, key_file: Path | None, name: str | None, output: str
-) -> None:
+def gateway_key_set(network: str, site: str, key: str | None, key_file: Path | None, name: str, output: str) -> None:
     """Set the shared key of a connection. Needs root.
 
     It prints what Set-AzureVNetGatewayKey does. While a command runs, all users of the machine see its options:
@@ -172,8 +171,8 @@ def gateway_key_set(
 
     \b
     Example:
-      sudo lab gateway key set vnet1 site-vnet2 --key A1b2C3D4
-      echo A1b2C3D4 | sudo lab gateway key set vnet1 site-vnet2 --key-file -
+      sudo lab gateway key set vnet-to-vnet VNet1 site-VNet2 --key A1b2C3D4
+      echo A1b2C3D4 | sudo lab gateway key set vnet-to-vnet VNet1 site-VNet2 --key-file -
     """
     from uuid import uuid4
 
@@ -184,7 +183,7 @@ def gateway_key_set(
         found = "neither --key nor --key-file" if key is None else "both --key and --key-file"
         raise UsageError(f"gateway key set: {found}; one of them gives the key; name a file, or - for standard input")
     shared = read_secret(key_file) if key_file is not None else key or ""
-    perform(name or only_lab(), SetKey(network, site, shared), said=False)
+    perform(name, SetKey(network, site, shared))
     result = show.operation(str(uuid4()), uuid4().hex)
     if output == "json":
         print_json(result)
@@ -199,7 +198,7 @@ def network_group() -> None:
 
     \b
     Example:
-      sudo lab network add VNet3 --address-space 10.3.0.0/16 --subnet GatewaySubnet=10.3.255.0/27
+      sudo lab network add vnet-to-vnet VNet3 --address-space 10.3.0.0/16 --subnet GatewaySubnet=10.3.255.0/27
     """
 
 
@@ -209,41 +208,39 @@ _space_option = click.option(
 
 
 @network_group.command("add")
+@operates("Set-AzureVNetConfig")
 @click.argument("network")
 @_space_option
 @click.option("--location", default="China North", show_default=True, help="Where it is; it never changes.")
 @click.option("--subnet", "subnets", multiple=True, metavar="NAME=PREFIX", help="A subnet; may be repeated.")
-@lab_option
-def network_add(
-    network: str, space: tuple[str, ...], location: str, subnets: tuple[str, ...], name: str | None
-) -> None:
+def network_add(network: str, space: tuple[str, ...], location: str, subnets: tuple[str, ...]) -> "Operation":
     """Create a virtual network in a running lab. Needs root.
 
     \b
     Example:
-      sudo lab network add VNet3 --address-space 10.3.0.0/16 --location "China East"
+      sudo lab network add vnet-to-vnet VNet3 --address-space 10.3.0.0/16 --location "China East"
     """
     from lab.operations.vpn import AddNetwork
 
     made = tuple(read_subnet(*text.partition("=")[::2]) for text in subnets)
-    perform(name or only_lab(), AddNetwork(read_name(network), location, read_prefixes(space), made))
+    return AddNetwork(read_name(network), location, read_prefixes(space), made)
 
 
 @network_group.command("subnet")
+@operates("Set-AzureVNetConfig")
 @click.argument("network")
 @click.argument("subnet")
 @click.argument("prefix")
-@lab_option
-def network_subnet(network: str, subnet: str, prefix: str, name: str | None) -> None:
+def network_subnet(network: str, subnet: str, prefix: str) -> "Operation":
     """Add a subnet to a virtual network of a running lab. Needs root.
 
     \b
     Example:
-      sudo lab network subnet VNet3 GatewaySubnet 10.3.255.0/27
+      sudo lab network subnet vnet-to-vnet VNet3 GatewaySubnet 10.3.255.0/27
     """
     from lab.operations.vpn import AddSubnet
 
-    perform(name or only_lab(), AddSubnet(network, read_subnet(subnet, prefix)))
+    return AddSubnet(network, read_subnet(subnet, prefix))
 
 
 @click.group("local-network")
@@ -252,7 +249,7 @@ def local_network_group() -> None:
 
     \b
     Example:
-      sudo lab local-network add site-vnet2 --address-space 10.2.0.0/16 --address 5.4.3.2
+      sudo lab local-network add vnet-to-vnet site-VNet2 --address-space 10.2.0.0/16 --address 5.4.3.2
     """
 
 
@@ -260,16 +257,16 @@ _address_help = "Address of its VPN device; a placeholder will do until the real
 
 
 @local_network_group.command("add")
+@operates("Set-AzureVNetConfig")
 @click.argument("site")
 @_space_option
 @click.option("--address", help=_address_help)
-@lab_option
-def local_network_add(site: str, space: tuple[str, ...], address: str | None, name: str | None) -> None:
+def local_network_add(site: str, space: tuple[str, ...], address: str | None) -> "Operation":
     """Define a local network. Needs root.
 
     \b
     Example:
-      sudo lab local-network add site-vnet2 --address-space 10.2.0.0/16 --address 5.4.3.2
+      sudo lab local-network add vnet-to-vnet site-VNet2 --address-space 10.2.0.0/16 --address 5.4.3.2
     """
     from lab.operations.vpn import AddLocalNetwork
 
@@ -278,20 +275,20 @@ def local_network_add(site: str, space: tuple[str, ...], address: str | None, na
             f"local-network add {site}: no address of its VPN device; it must have one, which may be a placeholder; "
             "add --address, such as 5.4.3.2, and set the real one when its gateway is built"
         )
-    perform(name or only_lab(), AddLocalNetwork(read_name(site), read_prefixes(space), read_address(address)))
+    return AddLocalNetwork(read_name(site), read_prefixes(space), read_address(address))
 
 
 @local_network_group.command("set")
+@operates("Set-AzureVNetConfig")
 @click.argument("site")
 @_space_option
 @click.option("--address", help=_address_help)
-@lab_option
-def local_network_set(site: str, space: tuple[str, ...], address: str | None, name: str | None) -> None:
+def local_network_set(site: str, space: tuple[str, ...], address: str | None) -> "Operation":
     """Give a local network other ranges, or the real address of its VPN device. Needs root.
 
     \b
     Example:
-      sudo lab local-network set site-vnet2 --address 203.0.113.2
+      sudo lab local-network set vnet-to-vnet site-VNet2 --address 203.0.113.2
     """
     from lab.operations.vpn import SetLocalNetwork
 
@@ -300,10 +297,9 @@ def local_network_set(site: str, space: tuple[str, ...], address: str | None, na
             f"local-network set {site}: neither --address-space nor --address; one of them must change; "
             "add it, such as --address 203.0.113.2"
         )
-    operation = SetLocalNetwork(
+    return SetLocalNetwork(
         site, read_prefixes(space) if space else None, None if address is None else read_address(address)
     )
-    perform(name or only_lab(), operation)
 
 
 COMMANDS: tuple[click.Command, ...] = (gateway_group, network_group, local_network_group)

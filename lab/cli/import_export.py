@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.arguments import SUFFIX, network_named, only_lab
-from lab.cli.execution import perform
-from lab.cli.options import lab_option
-from lab.cli.output import count, print_table
+from lab.cli.arguments import SUFFIX, network_named
+from lab.cli.execution import operates, perform_as
+from lab.cli.options import lab_or_file_argument, output_option
+from lab.cli.output import count, print_json
 from lab.errors import TopologyError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.formats.cscfg import Configuration
+    from lab.operations.base import Operation
 
 
 @click.group("import")
@@ -21,36 +22,36 @@ def import_group() -> None:
 
     \b
     Example:
-      sudo lab import netcfg NetworkConfig.xml
-      lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip.lab.yaml
+      sudo lab import netcfg vnet-to-vnet NetworkConfig.xml
+      lab import cscfg instance-public-ip.lab.yaml ServiceConfiguration.cscfg
       lab import azure azuredeploy.json azuredeploy.parameters.json -o mine.lab.yaml
     """
 
 
 @import_group.command("netcfg")
+@operates("Set-AzureVNetConfig")
 @click.argument("file", type=click.Path(path_type=Path))
-@lab_option
-def import_netcfg(file: Path, name: str | None) -> None:
+def import_netcfg(file: Path) -> "Operation":
     """Replace networks, local networks, DNS servers and connections by those of a NetworkConfiguration file.
 
     All of it or nothing. VMs, gateways and the keys of connections that stay are kept. Needs root.
 
     \b
     Example:
-      sudo lab import netcfg NetworkConfig.xml
+      sudo lab import netcfg vnet-to-vnet NetworkConfig.xml
     """
     from lab.formats import netcfg
     from lab.operations.netcfg import ImportConfiguration
 
     made = netcfg.read(_text(file, netcfg.MAX_BYTES, "network configuration"), str(file))
-    perform(name or only_lab(), ImportConfiguration(made, file.name))
-    print_table(("OperationDescription", "OperationId", "OperationStatus"), [("Set-AzureVNetConfig", "-", "Succeeded")])
+    return ImportConfiguration(made, file.name)
 
 
 @import_group.command("cscfg")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--into", metavar="TOPOLOGY", required=True, help="A topology file, or the name of a running lab.")
-def import_cscfg(file: Path, into: str) -> None:
+@lab_or_file_argument
+@click.argument("configuration", metavar="CONFIGURATION", type=click.Path(path_type=Path))
+@output_option
+def import_cscfg(name: str, configuration: Path, output: str) -> None:
     """Give the role instances of a cloud service the public IPs that a ServiceConfiguration file says.
 
     A topology file is rewritten, and keeps all else as it is; it takes the number of instances of each role too. In
@@ -58,19 +59,19 @@ def import_cscfg(file: Path, into: str) -> None:
 
     \b
     Example:
-      lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip.lab.yaml
-      sudo lab import cscfg ServiceConfiguration.cscfg --into instance-public-ip
+      lab import cscfg instance-public-ip.lab.yaml ServiceConfiguration.cscfg
+      sudo lab import cscfg instance-public-ip ServiceConfiguration.cscfg
     """
     from lab.formats import cscfg
     from lab.operations.base import Refused
     from lab.operations.cscfg import ImportServiceConfiguration
 
-    made = cscfg.read(_text(file, cscfg.MAX_BYTES, "service configuration"), str(file))
-    if into.endswith(SUFFIX):
-        _into_file(Path(into), made)
+    made = cscfg.read(_text(configuration, cscfg.MAX_BYTES, "service configuration"), str(configuration))
+    if name.endswith(SUFFIX):
+        _into_file(Path(name), made, output)
     else:
         try:
-            perform(into, ImportServiceConfiguration(made, file.name))
+            perform_as(name, ImportServiceConfiguration(made, configuration.name), "Set-AzureDeployment", output)
         except Refused as refused:
             raise TopologyError(cscfg.located(made, problem) for problem in refused.problems) from None
 
@@ -123,14 +124,21 @@ def import_azure(
         raise InconclusiveError(f"{shown}: {told}; --strict allows none; change the input, or leave --strict out")
 
 
-def _into_file(file: Path, configuration: "Configuration") -> None:
-    """Have the roles of a topology file be as a service configuration says."""
+def _into_file(file: Path, configuration: "Configuration", output: str) -> None:
+    """Change the roles of a topology file to what a service configuration says."""
     from lab import topology
 
     text = topology.read(file)
     made = topology.configured(text, str(file), configuration)
     if made != text:
         file.write_text(made, encoding="utf-8")
+    if output == "json":
+        roles = {
+            role.name: {"instances": role.instances, "public_ip": role.public_ip.name if role.public_ip else None}
+            for role in configuration.roles
+        }
+        print_json({"file": str(file), "service": configuration.service, "roles": roles})
+        return
     for role in configuration.roles:
         own = f", public IP {role.public_ip.name}" if role.public_ip else ""
         click.echo(f"{file}: {configuration.service}: {role.name}: {count(role.instances, 'instance')}{own}")
@@ -159,14 +167,14 @@ def export_group() -> None:
 
     \b
     Example:
-      sudo lab export netcfg > NetworkConfig.xml
+      sudo lab export netcfg vnet-to-vnet > NetworkConfig.xml
       lab export cscfg instance-public-ip.lab.yaml --service ILPIPSample > ServiceConfiguration.cscfg
     """
 
 
 @export_group.command("netcfg")
-@click.argument("name", required=False)
-def export_netcfg(name: str | None) -> None:
+@lab_or_file_argument
+def export_netcfg(name: str) -> None:
     """Print the NetworkConfiguration of a running lab, which needs root, or of a topology file.
 
     \b
@@ -176,13 +184,13 @@ def export_netcfg(name: str | None) -> None:
     """
     from lab.formats import netcfg
 
-    click.echo(netcfg.write(network_named(name or only_lab())), nl=False)
+    click.echo(netcfg.write(network_named(name)), nl=False)
 
 
 @export_group.command("cscfg")
-@click.argument("name", required=False)
+@lab_or_file_argument
 @click.option("--service", metavar="SERVICE", help="The cloud service; left out, the only one with roles.")
-def export_cscfg(name: str | None, service: str | None) -> None:
+def export_cscfg(name: str, service: str | None) -> None:
     """Print the ServiceConfiguration of a running lab's cloud service, which needs root, or of a topology file's.
 
     \b
@@ -192,7 +200,7 @@ def export_cscfg(name: str | None, service: str | None) -> None:
     """
     from lab.formats import cscfg
 
-    network = network_named(name or only_lab())
+    network = network_named(name)
     known = [s for s in network.cloud_services if s.roles]
     chosen = [s for s in known if service in (None, s.name)]
     if len(chosen) != 1:

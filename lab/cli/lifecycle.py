@@ -2,15 +2,21 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lab.cli.arguments import SUFFIX, only_file
 from lab.cli.execution import interruptible, need_root
-from lab.cli.options import profile_option, time_scale_option, wait_option
-from lab.cli.output import count, progress, say_ended, say_timers
+from lab.cli.options import output_option, profile_option, time_scale_option, wait_option
+from lab.cli.output import count, print_json, progress, say_ended, say_timers
 from lab.errors import LabError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from lab.azure.model import Network
+    from lab.kernel.apply import Outcome
 
 
 @click.command()
@@ -18,7 +24,8 @@ from lab.errors import LabError, UsageError, did_you_mean
 @time_scale_option
 @profile_option
 @wait_option
-def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
+@output_option
+def up(file: Path | None, time_scale: int | None, profile: str | None, output: str) -> None:
     """Make a topology run; on a running lab, apply only the difference.
 
     Live flows are kept. What other commands (`lab gateway`, `nsg`, `service`, `vm`, …) changed since is as the
@@ -31,7 +38,6 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
       sudo lab up source-ip.lab.yaml
       sudo lab up source-ip.lab.yaml --time-scale 60
     """
-    from lab.path import outbound_snat
     from lab.runtime import lifecycle
 
     chosen = file or only_file()
@@ -43,6 +49,17 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
         outcome = lifecycle.bring_up(network, chosen, say)
     say_ended(network.name, outcome.ended)
     seconds = time.monotonic() - began
+    if output == "json":
+        counts = {"vms": len(network.virtual_machines), "hosts": len(network.internet)}
+        done = {"built": outcome.built, "changed": outcome.changed, "taken_back": taken, "ended": outcome.ended}
+        print_json({"lab": network.name, **done, **counts, "seconds": round(seconds, 1)})
+    else:
+        _print_up(network, chosen, outcome, taken, seconds)
+
+
+def _print_up(network: "Network", chosen: Path, outcome: "Outcome", taken: Sequence[str], seconds: float) -> None:
+    from lab.path import outbound_snat
+
     if taken:
         what = f"commands made this, and {chosen} does not have it; what shall stay must be in the file"
         click.echo(f"{network.name}: taken back: {', '.join(taken)}; {what}", err=True)
@@ -64,7 +81,8 @@ def up(file: Path | None, time_scale: int | None, profile: str | None) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Every lab of this machine.")
 @wait_option
-def down(names: tuple[str, ...], everything: bool) -> None:
+@output_option
+def down(names: tuple[str, ...], everything: bool, output: str) -> None:
     """Remove labs: exactly what their records say is theirs. Needs root.
 
     Processes that `lab exec` or `lab shell` left in nodes are ended, and named. To remove a lab twice is fine: "is
@@ -84,31 +102,42 @@ def down(names: tuple[str, ...], everything: bool) -> None:
     chosen = tuple(name.removesuffix(SUFFIX) for name in (folders() if everything else names))
     for name in chosen:
         _check_name(name)
-    failed = []
+    failed: list[LabError] = []
+    removed = []
     for name in chosen:
         try:
-            _remove(name)
+            removed.append({"lab": name, **_remove(name)})
         except LabError as error:  # the others are removed all the same
             failed.append(error)
             click.echo(str(error), err=True)
+            continue
+        if output == "table":
+            click.echo(f"{name}: {removed[-1]['state']}")
+    if output == "json":
+        print_json({"labs": removed})
     if failed:
         sys.exit(max(error.exit_code for error in failed))
 
 
-def _remove(name: str) -> None:
+def _remove(name: str) -> dict[str, Any]:
+    """Remove a lab; return its state, and the processes that were ended with it.
+
+    Raises:
+        UsageError: no lab has had this name since the machine was started.
+
+    """
     from lab.kernel import apply, state
 
     removal = apply.down(name)
     if removal is not None:
         say_ended(name, removal.ended)
-        click.echo(f"{name}: down")
-    elif state.was_removed(name):
-        click.echo(f"{name}: is not up")
-    else:
-        raise UsageError(
-            f'no lab "{name}"; a lab of this name must be up, or have been; '
-            f"{did_you_mean(name, state.names())}; see `lab list`"
-        )
+        return {"state": "down", "ended": removal.ended}
+    if state.was_removed(name):
+        return {"state": "is not up", "ended": ()}
+    raise UsageError(
+        f'no lab "{name}"; a lab of this name must be up, or have been; '
+        f"{did_you_mean(name, state.names())}; see `lab list`"
+    )
 
 
 def _check_name(name: str) -> None:

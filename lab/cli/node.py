@@ -7,15 +7,14 @@ from typing import NoReturn
 import click
 
 from lab.cli.execution import need_root
-from lab.cli.options import wait_option
+from lab.cli.options import lab_argument
 from lab.errors import UsageError, did_you_mean
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+@lab_argument
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-@wait_option
 def exec_in(name: str, node: str, command: tuple[str, ...]) -> None:
     """Run a command inside a node, with the node's hostname and resolver. Needs root.
 
@@ -30,9 +29,8 @@ def exec_in(name: str, node: str, command: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("name")
+@lab_argument
 @click.argument("node")
-@wait_option
 def shell(name: str, node: str) -> None:
     """Open a shell inside a node, with the node's hostname and resolver. Needs root.
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lab.cli.arguments import SUFFIX, network_named, read_service
-from lab.cli.execution import need_root, perform
-from lab.cli.options import output_option, wait_option
+from lab.cli.execution import need_root, operates
+from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import count, print_json, print_table
 from lab.errors import ContradictedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import Network, SecurityRule
+    from lab.operations.base import Operation
     from lab.predict.forecast import Forecast
     from lab.predict.matrix import Outcome
 
@@ -51,7 +52,7 @@ def _list_option(name: str, what: str) -> Callable[[_Command], _Command]:
 
 
 @rule.command("add")
-@click.argument("name")
+@operates("Set-AzureNetworkSecurityRule")
 @click.argument("group")
 @click.argument("rule_name", metavar="RULE")
 @click.option("--priority", type=int, required=True, help="Rules with a lower number are asked first.")
@@ -62,8 +63,7 @@ def _list_option(name: str, what: str) -> Callable[[_Command], _Command]:
 @_list_option("source-ports", "Ports and ranges of the client")
 @_list_option("destination", "Prefixes and tags")
 @_list_option("destination-ports", "Ports and ranges, as the VM sees them")
-@wait_option
-def add_rule(name: str, group: str, rule_name: str, **values: str | int | None) -> None:
+def add_rule(group: str, rule_name: str, **values: str | int | None) -> "Operation":
     """Add a rule to a group of a running lab. Needs root.
 
     \b
@@ -87,15 +87,14 @@ def add_rule(name: str, group: str, rule_name: str, **values: str | int | None) 
         elif value is not None:
             given[lists[key]] = [part.strip() for part in str(value).split(",")]
     typed = {"name": "RULE", **{lists.get(key, key): f"--{key.replace('_', '-')}" for key in values}}
-    perform(name, AddRule(group, topology.parse_rule(given, f"nsg rule add {group} {rule_name}", typed)))
+    return AddRule(group, topology.parse_rule(given, f"nsg rule add {group} {rule_name}", typed))
 
 
 @rule.command("remove")
-@click.argument("name")
+@operates("Remove-AzureNetworkSecurityRule")
 @click.argument("group")
 @click.argument("rule_name", metavar="RULE")
-@wait_option
-def remove_rule(name: str, group: str, rule_name: str) -> None:
+def remove_rule(group: str, rule_name: str) -> "Operation":
     """Remove a rule from a group of a running lab. Needs root.
 
     \b
@@ -104,13 +103,12 @@ def remove_rule(name: str, group: str, rule_name: str) -> None:
     """
     from lab.operations.security_rule import RemoveRule
 
-    perform(name, RemoveRule(group, rule_name))
+    return RemoveRule(group, rule_name)
 
 
 @rule.command("list")
-@click.argument("name")
+@lab_or_file_argument
 @click.argument("group", required=False)
-@wait_option
 @output_option
 def list_rules(name: str, group: str | None, output: str) -> None:
     """List the rules of a lab's groups in the order they are asked, the default rules included. Needs root.
@@ -147,14 +145,13 @@ def _rule_cells(rule: "SecurityRule") -> tuple[str, ...]:
 
 
 @nsg.command("effective")
-@click.argument("name")
+@lab_or_file_argument
 @click.argument("vm")
-@wait_option
 @output_option
 def effective_rules(name: str, vm: str, output: str) -> None:
     """Show all rules in force at a VM, merged, in the order they are asked.
 
-    NAME is a running lab, which needs root, or a topology file. The default rules are there, tags are expanded, and
+    LAB|FILE is a running lab, which needs root, or a topology file. The default rules are there, tags are expanded, and
     a rule that earlier ones leave nothing to is marked with their names.
 
     \b
@@ -192,7 +189,7 @@ def effective_rules(name: str, vm: str, output: str) -> None:
 
 
 @nsg.command("matrix")
-@click.argument("name")
+@lab_or_file_argument
 @click.argument("nodes", nargs=-1, metavar="[NODE]...")
 @click.option(
     "--service",
@@ -206,14 +203,14 @@ def effective_rules(name: str, vm: str, output: str) -> None:
     default=None,
     help="Send every flow and hold the prediction against it, or only predict.  [default: send in a running lab]",
 )
-@wait_option
 @output_option
 def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send: bool, output: str) -> None:
     """Print who may speak to whom: every pair of nodes and every service, predicted and seen on the wire.
 
     With NODEs: only the pairs that they are part of. A frontend's address is a receiver like any node. Without
-    --service: the services of the topology, the ports its rules name, and ports of nobody. NAME is a running lab,
-    which needs root, or a topology file, of which nothing can be seen. A difference between the two is an error.
+    --service: the services of the topology, the ports its rules name, and a port that neither has. LAB|FILE is a
+    running lab, which needs root, or a topology file, of which nothing can be seen. A difference between the two is
+    an error.
 
     \b
     Example:
@@ -246,14 +243,13 @@ def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send
 
 
 @click.command("check-flow")
-@click.argument("name")
+@lab_or_file_argument
 @click.argument("sender", metavar="FROM")
 @click.argument("to")
 @click.option(
     "--source-port", type=click.IntRange(1, 65535), metavar="PORT", help="The port it is sent from.  [default: any]"
 )
 @click.option("--send", is_flag=True, help="Send it too, and hold the prediction against what is seen.")
-@wait_option
 @output_option
 def check_flow(name: str, sender: str, to: str, source_port: int | None, send: bool, output: str) -> None:
     """Say whether a flow is allowed, and which rule of which network security group decides.
@@ -312,7 +308,7 @@ def _show_flow(outcome: "Outcome") -> None:
     if rows:
         print_table(("WAY", "VM", "DIRECTION", "GROUP", "PRIORITY", "RULE", "ACCESS"), rows)
     if outcome.seen is not None:
-        # Beyond its wire there is nobody for a flow that arrives at an obstacle.
+        # Beyond its wire no server takes a flow that arrives at an obstacle.
         wire = "'s wire" if any(way.end == outcome.end and way.obstacle for way in predicted.ways) else ""
         click.echo(f"seen: {outcome.seen}" + (f" at {outcome.end}{wire}" if outcome.end else ""))
 

@@ -1,4 +1,4 @@
-"""Options that more than one command has."""
+"""Options and arguments that more than one command has."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -69,14 +69,11 @@ wait_option = click.option(
 )
 
 
-def _with_wait(option: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    return lambda command: option(wait_option(command))
+def _with_wait(argument: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    return lambda command: argument(wait_option(command))
 
 
-_ONLY = "left out, the only one that is up."
 #: Of a command that shows a lab even while it is being changed.
-shown_lab_option = click.option("--lab", "name", metavar="NAME", help=f"The lab; {_ONLY}")
-lab_option = _with_wait(shown_lab_option)
-lab_or_file_option = _with_wait(
-    click.option("--lab", "name", metavar="NAME", help=f"The lab, or a topology file; {_ONLY}")
-)
+shown_lab_argument = click.argument("name", metavar="LAB")
+lab_argument = _with_wait(shown_lab_argument)
+lab_or_file_argument = _with_wait(click.argument("name", metavar="LAB|FILE"))

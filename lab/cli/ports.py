@@ -9,7 +9,7 @@ import click
 
 from lab.cli.ending import is_read
 from lab.cli.execution import need_root
-from lab.cli.options import output_option, wait_option
+from lab.cli.options import lab_argument, output_option, shown_lab_argument
 from lab.cli.output import count, print_json, print_table
 from lab.errors import LabError, UsageError, did_you_mean
 
@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.command("ports")
-@click.argument("name")
+@lab_argument
 @click.argument("vms", nargs=-1, metavar="[VM]...")
 @click.option(
     "--by", type=click.Choice(["vm", "destination"]), default="vm", show_default=True, help="One line for each."
 )
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.1), default=1.0, metavar="S", help="Seconds between two looks.")
-@wait_option
 @output_option
 def show_ports(name: str, vms: tuple[str, ...], by: str, watch: bool, interval: float, output: str) -> None:
     """Show the SNAT ports of a lab's VMs: allocated, in use, refused. Needs root.
@@ -109,7 +108,7 @@ def _print_destinations(used: "list[Usage]") -> None:
 
 
 @click.command("events")
-@click.argument("name")
+@shown_lab_argument
 @click.option("--probes", is_flag=True, help="Show the log of health probes instead: a record a minute.")
 @click.option("--follow", is_flag=True, help="Go on with what comes, until the lab is down or Ctrl-C.")
 @output_option
@@ -172,7 +171,7 @@ def _probe_line(record: dict[str, Any]) -> str:
 
 
 @click.command("load")
-@click.argument("name")
+@lab_argument
 @click.argument("sender", metavar="FROM")
 @click.argument("to", metavar="TO")
 @click.option("--flows", type=click.IntRange(1, 65535), default=100, show_default=True, help="How many flows.")
@@ -188,7 +187,6 @@ def _probe_line(record: dict[str, Any]) -> str:
 @click.option(
     "--end", "ending", type=click.Choice(["fin", "rst"]), default="fin", show_default=True, help="How TCP is closed."
 )
-@wait_option
 @output_option
 def load_flows(
     name: str, sender: str, to: str, flows: int, hold: float, rate: float, timeout: float, ending: "Ending", output: str

@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 
 from lab.cli.execution import interruptible, need_root
-from lab.cli.options import wait_option
-from lab.cli.output import progress
+from lab.cli.options import lab_argument, output_option
+from lab.cli.output import print_json, progress
 
 
 @click.command("replay")
-@click.argument("name")
+@lab_argument
 @click.argument("script", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--overwrite", is_flag=True, help="Let the script write files that are there, as -ExportToFile may name.")
-@wait_option
-def replay_script(name: str, script: Path, *, overwrite: bool) -> None:
+@output_option
+def replay_script(name: str, script: Path, output: str, *, overwrite: bool) -> None:
     """Run the documents' PowerShell lines, pasted as they stand, against a running lab. Needs root.
 
     SCRIPT is a file, or - for standard input. Its cmdlets do what lab's own commands do, and print what the
@@ -47,10 +47,15 @@ def replay_script(name: str, script: Path, *, overwrite: bool) -> None:
     )
     for note in notes:
         click.echo(note, err=True)
-    printed = False
-    for output in runner.play(read, lab, random.SystemRandom()):
-        click.echo(f"\n{output}" if printed else output)
-        printed = True
+    printed: list[str] = []
+    try:
+        for text in runner.play(read, lab, random.SystemRandom()):
+            if output == "table":
+                click.echo(f"\n{text}" if printed else text)
+            printed.append(text)
+    finally:  # what was done before an error is kept, and told of
+        if output == "json":
+            print_json({"lab": name, "printed": printed, "notes": [str(note) for note in notes]})
 
 
 @contextmanager

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.arguments import lab_named, network_named, only_lab, service_named, services_named
-from lab.cli.execution import for_a_while, perform_as
-from lab.cli.options import lab_option, lab_or_file_option, output_option
+from lab.cli.arguments import network_named, service_named, services_named
+from lab.cli.execution import for_a_while, operates
+from lab.cli.options import lab_argument, lab_or_file_argument, output_option
 from lab.cli.output import count, print_json, print_operation, print_table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.azure.model import CloudService, Network, VirtualIp
+    from lab.operations.base import Operation
 
 
 # --- services ---------------------------------------------------------------------------------
@@ -24,22 +25,22 @@ def service_group() -> None:
 
     \b
     Example:
-      sudo lab service show myService
+      sudo lab service show multivip myService
     """
 
 
 @service_group.command("list")
-@lab_or_file_option
+@lab_or_file_argument
 @output_option
-def service_list(name: str | None, output: str) -> None:
+def service_list(name: str, output: str) -> None:
     """List the cloud services of a running lab, which needs root, or of a topology file.
 
     \b
     Example:
-      sudo lab service list
-      lab service list --lab multivip.lab.yaml
+      sudo lab service list multivip
+      lab service list multivip.lab.yaml
     """
-    network = network_named(name or only_lab())
+    network = network_named(name)
     if output == "json":
         print_json({"cloud_services": [_service_json(network, service) for service in network.cloud_services]})
         return
@@ -53,10 +54,10 @@ def service_list(name: str | None, output: str) -> None:
 
 
 @service_group.command("show")
+@lab_or_file_argument
 @click.argument("service")
-@lab_or_file_option
 @output_option
-def service_show(service: str, name: str | None, output: str) -> None:
+def service_show(service: str, name: str, output: str) -> None:
     """Show the VIPs of a cloud service, as (Get-AzureDeployment -ServiceName …).VirtualIPs does. Of a lab, needs root.
 
     Address, IsDnsProgrammed, Name, ReservedIPName and ExtensionData, blank where a VIP has nothing: one that no
@@ -65,12 +66,12 @@ def service_show(service: str, name: str | None, output: str) -> None:
 
     \b
     Example:
-      sudo lab service show myService
-      lab service show myService --lab multivip.lab.yaml -o json
+      sudo lab service show multivip myService
+      lab service show multivip.lab.yaml myService -o json
     """
     from lab.azure import cloud_services
 
-    network = network_named(lab_named(name, service))
+    network = network_named(name)
     chosen = service_named(network, service)
     if output == "json":
         print_json(_service_json(network, chosen))
@@ -84,20 +85,19 @@ def service_show(service: str, name: str | None, output: str) -> None:
 
 
 @service_group.command("create")
+@operates("New-AzureService")
 @click.argument("service")
 @click.option("--location", default="China North", show_default=True, help="Where it is; it never changes.")
-@lab_option
-@output_option
-def service_create(service: str, location: str, name: str | None, output: str) -> None:
+def service_create(service: str, location: str) -> "Operation":
     """Create a cloud service without VMs: its VIP has an address once it has one. Needs root.
 
     \b
     Example:
-      sudo lab service create myService --location "China East"
+      sudo lab service create multivip newService --location "China East"
     """
     from lab.operations.cloud_service import AddService
 
-    perform_as(name or only_lab(), AddService(name=service, location=location), "New-AzureService", output)
+    return AddService(name=service, location=location)
 
 
 #: How long `lab service redeploy` takes by itself: no document says how long a redeployment does.
@@ -105,6 +105,7 @@ _REDEPLOYMENT_S = 60.0
 
 
 @service_group.command("redeploy")
+@lab_argument
 @click.argument("service")
 @click.option(
     "--hold",
@@ -114,9 +115,8 @@ _REDEPLOYMENT_S = 60.0
     metavar="SECONDS",
     help="How long it takes, of the lab's time.",
 )
-@lab_option
 @output_option
-def service_redeploy(service: str, hold: float, name: str | None, output: str) -> None:
+def service_redeploy(service: str, hold: float, name: str, output: str) -> None:
     """Redeploy a cloud service, during which its VMs count twice for SNAT ports where the revision says so. Needs root.
 
     A pool that is reported as twice as large may be in a higher tier of the table: each VM has fewer ports until it is
@@ -125,17 +125,16 @@ def service_redeploy(service: str, hold: float, name: str | None, output: str) -
 
     \b
     Example:
-      sudo lab service redeploy myService
-      sudo lab service redeploy myService --hold 600
+      sudo lab service redeploy multivip myService
+      sudo lab service redeploy multivip myService --hold 600
     """
     from lab.operations.cloud_service import BeginRedeployment, EndRedeployment
     from lab.runtime import operate
 
-    lab = name or only_lab()
-    with for_a_while(lab, BeginRedeployment(service), EndRedeployment(service)):
-        network = operate.network_of(lab)
+    with for_a_while(name, BeginRedeployment(service), EndRedeployment(service)):
+        network = operate.network_of(name)
         lasts = hold / network.overrides.time_scale
-        click.echo(f"{lab}: {service}: {hold:g} s is {lasts:g} s; {_counted(network, service)}", err=True)
+        click.echo(f"{name}: {service}: {hold:g} s is {lasts:g} s; {_counted(network, service)}", err=True)
         time.sleep(lasts)
     print_operation("Set-AzureDeployment", output)
 
@@ -188,57 +187,55 @@ def vip_group() -> None:
 
     \b
     Example:
-      sudo lab vip add myService Vip3
+      sudo lab vip add multivip myService Vip3
     """
 
 
 @vip_group.command("add")
+@operates("Add-AzureVirtualIP")
 @click.argument("service")
 @click.argument("vip")
-@lab_option
-@output_option
-def vip_add(service: str, vip: str, name: str | None, output: str) -> None:
+def vip_add(service: str, vip: str) -> "Operation":
     """Give a cloud service another VIP, as Add-AzureVirtualIP does: a name, and no address before an endpoint uses it.
 
     Services of virtual machines only, at most five VIPs each. Needs root.
 
     \b
     Example:
-      sudo lab vip add myService Vip3
+      sudo lab vip add multivip myService Vip3
     """
     from lab.operations.virtual_ip import AddVirtualIp
 
-    perform_as(name or only_lab(), AddVirtualIp(service, vip), "Add-AzureVirtualIP", output)
+    return AddVirtualIp(service, vip)
 
 
 @vip_group.command("remove")
+@operates("Remove-AzureVirtualIP")
 @click.argument("service")
 @click.argument("vip")
-@lab_option
-@output_option
-def vip_remove(service: str, vip: str, name: str | None, output: str) -> None:
+def vip_remove(service: str, vip: str) -> "Operation":
     """Remove a VIP that no endpoint uses, as Remove-AzureVirtualIP does; the default one stays. Needs root.
 
     \b
     Example:
-      sudo lab vip remove myService Vip3
+      sudo lab vip remove multivip myService Vip3
     """
     from lab.operations.virtual_ip import RemoveVirtualIp
 
-    perform_as(name or only_lab(), RemoveVirtualIp(service, vip), "Remove-AzureVirtualIP", output)
+    return RemoveVirtualIp(service, vip)
 
 
 @vip_group.command("list")
+@lab_or_file_argument
 @click.argument("service", required=False)
-@lab_or_file_option
 @output_option
-def vip_list(service: str | None, name: str | None, output: str) -> None:
+def vip_list(service: str | None, name: str, output: str) -> None:
     """List VIPs: address, which one the service's name leads to, endpoints, what is billed. Of a lab, needs root.
 
     \b
     Example:
-      sudo lab vip list
-      lab vip list myService --lab multivip.lab.yaml
+      sudo lab vip list multivip
+      lab vip list multivip.lab.yaml myService
     """
     from lab.azure import cloud_services
 
@@ -273,19 +270,18 @@ def reserved_ip_group() -> None:
 
     \b
     Example:
-      sudo lab reserved-ip create keepme --service myService
+      sudo lab reserved-ip create multivip keepme --service myService
     """
 
 
 @reserved_ip_group.command("create")
+@operates("New-AzureReservedIP")
 @click.argument("reserved_ip", metavar="NAME")
 @click.option("--location", default="China North", show_default=True, help="It is for services of this region.")
 @click.option("--label", default="", help="What it is for.")
 @click.option("--service", metavar="SERVICE", help="Keep the address that the VIP of this service has.")
 @click.option("--virtual-ip", metavar="VIP", help="Of that service, this VIP.  [default: the default one]")
 @click.option("--address", hidden=True, help="There is no such thing.")
-@lab_option
-@output_option
 def reserved_ip_create(
     reserved_ip: str,
     location: str,
@@ -293,17 +289,15 @@ def reserved_ip_create(
     service: str | None,
     virtual_ip: str | None,
     address: str | None,
-    name: str | None,
-    output: str,
-) -> None:
+) -> "Operation":
     """Reserve an address, as New-AzureReservedIP does: a new one, or the one that a service's VIP has now. Needs root.
 
     The address cannot be chosen. That of a service stays in use, and live flows with it.
 
     \b
     Example:
-      sudo lab reserved-ip create keepme --location "China North" --label web
-      sudo lab reserved-ip create keepme --service myService
+      sudo lab reserved-ip create multivip keepme --location "China North" --label web
+      sudo lab reserved-ip create multivip keepme --service myService
     """
     from lab.operations.reserved_ip import SOURCE, ReserveIp
 
@@ -313,83 +307,75 @@ def reserved_ip_create(
         )
     if virtual_ip is not None and service is None:
         raise UsageError("--virtual-ip without --service: a VIP is a service's; name the service too")
-    operation = ReserveIp(name=reserved_ip, location=location, label=label, service=service, virtual_ip=virtual_ip)
-    perform_as(name or only_lab(), operation, "New-AzureReservedIP", output)
+    return ReserveIp(name=reserved_ip, location=location, label=label, service=service, virtual_ip=virtual_ip)
 
 
 @reserved_ip_group.command("delete")
+@operates("Remove-AzureReservedIP")
 @click.argument("reserved_ip", metavar="NAME")
-@lab_option
-@output_option
-def reserved_ip_delete(reserved_ip: str, name: str | None, output: str) -> None:
+def reserved_ip_delete(reserved_ip: str) -> "Operation":
     """Release a reserved address that no service uses, as Remove-AzureReservedIP does. Needs root.
 
     \b
     Example:
-      sudo lab reserved-ip delete keepme
+      sudo lab reserved-ip delete multivip keepme
     """
     from lab.operations.reserved_ip import ReleaseIp
 
-    perform_as(name or only_lab(), ReleaseIp(reserved_ip), "Remove-AzureReservedIP", output)
+    return ReleaseIp(reserved_ip)
 
 
 @reserved_ip_group.command("associate")
+@operates("Set-AzureReservedIPAssociation")
 @click.argument("reserved_ip", metavar="NAME")
 @click.argument("service")
 @click.option("--virtual-ip", metavar="VIP", help="The VIP that is given the address.  [default: the default one]")
-@lab_option
-@output_option
-def reserved_ip_associate(
-    reserved_ip: str, service: str, virtual_ip: str | None, name: str | None, output: str
-) -> None:
+def reserved_ip_associate(reserved_ip: str, service: str, virtual_ip: str | None) -> "Operation":
     """Give a service's VIP a reserved address, as Set-AzureReservedIPAssociation does. Needs root.
 
     The address that it had is given back.
 
     \b
     Example:
-      sudo lab reserved-ip associate keepme myService
+      sudo lab reserved-ip associate multivip keepme myService
     """
     from lab.operations.reserved_ip import AssociateIp
 
-    operation = AssociateIp(reserved_ip, service, virtual_ip)
-    perform_as(name or only_lab(), operation, "Set-AzureReservedIPAssociation", output)
+    return AssociateIp(reserved_ip, service, virtual_ip)
 
 
 @reserved_ip_group.command("disassociate")
+@operates("Remove-AzureReservedIPAssociation")
 @click.argument("reserved_ip", metavar="NAME")
 @click.argument("service")
-@lab_option
-@output_option
-def reserved_ip_disassociate(reserved_ip: str, service: str, name: str | None, output: str) -> None:
+def reserved_ip_disassociate(reserved_ip: str, service: str) -> "Operation":
     """Take a reserved address from a service, as Remove-AzureReservedIPAssociation does. Needs root.
 
     The VIP is given a dynamic address; the reserved one stays the user's.
 
     \b
     Example:
-      sudo lab reserved-ip disassociate keepme myService
+      sudo lab reserved-ip disassociate multivip keepme myService
     """
     from lab.operations.reserved_ip import DisassociateIp
 
-    operation = DisassociateIp(reserved_ip, service)
-    perform_as(name or only_lab(), operation, "Remove-AzureReservedIPAssociation", output)
+    return DisassociateIp(reserved_ip, service)
 
 
 @reserved_ip_group.command("list")
-@lab_or_file_option
+@lab_or_file_argument
 @output_option
-def reserved_ip_list(name: str | None, output: str) -> None:
+def reserved_ip_list(name: str, output: str) -> None:
     """List reserved addresses, with the fields of Get-AzureReservedIP. Of a lab, needs root.
 
     \b
     Example:
-      sudo lab reserved-ip list
-      lab reserved-ip list --lab multivip.lab.yaml -o json
+      sudo lab reserved-ip list multivip
+      lab reserved-ip list multivip.lab.yaml -o json
     """
     from lab.azure import cloud_services
 
-    network = network_named(name or only_lab())
+    network = network_named(name)
     shown = [cloud_services.shown_reserved_ip(network, reserved) for reserved in network.reserved_ips]
     if output == "json":
         print_json({"reserved_ips": shown})

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.options import output_option
+from lab.cli.options import output_option, shown_lab_argument
 from lab.cli.output import count, near, print_gateways, print_json, print_table, say_timers
 from lab.errors import UsageError, did_you_mean
 
@@ -36,7 +36,7 @@ def list_labs(output: str) -> None:
 
 
 @click.command("show")
-@click.argument("name")
+@shown_lab_argument
 @click.argument("node", required=False)
 @output_option
 def show_lab(name: str, node: str | None, output: str) -> None:

@@ -117,8 +117,9 @@ def _say_elsewhere(only: tuple[str, ...], applying: set[str]) -> None:
             raise UsageError(f'no claim "{claim}"; {did_you_mean(claim, known)}; see `lab claims`')
     proved = _proved(frozenset(elsewhere)) if elsewhere else {}
     for claim in elsewhere:
+        places = ", ".join(proved.get(claim, ())) or "no bundled topology"
         click.echo(
-            f"--claim {claim}: applies to none of these topologies; it is proved in {', '.join(proved[claim])}; "
+            f"--claim {claim}: applies to none of these topologies; it is proved in {places}; "
             f"run `lab verify --claim {claim}`, without FILE",
             err=True,
         )

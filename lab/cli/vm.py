@@ -4,16 +4,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.arguments import network_named, only_lab
-from lab.cli.execution import perform_as
-from lab.cli.options import lab_option, lab_or_file_option, output_option
+from lab.cli.arguments import network_named
+from lab.cli.execution import operates
+from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import print_json, print_table
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lab.azure.model import Network, PowerState, Service, VirtualMachine
+    from lab.azure.model import Network, Service, VirtualMachine
+    from lab.operations.base import Operation
 
 
 @click.group("vm")
@@ -22,23 +23,23 @@ def vm_group() -> None:
 
     \b
     Example:
-      sudo lab vm stop myVM1
-      sudo lab vm start myVM1
+      sudo lab vm stop multivip myVM1
+      sudo lab vm start multivip myVM1
     """
 
 
 @vm_group.command("list")
-@lab_or_file_option
+@lab_or_file_argument
 @output_option
-def vm_list(name: str | None, output: str) -> None:
+def vm_list(name: str, output: str) -> None:
     """List VMs: state, service, addresses. Of a lab, needs root.
 
     \b
     Example:
-      sudo lab vm list
-      lab vm list --lab multivip.lab.yaml -o json
+      sudo lab vm list multivip
+      lab vm list multivip.lab.yaml -o json
     """
-    network = network_named(name or only_lab())
+    network = network_named(name)
     shown = [_shown(network, vm) for vm in network.virtual_machines]
     if output == "json":
         print_json({"virtual_machines": shown})
@@ -62,14 +63,13 @@ def _shown(network: "Network", vm: "VirtualMachine") -> dict[str, str]:
 
 
 @vm_group.command("create")
+@operates("New-AzureVM")
 @click.argument("service")
 @click.argument("vm")
 @click.option("--subnet", metavar="NETWORK/SUBNET", help="Where it is; left out, in no virtual network.")
 @click.option("--service", "servers", multiple=True, metavar="KIND:PORT", help="A server in it; may be repeated.")
 @click.option("--public-ip", metavar="NAME", help="Give it an instance-level public IP of this name.")
 @click.option("--reserved-ip", metavar="NAME", help="With the first VM: the address of the service's VIP.")
-@lab_option
-@output_option
 def vm_create(
     service: str,
     vm: str,
@@ -77,21 +77,19 @@ def vm_create(
     servers: tuple[str, ...],
     public_ip: str | None,
     reserved_ip: str | None,
-    name: str | None,
-    output: str,
-) -> None:
+) -> "Operation":
     """Make a VM in a cloud service, as New-AzureVM does. Needs root.
 
     Its address is the lowest that the subnet has free; without a subnet it is in 100.64.0.0/10.
 
     \b
     Example:
-      sudo lab vm create myService myVM3 --subnet vnet1/front --service http:80
-      sudo lab vm create FTPService FTPInstance --public-ip ftpip
+      sudo lab vm create multivip myService myVM3 --subnet vnet1/front --service http:80
+      sudo lab vm create instance-public-ip FTPService FTPCopy --public-ip copyip
     """
     from lab.operations.cloud_service import AddVirtualMachine
 
-    operation = AddVirtualMachine(
+    return AddVirtualMachine(
         service=service,
         name=vm,
         subnet=subnet,
@@ -99,7 +97,6 @@ def vm_create(
         public_ip=public_ip,
         reserved_ip=reserved_ip,
     )
-    perform_as(name or only_lab(), operation, "New-AzureVM", output)
 
 
 def _services(texts: "Sequence[str]") -> "tuple[Service, ...]":
@@ -118,10 +115,9 @@ def _services(texts: "Sequence[str]") -> "tuple[Service, ...]":
 
 
 @vm_group.command("start")
+@operates("Start-AzureVM")
 @click.argument("vm")
-@lab_option
-@output_option
-def vm_start(vm: str, name: str | None, output: str) -> None:
+def vm_start(vm: str) -> "Operation":
     """Start a VM, as Start-AzureVM does. Needs root.
 
     With the first VM that is started a service whose VMs were all deallocated is given dynamic addresses, which may be
@@ -129,47 +125,45 @@ def vm_start(vm: str, name: str | None, output: str) -> None:
 
     \b
     Example:
-      sudo lab vm start myVM1
+      sudo lab vm start multivip myVM1
     """
-    _set(name, vm, "Started", "Start-AzureVM", output)
+    from lab.operations.power import SetPower
+
+    return SetPower(vm, "Started")
 
 
 @vm_group.command("stop")
+@operates("Stop-AzureVM")
 @click.argument("vm")
-@lab_option
-@output_option
-def vm_stop(vm: str, name: str | None, output: str) -> None:
+def vm_stop(vm: str) -> "Operation":
     """Stop a VM, which keeps its addresses, as Stop-AzureVM -StayProvisioned does. Needs root.
 
     A load balancer finds it down by its probes.
 
     \b
     Example:
-      sudo lab vm stop myVM1
+      sudo lab vm stop multivip myVM1
     """
-    _set(name, vm, "Stopped", "Stop-AzureVM", output)
+    from lab.operations.power import SetPower
+
+    return SetPower(vm, "Stopped")
 
 
 @vm_group.command("deallocate")
+@operates("Stop-AzureVM")
 @click.argument("vm")
-@lab_option
-@output_option
-def vm_deallocate(vm: str, name: str | None, output: str) -> None:
+def vm_deallocate(vm: str) -> "Operation":
     """Stop a VM and give back what it was given, as Stop-AzureVM does. Needs root.
 
     Its instance-level public IP is released, and with the last VM of a service the service's dynamic addresses.
 
     \b
     Example:
-      sudo lab vm deallocate myVM1
+      sudo lab vm deallocate multivip myVM1
     """
-    _set(name, vm, "Deallocated", "Stop-AzureVM", output)
-
-
-def _set(name: str | None, vm: str, state: "PowerState", cmdlet: str, output: str) -> None:
     from lab.operations.power import SetPower
 
-    perform_as(name or only_lab(), SetPower(vm, state), cmdlet, output)
+    return SetPower(vm, "Deallocated")
 
 
 COMMANDS: tuple[click.Command, ...] = (vm_group,)

@@ -151,7 +151,7 @@ def _new_config(_desk: CmdletSession, given: Given) -> Iterable[Value]:
 
 
 def _add_provisioning(_desk: CmdletSession, given: Given) -> Iterable[Value]:
-    # Nobody logs in to a lab's VM by password: a name and a password must be given, and are not kept.
+    # A lab's VM has no login by password: a name and a password must be given, and are not kept.
     return passed_on(given)
 
 
@@ -204,7 +204,9 @@ def _subnet(network: Network, vnet: str | None, subnet: str | None) -> str | Non
     found = network.virtual_network(named("virtual network", vnet, [v.name for v in network.virtual_networks]))
     names = [s.name for s in found.subnets if s.name != GATEWAY_SUBNET]
     if subnet is None and not names:
-        raise UsageError(f'"{found.name}": no subnet for VMs; a VM is in one; add it: lab network subnet {found.name}')
+        raise UsageError(
+            f'"{found.name}": no subnet for VMs; a VM is in one; add it: lab network subnet LAB {found.name}'
+        )
     return f"{found.name}/{names[0] if subnet is None else named(f'subnet of {found.name}', subnet, names)}"
 
 

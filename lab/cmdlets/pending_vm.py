@@ -84,7 +84,7 @@ def passed_on(given: Given) -> Iterable[Thing]:
 
 
 def must_exist(draft: Draft, cmdlet: str) -> None:
-    """Go on only with a VM that is there.
+    """Refuse a VM that is not there.
 
     Raises:
         UsageError: it is described only.

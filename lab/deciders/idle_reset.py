@@ -3,7 +3,7 @@
 A reset is believed only if its sequence number is the one that its receiver expects next, which is what the receiver
 itself acknowledged last. So every segment of the flows in question is heard, and the last acknowledgement of each end
 remembered. Only flows that are established are reset: none that is half closed, or was never answered
-(load-balancer-tcp-reset.md, 2020-10-07). A flow that was never heard is not reset: nobody knows its numbers.
+(load-balancer-tcp-reset.md, 2020-10-07). A flow that was never heard is not reset: its sequence numbers are unknown.
 """
 
 from collections.abc import Iterable
@@ -90,7 +90,7 @@ class Idle:
                 self._of(flow)[flow] = known
 
     def forget(self, flows: Iterable[Flow]) -> None:
-        """Forget flows that nobody else knows of."""
+        """Forget flows that the connection table does not have."""
         for flow in flows:
             self._of(flow).pop(flow, None)
 

@@ -125,7 +125,7 @@ class _FreeList:
         self.welcome(port)
 
     def welcome(self, port: int) -> None:
-        """Have a port among the free ones; one that is among them already does no harm."""
+        """Return a port to the free list (idempotent)."""
         if not self._lowest:
             self._returned.append(port)
         elif port < self._first + self._next:  # others the walk still comes to, and lower ones first

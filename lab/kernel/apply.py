@@ -190,7 +190,7 @@ def _build(folder: StateDir, made: Plan, source: Source, progress: Progress) -> 
 
 
 def _need_files(made: Plan) -> None:
-    """Go on only if as many files may be open as building takes, or the agent: the sockets of servers and probes."""
+    """Refuse unless building, and the agent's sockets of servers and probes, may open as many files as they take."""
     building = 2 * len(made.places())
     each: dict[type[Item], int] = {plan.Server: 2, plan.HealthCheck: 1, plan.IkeDaemon: 8}
     serving = sum(each.get(type(item), 0) for item in made.items)
@@ -379,7 +379,7 @@ def _change(folder: StateDir, record: LabState, made: Plan, source: Source, prog
     old = folder.plan()
     change = plan.difference(old, made)
     if not change:
-        # All is written again all the same: whoever altered it by hand gets the lab back. What no plan shows, such
+        # All is written again all the same: what was altered by hand is the lab's again. What no plan shows, such
         # as a shared key, may differ too.
         changed = folder.network_file.read_bytes() != source.network
         _write_sources(folder, made, source)
@@ -417,7 +417,7 @@ def _change(folder: StateDir, record: LabState, made: Plan, source: Source, prog
 
 
 def _renew_agent(folder: StateDir, record: LabState, progress: Progress) -> None:
-    """Have a live agent read its plan again, keeping its connections; start one where none lives.
+    """Make a live agent read its plan again, keeping its connections; start one where none lives.
 
     Always, whatever changed: the plan that was just applied may know less of the members than the agent does.
     """
@@ -555,7 +555,7 @@ class _Alteration:
         return place not in self.removed and netns.exists(namespace(self.lab, place))
 
     def flush(self) -> None:
-        """Have everything done that was asked for."""
+        """Do everything that was asked for."""
         for one in self.links.values():
             one.flush()
 

@@ -349,7 +349,7 @@ class Vici:
 
     def _answer(self, packet: Any) -> None:
         asked = self._waiting.popleft()
-        if not asked.done():  # whoever asked may have been cancelled
+        if not asked.done():  # the caller may have been cancelled
             asked.set_result(packet)
 
     async def _exchange(self, packet: bytes) -> Any:
@@ -364,7 +364,7 @@ class Vici:
         return answer
 
     async def listen(self, event: str) -> None:
-        """Have an event reported from now on."""
+        """Report an event from now on."""
         await self._exchange(Packet.register_event(event))
 
     async def ask(self, command: str, message: Mapping[str, Any] | None = None) -> Event:

@@ -1,7 +1,7 @@
 """Processes: start them, know them again, stop them. The only importer of subprocess.
 
 A process is known by its number and its start time, so that a number which the system has given
-to somebody else is never signalled.
+to another user's process is never signalled.
 """
 
 import contextlib
@@ -240,6 +240,42 @@ def serve(command: Sequence[str], connection: int, inside: Callable[[], Any]) ->
     )
 
 
+class Piped:
+    """A command whose output and errors the caller reads as they come; it ends with the caller.
+
+    Raises:
+        LabError: there is no such command.
+
+    """
+
+    def __init__(self, command: Sequence[str], inside: Callable[[], Any]) -> None:
+        us = os.getpid()
+
+        def begin() -> None:
+            netns.end_with_parent(us)
+            inside()
+
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                preexec_fn=begin,  # noqa: PLW1509 - no thread is running where this is used
+                start_new_session=True,  # so that a terminal's Ctrl-C interrupts the caller alone
+            )
+        except FileNotFoundError:
+            raise LabError(f"{command[0]}: no such command; it must be installed; run `lab doctor`") from None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.output, self.errors = self._process.stdout.fileno(), self._process.stderr.fileno()
+
+    def end(self) -> None:
+        """End it at once, and wait until it is gone."""
+        self._process.kill()
+        self._process.communicate()
+
+
 class Attended:
     """A program that was started by ``attend``: a child of this process, which alone asks for its end."""
 
@@ -267,11 +303,11 @@ def attend(
     inside: Callable[[], Any],
     stdin: int | None = None,
 ) -> Attended:
-    """Start a program that ends with us, whoever ends us; what it says goes to ``log``.
+    """Start a program that ends when this process ends, however that ends; its output goes to ``log``.
 
     ``stdin``: a descriptor that it is to have for its standard input, such as a socket to serve.
 
-    Nobody waits for it to have begun, so that several begin at once. If ``inside`` or the beginning fails, the
+    Return before it has begun, so that several begin at once. If ``inside`` or the beginning fails, the
     log says so and the process has ended.
     """
     us, whole = os.getpid(), {**os.environ, **environment}
@@ -287,7 +323,7 @@ def attend(
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python has it ignored, which a program would inherit
             inside()
             os.execve(command[0], list(command), whole)  # noqa: S606 - an argument list
-        except BaseException as error:  # noqa: BLE001 - there is nobody to raise it to
+        except BaseException as error:  # noqa: BLE001 - no caller is left to raise it to
             os.write(2, f"{command[0]}: {error}\n".encode())
         finally:
             os._exit(1)

@@ -1,6 +1,6 @@
-"""The first packets of flows that somebody must decide about, and the kernel's table of flows.
+"""The first packets of flows that a decider is asked about, and the kernel's table of flows.
 
-A rule with the target ``Queue`` keeps a flow's first packet back (NFQUEUE). Whoever decides enters the flow
+A rule with the target ``Queue`` keeps a flow's first packet back (NFQUEUE). The decider enters the flow
 with its translation into the connection table (ctnetlink), lets the kernel drop the packet it kept, and sends
 its copy once more from where it came: the copy finds the entry and takes the translation, and so does every
 later packet, without anybody being asked.
@@ -213,7 +213,7 @@ class Table:
     def enter(self, flows: Sequence[tuple[Flow, int, int]], timeout_s: int) -> set[Flow]:
         """Enter flows with the address and port that each is seen with; one that is there already stays as it is.
 
-        Returns those whose place is taken: an entry that nobody told us of has their address and port.
+        Returns those whose place is taken: an entry that was not reported has their address and port.
         """
         if not flows:
             return set()
@@ -255,7 +255,7 @@ class Table:
             _, kind, _, number, sender = struct.unpack_from("=IHHII", message)
             if kind == _NLMSG_ERROR and number:
                 self._failed.append(number)
-            elif kind in (_CT_NEW, _CT_DELETE) and sender != self._own:  # the kernel tells also whoever removed it
+            elif kind in (_CT_NEW, _CT_DELETE) and sender != self._own:  # the kernel tells the remover too
                 entry = _read_entry(message, state=kind == _CT_NEW)
                 if entry is not None:
                     self._events.append(Event("gone" if kind == _CT_DELETE else "closing", entry))
@@ -382,7 +382,7 @@ class Queue:
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         enlarge(self.socket, _BUFFER_BYTES)
-        # A burst beyond that is lost as if the queue were full; being told would help nobody.
+        # A burst beyond that is lost as if the queue were full; an error would not help.
         self.socket.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
         self.socket.bind((0, 0))
         for attribute in (
@@ -465,7 +465,7 @@ def fragments(packet: bytes, mtu: int) -> list[bytes]:
 
 
 def try_out() -> None:
-    """Do once all that is done here, in a namespace that nobody else uses.
+    """Do once all that is done here, in a namespace that no other process uses.
 
     Raises:
         KernelError: the kernel does not do it.

@@ -94,7 +94,7 @@ def _verdict(code: int) -> list[Any]:
 
 
 def try_out() -> None:
-    """Make fragments be lost in a namespace that nobody else uses.
+    """Drop fragments in a namespace that no other process uses.
 
     Raises:
         KernelError: the kernel refuses.

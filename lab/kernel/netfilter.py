@@ -62,7 +62,7 @@ class _LongerOption(ctypes.Structure):
 
 
 def _fit_options() -> None:
-    """Have python-iptables find the options of extensions in libraries of iptables 1.8.11 and later (Debian 13).
+    """Let python-iptables find the options of extensions in libraries of iptables 1.8.11 and later (Debian 13).
 
     python-iptables 1.2.0 knows the shorter structure only. Of a list of longer ones it finds the first, and then what
     it takes for the end: the first option's ``base``, which is 0, in place of the next one's name.
@@ -119,7 +119,7 @@ TRIAL_TIMEOUT = Timeout(place="", why=Provenance("doctor", "trial"), name="1", s
 def gaps() -> list[str]:
     """Return the matches and targets of a lab's rules that the kernel refuses.
 
-    Must run in a namespace that nobody else uses, and that has the ``TRIAL_TIMEOUT``.
+    Must run in a namespace that no other process uses, and that has the ``TRIAL_TIMEOUT``.
     """
     trial = Rule(
         place="", why=Provenance("doctor", "trial"), table="nat", chain="PREROUTING", target=Terminal("ACCEPT")
@@ -173,7 +173,7 @@ def _write_here(namespace: str, tables: dict[Table, tuple[Policy | Rule, ...]], 
 
 
 def _commit(table: Any, items: Iterable[Policy | Rule]) -> None:
-    """Fill a table and write it; again if somebody else has written it between our reading and our writing.
+    """Fill a table and write it; again if another process has written it between our reading and our writing.
 
     The kernel then says EAGAIN, or EINVAL when it is about to keep the counters. The latter has other causes, too.
     """

@@ -1,6 +1,6 @@
 """Network namespaces: make, enter, list and remove them; run a function inside one.
 
-A namespace is entered only in a child process or by one that ends soon, so that nobody has to
+A namespace is entered only in a child process or by one that ends soon, so that no caller has to
 find the way back. Names are hard links of one empty file with a namespace mounted over each:
 where /run is on a disk, making a file costs far more than linking one.
 """
@@ -64,7 +64,7 @@ def make_folder(folder: Path, mode: int) -> None:
 
 
 def need_files(count: int, what: str) -> None:
-    """Go on only if this process, and those that it starts, may have so many open files.
+    """Refuse unless this process, and those that it starts, may have so many open files.
 
     Raises:
         MachineError: they may not.
@@ -120,7 +120,7 @@ def remove(*namespaces: str) -> None:
 
     """
     busy = [namespace for namespace in namespaces if not _unmount(namespace)]
-    # Whoever mounts a folder over the names, as the first `ip netns add` does with the folder itself, leaves the
+    # A program that mounts a folder over the names, as the first `ip netns add` does with the folder itself, leaves the
     # mounts below in place: their names are busy, or can no longer be seen.
     if stuck := {*busy, *_mounted().intersection(namespaces)}:
         in_child(_uncover, sorted(stuck))
@@ -165,9 +165,9 @@ def _decoded(text: str) -> str:
 def _uncover(names: list[str]) -> None:
     """Remove names whose mounts cannot be reached. Runs in a child.
 
-    A file that is a mount point in the mount namespace of whoever removes it is busy; one that is a mount point in
-    others only is removed, and those mounts with it. So this process takes a mount namespace of its own, in which
-    it detaches all that lies over the names, and the names: nothing of that is seen by anybody else.
+    A file that is a mount point in the mount namespace of the process that removes it is busy; one that is a mount
+    point in others only is removed, and those mounts with it. So this process takes a mount namespace of its own, in
+    which it detaches all that lies over the names, and the names: no other process sees any of that.
     """
     _call("unshare", _CLONE_NEWNS)
     _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
@@ -197,7 +197,7 @@ def remove_all(namespaces: Iterable[str]) -> None:
     """Take the names of many namespaces away.
 
     They are held until the last name is gone: taking a mount away waits for every processor to look up from
-    its work, and the kernel, which begins to dismantle a namespace when nobody holds it, would be at work.
+    its work, and the kernel, which begins to dismantle a namespace when no process holds it, would be at work.
     """
     prepare()
     names, held = tuple(namespaces), []
@@ -258,7 +258,7 @@ def enter_descriptor(descriptor: int) -> None:
 
 @contextlib.contextmanager
 def visit(namespace: str) -> Iterator[None]:
-    """Have this thread be in a namespace for as long as it takes to open a socket.
+    """Put this thread in a namespace for as long as it takes to open a socket.
 
     Raises:
         KernelError: there is no such namespace.
@@ -324,14 +324,14 @@ def bind(folders: Mapping[Path, Path]) -> None:
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
-    """Have this process be signalled when its parent ends; ``parent`` is what it should be."""
+    """Ask for a signal to this process when its parent ends; ``parent`` is what it should be."""
     _libc.prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
 
 
 class _DeferredSignals:
-    """Interrupts that come from now on, until ``release``: handlers run in the main thread, whoever is signalled."""
+    """SIGINT, SIGTERM and SIGHUP, deferred until ``release``: their handlers run in the main thread."""
 
     def __init__(self) -> None:
         self._came: list[int] = []
@@ -349,12 +349,12 @@ class _DeferredSignals:
         self._came.append(number)
 
     def restore(self) -> None:
-        """Have interrupts handled as before; those that were kept back are forgotten."""
+        """Handle interrupts as before; forget those that were kept back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def release(self) -> None:
-        """Have interrupts handled as before, first of all those that were kept back."""
+        """Handle interrupts as before, first of all those that were kept back."""
         self.restore()
         for number in self._came:
             signal.raise_signal(number)
@@ -380,7 +380,7 @@ class _Child(Generic[_T]):
             status = 1
             try:
                 kept_back.restore()
-                # Whoever kills us must not find half a lab still growing.
+                # If this process is killed, half a lab must not go on growing.
                 _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
                 os.close(reader)
                 try:
@@ -403,7 +403,7 @@ class _Child(Generic[_T]):
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
-            # Whoever interrupts us will remove what was made: nothing may be made after that.
+            # An interrupt removes what was made: nothing may be made after that.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
         self._pipe.close()

@@ -125,7 +125,7 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     starts: int
     started: float  # when the daemon was started last
     tunnels: dict[str, TunnelState]
-    unknown: str = ""  # why nobody knows how it is now; the agent, which knows, never says so
+    unknown: str = ""  # why its state is not known; empty in what the agent writes
 
 
 class StateDir:
@@ -330,7 +330,7 @@ def existing(lab: str) -> tuple[StateDir, LabState]:
 
 
 def started(record: LabState, node: str) -> None:
-    """Go on only if a node is none that is stopped.
+    """Refuse a node that is stopped.
 
     Raises:
         UsageError: it is a VM that is stopped or deallocated.
@@ -340,7 +340,7 @@ def started(record: LabState, node: str) -> None:
     if vm is not None:
         raise UsageError(
             f"{record.lab}: {node} is {vm.power_state.lower()}; a VM must be started for it; "
-            f"run: lab vm start {node} --lab {record.lab}"
+            f"run: lab vm start {record.lab} {node}"
         )
 
 
@@ -427,7 +427,7 @@ def locked(lab: str, *, deadline_s: float | None = None) -> Iterator[None]:
     finally:
         _holder_file(lab).unlink(missing_ok=True)
         if not StateDir(lab).record_file.exists():
-            file.unlink(missing_ok=True)  # while it is held: whoever waits for it sees that it is gone
+            file.unlink(missing_ok=True)  # while it is held: a process that waits for it sees that it is gone
         os.close(descriptor)
 
 

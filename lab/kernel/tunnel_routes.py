@@ -94,7 +94,7 @@ def _ask(
     tolerated: tuple[int, ...],
     there: int = _NLM_F_REPLACE,
 ) -> None:
-    """Have one step done; ``there`` says what becomes of what is there already."""
+    """Do one step; ``there`` says what becomes of what is there already."""
     flags = _NLM_F_REQUEST | _NLM_F_ACK
     if kind != _RTM_DELROUTE:
         flags |= _NLM_F_CREATE | there
@@ -139,13 +139,13 @@ class Listener:
 
     def __init__(self, namespace: str) -> None:
         with netns.visit(namespace):
-            # Whoever asks for IPv4 alone is shown what comes, and nothing that programs of the place send.
+            # A socket that asks for IPv4 alone is shown what comes, and nothing that programs of the place send.
             self._socket = socket.socket(
                 socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.htons(_ALL)
             )
 
     def fileno(self) -> int:
-        """Return the number of the socket, for whoever waits for it."""
+        """Return the number of the socket, to wait for it."""
         return self._socket.fileno()
 
     def destinations(self) -> set[str]:

@@ -86,12 +86,12 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """Let the server end, once the processes that it forked have ended and nobody else can give it orders."""
+        """Let the server end, once the processes that it forked have ended and no other process can give it orders."""
         self._control.close()
         self._process.wait()
 
     def start(self, arguments: Sequence[str], standard: Sequence[int], *, timeout_s: float = 0.0) -> Started:
-        """Have a process begin with these arguments, and descriptors for standard input, output and error.
+        """Start a process with these arguments, and descriptors for standard input, output and error.
 
         Raises:
             LabError: the server has ended.

@@ -95,7 +95,7 @@ def side_by_side(
 
 
 def _stop(workers: Any) -> None:
-    """Have workers undo what they have made, and wait until they have."""
+    """Tell workers to undo what they have made, and wait until they have."""
     for worker in workers:
         os.kill(worker.pid, signal.SIGTERM)
     for worker in workers:

@@ -16,7 +16,6 @@ from lab.azure.model import (
     VirtualIp,
     VirtualMachine,
     VirtualNetwork,
-    natural,
     platform_network,
 )
 from lab.operations import lookup
@@ -53,8 +52,7 @@ class AddService(msgspec.Struct, frozen=True, kw_only=True):
             virtual_ips=(VirtualIp(name="Vip1"),),
             default_virtual_ip="Vip1",
         )
-        found = sorted((*network.cloud_services, made), key=lambda s: natural(s.name))
-        return msgspec.structs.replace(network, cloud_services=tuple(found))
+        return network.including(made)
 
 
 class BeginRedeployment(msgspec.Struct, frozen=True):
@@ -79,7 +77,7 @@ class BeginRedeployment(msgspec.Struct, frozen=True):
                 ("cloud_services", service.name),
                 "is being redeployed already",
                 "its deployment is changed once at a time",
-                "wait until that is over; if whoever began it is gone, run `lab up FILE`",
+                "wait until that is over; if the command that began it was killed, run `lab up FILE`",
             )
         return lookup.with_service(network, msgspec.structs.replace(service, redeploying=True))
 
@@ -137,8 +135,7 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
         lookup.name(self, path)
         if self.public_ip is not None:
             lookup.title(self, (*path, "instance_public_ip", self.public_ip))
-        if network.vm(self.name) is not None:
-            lookup.refuse(self, path, "is there already", "names of VMs are unique in the lab", "choose another")
+        lookup.unused(self, network.virtual_machines, path, "names of VMs are unique in the lab")
         network, vnet, subnet = self._home(network)
         taken = {i.private_ip_address for vm in network.vms_of(vnet) for i in vm.network_interfaces}
         address = next((a for a in subnet.usable() if a not in taken), None)
@@ -165,8 +162,7 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
             size=self.size,
             availability_set=self.availability_set,
         )
-        vms = sorted((*network.virtual_machines, made), key=lambda v: natural(v.name))
-        network = msgspec.structs.replace(network, virtual_machines=tuple(vms))
+        network = network.including(made)
         changed = msgspec.structs.replace(
             owner,
             virtual_machines=(*owner.virtual_machines, self.name),
@@ -195,7 +191,7 @@ class AddVirtualMachine(msgspec.Struct, frozen=True, kw_only=True):
                 ("cloud_services", owner.name),
                 f"VMs already ({', '.join(owner.virtual_machines)})",
                 f"a reserved address comes with the first VM of a service, or is associated ({_RESERVED})",
-                f"leave it out, then: lab reserved-ip associate {self.reserved_ip} {owner.name}",
+                f"leave it out, then: lab reserved-ip associate {network.name} {self.reserved_ip} {owner.name}",
             )
         return tuple(
             msgspec.structs.replace(v, reserved_ip=self.reserved_ip) if v.name == owner.default_virtual_ip else v

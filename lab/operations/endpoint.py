@@ -23,8 +23,8 @@ _WHOLE_SET = "load-balancer-tcp-idle-timeout.md, 2016-10-24"
 class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A VM gets an endpoint, alone or as a member of a load-balanced set.
 
-    What is None is as a set that is there has it, or else as an endpoint has it of which nobody said more: a port
-    that is free, the default VIP, the default probe of a set.
+    Fields left as None take the load-balanced set's values if the set exists; otherwise the defaults: the lowest free
+    public port, the default VIP, the default probe.
     """
 
     virtual_machine: str
@@ -67,7 +67,7 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
                 path,
                 f"an idle timeout of one member of a set ({self.idle_timeout_min})",
                 f"the timeout of a load-balanced set is set on the set ({_WHOLE_SET})",
-                f"leave it out, then: lab endpoint set-lb {service.name} {self.load_balanced_set}",
+                f"leave it out, then: lab endpoint set-lb {network.name} {service.name} {self.load_balanced_set}",
             )
         made = (*service.endpoints, self._made(service))
         return lookup.with_service(network, msgspec.structs.replace(service, endpoints=made))
@@ -105,7 +105,10 @@ class AddEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetEndpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint changes; what is None stays. An access list of one member of a set is that of all (2016-03-15)."""
+    """An endpoint changes; None keeps the current value.
+
+    An access list of one member of a set is that of all (2016-03-15).
+    """
 
     virtual_machine: str
     name: str
@@ -142,7 +145,7 @@ class SetEndpoint(msgspec.Struct, frozen=True, kw_only=True):
                 ("cloud_services", service.name, "endpoints", old.name),
                 f'{keys} of one member of the set "{old.load_balanced_set}"',
                 f"members of a load-balanced set are alike, and changed as a whole ({_WHOLE_SET})",
-                f"change the set: lab endpoint set-lb {service.name} {old.load_balanced_set}",
+                f"change the set: lab endpoint set-lb {network.name} {service.name} {old.load_balanced_set}",
             )
         new = msgspec.structs.replace(old, **given)
         made = tuple(new if e is old else e for e in service.endpoints)
@@ -179,7 +182,7 @@ class RemoveEndpoint(msgspec.Struct, frozen=True):
 
 
 class SetLoadBalancedSet(msgspec.Struct, frozen=True, kw_only=True):
-    """A load-balanced set changes as a whole, or moves to another VIP; what is None stays.
+    """A load-balanced set changes as a whole, or moves to another VIP; None keeps the current value.
 
     As Set-AzureLoadBalancedEndpoint does (Multiple VIPs, 2015-07-23; load-balancer-tcp-idle-timeout.md, 2016-10-24).
     """

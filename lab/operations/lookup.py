@@ -2,9 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import NoReturn
-
-import msgspec
+from typing import NoReturn, TypeVar
 
 from lab.azure import cloud_services, public_ips
 from lab.azure.model import (
@@ -15,8 +13,10 @@ from lab.azure.model import (
     TITLE_WORDS,
     CloudService,
     Endpoint,
+    LocalNetwork,
     Network,
     ReservedIp,
+    SecurityGroup,
     Subnet,
     VirtualIp,
     VirtualMachine,
@@ -24,6 +24,10 @@ from lab.azure.model import (
 )
 from lab.errors import Problem, did_you_mean
 from lab.operations.base import Operation, Refused
+
+_Named = TypeVar(
+    "_Named", CloudService, LocalNetwork, ReservedIp, SecurityGroup, VirtualIp, VirtualMachine, VirtualNetwork
+)
 
 
 def refuse(operation: Operation, path: tuple[str, ...], found: str, must: str, advice: str) -> NoReturn:
@@ -58,6 +62,37 @@ def title(operation: Operation, path: tuple[str, ...]) -> None:
         refuse(operation, path[:-1], f'"{path[-1][:80]}"', TITLE_WORDS, "choose another")
 
 
+def unused(
+    operation: Operation,
+    items: Iterable[_Named | Subnet],
+    path: tuple[str, ...],
+    must: str = "a name is given once",
+) -> None:
+    """Refuse an operation that makes something, the last of a path, if one of some resources has that name.
+
+    Raises:
+        Refused: one has it.
+
+    """
+    if path[-1] in [item.name for item in items]:
+        refuse(operation, path, "is there already", must, "choose another")
+
+
+def named(
+    operation: Operation, items: Iterable[_Named], what: str, name: str, path: tuple[str, ...], of: str = "the lab"
+) -> _Named:
+    """Return the one of some resources that an operation names; ``what`` they are, and whose, is for the refusal.
+
+    Raises:
+        Refused: there is none of that name.
+
+    """
+    known = {item.name: item for item in items}
+    if name not in known:
+        _unknown(operation, path, what, name, known, of)
+    return known[name]
+
+
 def service(operation: Operation, network: Network, name: str) -> CloudService:
     """Return the cloud service that an operation names.
 
@@ -65,15 +100,11 @@ def service(operation: Operation, network: Network, name: str) -> CloudService:
         Refused: there is none of that name.
 
     """
-    found = network.cloud_service(name)
-    if found is None:
-        known = [s.name for s in network.cloud_services]
-        _unknown(operation, ("cloud_services",), "cloud service", name, known)
-    return found
+    return named(operation, network.cloud_services, "cloud service", name, ("cloud_services",))
 
 
 def endpoints(operation: Operation, owner: CloudService) -> None:
-    """Go on only if endpoints of a service can be changed one by one: those of virtual machines.
+    """Refuse a service whose endpoints cannot be changed one by one, as those of virtual machines can.
 
     Raises:
         Refused: they are roles'.
@@ -97,11 +128,8 @@ def virtual_ip(operation: Operation, owner: CloudService, name: str) -> VirtualI
         Refused: the service has none of that name.
 
     """
-    found = owner.virtual_ip(name)
-    if found is None:
-        path = ("cloud_services", owner.name, "virtual_ips")
-        _unknown(operation, path, "VIP", name, [v.name for v in owner.virtual_ips])
-    return found
+    path = ("cloud_services", owner.name, "virtual_ips")
+    return named(operation, owner.virtual_ips, "VIP", name, path, f'"{owner.name}"')
 
 
 def virtual_machine(operation: Operation, network: Network, name: str) -> VirtualMachine:
@@ -111,11 +139,7 @@ def virtual_machine(operation: Operation, network: Network, name: str) -> Virtua
         Refused: there is none of that name.
 
     """
-    found = network.vm(name)
-    if found is None:
-        known = [vm.name for vm in network.virtual_machines]
-        _unknown(operation, ("virtual_machines",), "virtual machine", name, known)
-    return found
+    return named(operation, network.virtual_machines, "virtual machine", name, ("virtual_machines",))
 
 
 def service_of(operation: Operation, network: Network, vm: str) -> CloudService:
@@ -149,12 +173,11 @@ def endpoint(operation: Operation, owner: CloudService, vm: str, name: str) -> E
         Refused: the VM has none of that name.
 
     """
-    mine = [e for e in owner.endpoints if e.virtual_machine == vm]
-    found = next((e for e in mine if e.name == name), None)
-    if found is None:
+    mine = {e.name: e for e in owner.endpoints if e.virtual_machine == vm}
+    if name not in mine:
         path = ("cloud_services", owner.name, "endpoints")
-        _unknown(operation, path, "endpoint", name, [e.name for e in mine], of=vm)
-    return found
+        refuse(operation, path, f'no endpoint "{name}" of {vm}', f"it must name one of {vm}", did_you_mean(name, mine))
+    return mine[name]
 
 
 def load_balanced_set(operation: Operation, owner: CloudService, name: str) -> tuple[Endpoint, ...]:
@@ -166,8 +189,40 @@ def load_balanced_set(operation: Operation, owner: CloudService, name: str) -> t
     """
     sets = owner.load_balanced_sets()
     if name not in sets:
-        _unknown(operation, ("cloud_services", owner.name, "endpoints"), "load-balanced set", name, sets)
+        path = ("cloud_services", owner.name, "endpoints")
+        _unknown(operation, path, "load-balanced set", name, sets, f'"{owner.name}"')
     return sets[name]
+
+
+def virtual_network(operation: Operation, network: Network, name: str) -> VirtualNetwork:
+    """Return the virtual network that an operation names.
+
+    Raises:
+        Refused: there is none of that name.
+
+    """
+    return named(operation, network.virtual_networks, "virtual network", name, ("virtual_networks",))
+
+
+def local_network(operation: Operation, network: Network, name: str) -> LocalNetwork:
+    """Return the local network that an operation names.
+
+    Raises:
+        Refused: there is none of that name.
+
+    """
+    return named(operation, network.local_networks, "local network", name, ("local_networks",))
+
+
+def security_group(operation: Operation, network: Network, name: str) -> SecurityGroup:
+    """Return the network security group that an operation names.
+
+    Raises:
+        Refused: there is none of that name.
+
+    """
+    groups = network.network_security_groups
+    return named(operation, groups, "network security group", name, ("network_security_groups",))
 
 
 def subnet(operation: Operation, network: Network, reference: str) -> tuple[VirtualNetwork, Subnet]:
@@ -177,10 +232,10 @@ def subnet(operation: Operation, network: Network, reference: str) -> tuple[Virt
         Refused: there is none of that name.
 
     """
-    known = {f"{v.name}/{s.name}": (v, s) for v in network.virtual_networks for s in v.subnets}
-    if reference not in known or known[reference][0].name == PLATFORM_NETWORK:
-        others = [name for name, (vnet, _) in known.items() if vnet.name != PLATFORM_NETWORK]
-        _unknown(operation, ("virtual_networks",), "subnet", reference, others)
+    vnets = [v for v in network.virtual_networks if v.name != PLATFORM_NETWORK]
+    known = {f"{v.name}/{s.name}": (v, s) for v in vnets for s in v.subnets}
+    if reference not in known:
+        _unknown(operation, ("virtual_networks",), "subnet", reference, known)
     return known[reference]
 
 
@@ -191,30 +246,23 @@ def reserved_ip(operation: Operation, network: Network, name: str) -> ReservedIp
         Refused: there is none of that name.
 
     """
-    found = network.reserved_ip(name)
-    if found is None:
-        known = [r.name for r in network.reserved_ips]
-        _unknown(operation, ("reserved_ips",), "reserved IP", name, known)
-    return found
+    return named(operation, network.reserved_ips, "reserved IP", name, ("reserved_ips",))
 
 
 def _unknown(
-    operation: Operation, path: tuple[str, ...], what: str, name: str, known: Iterable[str], of: str | None = None
+    operation: Operation, path: tuple[str, ...], what: str, name: str, known: Iterable[str], of: str = "the lab"
 ) -> NoReturn:
-    owner = "the lab" if path[0] != "cloud_services" or len(path) == 1 else f'"{path[1]}"'
-    found = f'no {what} "{name}"' + (f" of {of}" if of else "")
-    refuse(operation, path, found, f"it must name one of {of or owner}", did_you_mean(name, known))
+    refuse(operation, path, f'no {what} "{name}"', f"it must name one of {of}", did_you_mean(name, known))
 
 
 def with_service(network: Network, made: CloudService) -> Network:
-    """Return the network with a cloud service in the place of the one of its name, and addresses as they must be.
+    """Return the network including a cloud service, with addresses given and given back as they must be.
 
     Raises:
         UsageError: there is no address left.
 
     """
-    services = tuple(made if s.name == made.name else s for s in network.cloud_services)
-    return settled(msgspec.structs.replace(network, cloud_services=services))
+    return settled(network.including(made))
 
 
 def settled(network: Network) -> Network:

@@ -3,7 +3,6 @@
 import msgspec
 
 from lab.azure.model import Network, PowerState
-from lab.azure.public_ips import with_vm
 from lab.operations import lookup
 
 _VERBS: dict[PowerState, str] = {"Started": "start", "Stopped": "stop", "Deallocated": "deallocate"}
@@ -35,5 +34,5 @@ class SetPower(msgspec.Struct, frozen=True):
         if self.state == "Stopped" and vm.power_state == "Deallocated":
             path = ("virtual_machines", vm.name)
             must = "a VM that is stopped keeps what it was given, and this one has given it back"
-            lookup.refuse(self, path, "is deallocated", must, f"start it first: lab vm start {vm.name}")
-        return lookup.settled(with_vm(network, msgspec.structs.replace(vm, power_state=self.state)))
+            lookup.refuse(self, path, "is deallocated", must, f"start it first: lab vm start {network.name} {vm.name}")
+        return lookup.settled(network.including(msgspec.structs.replace(vm, power_state=self.state)))

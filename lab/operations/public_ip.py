@@ -7,15 +7,14 @@ import msgspec
 
 from lab.azure.allocation import free_address
 from lab.azure.model import InstancePublicIp, Network, VirtualMachine
-from lab.azure.public_ips import settled, with_vm
-from lab.errors import Problem, did_you_mean
-from lab.operations.base import Refused
+from lab.azure.public_ips import settled
+from lab.operations import lookup
 
 
 class SetPublicIp(msgspec.Struct, frozen=True):
     """A VM is given an address of its own, which is the platform's choice; of one that it has, label or timeout change.
 
-    None: as it is, or as an address is that nobody said more about.
+    None keeps the current value, or means the default of a new address.
     """
 
     virtual_machine: str
@@ -34,17 +33,17 @@ class SetPublicIp(msgspec.Struct, frozen=True):
             UsageError: there is no address left.
 
         """
-        vm = _vm(network, self.virtual_machine, self)
+        vm = _vm(self, network, self.virtual_machine)
         own = vm.instance_public_ip or vm.released_public_ip
         if own is not None and own.name != self.name:
             has = own.address if vm.instance_public_ip else "no address: the VM is deallocated"
-            problem = Problem(
-                path=("virtual_machines", vm.name, "instance_public_ip"),
-                found=f'a second instance-level public IP; "{own.name}" is there ({has})',
-                must="a VM has at most one (Instance level public IP, 2016-02-10)",
-                advice=f"remove it first: lab public-ip remove {vm.name}",
+            lookup.refuse(
+                self,
+                ("virtual_machines", vm.name, "instance_public_ip"),
+                f'a second instance-level public IP; "{own.name}" is there ({has})',
+                "a VM has at most one (Instance level public IP, 2016-02-10)",
+                f"remove it first: lab public-ip remove {network.name} {vm.name}",
             )
-            raise Refused(self, [problem])
         if own is None:
             own = InstancePublicIp(name=self.name, address=free_address(network))
         changed = {"domain_name_label": self.domain_name_label, "idle_timeout_min": self.idle_timeout_min}
@@ -67,40 +66,28 @@ class RemovePublicIp(msgspec.Struct, frozen=True):
             Refused: there is no such VM, it has no address, or it is an instance of a role.
 
         """
-        vm = _vm(network, self.virtual_machine, self)
+        vm = _vm(self, network, self.virtual_machine)
         if vm.instance_public_ip is None and vm.released_public_ip is None:
-            problem = Problem(
-                path=("virtual_machines", vm.name),
-                found="no instance-level public IP",
-                must="what is removed must be there",
-                advice=f"see: lab public-ip show {vm.name}",
-            )
-            raise Refused(self, [problem])
+            advice = f"see: lab public-ip show {network.name} {vm.name}"
+            must = "what is removed must be there"
+            lookup.refuse(self, ("virtual_machines", vm.name), "no instance-level public IP", must, advice)
         return _with(network, vm, None)
 
 
-def _vm(network: Network, name: str, operation: SetPublicIp | RemovePublicIp) -> VirtualMachine:
-    vm, service = network.vm(name), network.service_of(name)
-    if vm is None:
-        problem = Problem(
-            path=("virtual_machines",),
-            found=f'no virtual machine "{name}"',
-            must="it must name a VM of the lab",
-            advice=did_you_mean(name, [v.name for v in network.virtual_machines]),
-        )
-        raise Refused(operation, [problem])
+def _vm(operation: SetPublicIp | RemovePublicIp, network: Network, name: str) -> VirtualMachine:
+    vm = lookup.virtual_machine(operation, network, name)
+    service = network.service_of(name)
     if service is not None and service.roles:
-        problem = Problem(
-            path=("virtual_machines", name),
-            found=f'an instance of a role of "{service.name}"',
-            must="role instances are given theirs by the service configuration file (Instance level public IP, "
-            "2016-02-10)",
-            advice=f"change the file: lab export cscfg {service.name}, lab import cscfg",
+        lookup.refuse(
+            operation,
+            ("virtual_machines", name),
+            f'an instance of a role of "{service.name}"',
+            "role instances are given theirs by the service configuration file (Instance level public IP, 2016-02-10)",
+            f"change the file: lab export cscfg {network.name} --service {service.name}, then lab import cscfg",
         )
-        raise Refused(operation, [problem])
     return vm
 
 
 def _with(network: Network, vm: VirtualMachine, own: InstancePublicIp | None) -> Network:
     # A VM that is deallocated has its address once it is started.
-    return settled(with_vm(network, msgspec.structs.replace(vm, instance_public_ip=own, released_public_ip=None)))
+    return settled(network.including(msgspec.structs.replace(vm, instance_public_ip=own, released_public_ip=None)))

@@ -8,7 +8,7 @@ one. It is that of a service's VIP, never a VM's: there is no parameter for a VM
 import msgspec
 
 from lab.azure.allocation import free_address
-from lab.azure.model import CloudService, Network, ReservedIp, VirtualIp, natural
+from lab.azure.model import CloudService, Network, ReservedIp, VirtualIp
 from lab.operations import lookup
 from lab.operations.base import Operation
 
@@ -40,14 +40,13 @@ class ReserveIp(msgspec.Struct, frozen=True, kw_only=True):
         """
         path = ("reserved_ips", self.name)
         lookup.title(self, path)
-        if network.reserved_ip(self.name):
-            lookup.refuse(self, path, "is there already", "a name is given once", "choose another")
+        lookup.unused(self, network.reserved_ips, path)
         if self.service is None:
-            address, services = free_address(network), network.cloud_services
+            address = free_address(network)
         else:
             service = _service(self, network, self.service)
             virtual_ip = _virtual_ip(self, service, self.virtual_ip)
-            _not_reserved(self, service, virtual_ip)
+            _not_reserved(self, network, service, virtual_ip)
             if virtual_ip.address is None:
                 lookup.refuse(
                     self,
@@ -57,11 +56,10 @@ class ReserveIp(msgspec.Struct, frozen=True, kw_only=True):
                     "start a VM of the service, or reserve an address and associate it",
                 )
             address = virtual_ip.address
-            made = _with_vip(service, msgspec.structs.replace(virtual_ip, reserved_ip=self.name))
-            services = tuple(made if s is service else s for s in network.cloud_services)
+            kept = msgspec.structs.replace(virtual_ip, reserved_ip=self.name)
+            network = network.including(_with_vip(service, kept))
         reserved = ReservedIp(name=self.name, address=address, location=self.location, label=self.label)
-        found = sorted((*network.reserved_ips, reserved), key=lambda r: natural(r.name))
-        return msgspec.structs.replace(network, reserved_ips=tuple(found), cloud_services=services)
+        return network.including(reserved)
 
 
 class ReleaseIp(msgspec.Struct, frozen=True):
@@ -87,7 +85,7 @@ class ReleaseIp(msgspec.Struct, frozen=True):
                 ("reserved_ips", self.name),
                 f'in use by {virtual_ip.name} of "{service.name}"',
                 f"a reserved address that is in use cannot be deleted ({SOURCE})",
-                f"take it from the service first: lab reserved-ip disassociate {self.name} {service.name}",
+                f"take it from the service first: {_disassociate(network, self.name, service)}",
             )
         kept = tuple(r for r in network.reserved_ips if r is not reserved)
         return msgspec.structs.replace(network, reserved_ips=kept)
@@ -113,7 +111,7 @@ class AssociateIp(msgspec.Struct, frozen=True):
         lookup.reserved_ip(self, network, self.name)
         service = _service(self, network, self.service)
         virtual_ip = _virtual_ip(self, service, self.virtual_ip)
-        _not_reserved(self, service, virtual_ip)
+        _not_reserved(self, network, service, virtual_ip)
         given = msgspec.structs.replace(
             virtual_ip, reserved_ip=self.name, released=virtual_ip.address or virtual_ip.released
         )
@@ -167,15 +165,19 @@ def _virtual_ip(operation: Operation, service: CloudService, name: str | None) -
     return lookup.virtual_ip(operation, service, name or service.default_virtual_ip)
 
 
-def _not_reserved(operation: Operation, service: CloudService, virtual_ip: VirtualIp) -> None:
+def _not_reserved(operation: Operation, network: Network, service: CloudService, virtual_ip: VirtualIp) -> None:
     if virtual_ip.reserved_ip is not None:
         lookup.refuse(
             operation,
             ("cloud_services", service.name, "virtual_ips", virtual_ip.name),
             f'it has "{virtual_ip.reserved_ip}"',
             f"a VIP has one address ({SOURCE})",
-            f"take that one from it first: lab reserved-ip disassociate {virtual_ip.reserved_ip} {service.name}",
+            f"take that one from it first: {_disassociate(network, virtual_ip.reserved_ip, service)}",
         )
+
+
+def _disassociate(network: Network, name: str, service: CloudService) -> str:
+    return f"lab reserved-ip disassociate {network.name} {name} {service.name}"
 
 
 def _with_vip(service: CloudService, made: VirtualIp) -> CloudService:

@@ -4,8 +4,8 @@ import msgspec
 
 from lab.azure.model import Network, SecurityGroup, SecurityRule
 from lab.azure.security_groups import defaults
-from lab.errors import Problem, did_you_mean
-from lab.operations.base import Refused
+from lab.errors import did_you_mean
+from lab.operations import lookup
 
 
 class AddRule(msgspec.Struct, frozen=True):
@@ -24,8 +24,8 @@ class AddRule(msgspec.Struct, frozen=True):
             Refused: there is no such group.
 
         """
-        group = _group(network, self.group, self)
-        return _with(network, SecurityGroup(name=group.name, rules=(*group.rules, self.rule)))
+        group = lookup.security_group(self, network, self.group)
+        return network.including(SecurityGroup(name=group.name, rules=(*group.rules, self.rule)))
 
 
 class RemoveRule(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class RemoveRule(msgspec.Struct, frozen=True):
             Refused: there is no such group or rule, or it is a default rule.
 
         """
-        group = _group(network, self.group, self)
+        group = lookup.security_group(self, network, self.group)
         named = self.rule.lower()  # a rule's name is unique whatever its case
         kept = tuple(rule for rule in group.rules if rule.name.lower() != named)
         if len(kept) == len(group.rules):
@@ -61,23 +61,5 @@ class RemoveRule(msgspec.Struct, frozen=True):
             )
             path = ("network_security_groups", group.name)
             found = f'default rule "{default}"' if default else f'no rule "{self.rule}"'
-            raise Refused(self, [Problem(path=path, found=found, must=must, advice=advice)])
-        return _with(network, SecurityGroup(name=group.name, rules=kept))
-
-
-def _group(network: Network, name: str, operation: AddRule | RemoveRule) -> SecurityGroup:
-    group = network.security_group(name)
-    if group is None:
-        problem = Problem(
-            path=("network_security_groups",),
-            found=f'no network security group "{name}"',
-            must="it must name a group of the lab",
-            advice=did_you_mean(name, [g.name for g in network.network_security_groups]),
-        )
-        raise Refused(operation, [problem])
-    return group
-
-
-def _with(network: Network, group: SecurityGroup) -> Network:
-    groups = tuple(group if g.name == group.name else g for g in network.network_security_groups)
-    return msgspec.structs.replace(network, network_security_groups=groups)
+            lookup.refuse(self, path, found, must, advice)
+        return network.including(SecurityGroup(name=group.name, rules=kept))

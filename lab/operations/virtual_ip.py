@@ -25,8 +25,7 @@ class AddVirtualIp(msgspec.Struct, frozen=True):
         service = lookup.service(self, network, self.service)
         path = ("cloud_services", service.name, "virtual_ips", self.name)
         lookup.title(self, path)
-        if service.virtual_ip(self.name):
-            lookup.refuse(self, path, "is there already", "a VIP's name is unique in its service", "choose another")
+        lookup.unused(self, service.virtual_ips, path, "a VIP's name is unique in its service")
         found = sorted((*service.virtual_ips, VirtualIp(name=self.name)), key=lambda v: natural(v.name))
         return lookup.with_service(network, msgspec.structs.replace(service, virtual_ips=tuple(found)))
 

@@ -7,7 +7,6 @@ A gateway takes its time to be built; when it will be ready is an argument of th
 
 import re
 from ipaddress import IPv4Address, IPv4Network
-from typing import NoReturn
 
 import msgspec
 
@@ -24,8 +23,9 @@ from lab.azure.model import (
     natural,
     ordered,
 )
-from lab.errors import Problem, did_you_mean
-from lab.operations.base import Operation, Refused
+from lab.errors import did_you_mean
+from lab.operations import lookup
+from lab.operations.base import Operation
 
 #: How long a gateway is usually built; seconds (VNet to VNet connection, 2015-05-15, creating a gateway: about 15
 #: minutes).
@@ -50,8 +50,7 @@ class AddNetwork(msgspec.Struct, frozen=True):
             Refused: there is one of that name.
 
         """
-        if network.vnet(self.name):
-            _refuse(self, ("virtual_networks", self.name), "is there already", "a name is given once", "choose another")
+        lookup.unused(self, network.virtual_networks, ("virtual_networks", self.name))
         made = VirtualNetwork(
             name=self.name,
             location=self.location,
@@ -60,8 +59,7 @@ class AddNetwork(msgspec.Struct, frozen=True):
             subnets=tuple(sorted(self.subnets, key=lambda s: natural(s.name))),
             default_outbound_address=free_address(network, descending=True, spaces=self.address_space),
         )
-        networks = sorted((*network.virtual_networks, made), key=lambda v: natural(v.name))
-        return msgspec.structs.replace(network, virtual_networks=tuple(networks))
+        return network.including(made)
 
 
 class AddSubnet(msgspec.Struct, frozen=True):
@@ -80,14 +78,10 @@ class AddSubnet(msgspec.Struct, frozen=True):
             Refused: there is no such virtual network, or a subnet of that name.
 
         """
-        vnet = _vnet(self, network, self.network)
-        if any(s.name == self.subnet.name for s in vnet.subnets):
-            path = ("virtual_networks", vnet.name, "subnets", self.subnet.name)
-            _refuse(self, path, "is there already", "a name is given once", "choose another")
+        vnet = lookup.virtual_network(self, network, self.network)
+        lookup.unused(self, vnet.subnets, ("virtual_networks", vnet.name, "subnets", self.subnet.name))
         subnets = tuple(sorted((*vnet.subnets, self.subnet), key=lambda s: natural(s.name)))
-        made = msgspec.structs.replace(vnet, subnets=subnets)
-        networks = tuple(made if v.name == vnet.name else v for v in network.virtual_networks)
-        return msgspec.structs.replace(network, virtual_networks=networks)
+        return network.including(msgspec.structs.replace(vnet, subnets=subnets))
 
 
 class AddLocalNetwork(msgspec.Struct, frozen=True):
@@ -107,20 +101,18 @@ class AddLocalNetwork(msgspec.Struct, frozen=True):
             Refused: there is one of that name.
 
         """
-        if any(s.name == self.name for s in network.local_networks):
-            _refuse(self, ("local_networks", self.name), "is there already", "a name is given once", "choose another")
+        lookup.unused(self, network.local_networks, ("local_networks", self.name))
         made = LocalNetwork(
             name=self.name,
             address_space=self.address_space,
             vpn_gateway_address=self.address,
             vpn_gateway=_owner(network, self.address),
         )
-        sites = sorted((*network.local_networks, made), key=lambda s: natural(s.name))
-        return msgspec.structs.replace(network, local_networks=tuple(sites))
+        return network.including(made)
 
 
 class SetLocalNetwork(msgspec.Struct, frozen=True):
-    """A local network gets other prefixes or another device address; what is None stays."""
+    """A local network gets other prefixes or another device address; None keeps the current value."""
 
     name: str
     address_space: tuple[IPv4Network, ...] | None = None
@@ -136,7 +128,7 @@ class SetLocalNetwork(msgspec.Struct, frozen=True):
             Refused: there is no such local network.
 
         """
-        site = _site(self, network, self.name)
+        site = lookup.local_network(self, network, self.name)
         address = self.address or site.vpn_gateway_address
         made = msgspec.structs.replace(
             site,
@@ -144,8 +136,7 @@ class SetLocalNetwork(msgspec.Struct, frozen=True):
             vpn_gateway_address=address,
             vpn_gateway=_owner(network, address),
         )
-        sites = tuple(made if s.name == site.name else s for s in network.local_networks)
-        return msgspec.structs.replace(network, local_networks=sites)
+        return network.including(made)
 
 
 class CreateGateway(msgspec.Struct, frozen=True):
@@ -166,12 +157,12 @@ class CreateGateway(msgspec.Struct, frozen=True):
             Refused: there is no such virtual network, or it has a gateway (HTTP 409).
 
         """
-        vnet = _vnet(self, network, self.network)
+        vnet = lookup.virtual_network(self, network, self.network)
         if network.gateway(vnet.name):
             path = ("vpn_gateways", vnet.name)
             must = "a network has one gateway, created when NotProvisioned (HTTP 409); its routing cannot be changed"
-            advice = f"delete it first, and lose its address: lab gateway delete {vnet.name}"
-            _refuse(self, path, "is there already", must, advice)
+            advice = f"delete it first, and lose its address: lab gateway delete {network.name} {vnet.name}"
+            lookup.refuse(self, path, "is there already", must, advice)
         made = VpnGateway(
             virtual_network=vnet.name,
             routing=self.routing,
@@ -179,8 +170,7 @@ class CreateGateway(msgspec.Struct, frozen=True):
             address=free_address(network),
             ready_at=self.ready_at,
         )
-        gateways = sorted((*network.vpn_gateways, made), key=lambda g: natural(g.virtual_network))
-        return msgspec.structs.replace(network, vpn_gateways=tuple(gateways))
+        return network.including(made)
 
 
 class DeleteGateway(msgspec.Struct, frozen=True):
@@ -198,7 +188,11 @@ class DeleteGateway(msgspec.Struct, frozen=True):
             Refused: there is none (HTTP 404).
 
         """
-        gone = _gateway(self, network, self.network)
+        gone = network.gateway(self.network)
+        if gone is None:
+            advice = did_you_mean(self.network, [g.virtual_network for g in network.vpn_gateways])
+            found = f'no gateway of "{self.network}" (NotProvisioned, HTTP 404)'
+            lookup.refuse(self, ("vpn_gateways",), found, "it must be there", advice)
         kept = tuple(g for g in network.vpn_gateways if g.virtual_network != self.network)
         sites = tuple(
             msgspec.structs.replace(s, vpn_gateway=None) if s.vpn_gateway == self.network else s
@@ -219,14 +213,14 @@ class Connect(msgspec.Struct, frozen=True):
         return f"gateway {'connect' if self.connect else 'disconnect'} {self.network} {self.site}"
 
     def after(self, network: Network) -> Network:
-        """Return the network with the connection as it shall be.
+        """Return the network with the connection created, connected or disconnected.
 
         Raises:
             Refused: there is no such virtual network or local network; or there is nothing to disconnect.
 
         """
-        _vnet(self, network, self.network)
-        _site(self, network, self.site)
+        lookup.virtual_network(self, network, self.network)
+        lookup.local_network(self, network, self.site)
         if self.connect and _connection(network, self.network, self.site) is None:
             # Azure generates a key at first, which the other side does not know.
             made = Connection(virtual_network=self.network, local_network=self.site)
@@ -245,7 +239,7 @@ class SetKey(msgspec.Struct, frozen=True):
         return f"gateway key set {self.network} {self.site}"
 
     def __repr__(self) -> str:
-        """Leave the key out of whatever is printed."""
+        """Leave the key out of all that is printed."""
         return str(self)
 
     def after(self, network: Network) -> Network:
@@ -256,7 +250,7 @@ class SetKey(msgspec.Struct, frozen=True):
 
         """
         if not re.fullmatch(r"[A-Za-z0-9]{1,128}", self.key):
-            _refuse(
+            lookup.refuse(
                 self,
                 ("connections", f"{self.network} to {self.site}", "shared_key"),
                 f"a key of {len(self.key)} characters, not shown here",
@@ -264,34 +258,6 @@ class SetKey(msgspec.Struct, frozen=True):
                 "choose another",
             )
         return _with_connection(self, network, self.network, self.site, shared_key=self.key)
-
-
-def _refuse(operation: Operation, path: tuple[str, ...], found: str, must: str, advice: str) -> NoReturn:
-    raise Refused(operation, [Problem(path=path, found=found, must=must, advice=advice)])
-
-
-def _vnet(operation: Operation, network: Network, name: str) -> VirtualNetwork:
-    vnet = network.vnet(name)
-    if vnet is None:
-        advice = did_you_mean(name, [v.name for v in network.virtual_networks])
-        _refuse(operation, ("virtual_networks",), f'no virtual network "{name}"', "it must name one of the lab", advice)
-    return vnet
-
-
-def _site(operation: Operation, network: Network, name: str) -> LocalNetwork:
-    if all(s.name != name for s in network.local_networks):
-        advice = did_you_mean(name, [s.name for s in network.local_networks])
-        _refuse(operation, ("local_networks",), f'no local network "{name}"', "it must name one of the lab", advice)
-    return network.local_network(name)
-
-
-def _gateway(operation: Operation, network: Network, name: str) -> VpnGateway:
-    gateway = network.gateway(name)
-    if gateway is None:
-        advice = did_you_mean(name, [g.virtual_network for g in network.vpn_gateways])
-        found = f'no gateway of "{name}" (NotProvisioned, HTTP 404)'
-        _refuse(operation, ("vpn_gateways",), found, "it must be there", advice)
-    return gateway
 
 
 def _connection(network: Network, name: str, site: str) -> Connection | None:
@@ -305,7 +271,7 @@ def _with_connection(operation: Operation, network: Network, name: str, site: st
         known = [f"{c.virtual_network} {c.local_network}" for c in network.connections]
         advice = did_you_mean(f"{name} {site}", known)
         must = "a network must be connected to the local network first"
-        _refuse(operation, ("connections",), f'no connection of "{name}" to "{site}"', must, advice)
+        lookup.refuse(operation, ("connections",), f'no connection of "{name}" to "{site}"', must, advice)
     new = msgspec.structs.replace(old, **values)
     return msgspec.structs.replace(network, connections=tuple(new if c is old else c for c in network.connections))
 

@@ -70,7 +70,7 @@ def _called(endpoint: Endpoint) -> str:
 
 
 def _access_list(vnet: VirtualNetwork, name: str, chain: str, rules: tuple[AclRule, ...]) -> Iterator[Item]:
-    """Yield the rules of a list, lowest order first; whom none names is denied if any rule permits somebody."""
+    """Yield the rules of a list, lowest order first; a source that none names is denied if any rule permits another."""
     for rule in rules:
         yield Rule(
             place=wiring.load_balancer(vnet),
@@ -86,5 +86,5 @@ def _access_list(vnet: VirtualNetwork, name: str, chain: str, rules: tuple[AclRu
             table="mangle",
             chain=chain,
             target=Terminal("DROP"),
-            why=Provenance("cloud_service", f"{name}: everybody else, since somebody is permitted", _LIST),
+            why=Provenance("cloud_service", f"{name}: all others, since a source is permitted", _LIST),
         )

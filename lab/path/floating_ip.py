@@ -5,7 +5,7 @@ what a rule is for, and routes it to the router instead of the blackhole; the ro
 flow, has the flow remember it, and routes to its wire. The guest must have the address on a loopback interface, or does
 not know that it is meant (load-balancer-multivip-overview.md, 2016-08-11, rule type 2).
 
-A flow that a guest opens from the frontend's address is nobody's answer: the router drops it as it drops any source
+A flow that a guest opens from the frontend's address answers none: the router drops it as it drops any source
 that is not the sender's own, and no load balancer translates it.
 """
 

@@ -1,7 +1,7 @@
 """How long a TCP flow of a rule may be idle, and whether its ends are told when that is over.
 
 Owns the timeouts of rules: connection tracking forgets a flow after its rule's own time, and what comes afterwards is
-the middle of a flow that nobody knows, which is lost in silence (``outbound_snat`` has such segments not picked up).
+the middle of an unknown flow, which is lost in silence (``outbound_snat`` has such segments not picked up).
 The timeout of a rule is one of TCP flows (load-balancer-tcp-reset.md, 2020-10-07); all that is not closed may be idle
 for that long, as ``outbound_snat`` has it for all other flows.
 """

@@ -20,7 +20,7 @@ TO_ROUTER = _FLOATING
 
 
 def to_vm(vm: VirtualMachine) -> int:
-    """Return what leads to a VM, at its router: the same whoever else is there, since live flows remember it.
+    """Return what leads to a VM, at its router: the same whatever other VMs are there, since live flows remember it.
 
     Private ranges (RFC 1918, RFC 6598) differ in the bits that are left of an address.
     """

@@ -7,7 +7,7 @@ that nothing of them leaves: ``azure.outbound``.
 
 The first packet of each flow is kept back until the agent has given it a port (``snat_ports`` decides).
 Only a flow to a public address of its own virtual network is the kernel's to translate, by one rule for
-each VM: its destination is translated as well, which nobody knows when its first packet comes.
+each VM: its destination is translated as well, which its first packet does not show.
 
 While a cloud service is being redeployed its VMs may count twice (classic page, 2018-07-13), so that each has the
 ports of a larger pool: ``Profile.redeploying_counts_twice``.
@@ -273,7 +273,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         )
         yield from _hairpin_snat(vnet, [(vm, given[vm.name]) for vm in vms if given[vm.name] != (everybody,)])
         for prefix in vnet.address_space:
-            # Whoever has no ports of its own, with one rule for all.
+            # VMs without ports of their own, with one rule for all.
             yield from _translation(vnet, "POSTROUTING", str(prefix), everybody, _default_why(vnet))
         yield from _shut(vnet, [(vm, given.get(vm.name, ())) for vm in everyone if _is_shared(vm)])
         yield from _allow_snat_protocols(vnet)
@@ -412,7 +412,7 @@ def _hairpin_snat(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[Sn
 def _shut(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange, ...]]]) -> Iterator[Item]:
     """Yield what keeps the flows of VMs inside that have no way out for their protocol.
 
-    Those to a public address of their own virtual network are kept as well, which nobody is asked about.
+    Those to a public address of their own virtual network are kept as well; the allocator is not asked about them.
     """
 
     def of_vm(chain: str, vm: VirtualMachine, given: tuple[SnatRange, ...]) -> Iterator[Item]:

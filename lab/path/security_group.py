@@ -10,8 +10,8 @@ A group has one chain for each direction, however many VMs it guards. Tags are m
 its addresses are, so that a tag costs one comparison however many prefixes it stands for. A router without a group
 tracks nothing.
 
-A packet in the middle of a flow that nobody saw begin is no flow's first, and no tracked one's: it is asked about like
-any first packet, each on its own, and lets nothing back in.
+A packet in the middle of a flow whose beginning was not seen is no flow's first, and no tracked one's: it is judged
+like any first packet, each on its own, and lets nothing back in.
 """
 
 from collections.abc import Iterator, Mapping

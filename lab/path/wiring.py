@@ -186,7 +186,7 @@ def _internet(network: Network) -> Iterator[Item]:
     # Its routers say nothing: they have no public address to say it from.
     mute = Provenance("wiring", "routers of the internet are silent", _SPLIT)
     yield Rule(place=INTERNET, table="filter", chain="OUTPUT", protocol="icmp", target=Terminal("DROP"), why=mute)
-    # What nobody has is lost without an answer, as on the Internet.
+    # A packet to an address that no node has is lost without an answer, as on the Internet.
     yield Route(place=INTERNET, destination=EVERYWHERE, why=why)
     yield from _resolver(INTERNET, PUBLIC_RESOLVER, Provenance("wiring", "names of the outside hosts"))
     for host in network.internet:

@@ -15,7 +15,7 @@ Value: TypeAlias = "str | int | float | bool | list[Any] | Block | Thing | None"
 class Thing(msgspec.Struct, kw_only=True):
     """An object: what kind it is, the properties that it shows in their order, and what its cmdlets keep in it.
 
-    Cmdlets that work on a thing change what is inside, as PowerShell's do: whoever else holds it sees that.
+    Cmdlets that work on a thing change what is inside, as PowerShell's do: every variable that holds it shows that.
     """
 
     kind: str

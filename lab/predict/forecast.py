@@ -48,7 +48,7 @@ class Service(msgspec.Struct, frozen=True, order=True):
 class Way(msgspec.Struct, frozen=True, kw_only=True):
     """One way that a flow may take: what was asked, where it ends, and what stops it if no group does.
 
-    With both an end and an obstacle it arrives there, and nobody answers.
+    With both an end and an obstacle it arrives there, and is not answered.
     """
 
     decisions: tuple[Decision, ...] = ()
@@ -82,7 +82,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def decision(self) -> Decision | None:
-        """The decision that was the last word; None if nobody was asked, or it depends."""
+        """The decision that was the last word; None if no group was asked, or it depends."""
         last = {way.decisions[-1] if way.decisions else None for way in self.ways}
         return last.pop() if len(last) == 1 else None
 

@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def services(network: Network) -> tuple[Service, ...]:
-    """Return the services that tell something about a network: those it has, those its rules name, and nobody's."""
+    """Return the services that tell something about a network: its own, those its rules name, and one of neither."""
     nodes: list[VirtualMachine | InternetHost] = [*network.virtual_machines, *network.internet]
     named = {Service(s.protocol, s.port) for node in nodes for s in node.services}
     for lb in network.balancers:

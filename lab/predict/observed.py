@@ -99,7 +99,7 @@ def compare(explained: Explanation, what: ex.Send, found: ex.Arrivals) -> Compar
 
 
 def hold(explained: Explanation, compared: Comparison) -> None:
-    """Go on only if the wire does as predicted.
+    """Refuse unless the wire does as predicted.
 
     Raises:
         ContradictedError: it does not.

@@ -53,7 +53,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class _Patience:
-    """When flows that are not answered are given up: after a time of their own, or once nobody is awaited any more."""
+    """When flows that are not answered are given up: after a time of their own, or once no answer is awaited."""
 
     def __init__(self, timeout_s: float, awaited: int | None, silence_s: float) -> None:
         self._timeout_s, self._silence_s = timeout_s, silence_s

@@ -41,7 +41,7 @@ def usage(lab: str) -> list[Usage]:
     except (ConnectionError, TimeoutError, msgspec.DecodeError) as error:
         found = f"does not answer: {error}"
     raise InconclusiveError(
-        f"{lab}: the agent {found}, and nobody else knows which ports are in use; it must run to give them out; "
+        f"{lab}: the agent {found}, so which ports are in use is unknown; it must run to give them out; "
         "`lab up` starts it again, flows that have a port go on meanwhile"
     )
 

@@ -151,7 +151,7 @@ def found(text: str, file: str) -> tuple[model.Network, list[tuple[int, Problem]
 
 
 def _bounded(problems: list[tuple[int, Problem]], file: str) -> None:
-    """Go on only while there are not too many problems to read, which cost time and memory to tell.
+    """Refuse more problems than can be read, which cost time and memory to tell.
 
     Raises:
         TopologyError: there are; it tells the first of them.

@@ -257,8 +257,8 @@ class Open(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Open flows with real sockets, to goals in turn, and hold those that are answered.
 
     ``keepalive_s``: have the node's kernel ask for a sign of life over TCP after so many seconds of silence.
-    ``lost``: so many are meant to meet silence, and are not waited for. ``within_s``: whoever meets silence is tried
-    again, as another flow, for so many seconds: what is claimed is when there is room.
+    ``lost``: so many are meant to meet silence, and are not waited for. ``within_s``: a flow that meets silence is
+    tried again, as another flow, for so many seconds: what is claimed is when there is room.
     """
 
     goals: tuple[Goal, ...]
@@ -669,7 +669,7 @@ class Segments(_Experiment, frozen=True, kw_only=True):
 
 
 class SegmentSize(_Observation, frozen=True, kw_only=True):
-    """Largest segment in bytes; 0: the server did not answer."""
+    """Largest segment in bytes, as the far side said it; 0: the server did not answer."""
 
     size: int
 

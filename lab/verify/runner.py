@@ -64,7 +64,7 @@ def _agrees(folder: StateDir, network: Network) -> bool:
 
 @contextmanager
 def _running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
-    """Have the lab run; one that runs already, with this very plan, is neither changed nor removed.
+    """Bring the lab up; one that runs already, with this very plan, is neither changed nor removed.
 
     Raises:
         NotJudgedError: a lab of this name runs, but not as the file says.
@@ -143,7 +143,7 @@ def judge(network: Network, planned: Planned, file: Path, prober: Prober, progre
 
 @contextmanager
 def running(network: Network, file: Path, progress: Progress) -> Iterator[None]:
-    """Have the lab run, to be judged by this command alone.
+    """Bring the lab up, to be judged by this command alone.
 
     Raises:
         InconclusiveError: a lab of this name runs, but not as the file says; or another command judges it.

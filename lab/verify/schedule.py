@@ -47,7 +47,7 @@ class Topology(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """How far a run is, for whoever watches."""
+    """How far a run is, for the live line."""
 
     done: int
     total: int

@@ -121,9 +121,9 @@ def test_a_lab_whose_names_were_covered_can_be_changed_and_removed(tmp_path: Pat
     def work() -> None:
         file = up(tmp_path, "during")
         cover("ip netns")
-        rootlab.ok("vm", "deallocate", "more", "--lab", "during")
+        rootlab.ok("vm", "deallocate", "during", "more")
         assert_no_mounts(namespace("during", "more"))
-        rootlab.ok("vm", "start", "more", "--lab", "during")
+        rootlab.ok("vm", "start", "during", "more")
         assert rootlab.ask("during", "more", "http://198.51.100.10/")["node"] == "far"
         file.write_text(file.read_text().replace("  more: {subnet: vnet1/front}\n", ""))
         rootlab.ok("up", file)

@@ -11,7 +11,7 @@ from lab.predict.forecast import Service
 from lab.runtime import operate
 from lab.verify import runner
 from lab.verify.probe import Prober
-from tests import nobody, rootlab
+from tests import rootlab, unprivileged
 
 pytestmark = pytest.mark.root
 
@@ -28,10 +28,10 @@ def test_every_vm_is_seen_at_every_hop_as_predicted_and_what_does_not_do_so_is_n
                 compared = observed.send(network, found, prober)
                 assert compared.blamed == "", vm.name
                 assert compared.hops[-1].seen.startswith(tuple(str(a) for a in found.way_out.addresses))
-        read = nobody.run("outbound", lab, "-o", "json")
+        read = unprivileged.run("outbound", lab, "-o", "json")
         assert read.returncode == 0, read.stderr
         assert len(json.loads(read.stdout)["outbound"]) == len(network.virtual_machines)
-        assert nobody.run("explain", lab, network.virtual_machines[0].name, "internet").returncode == 0
+        assert unprivileged.run("explain", lab, network.virtual_machines[0].name, "internet").returncode == 0
         vm = network.virtual_machines[0]
         drop = ("-t", "raw", "-I", "PREROUTING", "-s", str(vm.private_ip_address), "-j", "DROP")
         rootlab.must(lab, f"lb.{vm.virtual_network}", "iptables-legacy", *drop)

@@ -47,12 +47,12 @@ def pair(name: str) -> str:
 
 
 def states(name: str) -> dict[str, str]:
-    shown = json.loads(rootlab.ok("gateway", "show", "--lab", name, "-o", "json"))["gateways"]
+    shown = json.loads(rootlab.ok("gateway", "show", name, "-o", "json"))["gateways"]
     return {gateway["VNetName"]: gateway["Connections"][0]["ConnectivityState"] for gateway in shown}
 
 
 def reason(name: str, network: str) -> str:
-    shown = json.loads(rootlab.ok("gateway", "show", network, "--lab", name, "-o", "json"))["gateways"]
+    shown = json.loads(rootlab.ok("gateway", "show", name, network, "-o", "json"))["gateways"]
     return str(shown[0]["Connections"][0]["Reason"])
 
 
@@ -346,7 +346,7 @@ def test_without_its_agent_a_lab_has_no_daemons_and_up_heals_it(lab: tuple[str, 
     rootlab.wait_until(lambda: not any(map(daemons.alive, before)), "daemons end with their agent")
     assert states(name) == {"v1": "Unknown", "v2": "Unknown"}
     assert reason(name, "v1") == NO_AGENT
-    for words in (("gateway", "show", "--lab", name), ("show", name)):
+    for words in (("gateway", "show", name), ("show", name)):
         said = rootlab.ok(*words)
         assert said.count(NO_AGENT) == 2
         assert "Connected" not in said

@@ -36,12 +36,12 @@ connections: [{virtual_network: Group RG vnet, local_network: site, shared_key: 
 
 def test_names_that_azure_accepts_work_in_a_lab_that_runs(tmp_path: Path) -> None:
     with rootlab.running(tmp_path, _TEXT) as name:
-        vip = json.loads(rootlab.ok("vip", "list", "shop", "--lab", name, "-o", "json"))["virtual_ips"][0]["Address"]
+        vip = json.loads(rootlab.ok("vip", "list", name, "shop", "-o", "json"))["virtual_ips"][0]["Address"]
         assert rootlab.ask(name, "far", f"http://{vip}:3389/")["node"] == "a"
         assert rootlab.ask(name, "a", "http://10.9.0.4/")["client_address"] == "10.1.0.4"
         assert {rootlab.ask(name, vm, "http://198.51.100.10/")["node"] for vm in ("own", "alone")} == {"far"}
-        (gateway,) = json.loads(rootlab.ok("gateway", "show", "Group RG vnet", "--lab", name, "-o", "json"))["gateways"]
+        (gateway,) = json.loads(rootlab.ok("gateway", "show", name, "Group RG vnet", "-o", "json"))["gateways"]
         assert gateway["Connections"][0]["ConnectivityState"] == "Connected"
-        rootlab.ok("endpoint", "add", "a", "another one", "--local-port", "82", "--public-port", "8080", "--lab", name)
+        rootlab.ok("endpoint", "add", name, "a", "another one", "--local-port", "82", "--public-port", "8080")
         assert rootlab.ask(name, "far", f"http://{vip}:8080/")["node"] == "a"
     assert rootlab.leftovers(name) == []

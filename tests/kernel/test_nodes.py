@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.kernel.state import StateDir
-from tests import nobody, rootlab
+from tests import rootlab, unprivileged
 
 pytestmark = pytest.mark.root
 
@@ -161,7 +161,7 @@ def _forwarded(lab: str) -> int:
 
 
 def test_show_needs_no_privilege(lab: str):
-    done = nobody.run("show", lab)
+    done = unprivileged.run("show", lab)
     assert done.returncode == 0, done.stderr
     assert "instance-level public IP" in done.stdout
 

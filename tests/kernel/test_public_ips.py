@@ -80,8 +80,8 @@ def test_an_address_comes_and_goes_and_flows_that_live_keep_the_one_they_have(la
     vip = _seen(lab)
     with rootlab.talking(lab, "web", _HELD) as held:
         before = json.loads(held())
-        rootlab.ok("public-ip", "set", "web", "ip", "--lab", lab, "--domain-name-label", "label")
-        (shown,) = json.loads(rootlab.ok("public-ip", "show", "web", "--lab", lab, "-o", "json"))["public_ips"]
+        rootlab.ok("public-ip", "set", lab, "web", "ip", "--domain-name-label", "label")
+        (shown,) = json.loads(rootlab.ok("public-ip", "show", lab, "web", "-o", "json"))["public_ips"]
         own = shown["PublicIPAddress"]
         assert own not in ("", vip)
         assert (_seen(lab), rootlab.ask(lab, "far", f"http://{own}/")["node"]) == (own, "web")
@@ -89,13 +89,13 @@ def test_an_address_comes_and_goes_and_flows_that_live_keep_the_one_they_have(la
         assert json.loads(held("more")) == before
         assert before["client_address"] == vip
     _idles(lab, own, 0, 240)
-    rootlab.ok("public-ip", "set", "web", "ip", "--lab", lab, "--idle-timeout-in-minutes", "15")
+    rootlab.ok("public-ip", "set", lab, "web", "ip", "--idle-timeout-in-minutes", "15")
     _idles(lab, own, 240, 900)
     named = rootlab.ok("exec", lab, "far", "--", "curl", "-sS", "-m", "5", "http://label.0.shop.cloudapp.net/")
     assert json.loads(named)["node"] == "web"
     # Fragments leave by it, and only by it, from this revision on.
     assert json.loads(_datagram(lab, 3000))["client_address"] == own
-    rootlab.ok("public-ip", "remove", "web", "--lab", lab)
+    rootlab.ok("public-ip", "remove", lab, "web")
     assert _seen(lab) == vip
     assert _datagram(lab, 3000, 0.5) == "silence"
     assert json.loads(_datagram(lab, 30))["client_address"] == vip
@@ -104,7 +104,7 @@ def test_an_address_comes_and_goes_and_flows_that_live_keep_the_one_they_have(la
 
 def test_a_refusal_names_the_limit_and_changes_nothing(lab: str):
     before = rootlab.world(lab)
-    done = rootlab.run("public-ip", "set", "wide", "ip", "--lab", lab)
+    done = rootlab.run("public-ip", "set", lab, "wide", "ip")
     assert done.returncode == 2
     assert "a VM with several network interfaces cannot have one (Instance level public IP, 2016-02-10)" in done.stderr
     rootlab.assert_same(before, rootlab.world(lab))
@@ -142,13 +142,13 @@ def test_a_service_configuration_goes_into_a_topology_and_the_topology_runs(tmp_
             "</InstanceAddress></AddressAssignments>",
         ))  # fmt: skip
         file = tmp_path / "roles.lab.yaml"
-        assert "public IP ip" in rootlab.ok("import", "cscfg", exported, "--into", file)
+        assert "public IP ip" in rootlab.ok("import", "cscfg", file, exported)
         rootlab.ok("up", file)
-        assert "web_IN_0.s.cloudapp.net" in rootlab.ok("public-ip", "show", "--lab", name)
+        assert "web_IN_0.s.cloudapp.net" in rootlab.ok("public-ip", "show", name)
         assert "# one" in file.read_text()
-        rootlab.ok("import", "cscfg", exported, "--into", name)
+        rootlab.ok("import", "cscfg", name, exported)
         exported.write_text(exported.read_text().replace("<PublicIP ", '<PublicIP idleTimeoutInMinutes="3" '))
         line = next(n for n, text in enumerate(exported.read_text().splitlines(), 1) if "<PublicIP " in text)
-        done = rootlab.run("import", "cscfg", exported, "--into", name)
+        done = rootlab.run("import", "cscfg", name, exported)
         assert done.returncode == 2
         assert f"s.cscfg:{line}: InstanceAddress web: PublicIP: idleTimeoutInMinutes: 3; an idle" in done.stderr

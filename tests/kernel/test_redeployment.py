@@ -65,13 +65,13 @@ def allocated(lab: str) -> set[int]:
 
 
 def is_redeploying(lab: str) -> bool:
-    return bool(json.loads(rootlab.ok("service", "show", "workers", "--lab", lab, "-o", "json"))["redeploying"])
+    return bool(json.loads(rootlab.ok("service", "show", lab, "workers", "-o", "json"))["redeploying"])
 
 
 @contextmanager
 def redeploying(lab: str) -> Iterator["subprocess.Popen[str]"]:
     """Have the command run, as far as to when it lasts."""
-    command = [sys.executable, "-P", "-m", "lab", "service", "redeploy", "workers", "--hold", NEVER, "--lab", lab]
+    command = [sys.executable, "-P", "-m", "lab", "service", "redeploy", lab, "workers", "--hold", NEVER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -85,7 +85,7 @@ def redeploying(lab: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_a_redeployment_lasts_as_long_as_it_is_told_and_is_over(lab: str):
-    done = rootlab.run("service", "redeploy", "workers", "--hold", SOON, "--lab", lab, "-o", "json")
+    done = rootlab.run("service", "redeploy", lab, "workers", "--hold", SOON, "-o", "json")
     assert (done.returncode, json.loads(done.stdout)["OperationStatus"]) == (0, "Succeeded")
     assert (is_redeploying(lab), ports(lab)) == (False, 1024)
 
@@ -102,7 +102,7 @@ def test_an_interrupted_redeployment_is_over(lab: str):
 
 def test_what_is_redeployed_already_is_refused_and_goes_on(lab: str):
     with redeploying(lab):
-        done = rootlab.run("service", "redeploy", "workers", "--lab", lab)
+        done = rootlab.run("service", "redeploy", lab, "workers")
         assert (done.returncode, "is being redeployed already" in done.stderr) == (2, True)
         assert (is_redeploying(lab), ports(lab)) == (True, 512)
     assert (is_redeploying(lab), ports(lab)) == (False, 1024)

@@ -106,7 +106,7 @@ def seen_from(lab: str, vm: str) -> object:
 
 
 def vips(lab: str, service: str = "myService") -> dict[str, str]:
-    shown = json.loads(rootlab.ok("service", "show", service, "--lab", lab, "-o", "json"))
+    shown = json.loads(rootlab.ok("service", "show", lab, service, "-o", "json"))
     return {vip["Name"]: vip["Address"] for vip in shown["virtual_ips"]}
 
 
@@ -119,7 +119,7 @@ def state(lab: str) -> tuple[bytes, ...]:
 
 def refused(lab: str, *arguments: str) -> str:
     before = state(lab)
-    done = rootlab.run(*arguments, "--lab", lab)
+    done = rootlab.run(*arguments[:2], lab, *arguments[2:])
     assert (done.returncode, done.stdout) == (2, ""), done
     assert state(lab) == before
     return done.stderr
@@ -147,15 +147,15 @@ def balanced(lab: str, address: str, wanted: set[str]) -> Counter[object]:
 
 def test_vips_and_endpoints_come_and_go_while_flows_live(lab: str):
     with living(lab, "far", VIP1, 90) as into, living(lab, "myVM1", "198.51.100.10", 7000) as out:
-        printed = rootlab.ok("vip", "add", "myService", "Vip3", "--lab", lab).splitlines()
+        printed = rootlab.ok("vip", "add", lab, "myService", "Vip3").splitlines()
         assert printed[0].split() == ["OperationDescription", "OperationId", "OperationStatus"]
         description, guid, status = printed[1].split()
         assert (description, len(guid), status) == ("Add-AzureVirtualIP", 36, "Succeeded")
         assert vips(lab) == {"Vip1": VIP1, "Vip2": "", "Vip3": ""}
         assert silent(lab, VIP2)
         rootlab.ok(
-            *("endpoint", "add", "myVM1", "myEndpoint", "--protocol", "tcp", "--local-port", "8080"),
-            *("--public-port", "80", "--virtual-ip", "Vip2", "--lab", lab),
+            *("endpoint", "add", lab, "myVM1", "myEndpoint", "--protocol", "tcp", "--local-port", "8080"),
+            *("--public-port", "80", "--virtual-ip", "Vip2"),
         )
         assert vips(lab) == {"Vip1": VIP1, "Vip2": VIP2, "Vip3": ""}
         assert answer(lab, VIP2) == ("myVM1", 8080, "198.51.100.10")
@@ -165,12 +165,12 @@ def test_vips_and_endpoints_come_and_go_while_flows_live(lab: str):
             lab, "endpoint", "add", "myVM1", "myEndpoint", "--local-port", "1"
         )
         assert answer(lab, VIP2) == ("myVM1", 8080, "198.51.100.10")
-        rootlab.ok("endpoint", "set", "myVM1", "myEndpoint", "--public-port", "8888", "--lab", lab)
+        rootlab.ok("endpoint", "set", lab, "myVM1", "myEndpoint", "--public-port", "8888")
         assert answer(lab, VIP2, 8888) == ("myVM1", 8080, "198.51.100.10")
         assert silent(lab, VIP2)
-        rootlab.ok("endpoint", "remove", "myVM1", "myEndpoint", "--lab", lab)
+        rootlab.ok("endpoint", "remove", lab, "myVM1", "myEndpoint")
         assert silent(lab, VIP2, 8888)
-        rootlab.ok("vip", "remove", "myService", "Vip3", "--lab", lab)
+        rootlab.ok("vip", "remove", lab, "myService", "Vip3")
         do(lab, RemoveVirtualIp("myService", "Vip2"))
         assert vips(lab) == {"Vip1": VIP1}
         into()
@@ -180,21 +180,21 @@ def test_vips_and_endpoints_come_and_go_while_flows_live(lab: str):
 def test_a_set_moves_and_a_member_that_is_stopped_is_found_down(lab: str):
     with living(lab, "far", VIP1, 90) as into:
         rootlab.ok(
-            *("endpoint", "add", "myVM1", "lb", "--load-balanced-set", "myLBSet", "--local-port", "8181"),
-            *("--public-port", "81", "--virtual-ip", "Vip2", "--lab", lab),
+            *("endpoint", "add", lab, "myVM1", "lb", "--load-balanced-set", "myLBSet", "--local-port", "8181"),
+            *("--public-port", "81", "--virtual-ip", "Vip2"),
             *("--probe-protocol", "tcp", "--probe-interval-in-seconds", "15", "--probe-timeout-in-seconds", "31"),
         )
         do(lab, AddEndpoint(virtual_machine="myVM2", name="lb", local_port=8181, load_balanced_set="myLBSet"))
         balanced(lab, VIP2, {"myVM1", "myVM2"})
         said = refused(lab, "endpoint", "set", "myVM2", "lb", "--idle-timeout-in-minutes", "15")
         assert 'idle_timeout_in_minutes of one member of the set "myLBSet"' in said
-        rootlab.ok("endpoint", "move", "myService", "myLBSet", "Vip1", "--lab", lab)
+        rootlab.ok("endpoint", "move", lab, "myService", "myLBSet", "Vip1")
         assert silent(lab, VIP2, 81)
         assert vips(lab) == {"Vip1": VIP1, "Vip2": ""}
         balanced(lab, VIP1, {"myVM1", "myVM2"})
         into()
 
-        rootlab.ok("vm", "stop", "myVM2", "--lab", lab)
+        rootlab.ok("vm", "stop", lab, "myVM2")
         node = json.loads(rootlab.ok("show", lab, "myVM2", "-o", "json"))
         assert (node["power_state"], node["there"], node["address"]) == ("Stopped", False, "10.1.0.5")
         (row,) = [row.split() for row in rootlab.ok("show", lab).splitlines() if row.startswith("myVM2")]
@@ -202,7 +202,7 @@ def test_a_set_moves_and_a_member_that_is_stopped_is_found_down(lab: str):
         done = rootlab.run("exec", lab, "myVM2", "--", "true")
         assert (done.returncode, done.stderr) == (
             2,
-            f"{lab}: myVM2 is stopped; a VM must be started for it; run: lab vm start myVM2 --lab {lab}\n",
+            f"{lab}: myVM2 is stopped; a VM must be started for it; run: lab vm start {lab} myVM2\n",
         )
 
         def known() -> MemberHealth:
@@ -210,9 +210,9 @@ def test_a_set_moves_and_a_member_that_is_stopped_is_found_down(lab: str):
 
         rootlab.wait_until(lambda: not known().up and known().applied, "myVM2 is down, and the rules say so", known)
         assert {rootlab.ask(lab, "far", f"http://{VIP1}:81/")["node"] for _ in range(12)} == {"myVM1"}
-        rootlab.ok("vm", "start", "myVM2", "--lab", lab)
+        rootlab.ok("vm", "start", lab, "myVM2")
         balanced(lab, VIP1, {"myVM1", "myVM2"})
-        rootlab.ok("vm", "deallocate", "myVM2", "--lab", lab)
+        rootlab.ok("vm", "deallocate", lab, "myVM2")
         # At once: it is no member any more.
         assert "myService/myLBSet/myVM2" not in {check.key for check in StateDir(lab).plan().of(HealthCheck)}
         assert {rootlab.ask(lab, "far", f"http://{VIP1}:81/")["node"] for _ in range(12)} == {"myVM1"}
@@ -221,22 +221,22 @@ def test_a_set_moves_and_a_member_that_is_stopped_is_found_down(lab: str):
 
 def test_addresses_are_reserved_given_taken_and_released(lab: str):
     with living(lab, "far", VIP1, 90) as into, living(lab, "own", "198.51.100.10", 7000) as out:
-        rootlab.ok("reserved-ip", "create", "keep", "--service", "myService", "--lab", lab)
+        rootlab.ok("reserved-ip", "create", lab, "keep", "--service", "myService")
         assert (vips(lab)["Vip1"], seen_from(lab, "myVM1")) == (VIP1, VIP1)
         into()
         assert 'in use by Vip1 of "myService"' in refused(lab, "reserved-ip", "delete", "keep")
         assert "cannot be chosen" in refused(lab, "reserved-ip", "create", "other", "--address", "40.1.2.3")
         assert "never a VM's own" in refused(lab, "reserved-ip", "create", "other", "--service", "own")
-        rootlab.ok("reserved-ip", "disassociate", "keep", "myService", "--lab", lab)
+        rootlab.ok("reserved-ip", "disassociate", lab, "keep", "myService")
         dynamic = vips(lab)["Vip1"]
         assert dynamic not in (VIP1, "")
         assert seen_from(lab, "myVM1") == dynamic
         assert silent(lab, VIP1, 90)
-        rootlab.ok("reserved-ip", "associate", "keep", "myService", "--lab", lab)
+        rootlab.ok("reserved-ip", "associate", lab, "keep", "myService")
         assert (vips(lab)["Vip1"], seen_from(lab, "myVM1")) == (VIP1, VIP1)
         do(lab, DisassociateIp("keep", "myService"))
-        rootlab.ok("reserved-ip", "delete", "keep", "--lab", lab)
-        assert json.loads(rootlab.ok("reserved-ip", "list", "--lab", lab, "-o", "json")) == {"reserved_ips": []}
+        rootlab.ok("reserved-ip", "delete", lab, "keep")
+        assert json.loads(rootlab.ok("reserved-ip", "list", lab, "-o", "json")) == {"reserved_ips": []}
         out()
 
 
@@ -244,14 +244,14 @@ def test_up_leaves_a_vip_the_address_that_was_reserved_in_place(lab: str, runnin
     file = running[1]
     before = vips(lab, "shop")["Vip1"]
     with living(lab, "far", before, 90) as into:
-        rootlab.ok("reserved-ip", "create", "keep", "--service", "shop", "--lab", lab)
+        rootlab.ok("reserved-ip", "create", lab, "keep", "--service", "shop")
         rootlab.ok("up", file)
-        assert json.loads(rootlab.ok("reserved-ip", "list", "--lab", lab, "-o", "json")) == {"reserved_ips": []}
+        assert json.loads(rootlab.ok("reserved-ip", "list", lab, "-o", "json")) == {"reserved_ips": []}
         assert vips(lab, "shop") == {"Vip1": before}
         into()
     # Taken from it, the address is the VIP's no more, and the file does not bring it back.
-    rootlab.ok("reserved-ip", "create", "keep", "--service", "shop", "--lab", lab)
-    rootlab.ok("reserved-ip", "disassociate", "keep", "shop", "--lab", lab)
+    rootlab.ok("reserved-ip", "create", lab, "keep", "--service", "shop")
+    rootlab.ok("reserved-ip", "disassociate", lab, "keep", "shop")
     after = vips(lab, "shop")["Vip1"]
     assert after not in (before, "")
     with living(lab, "far", after, 90) as into:
@@ -259,7 +259,7 @@ def test_up_leaves_a_vip_the_address_that_was_reserved_in_place(lab: str, runnin
         assert vips(lab, "shop") == {"Vip1": after}
         into()
     # What a file says itself comes before what the lab has.
-    rootlab.ok("reserved-ip", "create", "keep", "--service", "shop", "--lab", lab)
+    rootlab.ok("reserved-ip", "create", lab, "keep", "--service", "shop")
     named = file.with_name(f"named-{file.name}")
     given = "[shopVM]\n    virtual_ips: {Vip1: {address: 40.1.2.3}}\n"
     named.write_text(file.read_text().replace("[shopVM]\n", given))
@@ -281,7 +281,7 @@ def test_dynamic_addresses_go_with_the_last_vm_and_a_reserved_one_comes_back(lab
         assert other not in (VIP1, "")
         assert answer(lab, other) == ("myVM1", 8080, "198.51.100.10")
         assert (silent(lab, VIP1), seen_from(lab, "myVM1")) == (True, other)
-        rootlab.ok("reserved-ip", "create", "keep", "--service", "myService", "--lab", lab)
+        rootlab.ok("reserved-ip", "create", lab, "keep", "--service", "myService")
         do(lab, SetPower("myVM1", "Deallocated"))
         assert silent(lab, other)
         do(lab, SetPower("myVM1", "Started"))
@@ -300,21 +300,19 @@ def test_a_deallocated_vms_own_address_is_released_and_up_starts_all(lab: str, r
     do(lab, SetPower("own", "Stopped"))
     assert silent(lab, after)
     rootlab.ok("up", running[1])
-    states = json.loads(rootlab.ok("vm", "list", "--lab", lab, "-o", "json"))["virtual_machines"]
+    states = json.loads(rootlab.ok("vm", "list", lab, "-o", "json"))["virtual_machines"]
     assert {vm["power_state"] for vm in states} == {"Started"}
     assert [seen_from(lab, vm) for vm in ("myVM1", "own")] == [VIP1, after]
 
 
 def test_a_vm_is_made_in_a_running_lab_in_a_subnet_and_in_none(lab: str):
     with living(lab, "far", VIP1, 90) as into:
-        rootlab.ok("service", "create", "more", "--lab", lab)
-        rootlab.ok("vm", "create", "more", "new", "--subnet", "v/s", "--service", "http:80", "--lab", lab)
+        rootlab.ok("service", "create", lab, "more")
+        rootlab.ok("vm", "create", lab, "more", "new", "--subnet", "v/s", "--service", "http:80")
         do(lab, AddEndpoint(virtual_machine="new", name="web", local_port=80, public_port=80))
         do(lab, AddService(name="FTPService", location="China North"))
-        rootlab.ok(
-            *("vm", "create", "FTPService", "FTPInstance", "--service", "http:80", "--public-ip", "ftp", "--lab", lab)
-        )
-        made = json.loads(rootlab.ok("service", "show", "more", "--lab", lab, "-o", "json"))["virtual_ips"][0]
+        rootlab.ok(*("vm", "create", lab, "FTPService", "FTPInstance", "--service", "http:80", "--public-ip", "ftp"))
+        made = json.loads(rootlab.ok("service", "show", lab, "more", "-o", "json"))["virtual_ips"][0]
         assert answer(lab, made["Address"]) == ("new", 80, "198.51.100.10")
         own = seen_from(lab, "FTPInstance")
         assert answer(lab, str(own)) == ("FTPInstance", 80, "198.51.100.10")

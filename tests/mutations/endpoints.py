@@ -27,7 +27,16 @@ MUTATIONS = (
     Mutation("N-AC-2", "a rule that permits denies all others", "multivip", _ACCESS, _PERMITTING, "if False:"),
     Mutation("N-AC-2", "rules that only deny permit all others", "multivip", _ACCESS, _PERMITTING, "if rules:"),
     Mutation(
-        "N-AC-2", "without a list everybody may", "multivip", _ACCESS, "or not rules or name in done", "or name in done"
+        "N-AC-2",
+        "without a list everybody may",
+        "multivip",
+        _ACCESS,
+        "        rules = cloud_services.access_list(service, endpoint)\n",
+        (
+            "        from ipaddress import IPv4Network\n"
+            '        denying = AclRule(order=1, action="deny", remote_subnet=IPv4Network("0.0.0.0/0"))\n'
+            "        rules = cloud_services.access_list(service, endpoint) or (denying,)\n"
+        ),
     ),
     Mutation(
         "N-AC-3",
@@ -149,7 +158,7 @@ MUTATIONS = (
         "N-RI-2", "Address is shown", "multivip", _SERVICES, '"Address": str(reserved.address),', '"Address": "",'
     ),
     Mutation("N-RI-2", "State is shown", "multivip", _SERVICES, '"State": "Created",', '"State": "Reserved",'),
-    Mutation("N-RI-2", "InUse is shown", "multivip", _SERVICES, '"InUse": str(user is not None),', '"InUse": "True",'),
+    Mutation("N-RI-2", "InUse is shown", "multivip", "lab/cmdlets/services.py", '"InUse": is_used,', '"InUse": True,'),
     Mutation("N-RI-2", "ServiceName is shown", "multivip", _SERVICES, '"ServiceName": name,', '"ServiceName": "",'),
     Mutation(
         "N-RI-2",
@@ -173,7 +182,7 @@ MUTATIONS = (
         "multivip",
         "lab/operations/reserved_ip.py",
         "msgspec.structs.replace(virtual_ip, reserved_ip=None, address=None)",
-        "msgspec.structs.replace(virtual_ip, reserved_ip=None)",
+        "virtual_ip",
     ),
     Mutation(
         "N-RI-3",

@@ -16,6 +16,7 @@ from tests.mutations.tunnels import (
     PAIR,
     PLACED,
     SHOW,
+    TUNNEL,
     WIRING,
 )
 
@@ -142,9 +143,12 @@ MUTATIONS = (
     _file(
         "N-GW-8",
         "what finds its tunnel down leaves by no other way",
-        DAEMONS,
-        '                self._down(name, "disconnected by its owner")',
-        '                self._note(name, "NotConnected", "disconnected by its owner")',
+        GATEWAY,
+        "        for site in network.sites_of(vnet.name):\n            why",
+        (
+            "        cut = {c.local_network for c in network.connections if not c.connect}\n"
+            "        for site in (one for one in network.sites_of(vnet.name) if one.name not in cut):\n            why"
+        ),
     ),
     Mutation(
         "N-GW-9",
@@ -212,15 +216,15 @@ MUTATIONS = (
         "it has the other routing then",
         BOTH,
         OPERATIONS,
-        "            routing=self.routing,",
-        '            routing="static",',
+        "            routing=self.routing,\n            sku=self.sku,",
+        '            routing="static",\n            sku="Basic",',
     ),
     _file("N-GW-13", "its fields", SHOW, '        "LastConnectionEstablished": _stamp(tunnel.established),\n', ""),
-    _file("N-GW-13", "the number of the event", GATEWAY, "_EVENT = 23401", "_EVENT = 23400"),
+    _file("N-GW-13", "the number of the event", TUNNEL, "_EVENT = 23401", "_EVENT = 23400"),
     _file(
         "N-GW-13",
         "the words of the event",
-        GATEWAY,
+        TUNNEL,
         "for the local network site '{site}' changed",
         "of the local network site '{site}' changed",
     ),
@@ -297,8 +301,8 @@ MUTATIONS = (
         "over TCP, too",
         MANY,
         WIRING,
-        '    for protocol in ("udp", "tcp"):\n        yield Server',
-        '    for protocol in ("udp",):\n        yield Server',
+        '("udp", "tcp") if service.kind == "dns"',
+        '("udp",) if service.kind == "dns"',
     ),
     _file(
         "N-DN-3",

@@ -3,7 +3,7 @@
 from tests.mutations import Mutation
 
 _DISTRIBUTION = "lab/path/distribution.py"
-_PROBES = "lab/path/health_probe.py"
+_PROBES, _HEALTH = "lab/path/health_probe.py", "lab/deciders/health.py"
 _INVARIANTS = "lab/azure/invariants.py"
 _PROFILE = "lab/azure/profile.py"
 _LOGS = "lab/agent/logs.py"
@@ -13,6 +13,8 @@ _OK = "if status == 200 else"
 _FAILURES = "failures=count,"
 _SUCCESSES = "successes=count,"
 _HEALTHY = 'return tuple(vm for vm in there if probe is None or f"{lb.name}/{probe}/{vm.name}" not in down)'
+
+_SET_PROBES = "probes = {name: members[0].probe for name, members in sets.items()}"
 
 MUTATIONS = (
     Mutation(
@@ -136,9 +138,9 @@ MUTATIONS = (
         "N-HP-4",
         "one failure takes it out since 2023",
         "health-2026",
-        _PROFILE,
-        '"probe_threshold": Cell("one",',
-        '"probe_threshold": Cell("count",',
+        _PROBES,
+        'if profile.probe_threshold == "count" else 1)',
+        "if profile.probe_threshold else 1)",
     ),
     Mutation(
         "N-HP-4", "one success brings it back since 2023", "health-2026", _PROBES, _SUCCESSES, "successes=count + 1,"
@@ -217,7 +219,7 @@ MUTATIONS = (
         "N-HP-9",
         "TCP flows of a member that is down go on",
         "health-probes",
-        _PROBES,
+        _HEALTH,
         ('if item.protocol == "udp":\n            yield from'),
         ("if newly:\n            yield from"),
     ),
@@ -225,7 +227,7 @@ MUTATIONS = (
         "N-HP-9",
         "UDP flows go on there or elsewhere",
         "health-probes",
-        _PROBES,
+        _HEALTH,
         "return Ending(item.place, item.protocol, item.address, item.port, member.address)",
         'return Ending(item.place, "tcp", item.address, item.port, member.address)',
     ),
@@ -257,7 +259,7 @@ MUTATIONS = (
         "N-HP-10",
         "UDP flows end",
         "health-probes",
-        _PROBES,
+        _HEALTH,
         ('if item.protocol == "udp":\n            yield from (_of_member(item, member) for member in newly)'),
         ('if item.protocol == "udp":\n            yield from ()'),
     ),
@@ -292,9 +294,10 @@ MUTATIONS = (
         "N-HP-14",
         "a rule without a probe is accepted",
         "health-2026",
-        _PROFILE,
-        '"probe_required": Cell(False,',
-        '"probe_required": Cell(True,',
+        _INVARIANTS,
+        "if rule.probe is None and profile.probe_required:",
+        # The topology's own rule without a probe has another port: else there would be no lab to judge.
+        "if rule.probe is None and (profile.probe_required or rule.frontend_port == 80):",
     ),
     Mutation(
         "N-HP-14",
@@ -316,17 +319,20 @@ MUTATIONS = (
         "N-HP-5",
         "a set is probed by default",
         "multivip",
-        "lab/topology/build.py",
-        ('        case None | "default":\n            return model.EndpointProbe(protocol="Tcp", port=raw.local_port)'),
-        ('        case None | "default":\n            return None'),
+        _MODEL,
+        _SET_PROBES,
+        "probes = {name: None for name, members in sets.items()}",
     ),
     Mutation(
         "N-HP-5",
         "a set without a probe is not probed",
         "multivip",
-        "lab/topology/build.py",
-        ('        case "none":\n            return None\n'),
-        ('        case "none":\n            return model.EndpointProbe(protocol="Tcp", port=raw.local_port)\n'),
+        _MODEL,
+        _SET_PROBES,
+        (
+            'probes = {name: members[0].probe or EndpointProbe(protocol="Tcp", port=members[0].local_port) '
+            "for name, members in sets.items()}"
+        ),
     ),
     Mutation(
         "N-HP-5",

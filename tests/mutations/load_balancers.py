@@ -272,9 +272,12 @@ MUTATIONS = (
         _LOAD_BALANCER,
         "            for rule in lb.load_balancing_rules:\n",
         (
-            '            both = [__import__("msgspec").structs.replace(r, protocol=p) for r in '
-            'lb.load_balancing_rules for p in ("tcp", "udp")]\n'
-            "            for rule in both:\n"
+            "            rules = lb.load_balancing_rules\n"
+            "            taken = {(r.frontend, r.frontend_port, r.protocol) for r in rules}\n"
+            '            twin = __import__("msgspec").structs.replace\n'
+            '            rules += tuple(twin(r, protocol=p, name=r.name + p) for r in rules for p in ("tcp", "udp") '
+            "if (r.frontend, r.frontend_port, p) not in taken)\n"
+            "            for rule in rules:\n"
         ),
     ),
     Mutation(
@@ -336,8 +339,13 @@ MUTATIONS = (
         "what is sent from the frontend's address does not leave",
         "load-balancer",
         _WIRING,
-        ('values |= {"conf.all.rp_filter": int(checks_source), "conf.default.rp_filter": int(checks_source)}'),
-        'values |= {"conf.all.rp_filter": 0, "conf.default.rp_filter": 0}',
+        '        yield Address(place=vm.name, interface="lo", address=str(address), why=why)\n',
+        (
+            '        yield Address(place=vm.name, interface="lo", address=str(address), why=why)\n'
+            "        from lab.plan import Rule, SourceNat\n"
+            '        yield Rule(place=vm.name, table="nat", chain="POSTROUTING", source=f"{address}/32", '
+            "target=SourceNat(str(vm.private_ip_address)), why=why)\n"
+        ),
     ),
     Mutation(
         "N-MV-5",
@@ -385,9 +393,9 @@ MUTATIONS = (
         "N-MV-6",
         "a VIP without endpoints has no address",
         "multivip",
-        _LOAD_BALANCER,
-        "for frontend in lb.addressed():",
-        "for frontend in lb.frontends:",
+        _SERVICES,
+        "used = is_allocated and (is_programmed(service, vip) or bool(service.endpoints_of(vip.name)))",
+        "used = is_allocated",
     ),
     Mutation(
         "N-DM-5",

@@ -43,7 +43,12 @@ MUTATIONS = (
         '_OPERATION = "LoadBalancerAlertEvent"',
     ),
     Mutation(
-        "N-ML-2", "the time has seven decimals", "snat-exhaustion", _LOGS, "% 10_000_000:07d}Z", "% 10_000_000:06d}Z"
+        "N-ML-2",
+        "the time has seven decimals",
+        "snat-exhaustion",
+        _LOGS,
+        "int(when_s * 10_000_000) % 10_000_000:07d}Z",
+        "int(when_s * 1_000_000) % 1_000_000:06d}Z",
     ),
     Mutation(
         "N-ML-2",

@@ -5,7 +5,7 @@ from tests.mutations import Mutation
 _LOAD_BALANCER = "lab/path/load_balancer.py"
 _DISTRIBUTION = "lab/path/distribution.py"
 _SERVICES = "lab/azure/cloud_services.py"
-_PROBES = "lab/path/health_probe.py"
+_HEALTH = "lab/deciders/health.py"
 _FILTER = "lab/path/security_group.py"
 _GROUPS = "lab/azure/security_groups.py"
 _INVARIANTS = "lab/azure/invariants.py"
@@ -66,7 +66,7 @@ MUTATIONS = (
         "S2-16",
         "established flows go on",
         "health-probes",
-        _PROBES,
+        _HEALTH,
         ('if item.protocol == "udp":\n            yield from'),
         ("if newly:\n            yield from"),
     ),

@@ -96,7 +96,7 @@ MUTATIONS = (
         "S1-6",
         "a member whose probe fails is down",
         "source-ip",
-        "lab/path/health_probe.py",
+        "lab/deciders/health.py",
         'return self._success(check, now_s) if result.kind == "success" else self._failure(result, check, now_s)',
         "return self._success(check, now_s)",
     ),

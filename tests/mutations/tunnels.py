@@ -3,7 +3,7 @@
 from tests.mutations import Mutation
 
 PAIR, MANY, BOTH = "vnet-to-vnet", "multi-site", "policy-based"
-GATEWAY, LIMITS = "lab/path/vpn_gateway.py", "lab/azure/vpn_limits.py"
+GATEWAY, TUNNEL, LIMITS = "lab/path/vpn_gateway.py", "lab/deciders/tunnel.py", "lab/azure/vpn_limits.py"
 DAEMONS, _CHARON, IKE, SHOW = "lab/agent/gateways.py", "lab/kernel/charon.py", "lab/azure/ike.py", "lab/runtime/show.py"
 OPERATIONS, WIRING = "lab/operations/vpn.py", "lab/path/wiring.py"
 
@@ -426,7 +426,7 @@ MUTATIONS = (
         "S3-19",
         "a narrower range",
         PAIR,
-        GATEWAY,
+        TUNNEL,
         _AGREE,
         "    ours = [IPv4Network(one) for one in (*own, *tunnel.transit)]\n"
         "    return all(any(IPv4Network(one).subnet_of(each) for each in ours) for one in facing.remote)",
@@ -435,12 +435,12 @@ MUTATIONS = (
         "S3-19",
         "a wider range",
         PAIR,
-        GATEWAY,
+        TUNNEL,
         _AGREE,
         "    theirs = [IPv4Network(one) for one in facing.remote]\n"
         "    return all(any(IPv4Network(one).subnet_of(each) for each in theirs) for one in own)",
     ),
-    Mutation("S3-19", "another range", PAIR, GATEWAY, _AGREE, "    return True"),
+    Mutation("S3-19", "another range", PAIR, TUNNEL, _AGREE, "    return True"),
     Mutation(
         "S3-20",
         "a gateway without a gateway subnet is refused",

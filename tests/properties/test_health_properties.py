@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.path.health_probe import Health, Result
+from lab.deciders.health import Health, Result
 from lab.plan import HealthCheck, Provenance
 
 some = settings(max_examples=200, deadline=None, derandomize=True)

@@ -48,7 +48,7 @@ def _of_services_too(claim: Claim) -> Claim:
     more = endpoints.MORE.get(claim.id)
     if more is None:
         return claim
-    return msgspec.structs.replace(claim, trials=lambda network: (*claim.trials(network), *more(network)))
+    return msgspec.structs.replace(claim, extended_by=(more,))
 
 
 CATALOGUE: tuple[Claim, ...] = (

@@ -1,14 +1,13 @@
 """The bandwidth of a gateway, by Configure a VNet to VNet connection (2015-05-15): all its tunnels share it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
 
 from lab.azure.model import Network
-from lab.verify.claims.claim import Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.tunnels import Pair, pairs
 from lab.verify.experiment import Flood, Flooded
-from lab.verify.verdict import Judgement
 
 #: Mbit/s of a gateway, by SKU (vpn-gateway-table-gwtype-legacy-aggtput-include.md).
 _CAP = {"Basic": 100, "Standard": 100, "HighPerformance": 200}
@@ -21,7 +20,7 @@ _PLENTY = 1.25
 _FLOOD_S = 0.6
 
 
-def shared(claim: str, network: Network) -> Iterator[Trial]:
+def shared(network: Network) -> Iterator[Trial]:
     """Yield that one tunnel alone has all of a gateway's bandwidth, and that two together have no more.
 
     A gateway that is not shaped shows before and after what this machine can carry: only beside that figure a low
@@ -35,22 +34,6 @@ def shared(claim: str, network: Network) -> Iterator[Trial]:
         cap = _CAP[gateway.sku] * 1e6
         peers = [str(pair.site.vpn_gateway_address) for pair in found]
 
-        def check(
-            observations: Sequence[Any], cap: float = cap, peers: list[str] = peers
-        ) -> tuple[str, str] | Judgement:
-            before, alone, both, after = observations
-            carried = min(sum(before.rates.values()), sum(after.rates.values()))
-            observed = (
-                f"unshaped: {_mbit(carried)} Mbit/s; one tunnel: {_said(alone, peers[:1])}; two: {_said(both, peers)}"
-            )
-            if wrong := _too_much(alone, peers[:1], cap) or _too_much(both, peers, cap):
-                return observed, wrong
-            if carried < _PLENTY * cap or min(alone.offered, both.offered) < _PLENTY * cap:
-                return Judgement(
-                    "INCONCLUSIVE", observed, f"this machine has not carried {_mbit(_PLENTY * cap)} Mbit/s"
-                )
-            return observed, _too_little(alone, peers[:1], cap) or _too_little(both, peers, cap)
-
         floods = (
             _flood(free, carried=_PLENTY * cap),
             _flood(*found[:1], offered=_PLENTY * cap),
@@ -58,7 +41,24 @@ def shared(claim: str, network: Network) -> Iterator[Trial]:
             _flood(free, carried=_PLENTY * cap),
         )
         expected = f"one tunnel alone has {_CAP[gateway.sku]} Mbit/s, and two together no more"
-        yield Trial(claim, gateway.virtual_network, expected, (Stage(floods),), judge_by(check))
+        yield Trial(
+            gateway.virtual_network,
+            expected,
+            (Stage(floods),),
+            judge_by(partial(_within_the_bandwidth, cap=cap, peers=peers)),
+        )
+
+
+def _within_the_bandwidth(
+    before: Flooded, alone: Flooded, both: Flooded, after: Flooded, *, cap: float, peers: list[str]
+) -> Finding:
+    carried = min(sum(before.rates.values()), sum(after.rates.values()))
+    observed = f"unshaped: {_mbit(carried)} Mbit/s; one tunnel: {_said(alone, peers[:1])}; two: {_said(both, peers)}"
+    if wrong := _too_much(alone, peers[:1], cap) or _too_much(both, peers, cap):
+        return Finding(observed, wrong)
+    if carried < _PLENTY * cap or min(alone.offered, both.offered) < _PLENTY * cap:
+        return Finding(observed, doubt=f"this machine has not carried {_mbit(_PLENTY * cap)} Mbit/s")
+    return Finding(observed, _too_little(alone, peers[:1], cap) or _too_little(both, peers, cap))
 
 
 def _shaped(network: Network, pair: Pair) -> bool:

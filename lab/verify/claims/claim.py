@@ -10,6 +10,8 @@ from lab.verify.experiment import CheckFile, Experiment, HoldFlows, Open, Pause,
 from lab.verify.verdict import Judgement
 
 Judge: TypeAlias = Callable[[Sequence[Any]], Judgement]
+#: What yields the trials that a network allows, none where a claim does not apply.
+Shows: TypeAlias = Callable[[Network], Iterable["Trial"]]
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -23,14 +25,25 @@ class Stage(msgspec.Struct, frozen=True):
     operates: bool = False
 
 
-class Trial(msgspec.Struct, frozen=True):
-    """One way to see whether a claim holds here."""
+class Finding(msgspec.Struct, frozen=True):
+    """What a judge found: what was observed, and what of it contradicts the claim, "" if nothing does.
 
-    claim: str
+    ``doubt``: why it tells nothing, whatever it seems to contradict; "" if it tells.
+    """
+
+    observed: str
+    wrong: str = ""
+    doubt: str = ""
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One way to see whether a claim holds here. ``claim``: whose trial it is; a claim fills it in."""
+
     subject: str
     expected: str
     stages: tuple[Stage, ...]
     judge: Judge
+    claim: str = ""
 
     @property
     def pauses_s(self) -> float:
@@ -51,16 +64,51 @@ class Trial(msgspec.Struct, frozen=True):
         )
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A testable statement of a document. ``profiles`` empty: every revision states it.
 
     ``facts``: what the statement depends on, in a few words each. Whichever of them the product gets wrong, the claim
-    must be contradicted: `tests/mutations` has a mutation for each.
+    must be contradicted: `tests/mutations` has a mutation for each. ``extended_by``: trials that it has beside its own.
     """
 
     id: str
-    statement: str
     source: str
-    trials: Callable[[Network], Iterable[Trial]]
+    statement: str
+    shown_by: Shows
     profiles: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
+    extended_by: tuple[Shows, ...] = ()
+
+    def trials(self, network: Network) -> list[Trial]:
+        """Return the trials that a network allows."""
+        return [
+            msgspec.structs.replace(trial, claim=self.id)
+            for shows in (self.shown_by, *self.extended_by)
+            for trial in shows(network)
+        ]
+
+
+def claim(
+    name: str,
+    source: str,
+    statement: str,
+    /,
+    *,
+    facts: tuple[str, ...],
+    profiles: tuple[str, ...] = (),
+    extended_by: tuple[Shows, ...] = (),
+) -> Callable[[Shows], Claim]:
+    """Make a claim of the function that yields its trials. This registers nothing: ``CLAIMS`` of its file lists it."""
+
+    def stated(shows: Shows) -> Claim:
+        return Claim(
+            id=name,
+            source=source,
+            statement=statement,
+            shown_by=shows,
+            profiles=profiles,
+            facts=facts,
+            extended_by=extended_by,
+        )
+
+    return stated

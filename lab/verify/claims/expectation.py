@@ -2,14 +2,26 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
 from lab.azure.model import PLATFORM_ADDRESS, PUBLIC_RESOLVER, Expectation, Network, Service
 from lab.flow import NOT_PUBLIC, Destination
-from lab.verify.claims.claim import Judge, Stage, Trial
+from lab.verify.claims.claim import Finding, Judge, Stage, Trial
 from lab.verify.claims.kit.judges import arrived, failed, judge_by, send
-from lab.verify.experiment import ANSWER_S, SILENCE_S, Answers, Arrivals, Ask, Experiment, Health, Send, Watch
+from lab.verify.experiment import (
+    ANSWER_S,
+    SILENCE_S,
+    Answers,
+    Arrivals,
+    Ask,
+    Experiment,
+    Health,
+    Members,
+    Send,
+    Watch,
+)
 from lab.verify.verdict import Judgement
 
 #: A statistical claim may raise a false alarm in one run of this many.
@@ -32,23 +44,36 @@ def trial(network: Network, number: int, expectation: Expectation) -> Trial:
 
     members_only = _is_sticky(network, to)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        observed, contradictions = [], []
-        for observation in observations:
-            if isinstance(observation, Arrivals):
-                observed.append(arrived(observation))
-                contradictions.append(_unexpected_source(expectation, observation))
-            elif isinstance(observation, Answers):
-                observed.append(_outcomes_by_node(observation))
-                contradictions.append(_unexpected_answers(expectation, observation, members_only=members_only))
-                if not contradictions[-1] and _says_nothing(expectation, observation):
-                    return Judgement("INCONCLUSIVE", observed[-1], "a server does not say who it is and whom it saw")
-        return "; ".join(observed), next((c for c in contradictions if c), "")
-
     if expectation.outcome != "timeout":
-        return Trial(claim, subject, wanted, stages, judge_by(check))
+        return Trial(
+            subject,
+            wanted,
+            stages,
+            judge_by(partial(_as_expected, expectation=expectation, members_only=members_only)),
+            claim,
+        )
     control = _reaches(network, expectation)
-    return Trial(claim, subject, wanted, (*stages, Stage((control,))), _controlled(judge_by(check)))
+    return Trial(
+        subject,
+        wanted,
+        (*stages, Stage((control,))),
+        _controlled(judge_by(partial(_as_expected, expectation=expectation, members_only=members_only))),
+        claim,
+    )
+
+
+def _as_expected(*observations: Answers | Arrivals | Members, expectation: Expectation, members_only: bool) -> Finding:
+    observed, contradictions = [], []
+    for observation in observations:
+        if isinstance(observation, Arrivals):
+            observed.append(arrived(observation))
+            contradictions.append(_unexpected_source(expectation, observation))
+        elif isinstance(observation, Answers):
+            observed.append(_outcomes_by_node(observation))
+            contradictions.append(_unexpected_answers(expectation, observation, members_only=members_only))
+            if not contradictions[-1] and _says_nothing(expectation, observation):
+                return Finding(observed[-1], doubt="a server does not say who it is and whom it saw")
+    return Finding("; ".join(observed), next((c for c in contradictions if c), ""))
 
 
 def _reaches(network: Network, expectation: Expectation) -> Experiment:

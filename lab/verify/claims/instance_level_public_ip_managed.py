@@ -1,14 +1,14 @@
 """Instance-level public IPs as they are managed: made, shown, removed and added; their idle timeouts."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
 
 import msgspec
 
-from lab.azure.model import CloudService, InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Trial
+from lab.azure.model import CloudService, InstancePublicIp, InternetHost, Network, VirtualMachine
+from lab.verify.claims.claim import Finding, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, inside, operated, printed, replay, things
 from lab.verify.claims.kit.judges import arrived, judge_by, send, wrong_source
 from lab.verify.claims.kit.oracle import WayOut, far_client, far_host, way_out
@@ -28,8 +28,23 @@ from lab.verify.claims.own_addresses import (
     with_own,
     without_own,
 )
-from lab.verify.experiment import Checked, Goal, HoldFlows, Lookup, Open, Pause, Run, Send, Step, Talk, Watch
-from lab.verify.verdict import Judgement
+from lab.verify.experiment import (
+    Arrivals,
+    Checked,
+    Goal,
+    HoldFlows,
+    Lookup,
+    Names,
+    Occupied,
+    Open,
+    Pause,
+    Returned,
+    Run,
+    Send,
+    Step,
+    Talk,
+    Watch,
+)
 
 _LATER = "virtual-networks-instance-level-public-ip.md (2018-08-03)"
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
@@ -110,34 +125,26 @@ def _web_server(network: Network) -> InternetHost | None:
 
 
 def _seen(vm: str, far: InternetHost) -> Run:
-    """Have a VM ask an outside host's web server."""
+    """Let a VM ask an outside host's web server."""
     return inside(vm, "curl", "-sS", "-m", "5", f"http://{far.address}/")
 
 
-def _s4_9(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-9",
+    f"{PUBLIC_IP_2016}, during VM creation",
+    "A VM can be made with one, by a name.",
+    facts=(
+        "the listing gives it an address",
+        "the address has the name that was asked for",
+        "the service's location",
+        "its size",
+        "its name leads to the address",
+    ),
+)
+def vm_is_made_with_one(network: Network) -> Iterator[Trial]:
     before, far, client = _made_here(network), _web_server(network), far_client(network)
     if before is None or far is None or client is None:
         return
-
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        created, got, seen, names, service = observations
-        fields, source = _last(got), (printed(seen) or {}).get("client_address")
-        where = (printed(service) or {}).get("location")
-        observed = (
-            f"{fields.get('PublicIPName')} {fields.get('PublicIPAddress')}, {fields.get('InstanceSize')}, in {where}; "
-            f"seen from {source}; its name is {', '.join(names.addresses) or 'not known'}"
-        )
-        if wrong := failed_command(created, got):
-            return observed, wrong
-        wanted = {"ServiceName": _SERVICE, "InstanceName": _VM, "InstanceSize": "Small", "PublicIPName": "ftpip"}
-        wrong = next((f"{k} is {fields.get(k)}" for k, value in wanted.items() if fields.get(k) != value), "")
-        done = [row.split()[0] for row in created.said.splitlines() if row.endswith("Succeeded")]
-        if done != ["New-AzureService", "New-AzureVM"]:
-            wrong = wrong or f"the listing printed {created.said[:200]}"
-        wrong = wrong or (f"the service is in {where}" if where != "Central US" else "")
-        if not wrong and (not source or source != fields.get("PublicIPAddress")):
-            wrong = "it is not seen from the address that is shown"
-        return observed, wrong or ("" if names.addresses == (source,) else "its name does not lead there")
 
     stage = operated(
         replay(CREATE),
@@ -148,26 +155,49 @@ def _s4_9(network: Network) -> Iterator[Trial]:
         network=before,
     )
     expected = "made by the listing, a small VM in Central US, seen from ftpip, to which its name leads"
-    yield Trial("S4-9", _VM, expected, (stage,), judge_by(check))
+    yield Trial(_VM, expected, (stage,), judge_by(_made_with_one))
 
 
-def _s4_10(network: Network) -> Iterator[Trial]:
+def _made_with_one(created: Checked, got: Checked, seen: Checked, names: Names, service: Checked) -> Finding:
+    fields, source = _last(got), (printed(seen) or {}).get("client_address")
+    where = (printed(service) or {}).get("location")
+    observed = (
+        f"{fields.get('PublicIPName')} {fields.get('PublicIPAddress')}, {fields.get('InstanceSize')}, in {where}; "
+        f"seen from {source}; its name is {', '.join(names.addresses) or 'not known'}"
+    )
+    if wrong := failed_command(created, got):
+        return Finding(observed, wrong)
+    wanted = {"ServiceName": _SERVICE, "InstanceName": _VM, "InstanceSize": "Small", "PublicIPName": "ftpip"}
+    wrong = next((f"{k} is {fields.get(k)}" for k, value in wanted.items() if fields.get(k) != value), "")
+    done = [row.split()[0] for row in created.said.splitlines() if row.endswith("Succeeded")]
+    if done != ["New-AzureService", "New-AzureVM"]:
+        wrong = wrong or f"the listing printed {created.said[:200]}"
+    wrong = wrong or (f"the service is in {where}" if where != "Central US" else "")
+    if not wrong and (not source or source != fields.get("PublicIPAddress")):
+        wrong = "it is not seen from the address that is shown"
+    return Finding(observed, wrong or ("" if names.addresses == (source,) else "its name does not lead there"))
+
+
+@claim(
+    "S4-10",
+    f"{PUBLIC_IP_2016}, retrieve",
+    "What is shown of a VM has its address and name, beside the private one and the service's name.",
+    facts=(
+        "all 26 fields",
+        "in the document's order",
+        "the instance's state",
+        "the VM's private address",
+        "its public address",
+        "the name of its public address",
+        "the service's name",
+        "how the operation ended",
+        "a private address of 100.64.0.0/10",
+    ),
+)
+def vm_shows_address_and_name(network: Network) -> Iterator[Trial]:
     before, far, client = _made_here(network), _web_server(network), far_client(network)
     if before is None or far is None or client is None:
         return
-
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        created, got, seen, inner, named = observations
-        fields, source = _last(got), (printed(seen) or {}).get("client_address")
-        observed = f"{len(fields)} fields; IpAddress {fields.get('IpAddress')}, PublicIPAddress {source}"
-        wrong = failed_command(created, got) or _unlike_listing(fields)
-        if not wrong and f" {fields['IpAddress']}/" not in inner.said:
-            wrong = f"the VM has other addresses: {inner.said[-160:]}"
-        if not wrong and source != fields["PublicIPAddress"]:
-            wrong = "the address shown is not the one that is seen"
-        if not wrong and (len(named.addresses) != 1 or source in named.addresses):
-            wrong = f"DNSName leads to {', '.join(named.addresses) or 'nothing'}, not to a VIP"
-        return observed, wrong
 
     stage = operated(
         replay(CREATE, _ENDPOINT),
@@ -178,7 +208,20 @@ def _s4_10(network: Network) -> Iterator[Trial]:
         network=before,
     )
     expected = f"the document's {len(FIELDS)} fields in their order, and the addresses that the VM has and is seen from"
-    yield Trial("S4-10", _VM, expected, (stage,), judge_by(check))
+    yield Trial(_VM, expected, (stage,), judge_by(_address_and_name_shown))
+
+
+def _address_and_name_shown(created: Checked, got: Checked, seen: Checked, inner: Checked, named: Names) -> Finding:
+    fields, source = _last(got), (printed(seen) or {}).get("client_address")
+    observed = f"{len(fields)} fields; IpAddress {fields.get('IpAddress')}, PublicIPAddress {source}"
+    wrong = failed_command(created, got) or _unlike_listing(fields)
+    if not wrong and f" {fields['IpAddress']}/" not in inner.said:
+        wrong = f"the VM has other addresses: {inner.said[-160:]}"
+    if not wrong and source != fields["PublicIPAddress"]:
+        wrong = "the address shown is not the one that is seen"
+    if not wrong and (len(named.addresses) != 1 or source in named.addresses):
+        wrong = f"DNSName leads to {', '.join(named.addresses) or 'nothing'}, not to a VIP"
+    return Finding(observed, wrong)
 
 
 def _unlike_listing(fields: dict[str, str]) -> str:
@@ -205,7 +248,17 @@ def _update(vm: VirtualMachine, service: CloudService, change: str) -> Run:
     return replay(f"{get} | {change} | Update-AzureVM", get)
 
 
-def _s4_11(network: Network) -> Iterator[Trial]:
+@claim(
+    "S4-11",
+    f"{PUBLIC_IP_2016}, remove",
+    "It can be removed: it is blank then, leads nowhere, and the VM leaves as one without it.",
+    facts=(
+        "the listing removes it",
+        "it is blank then",
+        "it leads nowhere, and the VM leaves as one without",
+    ),
+)
+def address_can_be_removed(network: Network) -> Iterator[Trial]:
     far, client = far_host(network), far_client(network)
     for instance in machines(network)[:1]:
         if far is None or client is None:
@@ -226,26 +279,6 @@ def _s4_11(network: Network) -> Iterator[Trial]:
             lost=_FLOWS,
         )
 
-        def check(
-            observations: Sequence[Any], instance: Instance = instance, without: Network = without, way: WayOut = way
-        ) -> tuple[str, str] | Judgement:
-            before, removed, inbound, out = observations
-            fields = _last(removed)
-            blank = not fields.get("PublicIPAddress") and not fields.get("PublicIPName")
-            observed = (
-                f"before: {arrived(before)}; removed: exit {removed.status}, {'blank' if blank else fields}; "
-                f"to {instance.own}: {arrived(inbound)}; out: {arrived(out)}"
-            )
-            if wrong := wrong_source(network, way_out(network, instance.vm), before):
-                return observed, f"before: {wrong}"
-            if removed.status or not fields or not blank:
-                return observed, removed.said if removed.status else "it is still shown"
-            if len(inbound.seen[0]) < inbound.sent:
-                return Judgement("INCONCLUSIVE", observed, "the client's flows were not seen to leave it")
-            if inbound.seen[-1]:
-                return observed, f"{instance.own} still leads to {instance.vm.name}"
-            return observed, wrong_source(without, way, out)
-
         stages = changed_back(
             network,
             send(network, instance.vm, far, "udp", _FLOWS),
@@ -254,10 +287,54 @@ def _s4_11(network: Network) -> Iterator[Trial]:
             send(without, instance.vm, far, "udp", _FLOWS),
         )
         expected = f"{instance.own} is blank and silent; new flows come from {way}"
-        yield Trial("S4-11", instance.vm.name, expected, stages, judge_by(check))
+        yield Trial(
+            instance.vm.name,
+            expected,
+            stages,
+            judge_by(partial(_blank_and_unreachable, instance=instance, without=without, way=way, network=network)),
+        )
 
 
-def _s4_12(network: Network) -> Iterator[Trial]:
+def _blank_and_unreachable(
+    before: Arrivals,
+    removed: Checked,
+    inbound: Arrivals,
+    out: Arrivals,
+    *,
+    instance: Instance,
+    without: Network,
+    way: WayOut,
+    network: Network,
+) -> Finding:
+    fields = _last(removed)
+    blank = not fields.get("PublicIPAddress") and not fields.get("PublicIPName")
+    observed = (
+        f"before: {arrived(before)}; removed: exit {removed.status}, {'blank' if blank else fields}; "
+        f"to {instance.own}: {arrived(inbound)}; out: {arrived(out)}"
+    )
+    if wrong := wrong_source(network, way_out(network, instance.vm), before):
+        return Finding(observed, f"before: {wrong}")
+    if removed.status or not fields or not blank:
+        return Finding(observed, removed.said if removed.status else "it is still shown")
+    if len(inbound.seen[0]) < inbound.sent:
+        return Finding(observed, doubt="the client's flows were not seen to leave it")
+    if inbound.seen[-1]:
+        return Finding(observed, f"{instance.own} still leads to {instance.vm.name}")
+    return Finding(observed, wrong_source(without, way, out))
+
+
+@claim(
+    "S4-12",
+    f"{PUBLIC_IP_2016}, add to an existing VM",
+    "It can be added to a VM that is there.",
+    facts=(
+        "the listing gives a VM that is there an address",
+        "by its name",
+        "it leaves by the address",
+        "everybody reaches it there",
+    ),
+)
+def address_can_be_added(network: Network) -> Iterator[Trial]:
     if not machines(network):
         return
     for vm in [vm for vm in plain(network) if network.service_of(vm.name)][:1]:
@@ -265,22 +342,37 @@ def _s4_12(network: Network) -> Iterator[Trial]:
         if flow is None or service is None:
             continue
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            given, back = observations
-            fields = _last(given)
-            name, address = fields.get("PublicIPName"), fields.get("PublicIPAddress")
-            observed = f"exit {given.status}; {name} {address}; seen from {back.source or 'nowhere'}"
-            if given.status or name != "ftpip2":
-                return observed, given.said if given.status else "it is not shown with ftpip2"
-            return observed, is_own(back, fields)
-
         given = _update(vm, service, "Set-AzurePublicIP -PublicIPName ftpip2")
         stages = changed_back(network, given, flow)
         expected = "ftpip2 is shown; the VM is seen from its address, and reached there by anybody"
-        yield Trial("S4-12", vm.name, expected, stages, judge_by(check))
+        yield Trial(vm.name, expected, stages, judge_by(_added))
 
 
-def _n_il_1(network: Network) -> Iterator[Trial]:
+def _added(given: Checked, back: Returned) -> Finding:
+    fields = _last(given)
+    name, address = fields.get("PublicIPName"), fields.get("PublicIPAddress")
+    observed = f"exit {given.status}; {name} {address}; seen from {back.source or 'nowhere'}"
+    if given.status or name != "ftpip2":
+        return Finding(observed, given.said if given.status else "it is not shown with ftpip2")
+    return Finding(observed, is_own(back, fields))
+
+
+@claim(
+    "N-IL-1",
+    f"{_LATER}; {_IDLE}",
+    "The address is dynamic; its idle timeout is 4 to 30 minutes; a label makes the name LABEL.NUMBER.SERVICE.",
+    facts=(
+        "a VM that was deallocated gets another address",
+        "a timeout is 4 minutes at least",
+        "a timeout is 30 minutes at most",
+        "flows live for as long as it says",
+        "and no longer",
+        "the cmdlet sets it",
+        "a label counts the instances of a role",
+        "the fields of the document",
+    ),
+)
+def address_is_dynamic_and_has_a_label(network: Network) -> Iterator[Trial]:
     names = {}
     for instance in with_own(network):
         own = instance.vm.instance_public_ip
@@ -291,14 +383,14 @@ def _n_il_1(network: Network) -> Iterator[Trial]:
         names[f"{own.domain_name_label}.{number}.{instance.service.name}.cloudapp.net"] = instance.own
     if not names or not machines(network):
         return
-    yield from lookups("N-IL-1", network, names, "names of labels")
+    yield from lookups(network, names, "names of labels")
     refused_with = ("minutes: 3; an idle timeout is 4 to 30 minutes", "minutes: 31; an idle timeout is 4 to 30 minutes")
     for first, last, words in ((4, 30, ()), (3, 31, refused_with)):
         vms = (
             f"vm{minutes}: {{subnet: v/s, instance_public_ip: {{name: a, idle_timeout_in_minutes: {minutes}}}}}"
             for minutes in (first, last)
         )
-        yield fits("N-IL-1", file_of(", ".join(vms)), f"idle timeouts of {first} and {last} minutes", *words)
+        yield fits(file_of(", ".join(vms)), f"idle timeouts of {first} and {last} minutes", *words)
     if (far := _web_server(network)) is not None:
         yield _fields(network, machines(network)[-1], far)
     yield from _idle(network)
@@ -311,29 +403,46 @@ def _fields(network: Network, instance: Instance, far: InternetHost) -> Trial:
     label = own.domain_name_label or ""
     outside = _seen(vm, far)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        first, stopped, between, started, after, seen = observations
-        had, without, fields = shown(first), shown(between), shown(after)
-        source = (printed(seen) or {}).get("client_address")
-        observed = f"{had.get('PublicIPAddress')}; {without.get('PublicIPAddress')!r}; {fields}; seen from {source}"
-        if wrong := failed_command(stopped, started):
-            return observed, wrong
-        wanted = {"PublicIPAddress": instance.own, "PublicIPName": own.name, "PublicIPDomainNameLabel": label}
-        wrong = next((f"{key} is not as it must be" for key, value in wanted.items() if had.get(key) != value), "")
-        names = [f"{vm}.{instance.service.name}.cloudapp.net"]
-        names += [f"{label}.0.{instance.service.name}.cloudapp.net"] if label else []
-        if wrong or had.get("PublicIPFqdns") != names:
-            return observed, wrong or f"PublicIPFqdns is {had.get('PublicIPFqdns')}"
-        if without.get("PublicIPAddress") != "" or without.get("PublicIPName") != own.name:
-            return observed, "a deallocated VM is shown otherwise than with the name alone"
-        if fields.get("PublicIPAddress") in ("", None, instance.own):
-            return observed, "its address is not another one after it was deallocated"
-        return observed, "" if source == fields["PublicIPAddress"] else "it is not seen from its new address"
-
     power = [command("vm", action, vm) for action in ("deallocate", "start")]
     stages = changed_back(network, show(vm), power[0], show(vm), power[1], show(vm), outside)
     expected = "the fields of the document; no address while it is deallocated, and another one then"
-    return Trial("N-IL-1", vm, expected, stages, judge_by(check))
+    return Trial(
+        vm,
+        expected,
+        stages,
+        judge_by(partial(_label_and_timeout_shown, instance=instance, own=own, label=label, vm=vm)),
+    )
+
+
+def _label_and_timeout_shown(
+    first: Checked,
+    stopped: Checked,
+    between: Checked,
+    started: Checked,
+    after: Checked,
+    seen: Checked,
+    *,
+    instance: Instance,
+    own: InstancePublicIp,
+    label: str,
+    vm: str,
+) -> Finding:
+    had, without, fields = shown(first), shown(between), shown(after)
+    source = (printed(seen) or {}).get("client_address")
+    observed = f"{had.get('PublicIPAddress')}; {without.get('PublicIPAddress')!r}; {fields}; seen from {source}"
+    if wrong := failed_command(stopped, started):
+        return Finding(observed, wrong)
+    wanted = {"PublicIPAddress": instance.own, "PublicIPName": own.name, "PublicIPDomainNameLabel": label}
+    wrong = next((f"{key} is not as it must be" for key, value in wanted.items() if had.get(key) != value), "")
+    names = [f"{vm}.{instance.service.name}.cloudapp.net"]
+    names += [f"{label}.0.{instance.service.name}.cloudapp.net"] if label else []
+    if wrong or had.get("PublicIPFqdns") != names:
+        return Finding(observed, wrong or f"PublicIPFqdns is {had.get('PublicIPFqdns')}")
+    if without.get("PublicIPAddress") != "" or without.get("PublicIPName") != own.name:
+        return Finding(observed, "a deallocated VM is shown otherwise than with the name alone")
+    if fields.get("PublicIPAddress") in ("", None, instance.own):
+        return Finding(observed, "its address is not another one after it was deallocated")
+    return Finding(observed, "" if source == fields["PublicIPAddress"] else "it is not seen from its new address")
 
 
 _QUICK, _LONG_MIN, _SHORT_MIN, _HELD = 240, 20, 4, 4
@@ -362,100 +471,41 @@ def _idle(network: Network) -> Iterator[Trial]:
     )
     flows = HoldFlows(client=client.name, private=str(client.address), network="", steps=steps)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        given, done, occupied = observations
-        first, second, _, then, _, after = occupied.steps
-        lasting, ended = ({s.port for s in step.seen} for step in (first, second))
-        alive = {s.port for s in then.seen}
-        observed = (
-            f"of {first.answered} and {second.answered} flows {len(alive & lasting)} and {len(alive & ended)} were "
-            f"alive after {brief + 0.7:g} s, and {after.answered} after {length + 0.6:g} s more"
-        )
-        if wrong := failed_command(given):
-            return observed, wrong
-        if shown(done).get("IdleTimeoutInMinutes") != _LONG_MIN:
-            return observed, f"{_LONG_MIN} minutes are not shown"
-        if (first.answered, second.answered) != (_HELD, _HELD):
-            return observed, "flows were not answered when they were opened"
-        if alive & ended:
-            return observed, f"{len(alive & ended)} flows outlived {_SHORT_MIN} minutes"
-        if lasting - alive:
-            return observed, f"{len(lasting - alive)} flows did not live for {_LONG_MIN} minutes"
-        return observed, f"{after.answered} flows outlived {_LONG_MIN} minutes" if after.answered else ""
-
     stage = operated(_update(long.vm, long.service, change), show(long.vm.name), flows, network=quick)
     expected = f"flows live for {_SHORT_MIN} minutes ({brief:g} s), or {_LONG_MIN} ({length:g} s), and no longer"
-    yield Trial("N-IL-1", f"{short.vm.name} and {long.vm.name}", expected, (stage,), judge_by(check))
+    yield Trial(
+        f"{short.vm.name} and {long.vm.name}",
+        expected,
+        (stage,),
+        judge_by(partial(_ended_when_idle, brief=brief, length=length)),
+    )
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S4-9",
-        "A VM can be made with one, by a name.",
-        f"{PUBLIC_IP_2016}, during VM creation",
-        _s4_9,
-        facts=(
-            "the listing gives it an address",
-            "the address has the name that was asked for",
-            "the service's location",
-            "its size",
-            "its name leads to the address",
-        ),
-    ),
-    Claim(
-        "S4-10",
-        "What is shown of a VM has its address and name, beside the private one and the service's name.",
-        f"{PUBLIC_IP_2016}, retrieve",
-        _s4_10,
-        facts=(
-            "all 26 fields",
-            "in the document's order",
-            "the instance's state",
-            "the VM's private address",
-            "its public address",
-            "the name of its public address",
-            "the service's name",
-            "how the operation ended",
-            "a private address of 100.64.0.0/10",
-        ),
-    ),
-    Claim(
-        "S4-11",
-        "It can be removed: it is blank then, leads nowhere, and the VM leaves as one without it.",
-        f"{PUBLIC_IP_2016}, remove",
-        _s4_11,
-        facts=(
-            "the listing removes it",
-            "it is blank then",
-            "it leads nowhere, and the VM leaves as one without",
-        ),
-    ),
-    Claim(
-        "S4-12",
-        "It can be added to a VM that is there.",
-        f"{PUBLIC_IP_2016}, add to an existing VM",
-        _s4_12,
-        facts=(
-            "the listing gives a VM that is there an address",
-            "by its name",
-            "it leaves by the address",
-            "everybody reaches it there",
-        ),
-    ),
-    Claim(
-        "N-IL-1",
-        "The address is dynamic; its idle timeout is 4 to 30 minutes; a label makes the name LABEL.NUMBER.SERVICE.",
-        f"{_LATER}; {_IDLE}",
-        _n_il_1,
-        facts=(
-            "a VM that was deallocated gets another address",
-            "a timeout is 4 minutes at least",
-            "a timeout is 30 minutes at most",
-            "flows live for as long as it says",
-            "and no longer",
-            "the cmdlet sets it",
-            "a label counts the instances of a role",
-            "the fields of the document",
-        ),
-    ),
+def _ended_when_idle(given: Checked, done: Checked, occupied: Occupied, *, brief: float, length: float) -> Finding:
+    first, second, _, then, _, after = occupied.steps
+    lasting, ended = ({s.port for s in step.seen} for step in (first, second))
+    alive = {s.port for s in then.seen}
+    observed = (
+        f"of {first.answered} and {second.answered} flows {len(alive & lasting)} and {len(alive & ended)} were "
+        f"alive after {brief + 0.7:g} s, and {after.answered} after {length + 0.6:g} s more"
+    )
+    if wrong := failed_command(given):
+        return Finding(observed, wrong)
+    if shown(done).get("IdleTimeoutInMinutes") != _LONG_MIN:
+        return Finding(observed, f"{_LONG_MIN} minutes are not shown")
+    if (first.answered, second.answered) != (_HELD, _HELD):
+        return Finding(observed, "flows were not answered when they were opened")
+    if alive & ended:
+        return Finding(observed, f"{len(alive & ended)} flows outlived {_SHORT_MIN} minutes")
+    if lasting - alive:
+        return Finding(observed, f"{len(lasting - alive)} flows did not live for {_LONG_MIN} minutes")
+    return Finding(observed, f"{after.answered} flows outlived {_LONG_MIN} minutes" if after.answered else "")
+
+
+CLAIMS = (
+    vm_is_made_with_one,
+    vm_shows_address_and_name,
+    address_can_be_removed,
+    address_can_be_added,
+    address_is_dynamic_and_has_a_label,
 )

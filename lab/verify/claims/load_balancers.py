@@ -7,6 +7,7 @@ successors, and load-balancer-multivip-overview.md (2016-08-11).
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import combinations
 from typing import Any, Literal, TypeAlias
@@ -23,15 +24,17 @@ from lab.azure.model import (
     Network,
     VirtualMachine,
 )
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import held_trial
-from lab.verify.claims.kit.judges import arrived, judge_by, outcomes, refused
+from lab.verify.claims.kit.judges import arrived, judge_by, of_type, outcomes, refused
 from lab.verify.claims.kit.oracle import far_client, far_host, open_to_all, scaled, speaking_freely
 from lab.verify.experiment import (
     ANSWER_S,
     SILENCE_S,
     Answers,
+    Arrivals,
     Ask,
+    Checked,
     Counted,
     Flow,
     Goal,
@@ -39,8 +42,10 @@ from lab.verify.experiment import (
     Health,
     HoldFlows,
     IdleFlows,
+    Left,
     LeftFlow,
     Members,
+    Observation,
     Open,
     Pause,
     Protocol,
@@ -53,7 +58,6 @@ from lab.verify.experiment import (
     Talk,
     Watch,
 )
-from lab.verify.verdict import Judgement
 
 _DISTRIBUTION = "load-balancer-distribution-mode.md (2016-10-24)"
 _IDLE = "load-balancer-tcp-idle-timeout.md (2016-10-24)"
@@ -278,29 +282,39 @@ def _uneven(found: _Listening, members: Members, ends: Sequence[str]) -> str:
     return f"not spread: {', '.join(odd)} of {len(ends)}, where each gets {low} to {high}" if odd else ""
 
 
-_Check: TypeAlias = Callable[[Members, Sequence[Swept]], tuple[str, str]]
+_Check: TypeAlias = Callable[[Members, Sequence[Swept]], Finding]
 
 
-def _spread_trial(
-    claim: str, found: Sequence[_Listening], expected: str, sweeps: tuple[Sweep, ...], check: _Check
-) -> Trial:
+def _spread_trial(found: Sequence[_Listening], expected: str, sweeps: tuple[Sweep, ...], check: _Check) -> Trial:
     """Return a trial of where the flows of sweeps arrive, once all members are judged."""
-
-    def judge(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        members, *swept = observations
-        doubt = unheard(swept) or next((text for one in found if (text := _several_up(one, members))), "")
-        if doubt:
-            return Judgement("INCONCLUSIVE", "; ".join(_shares(_ends(one)) for one in swept), doubt)
-        return check(members, swept)
-
     subject = " and ".join(one.name for one in found)
-    return Trial(claim, subject, expected, (Stage((Health(), *sweeps)),), judge_by(judge))
+    return Trial(subject, expected, (Stage((Health(), *sweeps)),), judge_by(partial(_spread, found=found, check=check)))
+
+
+def _spread(members: Members, *swept: Swept, found: Sequence[_Listening], check: _Check) -> Finding:
+    doubt = unheard(swept) or next((text for one in found if (text := _several_up(one, members))), "")
+    if doubt:
+        return Finding("; ".join(_shares(_ends(one)) for one in swept), doubt=doubt)
+    return check(members, swept)
 
 
 # --- distribution -----------------------------------------------------------------------------
 
 
-def _n_dm_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DM-1",
+    _DISTRIBUTION,
+    "By default members are picked by a hash of address and port of both ends and the protocol: flows of one "
+    "client are spread, and all packets of a flow go to one member.",
+    facts=(
+        "the source address is one of the fields",
+        "the source port is one of the fields",
+        "the destination address is one of the fields",
+        "the destination port is one of the fields",
+        "the protocol is one of the fields",
+    ),
+)
+def five_tuple_spreads_flows(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     # One rule that translates, and one that does not.
     for floating in (False, True):
@@ -311,25 +325,24 @@ def _n_dm_1(network: Network) -> Iterator[Trial]:
             sources = _one_client(client, count)
             sweeps = tuple(_sweep(client, found, sources, forgotten=known) for known in (False, True, True))
 
-            def check(members: Members, swept: Sequence[Swept], found: _Listening = found) -> tuple[str, str]:
-                first, again, anew = (_ends(one) for one in swept)
-                moved = [sum(a != b for a, b in zip(first, other, strict=True)) for other in (again, anew)]
-                observed = (
-                    f"{_shares(first)}; sent again: {moved[0]} moved; after they were forgotten: {moved[1]} moved"
-                )
-                wrong = _astray(found, members, swept) or _uneven(found, members, first)
-                if not wrong and any(moved):
-                    wrong = f"{sum(moved)} packets of the same flows went to another VM"
-                return observed, wrong
-
             low, high = bounds(count, len(found.vms))
             expected = (
                 f"{count} flows of one client: {low} to {high} to each of {len(found.vms)} VMs "
                 f"(false alarm {CHANCE:g}); each flow's first packet, sent again, to the same one"
             )
-            yield _spread_trial("N-DM-1", (found,), expected, sweeps, check)
+            yield _spread_trial((found,), expected, sweeps, partial(_spread_and_kept, found=found))
     if client is not None:
         yield from _hashed_fields(network, client)
+
+
+def _spread_and_kept(members: Members, swept: Sequence[Swept], *, found: _Listening) -> Finding:
+    first, again, anew = (_ends(one) for one in swept)
+    moved = [sum(a != b for a, b in zip(first, other, strict=True)) for other in (again, anew)]
+    observed = f"{_shares(first)}; sent again: {moved[0]} moved; after they were forgotten: {moved[1]} moved"
+    wrong = _astray(found, members, swept) or _uneven(found, members, first)
+    if not wrong and any(moved):
+        wrong = f"{sum(moved)} packets of the same flows went to another VM"
+    return Finding(observed, wrong)
 
 
 def _hashed_fields(network: Network, client: InternetHost) -> Iterator[Trial]:
@@ -339,14 +352,15 @@ def _hashed_fields(network: Network, client: InternetHost) -> Iterator[Trial]:
         count = max(_AT_LEAST, sample(len(found.vms)))
         sources = [(address, _FIRST_PORT) for address, port in _many_clients(count) if port == _FIRST_PORT]
 
-        def check(members: Members, swept: Sequence[Swept], found: _Listening = found) -> tuple[str, str]:
-            ends = _ends(swept[0])
-            return _shares(ends), _astray(found, members, swept) or _uneven(found, members, ends)
-
         expected = f"{count} clients with one source port: spread over {len(found.vms)} VMs (false alarm {CHANCE:g})"
-        yield _spread_trial("N-DM-1", (found,), expected, (_sweep(client, found, sources),), check)
+        yield _spread_trial((found,), expected, (_sweep(client, found, sources),), partial(_spread_evenly, found=found))
     for field, one, other in _alike_but_for_one(translated):
-        yield _told_apart("N-DM-1", field, one, other, client)
+        yield _told_apart(field, one, other, client)
+
+
+def _spread_evenly(members: Members, swept: Sequence[Swept], *, found: _Listening) -> Finding:
+    ends = _ends(swept[0])
+    return Finding(_shares(ends), _astray(found, members, swept) or _uneven(found, members, ends))
 
 
 #: Fields of a rule by which a flow of one client may differ, and what they are called.
@@ -367,22 +381,27 @@ def _alike_but_for_one(listening: Sequence[_Listening]) -> Iterator[tuple[str, _
     return iter(found.values())
 
 
-def _told_apart(claim: str, field: str, one: _Listening, other: _Listening, client: InternetHost) -> Trial:
+def _told_apart(field: str, one: _Listening, other: _Listening, client: InternetHost) -> Trial:
     """Return a trial that flows which differ in one field alone are picked for each on its own."""
     # That all go the same way by chance: (1/members) ** flows.
     count = max(sample(len(one.vms)), math.ceil(-math.log(CHANCE) / math.log(len(one.vms))))
     sources = [(address, port) for address, port in _many_clients(count) if port == _FIRST_PORT]
 
-    def check(members: Members, swept: Sequence[Swept]) -> tuple[str, str]:
-        there, here = (_ends(one) for one in swept)
-        apart = sum(a != b for a, b in zip(there, here, strict=True))
-        observed = f"{_shares(there)}; {_shares(here)}; {apart} of {count} at another VM"
-        wrong = _astray(one, members, swept[:1]) or _astray(other, members, swept[1:])
-        return observed, wrong or ("" if apart else f"the {field} makes no difference")
-
     expected = f"{count} flows and their likes with another {field}: some at different VMs (false alarm {CHANCE:g})"
     sweeps = (_sweep(client, one, sources), _sweep(client, other, sources))
-    return _spread_trial(claim, (one, other), expected, sweeps, check)
+    return _spread_trial(
+        (one, other), expected, sweeps, partial(_sent_apart, count=count, one=one, other=other, field=field)
+    )
+
+
+def _sent_apart(
+    members: Members, swept: Sequence[Swept], *, count: int, one: _Listening, other: _Listening, field: str
+) -> Finding:
+    there, here = (_ends(one) for one in swept)
+    apart = sum(a != b for a, b in zip(there, here, strict=True))
+    observed = f"{_shares(there)}; {_shares(here)}; {apart} of {count} at another VM"
+    wrong = _astray(one, members, swept[:1]) or _astray(other, members, swept[1:])
+    return Finding(observed, wrong or ("" if apart else f"the {field} makes no difference"))
 
 
 def _torn(sources: Sequence[tuple[str, int]], ends: Sequence[str]) -> list[str]:
@@ -393,7 +412,7 @@ def _torn(sources: Sequence[tuple[str, int]], ends: Sequence[str]) -> list[str]:
     return [client for client, nodes in reached.items() if len(nodes) > 1]
 
 
-def _n_dm_2(network: Network, *, classic: bool = False) -> Iterator[Trial]:
+def _by_addresses(network: Network, *, classic: bool = False) -> Iterator[Trial]:
     client = far_client(network)
     if client is None:
         return
@@ -401,37 +420,57 @@ def _n_dm_2(network: Network, *, classic: bool = False) -> Iterator[Trial]:
         count = sample(len(found.vms))
         sources = _many_clients(count)
 
-        def check(
-            members: Members,
-            swept: Sequence[Swept],
-            found: _Listening = found,
-            sources: Sequence[tuple[str, int]] = sources,
-        ) -> tuple[str, str]:
-            ends = _ends(swept[0])
-            torn = _torn(sources, ends)
-            observed = f"{_shares(ends)}; {len(torn)} clients at more than one"
-            wrong = _astray(found, members, swept) or _uneven(found, members, ends[::_PORTS])
-            if not wrong and torn:
-                wrong = f"flows of {torn[0]} went to several VMs"
-            return observed, wrong
-
         expected = f"{count} clients with {_PORTS} ports each: every client's flows at one VM, none without clients"
         yield _spread_trial(
-            "N-DM-2", (found,), f"{expected} (false alarm {CHANCE:g})", (_sweep(client, found, sources),), check
+            (found,),
+            f"{expected} (false alarm {CHANCE:g})",
+            (_sweep(client, found, sources),),
+            partial(_each_client_at_one_member, found=found, sources=sources),
         )
     for distribution in ("SourceIP", "SourceIPProtocol") if not classic else ():
         for field, one, other in _alike_but_for_one(_shared(network, distribution)):
             if field == _OF_A_FLOW["frontend"]:
-                yield _told_apart("N-DM-2", field, one, other, client)
+                yield _told_apart(field, one, other, client)
     for tcp, udp in _pairs(network, "SourceIPProtocol", classic=classic):
         # That all clients are at one VM with both protocols by chance: (1/members) ** clients.
         count = max(sample(len(tcp.vms)), math.ceil(-math.log(CHANCE) / math.log(len(tcp.vms))))
-        yield _both(tcp, udp, client, "N-DM-2", count, together=False)
+        yield _both(tcp, udp, client, count, together=False)
+
+
+def _each_client_at_one_member(
+    members: Members, swept: Sequence[Swept], *, found: _Listening, sources: Sequence[tuple[str, int]]
+) -> Finding:
+    ends = _ends(swept[0])
+    torn = _torn(sources, ends)
+    observed = f"{_shares(ends)}; {len(torn)} clients at more than one"
+    wrong = _astray(found, members, swept) or _uneven(found, members, ends[::_PORTS])
+    if not wrong and torn:
+        wrong = f"flows of {torn[0]} went to several VMs"
+    return Finding(observed, wrong)
+
+
+@claim(
+    "N-DM-2",
+    f"{_DISTRIBUTION}; values of Resource Manager (2021-02-04)",
+    "SourceIP picks by the addresses of both ends (2-tuple), SourceIPProtocol by the protocol too (3-tuple).",
+    facts=(
+        "SourceIP picks by the source address",
+        "SourceIP picks by the destination address",
+        "SourceIP does not pick by ports",
+        "SourceIPProtocol picks by the source address",
+        "SourceIPProtocol picks by the destination address",
+        "SourceIPProtocol does not pick by ports",
+        "SourceIPProtocol picks by the protocol",
+        "the distribution is the set's, not a member's",
+    ),
+)
+def source_ip_picks_by_addresses(network: Network) -> Iterator[Trial]:
+    return _by_addresses(network)
 
 
 def of_services(network: Network) -> Iterator[Trial]:
     """Yield that the load-balanced sets of cloud services pick by the client's address where they are told to."""
-    return _n_dm_2(network, classic=True)
+    return _by_addresses(network, classic=True)
 
 
 def _pairs(network: Network, distribution: str, *, classic: bool = False) -> Iterator[tuple[_Listening, _Listening]]:
@@ -448,34 +487,56 @@ def _ties(rule: _AnyRule) -> tuple[object, ...]:
     return rule.frontend, rule.backend_pool, rule.probe
 
 
-def _both(tcp: _Listening, udp: _Listening, client: InternetHost, claim: str, count: int, *, together: bool) -> Trial:
+def _both(tcp: _Listening, udp: _Listening, client: InternetHost, count: int, *, together: bool) -> Trial:
     sources = [(address, port) for address, port in _many_clients(count) if port == _FIRST_PORT]
-
-    def check(members: Members, swept: Sequence[Swept]) -> tuple[str, str]:
-        by_tcp, by_udp = (_ends(one) for one in swept)
-        apart = sum(a != b for a, b in zip(by_tcp, by_udp, strict=True))
-        observed = f"TCP: {_shares(by_tcp)}; UDP: {_shares(by_udp)}; {apart} of {count} clients at two VMs"
-        wrong = _astray(tcp, members, swept[:1]) or _astray(udp, members, swept[1:])
-        if not wrong and together and apart:
-            wrong = f"{apart} clients have TCP and UDP at different VMs"
-        if not wrong and not together and not apart:
-            wrong = "the protocol makes no difference"
-        return observed, wrong
 
     wanted = "every one's TCP and UDP at one VM" if together else "TCP and UDP of some at different VMs"
     expected = f"{count} clients: {wanted} (false alarm {CHANCE:g})"
     sweeps = (_sweep(client, tcp, sources), _sweep(client, udp, sources))
-    return _spread_trial(claim, (tcp, udp), expected, sweeps, check)
+    return _spread_trial(
+        (tcp, udp), expected, sweeps, partial(_protocols_at_members, count=count, tcp=tcp, udp=udp, together=together)
+    )
 
 
-def _n_dm_3(network: Network) -> Iterator[Trial]:
+def _protocols_at_members(
+    members: Members, swept: Sequence[Swept], *, count: int, tcp: _Listening, udp: _Listening, together: bool
+) -> Finding:
+    by_tcp, by_udp = (_ends(one) for one in swept)
+    apart = sum(a != b for a, b in zip(by_tcp, by_udp, strict=True))
+    observed = f"TCP: {_shares(by_tcp)}; UDP: {_shares(by_udp)}; {apart} of {count} clients at two VMs"
+    wrong = _astray(tcp, members, swept[:1]) or _astray(udp, members, swept[1:])
+    if not wrong and together and apart:
+        wrong = f"{apart} clients have TCP and UDP at different VMs"
+    if not wrong and not together and not apart:
+        wrong = "the protocol makes no difference"
+    return Finding(observed, wrong)
+
+
+@claim(
+    "N-DM-3",
+    f"{_DISTRIBUTION}, media upload",
+    "With SourceIP, TCP and UDP of one client go to one member.",
+    facts=("with SourceIP the protocol makes no difference",),
+)
+def tcp_and_udp_of_a_client_to_one_member(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for tcp, udp in _pairs(network, "SourceIP"):
         if client is not None:
-            yield _both(tcp, udp, client, "N-DM-3", sample(len(tcp.vms)), together=True)
+            yield _both(tcp, udp, client, sample(len(tcp.vms)), together=True)
 
 
-def _n_dm_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DM-4",
+    _DISTRIBUTION,
+    "When a pool changes, flows are distributed anew over the members that are left; clients behind one address "
+    "count as one.",
+    facts=(
+        "the members that are left share all flows",
+        "the same pool distributes the same flows alike",
+        "clients behind one address count as one",
+    ),
+)
+def changed_pool_distributes_anew(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     if client is None:
         return
@@ -485,42 +546,46 @@ def _n_dm_4(network: Network) -> Iterator[Trial]:
         less = _without(network, found, found.vms[-1].name)
         stages = tuple(Stage((Health(), sweep), state) for state in (None, less, None))
 
-        def check(observations: Sequence[Any], found: _Listening = found) -> tuple[str, str] | Judgement:
-            known, swept = observations[::2], observations[1::2]
-            doubt = unheard(swept)
-            before, during, after = (_ends(one) for one in swept)
-            leaver = found.vms[-1].name
-            stayed = [(a, b) for a, b in zip(before, during, strict=True) if a != leaver]
-            moved = sum(a != b for a, b in stayed)
-            observed = (
-                f"{_shares(before)}; without {leaver}: {_shares(during)}, {moved} of {len(stayed)} others moved; "
-                f"with it again: {sum(a != b for a, b in zip(before, after, strict=True))} differ"
-            )
-            if doubt:
-                return Judgement("INCONCLUSIVE", observed, doubt)
-            fewer = msgspec.structs.replace(found, vms=found.vms[:-1])
-            wrong = _astray(found, known[0], swept[:1]) or _astray(fewer, known[1], swept[1:2])
-            wrong = wrong or _uneven(fewer, known[1], during) or _astray(found, known[2], swept[2:])
-            if not wrong and before != after:
-                wrong = "the same pool distributes the same flows differently"
-            return observed, wrong
-
         expected = (
             f"{count} flows: with a smaller pool all at the others, and evenly; with the same pool as before, as before"
         )
-        yield Trial("N-DM-4", found.name, expected, stages, judge_by(check))
+        yield Trial(found.name, expected, stages, judge_by(partial(_distributed_anew, found=found)))
     for found in _shared(network, "SourceIP", "SourceIPProtocol")[:1]:
         sources = _one_client(client, _AT_LEAST)
 
-        def check_one(members: Members, swept: Sequence[Swept], found: _Listening = found) -> tuple[str, str]:
-            ends = _ends(swept[0])
-            wrong = _astray(found, members, swept)
-            if not wrong and len(set(ends)) > 1:
-                wrong = f"flows of one address went to {len(set(ends))} VMs"
-            return _shares(ends), wrong
-
         expected = f"{_AT_LEAST} flows from behind one address, as a proxy's, all at one VM"
-        yield _spread_trial("N-DM-4", (found,), expected, (_sweep(client, found, sources),), check_one)
+        yield _spread_trial(
+            (found,), expected, (_sweep(client, found, sources),), partial(_one_client_at_one_member, found=found)
+        )
+
+
+def _distributed_anew(*observations: Observation, found: _Listening) -> Finding:
+    known, swept = of_type(observations, Members), of_type(observations, Swept)
+    doubt = unheard(swept)
+    before, during, after = (_ends(one) for one in swept)
+    leaver = found.vms[-1].name
+    stayed = [(a, b) for a, b in zip(before, during, strict=True) if a != leaver]
+    moved = sum(a != b for a, b in stayed)
+    observed = (
+        f"{_shares(before)}; without {leaver}: {_shares(during)}, {moved} of {len(stayed)} others moved; "
+        f"with it again: {sum(a != b for a, b in zip(before, after, strict=True))} differ"
+    )
+    if doubt:
+        return Finding(observed, doubt=doubt)
+    fewer = msgspec.structs.replace(found, vms=found.vms[:-1])
+    wrong = _astray(found, known[0], swept[:1]) or _astray(fewer, known[1], swept[1:2])
+    wrong = wrong or _uneven(fewer, known[1], during) or _astray(found, known[2], swept[2:])
+    if not wrong and before != after:
+        wrong = "the same pool distributes the same flows differently"
+    return Finding(observed, wrong)
+
+
+def _one_client_at_one_member(members: Members, swept: Sequence[Swept], *, found: _Listening) -> Finding:
+    ends = _ends(swept[0])
+    wrong = _astray(found, members, swept)
+    if not wrong and len(set(ends)) > 1:
+        wrong = f"flows of one address went to {len(set(ends))} VMs"
+    return Finding(_shares(ends), wrong)
 
 
 def _without(network: Network, found: _Listening, vm: str) -> Network:
@@ -552,27 +617,35 @@ def _ask(client: InternetHost, found: _Listening, count: int = 1, timeout_s: flo
     )
 
 
-def _n_dm_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-DM-6",
+    "load-balancer-standard-overview.md (2017-09-28); " + _SEVERAL,
+    "A VM sees the client's own address, and the client is answered from the frontend's address and port.",
+    facts=("VMs see the client's own address", "each rule's VMs answer"),
+)
+def vm_sees_the_clients_own_address(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     asked = [f for f in _listening(network) if f.kind() is not None and f.works]
     if client is None or not asked:
         return
     asks = tuple(_ask(client, found, _PORTS) for found in asked)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        _, *answers = observations
-        every = [(found, answer) for found, one in zip(asked, answers, strict=True) for answer in one.answers]
-        seen = Counter(answer.client_address for _, answer in every if answer.outcome == "answered")
-        observed = ", ".join(f"{count} from {address}" for address, count in seen.items()) or "no answers"
-        silent = next((found for found, answer in every if answer.outcome != "answered"), None)
-        if silent is not None:
-            return observed, f"{silent.name} did not answer"
-        other = next((a for a in seen if a != str(client.address)), "")
-        return observed, f"VMs saw {other}" if other else ""
-
     expected = f"VMs see {client.address}, and their answers come from the frontend's address and port"
     subject = f"{len(asked)} rules"
-    yield Trial("N-DM-6", subject, expected, (Stage((Health(), *asks)),), judge_by(check))
+    yield Trial(
+        subject, expected, (Stage((Health(), *asks)),), judge_by(partial(_client_seen, asked=asked, client=client))
+    )
+
+
+def _client_seen(_: Members, *answers: Answers, asked: list[_Listening], client: InternetHost) -> Finding:
+    every = [(found, answer) for found, one in zip(asked, answers, strict=True) for answer in one.answers]
+    seen = Counter(answer.client_address for _, answer in every if answer.outcome == "answered")
+    observed = ", ".join(f"{count} from {address}" for address, count in seen.items()) or "no answers"
+    silent = next((found for found, answer in every if answer.outcome != "answered"), None)
+    if silent is not None:
+        return Finding(observed, f"{silent.name} did not answer")
+    other = next((a for a in seen if a != str(client.address)), "")
+    return Finding(observed, f"VMs saw {other}" if other else "")
 
 
 # --- idle timeout -----------------------------------------------------------------------------
@@ -583,14 +656,27 @@ _LONGEST_MIN = 12
 _QUICK = 120  # times faster than the documents: four minutes are two seconds
 
 
-def _n_it_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-IT-1",
+    _IDLE,
+    "A rule's flows may be idle for 4 minutes, or as long as the rule says; then they end in silence.",
+    facts=(
+        "4 minutes where the rule names none",
+        "as long as the rule says",
+        "no longer",
+        "in silence",
+        "of an endpoint, 4 to 30 minutes",
+        "of a set's members, the same",
+    ),
+)
+def idle_flows_end_in_silence(network: Network) -> Iterator[Trial]:
     trials = list(_idle(network, _listening(network)))
     yield from trials
     if trials:
-        yield _as_said("N-IT-1")
+        yield _as_said()
 
 
-def _as_said(claim: str) -> Trial:
+def _as_said() -> Trial:
     """Return a trial that a rule which names no idle timeout is played as one that names 4 minutes, and no other.
 
     That the minutes which a rule names are kept is seen on the wire.
@@ -600,21 +686,21 @@ def _as_said(claim: str) -> Trial:
         named = f"idle_timeout_in_minutes: {minutes[0]}" if minutes else ""
         return Run(words=("plan", "{file}"), text=_LIMITS.format(profile="2016-10", rule=named, nat=named))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        none, four, five = observations
-        failed = next((done for done in observations if done.status), None)
-        if failed is not None:
-            return f"exit {failed.status}: {failed.said[:200]}", "a rule was not played"
-        observed = f"as 4 minutes: {none.said == four.said}; as 5 minutes: {none.said == five.said}"
-        if four.said == five.said:
-            return observed, "4 and 5 minutes are played alike"
-        return (
-            observed,
-            "" if none.said == four.said else "a rule that names no idle timeout has another one than 4 minutes",
-        )
-
     stage = Stage((planned(), planned(_DEFAULT_MIN), planned(_DEFAULT_MIN + 1)))
-    return Trial(claim, "rules that name no idle timeout", "as 4 minutes", (stage,), judge_by(check))
+    return Trial("rules that name no idle timeout", "as 4 minutes", (stage,), judge_by(_like_four_minutes))
+
+
+def _like_four_minutes(*observations: Checked) -> Finding:
+    none, four, five = observations
+    failed = next((done for done in observations if done.status), None)
+    if failed is not None:
+        return Finding(f"exit {failed.status}: {failed.said[:200]}", "a rule was not played")
+    observed = f"as 4 minutes: {none.said == four.said}; as 5 minutes: {none.said == five.said}"
+    if four.said == five.said:
+        return Finding(observed, "4 and 5 minutes are played alike")
+    return Finding(
+        observed, "" if none.said == four.said else "a rule that names no idle timeout has another one than 4 minutes"
+    )
 
 
 def idle_endpoints(network: Network) -> Iterator[Trial]:
@@ -643,31 +729,34 @@ def _idle(network: Network, listening: list[_Listening]) -> Iterator[Trial]:
     steps: tuple[Step, ...] = (*opens, between, Talk(lost=_FLOWS), again, Talk(lost=2 * _FLOWS))
     experiment = HoldFlows(client=client.name, private=str(client.address), network="", steps=steps)
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        first, second, _, then, _, after = steps
-        lasting, ended = ({s.port for s in step.seen} for step in (first, second))
-        alive = {s.port for s in then.seen}
-        observed = (
-            f"of {first.answered} and {second.answered} flows {len(alive & lasting)} and {len(alive & ended)} "
-            f"were alive, and later {after.answered}"
-        )
-        if (first.answered, second.answered) != (_FLOWS, _FLOWS):
-            return observed, "flows were not answered when they were opened"
-        if alive & ended:
-            return observed, f"{len(alive & ended)} flows outlived {short.rule.idle_timeout_min} minutes"
-        if lasting - alive:
-            return observed, f"{len(lasting - alive)} flows did not live for {long.rule.idle_timeout_min} minutes"
-        if after.answered:
-            return observed, f"{after.answered} flows outlived {long.rule.idle_timeout_min} minutes"
-        if then.refused or after.refused:
-            return observed, f"{then.refused + after.refused} flows ended with a reset instead of in silence"
-        return observed, ""
-
     expected = (
         f"silence after {short.rule.idle_timeout_min} and {long.rule.idle_timeout_min} minutes ({brief:g} and "
         f"{length:g} s), life before"
     )
-    yield held_trial("N-IT-1", f"{short.name} and {long.name}", expected, experiment, check)
+    yield held_trial(
+        f"{short.name} and {long.name}", expected, experiment, partial(_idled_as_long_as_said, short=short, long=long)
+    )
+
+
+def _idled_as_long_as_said(steps: Sequence[Happened], *, short: _Listening, long: _Listening) -> Finding:
+    first, second, _, then, _, after = steps
+    lasting, ended = ({s.port for s in step.seen} for step in (first, second))
+    alive = {s.port for s in then.seen}
+    observed = (
+        f"of {first.answered} and {second.answered} flows {len(alive & lasting)} and {len(alive & ended)} "
+        f"were alive, and later {after.answered}"
+    )
+    if (first.answered, second.answered) != (_FLOWS, _FLOWS):
+        return Finding(observed, "flows were not answered when they were opened")
+    if alive & ended:
+        return Finding(observed, f"{len(alive & ended)} flows outlived {short.rule.idle_timeout_min} minutes")
+    if lasting - alive:
+        return Finding(observed, f"{len(lasting - alive)} flows did not live for {long.rule.idle_timeout_min} minutes")
+    if after.answered:
+        return Finding(observed, f"{after.answered} flows outlived {long.rule.idle_timeout_min} minutes")
+    if then.refused or after.refused:
+        return Finding(observed, f"{then.refused + after.refused} flows ended with a reset instead of in silence")
+    return Finding(observed)
 
 
 _LIMITS = """
@@ -689,7 +778,13 @@ load_balancers:
 _LONGEST = (("2020-10", 30), ("2026-07", 100))
 
 
-def _n_it_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-IT-3",
+    f"{_RESET}; load-balancer-tcp-idle-timeout.md (2025-02-12)",
+    "The idle timeout of a load-balancing or inbound NAT rule is 4 to 30 minutes, from 2025-02-12 on 4 to 100.",
+    facts=("4 minutes at least", "30 minutes at most", "100 minutes from 2025-02-12 on", "of both kinds of rules"),
+)
+def idle_timeout_is_between_bounds(network: Network) -> Iterator[Trial]:
     if not any(lb.load_balancing_rules or lb.inbound_nat_rules for lb in network.load_balancers):
         return
     for profile, longest in _LONGEST:
@@ -702,10 +797,22 @@ def _n_it_3(network: Network) -> Iterator[Trial]:
                     for number in (minutes, nearest)
                 )
                 words = f"an idle timeout is {_DEFAULT_MIN} to {longest} minutes"
-                yield refused("N-IT-3", text, f"{minutes} minutes, {kind}, {profile}", words, allowed=allowed)
+                yield refused(text, f"{minutes} minutes, {kind}, {profile}", words, allowed=allowed)
 
 
-def _n_it_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-IT-4",
+    _RESET,
+    "With TCP reset, both ends of an established TCP flow are sent a reset when it times out; flows that are half "
+    "closed, and UDP, end in silence.",
+    facts=(
+        "both ends are sent a reset",
+        "when the flow times out",
+        "they believe it",
+        "half-closed flows and UDP end in silence",
+    ),
+)
+def tcp_reset_tells_both_ends(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     alone = [f for f in _listening(network) if len(f.vms) == 1 and f.rule.protocol == "tcp" and not f.rule.floating_ip]
     # The server is the experiment's own, so that it does not close when its client does.
@@ -727,24 +834,25 @@ def _n_it_4(network: Network) -> Iterator[Trial]:
             for f in _listening(network)
         )
 
-        def check(
-            observations: Sequence[Any], idle_s: float = idle_s, has_udp: bool = has_udp
-        ) -> tuple[str, str] | Judgement:
-            udp, half, whole = observations[1].flows
-            observed = "; ".join(f"{flow.kind}: {_told(flow)}" for flow in (udp, half, whole))
-            for flow in (half, whole, *((udp,) if has_udp else ())):
-                if not flow.answered:
-                    return Judgement("INCONCLUSIVE", observed, f"the {flow.kind} flow was not answered at first")
-            return observed, _unlike(whole, idle_s) or next(
-                (f"a {flow.kind} flow was told: {flow.told[0].what}" for flow in (udp, half) if flow.told), ""
-            )
-
         expected = (
             f"after {found.rule.idle_timeout_min} minutes ({idle_s:g} s) a reset to both ends that they believe; none "
             "for a flow that is half closed, nothing for UDP"
         )
         stages = (Stage((Health(), left)),)
-        yield Trial("N-IT-4", found.name, expected, stages, judge_by(check))
+        yield Trial(found.name, expected, stages, judge_by(partial(_both_ends_told, idle_s=idle_s, has_udp=has_udp)))
+
+
+def _both_ends_told(_known: Members, left: Left, *, idle_s: float, has_udp: bool) -> Finding:
+    udp, half, whole = left.flows
+    observed = "; ".join(f"{flow.kind}: {_told(flow)}" for flow in (udp, half, whole))
+    for flow in (half, whole, *((udp,) if has_udp else ())):
+        if not flow.answered:
+            return Finding(observed, doubt=f"the {flow.kind} flow was not answered at first")
+    return Finding(
+        observed,
+        _unlike(whole, idle_s)
+        or next((f"a {flow.kind} flow was told: {flow.told[0].what}" for flow in (udp, half) if flow.told), ""),
+    )
 
 
 _LATE_S = 5.0  # of real time, in which a machine may be busy with something else
@@ -802,7 +910,19 @@ def _several(network: Network) -> Iterator[tuple[LoadBalancer, list[_Listening]]
             yield lb, found
 
 
-def _n_mv_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-1",
+    _SEVERAL,
+    "A frontend is an address, a protocol and a port; a rule leads it to an address and port of a VM, and where "
+    "there is no rule there is silence.",
+    facts=(
+        "the address is part of a frontend",
+        "the port is part of a frontend",
+        "the protocol is part of a frontend",
+        "a rule leads to its address and port of a VM",
+    ),
+)
+def frontend_is_address_protocol_and_port(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for lb, asked in _several(network):
         if client is None:
@@ -835,29 +955,37 @@ def _n_mv_1(network: Network) -> Iterator[Trial]:
         )
         asks = tuple(_ask(client, found, _PORTS) for found in asked)
 
-        def check(
-            observations: Sequence[Any],
-            asked: list[_Listening] = asked,
-            free: Sequence[tuple[str, Protocol, int]] = free,
-        ) -> tuple[str, str] | Judgement:
-            members, swept, *answers = observations
-            observed = "; ".join(_reached(f, a) for f, a in zip(asked, answers, strict=True))
-            observed += f"; {len(free)} others: {_shares(_ends(swept))}"
-            doubt = unheard([swept])
-            came = [where for where, end in zip(free, _ends(swept), strict=True) if end]
-            if came:
-                return observed, f"{came[0][0]} {came[0][1]} {came[0][2]} leads to a VM without a rule"
-            if doubt:
-                return Judgement("INCONCLUSIVE", observed, doubt)
-            wrong = (_right(f, members, a) for f, a in zip(asked, answers, strict=True))
-            return observed, next((text for text in wrong if text), "")
-
         expected = f"{len(asked)} rules lead to a VM and port each; {len(free)} combinations without one are silent"
         stages = (Stage((Health(), silence, *asks)),)
-        yield Trial("N-MV-1", lb.name, expected, stages, judge_by(check))
+        yield Trial(lb.name, expected, stages, judge_by(partial(_led_or_silent, asked=asked, free=free)))
 
 
-def _n_mv_2(network: Network) -> Iterator[Trial]:
+def _led_or_silent(
+    members: Members,
+    swept: Swept,
+    *answers: Answers,
+    asked: list[_Listening],
+    free: Sequence[tuple[str, Protocol, int]],
+) -> Finding:
+    observed = "; ".join(_reached(f, a) for f, a in zip(asked, answers, strict=True))
+    observed += f"; {len(free)} others: {_shares(_ends(swept))}"
+    doubt = unheard([swept])
+    came = [where for where, end in zip(free, _ends(swept), strict=True) if end]
+    if came:
+        return Finding(observed, f"{came[0][0]} {came[0][1]} {came[0][2]} leads to a VM without a rule")
+    if doubt:
+        return Finding(observed, doubt=doubt)
+    wrong = (_right(f, members, a) for f, a in zip(asked, answers, strict=True))
+    return Finding(observed, next((text for text in wrong if text), ""))
+
+
+@claim(
+    "N-MV-2",
+    f"{_SEVERAL}, rule type 1",
+    "Rules of two frontends lead the same port to different ports of the same VM.",
+    facts=("one port of two frontends leads to two ports of a VM",),
+)
+def frontends_lead_one_port_to_different_ports(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for _, found in _several(network):
         pairs = [
@@ -873,17 +1001,19 @@ def _n_mv_2(network: Network) -> Iterator[Trial]:
             if client is None:
                 continue
 
-            def check(observations: Sequence[Any], pair: tuple[_Listening, _Listening] = pair) -> tuple[str, str]:
-                members, *answers = observations
-                observed = "; ".join(_reached(f, a) for f, a in zip(pair, answers, strict=True))
-                wrong = (_right(f, members, a) for f, a in zip(pair, answers, strict=True))
-                return observed, next((text for text in wrong if text), "")
-
             ports = " and ".join(str(f.rule.backend_port) for f in pair)
             expected = f"port {pair[0].rule.frontend_port} of two frontends ends at ports {ports} of one VM"
             asks = tuple(_ask(client, f, _PORTS) for f in pair)
             subject = " and ".join(f.name for f in pair)
-            yield Trial("N-MV-2", subject, expected, (Stage((Health(), *asks)),), judge_by(check))
+            yield Trial(
+                subject, expected, (Stage((Health(), *asks)),), judge_by(partial(_led_to_different_ports, pair=pair))
+            )
+
+
+def _led_to_different_ports(members: Members, *answers: Answers, pair: tuple[_Listening, _Listening]) -> Finding:
+    observed = "; ".join(_reached(f, a) for f, a in zip(pair, answers, strict=True))
+    wrong = (_right(f, members, a) for f, a in zip(pair, answers, strict=True))
+    return Finding(observed, next((text for text in wrong if text), ""))
 
 
 _TWICE = """
@@ -901,13 +1031,30 @@ load_balancers:
 """
 
 
-def _n_mv_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-3",
+    _SEVERAL,
+    "Every rule needs its own address and port at the VM.",
+    facts=("two rules to one port of a VM are refused",),
+)
+def rule_needs_a_port_of_its_own(network: Network) -> Iterator[Trial]:
     if any(lb.load_balancing_rules for lb in network.load_balancers):
         what = "two rules that end at one VM and port"
-        yield refused("N-MV-3", _TWICE, what, "every rule needs its own port at the VM")
+        yield refused(_TWICE, what, "every rule needs its own port at the VM")
 
 
-def _n_mv_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-4",
+    f"{_SEVERAL}, rule type 2",
+    "With floating IP the destination stays the frontend's: a VM that has the address on a loopback interface "
+    "answers, one that has not is silent.",
+    facts=(
+        "the destination stays the frontend's",
+        "a VM with the address answers",
+        "a VM without the address is silent",
+    ),
+)
+def floating_ip_keeps_the_destination(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     floating = [f for f in _listening(network) if f.rule.floating_ip and f.kind() and client]
     for found in floating:
@@ -917,35 +1064,49 @@ def _n_mv_4(network: Network) -> Iterator[Trial]:
         sweep = _sweep(client, found, _one_client(client, count))
         ask = _ask(client, found, _PORTS, ANSWER_S if found.owned else SILENCE_S)
 
-        def check(observations: Sequence[Any], found: _Listening = found) -> tuple[str, str] | Judgement:
-            members, swept, answers = observations
-            there = f"{found.address}:{found.rule.frontend_port}"
-            seen = sorted({p.destination for p in swept.passages if p.end})
-            observed = f"arrived for {', '.join(seen) or 'nobody'}; {outcomes(answers)}"
-            doubt = unheard([swept])
-            if doubt:
-                return Judgement("INCONCLUSIVE", observed, doubt)
-            wrong = _astray(found, members, [swept])
-            if not wrong and seen != [there]:
-                wrong = f"flows arrived for {', '.join(s for s in seen if s != there)} instead of {there}"
-            for answer in answers.answers:
-                at = f"{answer.server_address}:{answer.server_port}"
-                if not wrong and (answer.outcome == "answered") != found.owned:
-                    wrong = f"{answer.outcome}, and the VM {'has' if found.owned else 'does not have'} the address"
-                if not wrong and answer.outcome == "answered" and at != there:
-                    wrong = f"the server was spoken to as {at} instead of {there}"
-            return observed, wrong
-
         means = "VMs have it, and answer" if found.owned else "VMs do not have it, and are silent"
         expected = f"flows arrive for {found.address}:{found.rule.frontend_port}; {means}"
-        yield Trial("N-MV-4", found.name, expected, (Stage((Health(), sweep, ask)),), judge_by(check))
+        yield Trial(
+            found.name,
+            expected,
+            (Stage((Health(), sweep, ask)),),
+            judge_by(partial(_arrived_for_the_frontend, found=found)),
+        )
+
+
+def _arrived_for_the_frontend(members: Members, swept: Swept, answers: Answers, *, found: _Listening) -> Finding:
+    there = f"{found.address}:{found.rule.frontend_port}"
+    seen = sorted({p.destination for p in swept.passages if p.end})
+    observed = f"arrived for {', '.join(seen) or 'nobody'}; {outcomes(answers)}"
+    doubt = unheard([swept])
+    if doubt:
+        return Finding(observed, doubt=doubt)
+    wrong = _astray(found, members, [swept])
+    if not wrong and seen != [there]:
+        wrong = f"flows arrived for {', '.join(s for s in seen if s != there)} instead of {there}"
+    for answer in answers.answers:
+        at = f"{answer.server_address}:{answer.server_port}"
+        if not wrong and (answer.outcome == "answered") != found.owned:
+            wrong = f"{answer.outcome}, and the VM {'has' if found.owned else 'does not have'} the address"
+        if not wrong and answer.outcome == "answered" and at != there:
+            wrong = f"the server was spoken to as {at} instead of {there}"
+    return Finding(observed, wrong)
 
 
 def _owned_by_none(found: _Listening) -> bool:
     return not any(IPv4Address(found.address) in vm.loopback_addresses for vm in found.vms)
 
 
-def _n_mv_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-5",
+    f"{_SEVERAL}, limitations",
+    "What a VM sends from a frontend's address of its own accord is not translated and does not leave.",
+    facts=(
+        "what is sent from the frontend's address does not leave",
+        "what is sent from the VM's own address leaves",
+    ),
+)
+def nothing_leaves_from_a_frontends_address(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     speaking = {vm.name for vm in speaking_freely(network)}
     for vm in [v for v in network.virtual_machines if v.loopback_addresses and v.name in speaking][:1]:
@@ -967,22 +1128,34 @@ def _n_mv_5(network: Network) -> Iterator[Trial]:
             for protocol in ("tcp", "udp")
         )
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            *bound, tcp, udp = observations
-            observed = f"bound to the frontend: {arrived(bound[0])}; not bound: {arrived(tcp)}"
-            if any(one.seen[0] or one.seen[-1] for one in bound):
-                return observed, "flows bound to the frontend's address left"
-            lost = sum(one.sent - len(one.seen[-1]) for one in (tcp, udp))
-            return observed, f"{lost} flows from the VM's own address did not arrive" if lost else ""
-
         expected = f"nothing from {vm.loopback_addresses[0]} leaves; from {vm.private_ip_address} all arrive"
-        yield Trial("N-MV-5", vm.name, expected, (Stage(sends),), judge_by(check))
+        yield Trial(vm.name, expected, (Stage(sends),), judge_by(_stayed_inside))
+
+
+def _stayed_inside(*observations: Arrivals) -> Finding:
+    *bound, tcp, udp = observations
+    observed = f"bound to the frontend: {arrived(bound[0])}; not bound: {arrived(tcp)}"
+    if any(one.seen[0] or one.seen[-1] for one in bound):
+        return Finding(observed, "flows bound to the frontend's address left")
+    lost = sum(one.sent - len(one.seen[-1]) for one in (tcp, udp))
+    return Finding(observed, f"{lost} flows from the VM's own address did not arrive" if lost else "")
 
 
 _TIED_PORT = 4000
 
 
-def _n_mv_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-MV-6",
+    "note on dynamic public addresses of load balancers (2018-11-09)",
+    "A dynamic public frontend has an address only while a rule of either kind leads it to a VM.",
+    facts=(
+        "without a rule a dynamic frontend has no address",
+        "a load-balancing rule gives it one",
+        "an inbound NAT rule gives it one",
+        "a VIP without endpoints has no address",
+    ),
+)
+def dynamic_frontend_has_an_address_while_ruled(network: Network) -> Iterator[Trial]:
     client, let_in = far_client(network), _let_in(network)
     for lb in network.load_balancers:
         bare = [f for f in lb.frontends if f.dynamic and not any(r.frontend == f.name for r in _all(lb))]
@@ -1037,176 +1210,46 @@ def _tied_trial(
         ("no rule", None, False),
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        shown: Sequence[PublicAddresses] = observations[1::3]
-        swept: Sequence[Swept] = observations[2::3]
-        said, wrong = [], ""
-        for (what, _, has), counted, one in zip(states, shown, swept, strict=True):
-            listed, came = address in counted.addresses, sum(bool(end) for end in _ends(one))
-            said.append(f"{what}: {address if listed else 'no address'}, {came} of {_FLOWS} flows came")
-            if not wrong and listed != has:
-                wrong = f"with {what} the frontend has {'an' if listed else 'no'} address"
-            if not wrong and came != (_FLOWS if has else 0):
-                wrong = f"with {what} {came} flows came in"
-        if not wrong and (doubt := unheard(swept)):
-            return Judgement("INCONCLUSIVE", "; ".join(said), doubt)
-        return "; ".join(said), wrong
-
     expected = "an address with a rule of either kind that leads to a VM, and none without"
     stages = tuple(Stage(tied if has else without, state) for _, state, has in states)
-    return Trial("N-MV-6", f"{lb.name}/{frontend.name}", expected, stages, judge_by(check))
+    return Trial(
+        f"{lb.name}/{frontend.name}",
+        expected,
+        stages,
+        judge_by(partial(_address_while_tied, states=states, address=address)),
+    )
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-DM-1",
-        "By default members are picked by a hash of address and port of both ends and the protocol: flows of one "
-        "client are spread, and all packets of a flow go to one member.",
-        _DISTRIBUTION,
-        _n_dm_1,
-        facts=(
-            "the source address is one of the fields",
-            "the source port is one of the fields",
-            "the destination address is one of the fields",
-            "the destination port is one of the fields",
-            "the protocol is one of the fields",
-        ),
-    ),
-    Claim(
-        "N-DM-2",
-        "SourceIP picks by the addresses of both ends (2-tuple), SourceIPProtocol by the protocol too (3-tuple).",
-        f"{_DISTRIBUTION}; values of Resource Manager (2021-02-04)",
-        _n_dm_2,
-        facts=(
-            "SourceIP picks by the source address",
-            "SourceIP picks by the destination address",
-            "SourceIP does not pick by ports",
-            "SourceIPProtocol picks by the source address",
-            "SourceIPProtocol picks by the destination address",
-            "SourceIPProtocol does not pick by ports",
-            "SourceIPProtocol picks by the protocol",
-            "the distribution is the set's, not a member's",
-        ),
-    ),
-    Claim(
-        "N-DM-3",
-        "With SourceIP, TCP and UDP of one client go to one member.",
-        f"{_DISTRIBUTION}, media upload",
-        _n_dm_3,
-        facts=("with SourceIP the protocol makes no difference",),
-    ),
-    Claim(
-        "N-DM-4",
-        "When a pool changes, flows are distributed anew over the members that are left; clients behind one address "
-        "count as one.",
-        _DISTRIBUTION,
-        _n_dm_4,
-        facts=(
-            "the members that are left share all flows",
-            "the same pool distributes the same flows alike",
-            "clients behind one address count as one",
-        ),
-    ),
-    Claim(
-        "N-DM-6",
-        "A VM sees the client's own address, and the client is answered from the frontend's address and port.",
-        "load-balancer-standard-overview.md (2017-09-28); " + _SEVERAL,
-        _n_dm_6,
-        facts=("VMs see the client's own address", "each rule's VMs answer"),
-    ),
-    Claim(
-        "N-IT-1",
-        "A rule's flows may be idle for 4 minutes, or as long as the rule says; then they end in silence.",
-        _IDLE,
-        _n_it_1,
-        facts=(
-            "4 minutes where the rule names none",
-            "as long as the rule says",
-            "no longer",
-            "in silence",
-            "of an endpoint, 4 to 30 minutes",
-            "of a set's members, the same",
-        ),
-    ),
-    Claim(
-        "N-IT-3",
-        "The idle timeout of a load-balancing or inbound NAT rule is 4 to 30 minutes, from 2025-02-12 on 4 to 100.",
-        f"{_RESET}; load-balancer-tcp-idle-timeout.md (2025-02-12)",
-        _n_it_3,
-        facts=("4 minutes at least", "30 minutes at most", "100 minutes from 2025-02-12 on", "of both kinds of rules"),
-    ),
-    Claim(
-        "N-IT-4",
-        "With TCP reset, both ends of an established TCP flow are sent a reset when it times out; flows that are half "
-        "closed, and UDP, end in silence.",
-        _RESET,
-        _n_it_4,
-        facts=(
-            "both ends are sent a reset",
-            "when the flow times out",
-            "they believe it",
-            "half-closed flows and UDP end in silence",
-        ),
-    ),
-    Claim(
-        "N-MV-1",
-        "A frontend is an address, a protocol and a port; a rule leads it to an address and port of a VM, and where "
-        "there is no rule there is silence.",
-        _SEVERAL,
-        _n_mv_1,
-        facts=(
-            "the address is part of a frontend",
-            "the port is part of a frontend",
-            "the protocol is part of a frontend",
-            "a rule leads to its address and port of a VM",
-        ),
-    ),
-    Claim(
-        "N-MV-2",
-        "Rules of two frontends lead the same port to different ports of the same VM.",
-        f"{_SEVERAL}, rule type 1",
-        _n_mv_2,
-        facts=("one port of two frontends leads to two ports of a VM",),
-    ),
-    Claim(
-        "N-MV-3",
-        "Every rule needs its own address and port at the VM.",
-        _SEVERAL,
-        _n_mv_3,
-        facts=("two rules to one port of a VM are refused",),
-    ),
-    Claim(
-        "N-MV-4",
-        "With floating IP the destination stays the frontend's: a VM that has the address on a loopback interface "
-        "answers, one that has not is silent.",
-        f"{_SEVERAL}, rule type 2",
-        _n_mv_4,
-        facts=(
-            "the destination stays the frontend's",
-            "a VM with the address answers",
-            "a VM without the address is silent",
-        ),
-    ),
-    Claim(
-        "N-MV-5",
-        "What a VM sends from a frontend's address of its own accord is not translated and does not leave.",
-        f"{_SEVERAL}, limitations",
-        _n_mv_5,
-        facts=(
-            "what is sent from the frontend's address does not leave",
-            "what is sent from the VM's own address leaves",
-        ),
-    ),
-    Claim(
-        "N-MV-6",
-        "A dynamic public frontend has an address only while a rule of either kind leads it to a VM.",
-        "note on dynamic public addresses of load balancers (2018-11-09)",
-        _n_mv_6,
-        facts=(
-            "without a rule a dynamic frontend has no address",
-            "a load-balancing rule gives it one",
-            "an inbound NAT rule gives it one",
-            "a VIP without endpoints has no address",
-        ),
-    ),
+def _address_while_tied(
+    *observations: Observation, states: tuple[tuple[str, Network | None, bool], ...], address: str
+) -> Finding:
+    shown, swept = of_type(observations, PublicAddresses), of_type(observations, Swept)
+    said, wrong = [], ""
+    for (what, _, has), counted, one in zip(states, shown, swept, strict=True):
+        listed, came = address in counted.addresses, sum(bool(end) for end in _ends(one))
+        said.append(f"{what}: {address if listed else 'no address'}, {came} of {_FLOWS} flows came")
+        if not wrong and listed != has:
+            wrong = f"with {what} the frontend has {'an' if listed else 'no'} address"
+        if not wrong and came != (_FLOWS if has else 0):
+            wrong = f"with {what} {came} flows came in"
+    if not wrong and (doubt := unheard(swept)):
+        return Finding("; ".join(said), doubt=doubt)
+    return Finding("; ".join(said), wrong)
+
+
+CLAIMS = (
+    five_tuple_spreads_flows,
+    source_ip_picks_by_addresses,
+    tcp_and_udp_of_a_client_to_one_member,
+    changed_pool_distributes_anew,
+    vm_sees_the_clients_own_address,
+    idle_flows_end_in_silence,
+    idle_timeout_is_between_bounds,
+    tcp_reset_tells_both_ends,
+    frontend_is_address_protocol_and_port,
+    frontends_lead_one_port_to_different_ports,
+    rule_needs_a_port_of_its_own,
+    floating_ip_keeps_the_destination,
+    nothing_leaves_from_a_frontends_address,
+    dynamic_frontend_has_an_address_while_ruled,
 )

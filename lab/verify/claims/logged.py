@@ -2,16 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from lab.azure.model import LoadBalancer, LoadBalancingRule, Network
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.oracle import scaled
 from lab.verify.claims.snat_ports import ADDRESS_ONLY, exhausted
-from lab.verify.experiment import Health, Logged, ProbeLog, Run
+from lab.verify.experiment import Checked, Health, Logged, Members, ProbeLog, Run
 
 _LOG = "load-balancer-monitor-log.md (2015-12-11)"
 _EVERY_S = 60  # the log of probes
@@ -70,7 +71,13 @@ def _new(logged: Logged) -> dict[tuple[str, str], list[dict[str, Any]]]:
     return found
 
 
-def _ml_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-ML-1",
+    _LOG,
+    "Probes are logged every minute, for public load balancers of the Basic SKU; an alert only when it is raised.",
+    facts=("the log of probes is written once a minute", "only Basic load balancers are logged"),
+)
+def basic_probes_are_logged_every_minute(network: Network) -> Iterator[Trial]:
     logged = {_at(*found) for found in _rules(network, "Basic")}
     unlogged = {_at(*found) for found in _rules(network, "Standard")} - logged
     sharing = {at: sum(_at(*found) == at for found in _rules(network, "Basic")) for at in logged}
@@ -83,26 +90,40 @@ def _ml_1(network: Network) -> Iterator[Trial]:
     def alerts(said: str) -> int:
         return sum(r.get("category") == "LoadBalancerAlertEvent" for r in json.loads(said)["records"])
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        before, logs, after = observations
-        found = _new(logs)
-        gaps = {at: _mean_gap_s(found.get(at, ())) for at in alone}
-        shown = ", ".join(f"{at[0]}:{at[1]} every {gap:.2f} s" for at, gap in gaps.items() if gap)
-        raised = alerts(after.said) - alerts(before.said)
-        observed = f"{shown or 'no record'}; {raised} alerts meanwhile"
-        silent = [f"{address}:{port}" for (address, port), gap in gaps.items() if gap is None]
-        if silent:
-            return observed, f"no records of {', '.join(silent)} came"
-        wrong = [f"{at[0]}:{at[1]}" for at, gap in gaps.items() if gap and not every_s / 1.5 < gap < every_s * 1.5]
-        if wrong:
-            return observed, f"{', '.join(wrong)} is not logged every {every_s:g} s"
-        if others := sorted(set(found) & unlogged):
-            return observed, f"{others[0][0]} is logged, which is of a Standard load balancer"
-        return observed, f"{raised} alerts were written that nothing raised" if raised else ""
-
     expected = f"a record every {every_s:g} s, a minute of the document, of Basic load balancers alone; no alert"
     stage = Stage((events, _log(network, _RECORDS), events))
-    yield Trial("N-ML-1", ", ".join(f"{a}:{p}" for a, p in alone), expected, (stage,), judge_by(check))
+    yield Trial(
+        ", ".join(f"{a}:{p}" for a, p in alone),
+        expected,
+        (stage,),
+        judge_by(partial(_recorded_every_minute, alone=alone, alerts=alerts, every_s=every_s, unlogged=unlogged)),
+    )
+
+
+def _recorded_every_minute(
+    before: Checked,
+    logs: Logged,
+    after: Checked,
+    *,
+    alone: list[tuple[str, str]],
+    alerts: Callable[[str], int],
+    every_s: float,
+    unlogged: set[tuple[str, str]],
+) -> Finding:
+    found = _new(logs)
+    gaps = {at: _mean_gap_s(found.get(at, ())) for at in alone}
+    shown = ", ".join(f"{at[0]}:{at[1]} every {gap:.2f} s" for at, gap in gaps.items() if gap)
+    raised = alerts(after.said) - alerts(before.said)
+    observed = f"{shown or 'no record'}; {raised} alerts meanwhile"
+    silent = [f"{address}:{port}" for (address, port), gap in gaps.items() if gap is None]
+    if silent:
+        return Finding(observed, f"no records of {', '.join(silent)} came")
+    wrong = [f"{at[0]}:{at[1]}" for at, gap in gaps.items() if gap and not every_s / 1.5 < gap < every_s * 1.5]
+    if wrong:
+        return Finding(observed, f"{', '.join(wrong)} is not logged every {every_s:g} s")
+    if others := sorted(set(found) & unlogged):
+        return Finding(observed, f"{others[0][0]} is logged, which is of a Standard load balancer")
+    return Finding(observed, f"{raised} alerts were written that nothing raised" if raised else "")
 
 
 def _mean_gap_s(records: Sequence[dict[str, Any]]) -> float | None:
@@ -111,11 +132,41 @@ def _mean_gap_s(records: Sequence[dict[str, Any]]) -> float | None:
     return (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
 
 
-def _ml_2(network: Network) -> Iterator[Trial]:
-    yield from exhausted("N-ML-2", network, lambda record: malformed(record, "LoadBalancerAlertEvent"))
+@claim(
+    "N-ML-2",
+    _LOG,
+    "An alert of exhausted ports has its keys in the document's order, and the name of another operation.",
+    profiles=ADDRESS_ONLY,
+    facts=(
+        "the keys are in the document's order",
+        "the category is LoadBalancerAlertEvent",
+        "the operation is LoadBalancerProbeHealthStatus",
+        "the time has seven decimals",
+        "the resource is in upper case",
+        "the event is Resource Limits Hit",
+        "its description is Ports exhausted",
+        "it names the public address",
+    ),
+)
+def alert_has_the_documents_keys(network: Network) -> Iterator[Trial]:
+    yield from exhausted(network, lambda record: malformed(record, "LoadBalancerAlertEvent"))
 
 
-def _ml_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-ML-3",
+    _LOG,
+    "A record of probes names the public address and port, how many instances there are, how many receive no "
+    "traffic, and the healthy share in per cent with six decimals.",
+    facts=(
+        "publicIpAddress is as documented",
+        "port is as documented",
+        "totalDipCount is as documented",
+        "dipDownCount is as documented",
+        "healthPercentage is as documented",
+        "the records are in a list of that name",
+    ),
+)
+def record_names_address_and_share(network: Network) -> Iterator[Trial]:
     vms = {vm.name: vm for vm in network.virtual_machines}
     for lb, rule in _rules(network, "Basic"):
         probe = lb.probe(rule.probe or "")
@@ -134,67 +185,34 @@ def _ml_3(network: Network) -> Iterator[Trial]:
             "healthPercentage": f"{100 * (total - down) / total:.6f}",
         }
 
-        def check(
-            observations: Sequence[Any], wanted: dict[str, Any] = wanted, at: tuple[str, str] = at
-        ) -> tuple[str, str]:
-            _, logs = observations
-            wrapper = list(json.loads(logs.text))
-            if wrapper != ["records"]:
-                return "no record", f"the records are in {', '.join(wrapper)}"
-            found = _new(logs).get(at, ())
-            if not found:
-                return "no record", f"no record of {at[0]}:{at[1]} came"
-            properties = found[-1]["properties"]
-            observed = json.dumps(properties)
-            if wrong := malformed(found[-1], "LoadBalancerProbeHealthStatus"):
-                return observed, wrong
-            if list(properties) != _PROBE_KEYS:
-                return observed, f"its properties are {', '.join(properties)}"
-            differing = [key for key in _PROBE_KEYS if properties[key] != wanted[key]]
-            return observed, f"its {differing[0]} is {properties[differing[0]]}" if differing else ""
-
         stage = Stage((Health(), _log(network, 1)))
-        yield Trial("N-ML-3", f"{lb.name}/{rule.name}", json.dumps(wanted), (stage,), judge_by(check))
+        yield Trial(
+            f"{lb.name}/{rule.name}",
+            json.dumps(wanted),
+            (stage,),
+            judge_by(partial(_record_as_printed, wanted=wanted, at=at)),
+        )
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-ML-1",
-        "Probes are logged every minute, for public load balancers of the Basic SKU; an alert only when it is raised.",
-        _LOG,
-        _ml_1,
-        facts=("the log of probes is written once a minute", "only Basic load balancers are logged"),
-    ),
-    Claim(
-        "N-ML-2",
-        "An alert of exhausted ports has its keys in the document's order, and the name of another operation.",
-        _LOG,
-        _ml_2,
-        ADDRESS_ONLY,
-        facts=(
-            "the keys are in the document's order",
-            "the category is LoadBalancerAlertEvent",
-            "the operation is LoadBalancerProbeHealthStatus",
-            "the time has seven decimals",
-            "the resource is in upper case",
-            "the event is Resource Limits Hit",
-            "its description is Ports exhausted",
-            "it names the public address",
-        ),
-    ),
-    Claim(
-        "N-ML-3",
-        "A record of probes names the public address and port, how many instances there are, how many receive no "
-        "traffic, and the healthy share in per cent with six decimals.",
-        _LOG,
-        _ml_3,
-        facts=(
-            "publicIpAddress is as documented",
-            "port is as documented",
-            "totalDipCount is as documented",
-            "dipDownCount is as documented",
-            "healthPercentage is as documented",
-            "the records are in a list of that name",
-        ),
-    ),
+def _record_as_printed(_0: Members, logs: Logged, *, wanted: dict[str, object], at: tuple[str, str]) -> Finding:
+    wrapper = list(json.loads(logs.text))
+    if wrapper != ["records"]:
+        return Finding("no record", f"the records are in {', '.join(wrapper)}")
+    found = _new(logs).get(at, ())
+    if not found:
+        return Finding("no record", f"no record of {at[0]}:{at[1]} came")
+    properties = found[-1]["properties"]
+    observed = json.dumps(properties)
+    if wrong := malformed(found[-1], "LoadBalancerProbeHealthStatus"):
+        return Finding(observed, wrong)
+    if list(properties) != _PROBE_KEYS:
+        return Finding(observed, f"its properties are {', '.join(properties)}")
+    differing = [key for key in _PROBE_KEYS if properties[key] != wanted[key]]
+    return Finding(observed, f"its {differing[0]} is {properties[differing[0]]}" if differing else "")
+
+
+CLAIMS = (
+    basic_probes_are_logged_every_minute,
+    alert_has_the_documents_keys,
+    record_names_address_and_share,
 )

@@ -1,17 +1,17 @@
 """The network configuration file of classic networks, by its schema (2015)."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 from lab.azure.model import PLATFORM_NETWORK, Network
-from lab.verify.claims.claim import Claim, Stage, Trial
-from lab.verify.claims.kit.judges import judge_by
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
+from lab.verify.claims.kit.judges import judge_by, of_type
 from lab.verify.claims.kit.tunnels import Pair, alone, changed, connected, states
-from lab.verify.experiment import Checked, Gateway, Run, Tunnels
+from lab.verify.experiment import Answers, Checked, Gateway, Observation, Run, Tunnels
 
 _SCHEMA = "Azure Virtual Network configuration schema, jj157100 (2015-07)"
 _XMLNS = "http://schemas.microsoft.com/ServiceHosting/2011/07/NetworkConfiguration"
-_IMPORT = Run(words=("import", "netcfg", "{file}", "--lab", "{lab}"), suffix=".xml")
+_IMPORT = Run(words=("import", "netcfg", "{lab}", "{file}"), suffix=".xml")
 
 
 def file_of(network: Network, without: str = "", place: str = 'Location="{}"') -> str:
@@ -54,7 +54,18 @@ def imported(text: str) -> Run:
     return Run(words=_IMPORT.words, text=text, suffix=_IMPORT.suffix)
 
 
-def _nc_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NC-1",
+    _SCHEMA,
+    "A network configuration file has the elements of its schema.",
+    facts=(
+        "its namespace",
+        "local network sites with their addresses",
+        "subnets",
+        "a reference to each local network, of type IPsec",
+    ),
+)
+def file_has_elements_of_its_schema(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:1]:
         parts = [
             f'xmlns="{_XMLNS}"',
@@ -66,34 +77,47 @@ def _nc_1(network: Network) -> Iterator[Trial]:
             '<Connection type="IPsec" />',
         ]
 
-        def check(observations: Sequence[Any], parts: list[str] = parts) -> tuple[str, str]:
-            done: Checked = observations[0]
-            missing = [part for part in parts if part not in done.said]
-            return f"exit {done.status}, {len(done.said)} characters", f"no {missing[0]}" if missing else ""
-
         stage = Stage((Run(words=("export", "netcfg", "{lab}")),))
-        yield Trial("N-NC-1", "export", "the elements of the schema", (stage,), judge_by(check))
+        yield Trial(
+            "export", "the elements of the schema", (stage,), judge_by(partial(_elements_exported, parts=parts))
+        )
 
 
-def _nc_2(network: Network) -> Iterator[Trial]:
+def _elements_exported(done: Checked, *, parts: list[str]) -> Finding:
+    missing = [part for part in parts if part not in done.said]
+    return Finding(f"exit {done.status}, {len(done.said)} characters", f"no {missing[0]}" if missing else "")
+
+
+@claim(
+    "N-NC-2",
+    _SCHEMA,
+    "Adding a LocalNetworkSiteRef creates a tunnel, and removing it removes the tunnel.",
+    facts=(
+        "a reference makes a tunnel",
+        "without it there is none",
+    ),
+)
+def reference_makes_a_tunnel(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:1]:
         shown = Tunnels(network=pair.network)
-
-        def check(observations: Sequence[Any], pair: Pair = pair) -> tuple[str, str]:
-            before, removed, without, added, again = observations
-            observed = f"{_end(removed)}: {_sites(without)}; {_end(added)}: {_sites(again)}"
-            if contradiction := pair.reached(before):
-                return observed, contradiction
-            if removed.status or without.connections:
-                return observed, "the tunnel is there without its reference"
-            missing = added.status or pair.site.name not in _sites(again)
-            return observed, "the tunnel is not there with its reference" if missing else ""
 
         # A network of its own makes the lab be changed back after the trial.
         change = (imported(file_of(network, without=pair.network)), shown, imported(file_of(network)), shown)
         stages = (Stage((pair.there,)), Stage(change, changed(network)))
         expected = "no tunnel without its LocalNetworkSiteRef, and one with it"
-        yield Trial("N-NC-2", pair.network, expected, stages, judge_by(check))
+        yield Trial(pair.network, expected, stages, judge_by(partial(_made_and_removed, pair=pair)))
+
+
+def _made_and_removed(
+    before: Answers, removed: Checked, without: Gateway, added: Checked, again: Gateway, *, pair: Pair
+) -> Finding:
+    observed = f"{_end(removed)}: {_sites(without)}; {_end(added)}: {_sites(again)}"
+    if contradiction := pair.reached(before):
+        return Finding(observed, contradiction)
+    if removed.status or without.connections:
+        return Finding(observed, "the tunnel is there without its reference")
+    missing = added.status or pair.site.name not in _sites(again)
+    return Finding(observed, "the tunnel is not there with its reference" if missing else "")
 
 
 def _end(done: Checked) -> str:
@@ -104,7 +128,18 @@ def _sites(gateway: Gateway) -> str:
     return ", ".join(c.site for c in gateway.connections) or "no connection"
 
 
-def _nc_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NC-3",
+    _SCHEMA,
+    "A file that is wrong is rejected as a whole, and what runs stays.",
+    facts=(
+        "Location and AffinityGroup",
+        "a reference to what is not defined",
+        "a name that is given twice",
+        "ranges that overlap",
+    ),
+)
+def wrong_file_is_rejected_whole(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:1]:
         right = file_of(network)
         own, site = f"<AddressPrefix>{pair.site.address_space[0]}</AddressPrefix></AddressSpace><VPN", pair.site.name
@@ -118,17 +153,24 @@ def _nc_3(network: Network) -> Iterator[Trial]:
             "must not overlap": right.replace(own, overlapping),
         }
 
-        def check(observations: Sequence[Any], pair: Pair = pair, wrong: dict[str, str] = wrong) -> tuple[str, str]:
-            *done, shown, answers = observations
-            observed = "; ".join(f"exit {d.status}: {d.said[:160]}" for d in done) + f"; then {states(shown)}"
-            for words, one in zip(wrong, done, strict=True):
-                if one.status != 2 or words not in one.said:
-                    return observed, f"a file with this was not refused: {words}"
-            return observed, connected(shown, pair.site.name) or pair.reached(answers)
-
         after = (Tunnels(network=pair.network, wanted="Connected"), pair.there)
         stage = Stage((*(imported(text) for text in wrong.values()), *after))
-        yield Trial("N-NC-3", "files that are wrong", "refused, and the tunnel as before", (stage,), judge_by(check))
+        yield Trial(
+            "files that are wrong",
+            "refused, and the tunnel as before",
+            (stage,),
+            judge_by(partial(_rejected_and_as_before, pair=pair, wrong=wrong)),
+        )
+
+
+def _rejected_and_as_before(*observations: Observation, pair: Pair, wrong: dict[str, str]) -> Finding:
+    done = of_type(observations, Checked)
+    (shown,), (answers,) = of_type(observations, Gateway), of_type(observations, Answers)
+    observed = "; ".join(f"exit {d.status}: {d.said[:160]}" for d in done) + f"; then {states(shown)}"
+    for words, one in zip(wrong, done, strict=True):
+        if one.status != 2 or words not in one.said:
+            return Finding(observed, f"a file with this was not refused: {words}")
+    return Finding(observed, connected(shown, pair.site.name) or pair.reached(answers))
 
 
 def _twice(text: str) -> str:
@@ -137,39 +179,8 @@ def _twice(text: str) -> str:
     return text[start:end] + "</LocalNetworkSite>"
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-NC-1",
-        "A network configuration file has the elements of its schema.",
-        _SCHEMA,
-        _nc_1,
-        facts=(
-            "its namespace",
-            "local network sites with their addresses",
-            "subnets",
-            "a reference to each local network, of type IPsec",
-        ),
-    ),
-    Claim(
-        "N-NC-2",
-        "Adding a LocalNetworkSiteRef creates a tunnel, and removing it removes the tunnel.",
-        _SCHEMA,
-        _nc_2,
-        facts=(
-            "a reference makes a tunnel",
-            "without it there is none",
-        ),
-    ),
-    Claim(
-        "N-NC-3",
-        "A file that is wrong is rejected as a whole, and what runs stays.",
-        _SCHEMA,
-        _nc_3,
-        facts=(
-            "Location and AffinityGroup",
-            "a reference to what is not defined",
-            "a name that is given twice",
-            "ranges that overlap",
-        ),
-    ),
+CLAIMS = (
+    file_has_elements_of_its_schema,
+    reference_makes_a_tunnel,
+    wrong_file_is_rejected_whole,
 )

@@ -1,16 +1,17 @@
 """outbound-rules.md and its overview: which frontends a rule uses, how many ports it gives, what is refused."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 from lab.azure.model import Network, OutboundRule, VirtualMachine
 from lab.flow import Transport
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import MORE, occupy
 from lab.verify.claims.kit.judges import arrived, judge_by, refused, send
 from lab.verify.claims.kit.oracle import far_host, outbound_rules, speaking_freely, way_out
 from lab.verify.claims.standard import ways_trial
+from lab.verify.experiment import Arrivals, Occupied
 
 _OVERVIEW = "load-balancer-outbound-rules-overview.md (2018-09-24)"
 _RULES = "outbound-rules.md (2024-04-11)"
@@ -35,7 +36,14 @@ def _addresses(network: Network, vm: VirtualMachine, rule: OutboundRule) -> list
     return sorted(str(lb.frontend(name).address) for name in rule.frontends)
 
 
-def _t_or_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "T-OR-1",
+    f"{_OVERVIEW}, outbound rule",
+    "An outbound rule has the flows of all VMs of its pool translated to its frontends.",
+    profiles=_KNOWN,
+    facts=("flows leave by the rule's frontends", "those of all VMs of its pool"),
+)
+def outbound_rule_translates_its_pool(network: Network) -> Iterator[Trial]:
     """Take two members of a pool, and what each VM of a rule is seen with."""
     by_rule: dict[str, list[VirtualMachine]] = {}
     for vm, rule in _of_rules(network):
@@ -43,10 +51,17 @@ def _t_or_1(network: Network) -> Iterator[Trial]:
             by_rule.setdefault(rule.name, []).append(vm)
     for name, vms in by_rule.items():
         if len(vms) > 1:
-            yield from ways_trial("T-OR-1", f"rule {name}", network, vms[:2])
+            yield from ways_trial(f"rule {name}", network, vms[:2])
 
 
-def _t_or_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "T-OR-3",
+    f"{_OVERVIEW}, SNAT port allocation",
+    "An outbound rule gives each VM as many ports as it says, and no more.",
+    profiles=_KNOWN,
+    facts=("as many ports as it says", "and no more"),
+)
+def rule_gives_as_many_ports_as_it_says(network: Network) -> Iterator[Trial]:
     """Open more UDP flows to one destination than a VM has ports, from each rule that gives a number.
 
     A TCP flow that is refused at the far side gives its port back at once.
@@ -57,18 +72,28 @@ def _t_or_3(network: Network) -> Iterator[Trial]:
             continue
         flows = send(network, vm, far, "udp", rule.ports + MORE, beyond_ports=True, lost=MORE)
 
-        def check(observations: Sequence[Any], rule: OutboundRule = rule) -> tuple[str, str]:
-            _, arrivals = observations
-            pairs = Counter((seen.source, seen.source_port) for seen in arrivals.seen[-1])
-            wrong = len(pairs) != rule.ports or max(pairs.values()) > 1
-            counted = f"{pairs.total()} flows from {len(pairs)} ports instead of {rule.ports}"
-            return arrived(arrivals), counted if wrong else ""
-
         expected = f"{rule.ports} flows to one destination, and no more"
-        yield Trial("T-OR-3", vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+        yield Trial(
+            vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(partial(_as_many_as_said, rule=rule))
+        )
 
 
-def _t_or_9(network: Network) -> Iterator[Trial]:
+def _as_many_as_said(_0: Occupied, arrivals: Arrivals, *, rule: OutboundRule) -> Finding:
+    pairs = Counter((seen.source, seen.source_port) for seen in arrivals.seen[-1])
+    wrong = len(pairs) != rule.ports or max(pairs.values()) > 1
+    counted = f"{pairs.total()} flows from {len(pairs)} ports instead of {rule.ports}"
+    return Finding(arrived(arrivals), counted if wrong else "")
+
+
+@claim(
+    "T-OR-9",
+    f"load-balancer-outbound-connections.md (2022-03-01) and (2026-07-07); {_FAQ}",
+    "Several frontends of an outbound rule are all used: one after the other (2022-03-01, 2026-01-08), or in no "
+    "order (2026-07-07).",
+    profiles=("2018-12", "2019-05", "2022-03", "2026-07"),
+    facts=("several frontends are all used", "in 2022 one after the other"),
+)
+def all_frontends_of_a_rule_are_used(network: Network) -> Iterator[Trial]:
     """Open as many flows as there are ports on several frontends, and look at the order of their addresses."""
     far = far_host(network)
     for vm, rule in _of_rules(network):
@@ -78,47 +103,84 @@ def _t_or_9(network: Network) -> Iterator[Trial]:
         flows = send(network, vm, far, "udp", rule.ports, beyond_ports=True)
         each = rule.ports // len(addresses)
 
-        def check(observations: Sequence[Any], addresses: list[str] = addresses, each: int = each) -> tuple[str, str]:
-            _, arrivals = observations
-            came = [seen.source for seen in sorted(arrivals.seen[-1], key=lambda seen: seen.number)]
-            observed = arrived(arrivals)
-            if sorted(set(came)) != addresses:
-                return observed, f"seen from {', '.join(sorted(set(came))) or 'nowhere'}"
-            if network.profile.name in _IN_TURN and len(set(came[:each])) > 1:
-                return observed, "a second address was used before the first was used up"
-            return observed, ""
-
         order = "one after the other" if network.profile.name in _IN_TURN else "in any order"
         expected = f"from {' and '.join(addresses)}, {order}"
-        yield Trial("T-OR-9", vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (Stage((occupy(network, vm), flows)),),
+            judge_by(partial(_frontends_used, addresses=addresses, each=each, network=network)),
+        )
 
 
-def _t_or_13(network: Network) -> Iterator[Trial]:
+def _frontends_used(_0: Occupied, arrivals: Arrivals, *, addresses: list[str], each: int, network: Network) -> Finding:
+    came = [seen.source for seen in sorted(arrivals.seen[-1], key=lambda seen: seen.number)]
+    observed = arrived(arrivals)
+    if sorted(set(came)) != addresses:
+        return Finding(observed, f"seen from {', '.join(sorted(set(came))) or 'nowhere'}")
+    if network.profile.name in _IN_TURN and len(set(came[:each])) > 1:
+        return Finding(observed, "a second address was used before the first was used up")
+    return Finding(observed)
+
+
+@claim(
+    "T-OR-13",
+    f"{_OVERVIEW}, disabling outbound NAT",
+    "Where a load-balancing rule disables outbound SNAT and no outbound rule is there, nothing leaves.",
+    profiles=_KNOWN,
+    facts=("such a rule gives no frontend", "nor is there a default address"),
+)
+def nothing_leaves_without_an_outbound_rule(network: Network) -> Iterator[Trial]:
     """Take a VM whose rules translate nothing."""
     for lb in network.load_balancers:
         named = {vm for r in lb.load_balancing_rules if r.disable_outbound_snat for vm in lb.targets(r)}
         quiet = [vm for vm in speaking_freely(network) if vm.name in named and way_out(network, vm).kind == "none"]
         if quiet:
-            yield from ways_trial("T-OR-13", quiet[0].name, network, quiet[:1])
+            yield from ways_trial(quiet[0].name, network, quiet[:1])
 
 
-def _t_or_14(network: Network) -> Iterator[Trial]:
+@claim(
+    "T-OR-14",
+    f"{_OVERVIEW}, protocols",
+    "An outbound rule has flows of its protocol translated: TCP, UDP, or both.",
+    profiles=_KNOWN,
+    facts=(
+        "a rule for TCP translates no UDP",
+        "a rule for UDP translates no TCP",
+        "a rule for both translates both",
+    ),
+)
+def outbound_rule_translates_its_protocol(network: Network) -> Iterator[Trial]:
     """Take a VM of a rule of each protocol alone, and one of a rule of both."""
     found: dict[tuple[Transport, ...], VirtualMachine] = {}
     for vm, rule in _of_rules(network):
         found.setdefault(rule.protocols, vm)
     if len(found) > 1:
-        yield from ways_trial("T-OR-14", "rules by protocol", network, list(found.values()))
+        yield from ways_trial("rules by protocol", network, list(found.values()))
 
 
-def _t_or_16(network: Network) -> Iterator[Trial]:
+@claim(
+    "T-OR-16",
+    f"{_RULES}, introduction",
+    "A VM with an address of its own does not follow the outbound rule of its pool.",
+    profiles=_KNOWN,
+    facts=("a VM with an address of its own leaves by it",),
+)
+def own_address_does_not_follow_the_rule(network: Network) -> Iterator[Trial]:
     """Take a VM with an address of its own in the pool of a rule."""
     owners = [vm for vm in speaking_freely(network) if vm.instance_public_ip and outbound_rules(network, vm.name)]
     if owners:
-        yield from ways_trial("T-OR-16", owners[0].name, network, owners[:1])
+        yield from ways_trial(owners[0].name, network, owners[:1])
 
 
-def _t_or_19(network: Network) -> Iterator[Trial]:
+@claim(
+    "T-OR-19",
+    f"{_RULES}, scenario 2",
+    "A load-balancing rule's port takes an aligned block of eight from the ports that an outbound rule gives.",
+    profiles=_BLOCKS,
+    facts=("a rule's port takes ports", "an aligned block of them"),
+)
+def load_balancing_rule_takes_a_block_of_eight(network: Network) -> Iterator[Trial]:
     """Use up the ports of the VM in whose range a load-balancing rule's port is."""
     far = far_host(network)
     for vm, rule in _of_rules(network):
@@ -130,16 +192,21 @@ def _t_or_19(network: Network) -> Iterator[Trial]:
             continue
         flows = send(network, vm, far, "udp", rule.ports, beyond_ports=True)
 
-        def check(observations: Sequence[Any], blocked: set[int] = blocked) -> tuple[str, str]:
-            _, arrivals = observations
-            seen = {s.source_port for s in arrivals.seen[-1]}
-            wrong = f"ports {sorted(seen & blocked)} were seen" if seen & blocked else ""
-            if not wrong and not min(seen, default=0) < min(blocked) < max(seen, default=0):
-                wrong = f"the ports seen are not around {min(blocked)}"
-            return arrived(arrivals), wrong
-
         expected = f"{rule.ports} ports, none of {min(blocked)}-{max(blocked)}"
-        yield Trial("T-OR-19", vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (Stage((occupy(network, vm), flows)),),
+            judge_by(partial(_block_left_out, blocked=blocked)),
+        )
+
+
+def _block_left_out(_0: Occupied, arrivals: Arrivals, *, blocked: set[int]) -> Finding:
+    seen = {s.source_port for s in arrivals.seen[-1]}
+    wrong = f"ports {sorted(seen & blocked)} were seen" if seen & blocked else ""
+    if not wrong and not min(seen, default=0) < min(blocked) < max(seen, default=0):
+        wrong = f"the ports seen are not around {min(blocked)}"
+    return Finding(arrived(arrivals), wrong)
 
 
 # --- what is refused --------------------------------------------------------------------------
@@ -177,130 +244,76 @@ def _if_used(network: Network) -> bool:
     return any(lb.outbound_rules for lb in network.load_balancers)
 
 
-def _t_or_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "T-OR-2",
+    f"{_OVERVIEW}, SNAT port allocation",
+    "The number of ports that an outbound rule gives is a multiple of eight; others are refused.",
+    profiles=_KNOWN,
+    facts=("other numbers are refused",),
+)
+def ports_of_a_rule_are_a_multiple_of_eight(network: Network) -> Iterator[Trial]:
     for ports in (7, 1001) if _if_used(network) else ():
         words = f"{_ALLOCATED}IsNotAMultipleOfEight"
-        yield refused("T-OR-2", _file(ports), f"{ports} ports", words)
+        yield refused(_file(ports), f"{ports} ports", words)
 
 
-def _t_or_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "T-OR-4",
+    f"{_OVERVIEW}, SNAT port allocation",
+    "More ports than the rule's addresses have for all VMs of the pool, 64,000 each less those that rules take, "
+    "are refused.",
+    profiles=_KNOWN,
+    facts=("an address has 64,000", "for all VMs of the pool", "less those that rules take"),
+)
+def no_more_ports_than_the_addresses_have(network: Network) -> Iterator[Trial]:
     if not _if_used(network):
         return
     too_many = f"{_ALLOCATED}ExceedsTotalNumberOfAvailablePorts"
-    yield refused("T-OR-4", _file(10_000, members=7), "10,000 ports for 7 VMs", too_many)
+    yield refused(_file(10_000, members=7), "10,000 ports for 7 VMs", too_many)
     # 64,000 less a block of eight for the load-balancing rule, for ten VMs, in whole blocks.
-    yield refused("T-OR-4", _file(6400, members=10), "6,400 ports for 10 VMs", "total number of available ports 6392")
-    yield refused("T-OR-4", _file(25_600, members=3), "25,600 for 3 VMs", "total number of available ports 21328")
+    yield refused(_file(6400, members=10), "6,400 ports for 10 VMs", "total number of available ports 6392")
+    yield refused(_file(25_600, members=3), "25,600 for 3 VMs", "total number of available ports 21328")
     per_rule = f"{_ALLOCATED}ExceedsTotalNumberOfAllowedPortsPerRule"
-    yield refused("T-OR-4", _file(64_008), "64,008 ports of one address", per_rule)
+    yield refused(_file(64_008), "64,008 ports of one address", per_rule)
 
 
-def _t_or_11(network: Network) -> Iterator[Trial]:
+@claim(
+    "T-OR-11",
+    "Azure/AzLoadBalancerMigration#10 (2022-12-01)",
+    "Two outbound rules on one frontend for one protocol are refused.",
+    profiles=_KNOWN,
+    facts=("two of one protocol are refused", "a rule of both protocols is one of each"),
+)
+def two_rules_of_one_frontend_are_refused(network: Network) -> Iterator[Trial]:
     words = "MoreThanOneOutboundRuleUsingSameFrontendIPConfigurationAndProtocolIsNotSupported"
     for protocol in ("All", "Tcp") if _if_used(network) else ():
         more = f"      second: {{frontends: [f0], backend_pool: p, protocol: {protocol}}}\n"
-        yield refused("T-OR-11", _file(more=more), f"All and {protocol} on one frontend", words)
+        yield refused(_file(more=more), f"All and {protocol} on one frontend", words)
 
 
-def _t_or_12(network: Network) -> Iterator[Trial]:
+@claim(
+    "T-OR-12",
+    f"{_OVERVIEW}, disabling outbound NAT",
+    "A load-balancing rule on a frontend of an outbound rule must disable its own outbound SNAT.",
+    profiles=_KNOWN,
+    facts=("a load-balancing rule that translates as well is refused",),
+)
+def load_balancing_rule_must_disable_its_snat(network: Network) -> Iterator[Trial]:
     if _if_used(network):
         words = "LoadBalancingRuleMustDisableSNATSinceSameFrontendIPConfigurationIsReferencedByOutboundRule"
-        yield refused("T-OR-12", _file(snat="false"), "a load-balancing rule that translates as well", words)
+        yield refused(_file(snat="false"), "a load-balancing rule that translates as well", words)
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "T-OR-1",
-        "An outbound rule has the flows of all VMs of its pool translated to its frontends.",
-        f"{_OVERVIEW}, outbound rule",
-        _t_or_1,
-        _KNOWN,
-        facts=("flows leave by the rule's frontends", "those of all VMs of its pool"),
-    ),
-    Claim(
-        "T-OR-2",
-        "The number of ports that an outbound rule gives is a multiple of eight; others are refused.",
-        f"{_OVERVIEW}, SNAT port allocation",
-        _t_or_2,
-        _KNOWN,
-        facts=("other numbers are refused",),
-    ),
-    Claim(
-        "T-OR-3",
-        "An outbound rule gives each VM as many ports as it says, and no more.",
-        f"{_OVERVIEW}, SNAT port allocation",
-        _t_or_3,
-        _KNOWN,
-        facts=("as many ports as it says", "and no more"),
-    ),
-    Claim(
-        "T-OR-4",
-        "More ports than the rule's addresses have for all VMs of the pool, 64,000 each less those that rules take, "
-        "are refused.",
-        f"{_OVERVIEW}, SNAT port allocation",
-        _t_or_4,
-        _KNOWN,
-        facts=("an address has 64,000", "for all VMs of the pool", "less those that rules take"),
-    ),
-    Claim(
-        "T-OR-9",
-        "Several frontends of an outbound rule are all used: one after the other (2022-03-01, 2026-01-08), or in no "
-        "order (2026-07-07).",
-        f"load-balancer-outbound-connections.md (2022-03-01) and (2026-07-07); {_FAQ}",
-        _t_or_9,
-        ("2018-12", "2019-05", "2022-03", "2026-07"),
-        facts=("several frontends are all used", "in 2022 one after the other"),
-    ),
-    Claim(
-        "T-OR-11",
-        "Two outbound rules on one frontend for one protocol are refused.",
-        "Azure/AzLoadBalancerMigration#10 (2022-12-01)",
-        _t_or_11,
-        _KNOWN,
-        facts=("two of one protocol are refused", "a rule of both protocols is one of each"),
-    ),
-    Claim(
-        "T-OR-12",
-        "A load-balancing rule on a frontend of an outbound rule must disable its own outbound SNAT.",
-        f"{_OVERVIEW}, disabling outbound NAT",
-        _t_or_12,
-        _KNOWN,
-        facts=("a load-balancing rule that translates as well is refused",),
-    ),
-    Claim(
-        "T-OR-13",
-        "Where a load-balancing rule disables outbound SNAT and no outbound rule is there, nothing leaves.",
-        f"{_OVERVIEW}, disabling outbound NAT",
-        _t_or_13,
-        _KNOWN,
-        facts=("such a rule gives no frontend", "nor is there a default address"),
-    ),
-    Claim(
-        "T-OR-14",
-        "An outbound rule has flows of its protocol translated: TCP, UDP, or both.",
-        f"{_OVERVIEW}, protocols",
-        _t_or_14,
-        _KNOWN,
-        facts=(
-            "a rule for TCP translates no UDP",
-            "a rule for UDP translates no TCP",
-            "a rule for both translates both",
-        ),
-    ),
-    Claim(
-        "T-OR-16",
-        "A VM with an address of its own does not follow the outbound rule of its pool.",
-        f"{_RULES}, introduction",
-        _t_or_16,
-        _KNOWN,
-        facts=("a VM with an address of its own leaves by it",),
-    ),
-    Claim(
-        "T-OR-19",
-        "A load-balancing rule's port takes an aligned block of eight from the ports that an outbound rule gives.",
-        f"{_RULES}, scenario 2",
-        _t_or_19,
-        _BLOCKS,
-        facts=("a rule's port takes ports", "an aligned block of them"),
-    ),
+CLAIMS = (
+    outbound_rule_translates_its_pool,
+    ports_of_a_rule_are_a_multiple_of_eight,
+    rule_gives_as_many_ports_as_it_says,
+    no_more_ports_than_the_addresses_have,
+    all_frontends_of_a_rule_are_used,
+    two_rules_of_one_frontend_are_refused,
+    load_balancing_rule_must_disable_its_snat,
+    nothing_leaves_without_an_outbound_rule,
+    outbound_rule_translates_its_protocol,
+    own_address_does_not_follow_the_rule,
+    load_balancing_rule_takes_a_block_of_eight,
 )

@@ -1,13 +1,14 @@
 """VMs and role instances with addresses of their own, as claims see them; and what is tried with them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from lab.azure.model import CloudService, InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial
 from lab.verify.claims.kit.judges import judge_by, send
 from lab.verify.claims.kit.oracle import far_client, far_host
 from lab.verify.experiment import (
@@ -98,14 +99,14 @@ def changed_back(network: Network, *experiments: Experiment) -> tuple[Stage, Sta
     return Stage(experiments), Stage((), msgspec.structs.replace(network))
 
 
-def command(*words: str) -> Run:
+def command(verb: str, *words: str) -> Run:
     """Run `lab public-ip` on the lab."""
-    return Run(words=("public-ip", *words, "--lab", "{lab}"))
+    return Run(words=("public-ip", verb, "{lab}", *words))
 
 
 def show(vm: str) -> Run:
     """Ask for what is shown of a VM's own address."""
-    return Run(words=("public-ip", "show", vm, "--lab", "{lab}", "-o", "json"))
+    return Run(words=("public-ip", "show", "{lab}", vm, "-o", "json"))
 
 
 def shown(done: Checked) -> dict[str, Any]:
@@ -146,27 +147,28 @@ def answered_by(answers: Answers, node: str) -> str:
     return ""
 
 
-def lookups(claim: str, network: Network, names: dict[str, str], what: str) -> Iterator[Trial]:
+def lookups(network: Network, names: dict[str, str], what: str) -> Iterator[Trial]:
     """Yield a trial that names lead to addresses, for an outside host and for a VM."""
     client, vms = far_client(network), [i.vm.name for i in instances(network)]
     if client is None or not names or not vms:
         return
     askers = (client.name, vms[0])
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        observed, contradiction = [], ""
-        asked = [(asker, name) for name in names for asker in askers]
-        for (asker, name), found in zip(asked, observations, strict=True):
-            answer: Names = found
-            said = ", ".join(answer.addresses) or "no answer"
-            observed.append(f"{name}: {said}")
-            if answer.addresses != (names[name],):
-                contradiction = contradiction or f"{name} is {said} to {asker}"
-        return "; ".join(dict.fromkeys(observed)), contradiction
-
     expected = "; ".join(f"{name} is {address}" for name, address in names.items())
     stage = Stage(tuple(Lookup(client=asker, name=name) for name in names for asker in askers))
-    yield Trial(claim, what, expected, (stage,), judge_by(check))
+    yield Trial(what, expected, (stage,), judge_by(partial(_names_lead_to, names=names, askers=askers)))
+
+
+def _names_lead_to(*observations: Names, names: dict[str, str], askers: tuple[str, str]) -> Finding:
+    observed, contradiction = [], ""
+    asked = [(asker, name) for name in names for asker in askers]
+    for (asker, name), found in zip(asked, observations, strict=True):
+        answer: Names = found
+        said = ", ".join(answer.addresses) or "no answer"
+        observed.append(f"{name}: {said}")
+        if answer.addresses != (names[name],):
+            contradiction = contradiction or f"{name} is {said} to {asker}"
+    return Finding("; ".join(dict.fromkeys(observed)), contradiction)
 
 
 def file_of(vms: str) -> str:

@@ -1,12 +1,12 @@
 """Reserved addresses, and how much there may be: virtual-networks-reserved-public-ip.md (2016-02-10)."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
 from lab.azure.model import CloudService, InternetHost, Network, VirtualIp
-from lab.verify.claims.claim import Claim, Trial
+from lab.verify.claims.claim import Finding, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import (
     Reached,
     alone,
@@ -23,11 +23,10 @@ from lab.verify.claims.kit.cloud_service_kit import (
     show,
     vips,
 )
-from lab.verify.claims.kit.judges import judge_by, send, sources
+from lab.verify.claims.kit.judges import judge_by, of_type, send, sources
 from lab.verify.claims.kit.oracle import far_client, far_host
 from lab.verify.claims.kit.tunnels import fits
-from lab.verify.experiment import SILENCE_S, Checked, Experiment, Run
-from lab.verify.verdict import Judgement
+from lab.verify.experiment import SILENCE_S, Answers, Arrivals, Checked, Experiment, Names, Observation, Run
 
 _RESERVED = "virtual-networks-reserved-public-ip.md (2016-02-10)"
 _LIMITS = "virtual-network-ip-addresses-overview-classic.md (2016-02-11)"
@@ -55,7 +54,13 @@ def _web(network: Network, *, is_reserved: bool) -> list[Reached]:
     ]
 
 
-def _ri_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-RI-1",
+    _RESERVED,
+    "A reserved address is a VIP's, never a VM's own; it survives that VMs are deallocated, and cannot be chosen.",
+    facts=("a reserved address outlives deallocation", "it cannot be chosen", "it is never a VM's own"),
+)
+def reserved_address_survives_deallocation(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     for one in _web(network, is_reserved=True)[:1]:
         service, kept = one.service, _default(one.service).reserved_ip
@@ -72,23 +77,29 @@ def _ri_1(network: Network) -> Iterator[Trial]:
             command("reserved-ip", "associate", kept, vms[0]),
         )
 
-        def check(observations: Sequence[Any], one: Reached = one, count: int = len(vms)) -> tuple[str, str]:
-            stopped, gone, started = observations[:count], observations[count], observations[count + 1 : -4]
-            names, answers, chosen, owned = observations[-4:]
-            observed = (
-                f"{one.address} without VMs: {first(gone).outcome}; then {', '.join(names.addresses) or 'no address'}: "
-                f"{first(answers).node or first(answers).outcome}; choosing: exit {chosen.status}; for a VM: exit "
-                f"{owned.status}"
-            )
-            wrong = failed_command(*stopped, *started)
-            wrong = wrong or ("it answers without VMs" if first(gone).outcome != "timeout" else "")
-            if not wrong and names.addresses != (one.address,):
-                wrong = f"the address became {', '.join(names.addresses) or 'none'}"
-            wrong = wrong or one.wrong(answers) or let(chosen, "choosing the address", "the address cannot be chosen")
-            return observed, wrong or let(owned, "a reserved address for a VM", "never a VM's own")
-
         expected = f"{one.address} before and after; neither chosen nor given to a VM"
-        yield Trial("N-RI-1", f"{kept} of {service.name}", expected, (operated(*experiments),), judge_by(check))
+        yield Trial(
+            f"{kept} of {service.name}",
+            expected,
+            (operated(*experiments),),
+            judge_by(partial(_kept_and_not_chosen, one=one)),
+        )
+
+
+def _kept_and_not_chosen(*observations: Observation, one: Reached) -> Finding:
+    *powered, chosen, owned = of_type(observations, Checked)
+    (gone, answers), (names,) = of_type(observations, Answers), of_type(observations, Names)
+    observed = (
+        f"{one.address} without VMs: {first(gone).outcome}; then {', '.join(names.addresses) or 'no address'}: "
+        f"{first(answers).node or first(answers).outcome}; choosing: exit {chosen.status}; for a VM: exit "
+        f"{owned.status}"
+    )
+    wrong = failed_command(*powered)
+    wrong = wrong or ("it answers without VMs" if first(gone).outcome != "timeout" else "")
+    if not wrong and names.addresses != (one.address,):
+        wrong = f"the address became {', '.join(names.addresses) or 'none'}"
+    wrong = wrong or one.wrong(answers) or let(chosen, "choosing the address", "the address cannot be chosen")
+    return Finding(observed, wrong or let(owned, "a reserved address for a VM", "never a VM's own"))
 
 
 def _printed(done: Checked) -> list[dict[str, str]]:
@@ -100,30 +111,56 @@ def _printed(done: Checked) -> list[dict[str, str]]:
     return found
 
 
-def _ri_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-RI-2",
+    _RESERVED,
+    "A reserved address shows its state, and whether and by which service it is used.",
+    facts=(
+        "Address is shown",
+        "State is shown",
+        "InUse is shown",
+        "ServiceName is shown",
+        "the fields are those of the document, in their order",
+    ),
+)
+def reserved_address_shows_its_use(network: Network) -> Iterator[Trial]:
     for one in _web(network, is_reserved=True)[:1]:
         kept = _default(one.service).reserved_ip
         listing = Run(words=("replay", "{lab}", "{file}"), text="Get-AzureReservedIP\n", suffix=".ps1")
 
-        def check(observations: Sequence[Any], one: Reached = one, kept: str | None = kept) -> tuple[str, str]:
-            made, done = observations
-            found = {fields.get("ReservedIPName", ""): fields for fields in _printed(done)}
-            used, spare = found.get(kept or "", {}), found.get(_NEW, {})
-            observed = "; ".join(f"{name}: InUse {fields.get('InUse')}" for name, fields in found.items())
-            wrong = failed_command(made, done)
-            if not wrong and tuple(used) != _FIELDS:
-                wrong = f"it has the fields {', '.join(used) or 'none'}"
-            wanted = {"Address": one.address, "State": "Created", "InUse": "True", "ServiceName": one.service.name}
-            wrong = wrong or next((f"its {k} is {used[k]}" for k, v in wanted.items() if used[k] != v), "")
-            unused = (spare.get("State"), spare.get("InUse"), spare.get("ServiceName"))
-            return observed, wrong or (f"a new one shows {unused}" if unused != ("Created", "False", "") else "")
-
         stage = operated(command(*_CREATE), listing)
         expected = f"{', '.join(_FIELDS)}; Created, and InUse if a service has it"
-        yield Trial("N-RI-2", f"{kept} of {one.service.name}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{kept} of {one.service.name}", expected, (stage,), judge_by(partial(_use_shown, one=one, kept=kept))
+        )
 
 
-def _ri_3(network: Network) -> Iterator[Trial]:
+def _use_shown(made: Checked, done: Checked, *, one: Reached, kept: str | None) -> Finding:
+    found = {fields.get("ReservedIPName", ""): fields for fields in _printed(done)}
+    used, spare = found.get(kept or "", {}), found.get(_NEW, {})
+    observed = "; ".join(f"{name}: InUse {fields.get('InUse')}" for name, fields in found.items())
+    wrong = failed_command(made, done)
+    if not wrong and tuple(used) != _FIELDS:
+        wrong = f"it has the fields {', '.join(used) or 'none'}"
+    wanted = {"Address": one.address, "State": "Created", "InUse": "True", "ServiceName": one.service.name}
+    wrong = wrong or next((f"its {k} is {used[k]}" for k, v in wanted.items() if used[k] != v), "")
+    unused = (spare.get("State"), spare.get("InUse"), spare.get("ServiceName"))
+    return Finding(observed, wrong or (f"a new one shows {unused}" if unused != ("Created", "False", "") else ""))
+
+
+@claim(
+    "N-RI-3",
+    _RESERVED,
+    "The address that a service has can be reserved as it is; it can be taken from the service and given back, and "
+    "what leaves has it.",
+    facts=(
+        "the address of a live service is reserved in place",
+        "taken from the service, the address is another's no more",
+        "given back, it is the service's again",
+        "what leaves has it",
+    ),
+)
+def address_can_be_reserved_as_it_is(network: Network) -> Iterator[Trial]:
     client, far = far_client(network), far_host(network)
     for one in _web(network, is_reserved=False)[:1]:
         vm = one.vms[0]
@@ -143,29 +180,31 @@ def _converted(one: Reached, client: InternetHost, sent: tuple[Experiment, ...])
         *(one.ask(client.name), *sent),
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        (made, first_name, answers, out), (taken, second_name, fetched, apart), (given, third_name, back, home) = (
-            observations[at : at + 4] for at in (0, 4, 8)
-        )
-        told = [", ".join(name.addresses) or "nothing" for name in (first_name, second_name, third_name)]
-        left = [", ".join(sources(arrivals)) or "nowhere" for arrivals in (out, apart, home)]
-        observed = "; ".join(f"{t}, seen from {source}" for t, source in zip(told, left, strict=True))
-        wrong = failed_command(made, taken, given)
-        if not wrong and told[0] != one.address:
-            wrong = f"the VIP became {told[0]} when {one.address} was reserved"
-        wrong = wrong or one.wrong(answers)
-        if not wrong and told[1] == one.address:
-            wrong = f"without its reserved address the VIP is {told[1]}"
-        node = (printed(fetched) or {}).get("node")
-        wrong = wrong or (f"{node} answers without it" if node != one.vms[0].name else "")
-        if not wrong and told[2] != one.address:
-            wrong = f"given back, the VIP is {told[2]}"
-        wrong = wrong or one.wrong(back)
-        odd = next((f"seen from {s} instead of {t}" for t, s in zip(told, left, strict=True) if s != t), "")
-        return observed, wrong or odd
-
     expected = f"{one.address} reserved in place, in and out; another without it; {one.address} again"
-    return Trial("N-RI-3", service.name, expected, (operated(*experiments),), judge_by(check))
+    return Trial(
+        service.name, expected, (operated(*experiments),), judge_by(partial(_reserved_taken_and_given_back, one=one))
+    )
+
+
+def _reserved_taken_and_given_back(*observations: Observation, one: Reached) -> Finding:
+    made, taken, fetched, given = of_type(observations, Checked)
+    answers, back = of_type(observations, Answers)
+    told = [", ".join(name.addresses) or "nothing" for name in of_type(observations, Names)]
+    left = [", ".join(sources(arrivals)) or "nowhere" for arrivals in of_type(observations, Arrivals)]
+    observed = "; ".join(f"{t}, seen from {source}" for t, source in zip(told, left, strict=True))
+    wrong = failed_command(made, taken, given)
+    if not wrong and told[0] != one.address:
+        wrong = f"the VIP became {told[0]} when {one.address} was reserved"
+    wrong = wrong or one.wrong(answers)
+    if not wrong and told[1] == one.address:
+        wrong = f"without its reserved address the VIP is {told[1]}"
+    node = (printed(fetched) or {}).get("node")
+    wrong = wrong or (f"{node} answers without it" if node != one.vms[0].name else "")
+    if not wrong and told[2] != one.address:
+        wrong = f"given back, the VIP is {told[2]}"
+    wrong = wrong or one.wrong(back)
+    odd = next((f"seen from {s} instead of {t}" for t, s in zip(told, left, strict=True) if s != t), "")
+    return Finding(observed, wrong or odd)
 
 
 def _beyond() -> str:
@@ -181,78 +220,46 @@ reserved_ips: {{{reserved}}}
 """
 
 
-def _ri_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-RI-4",
+    _LIMITS,
+    "A service has at most five VIPs, one with roles one reserved address, a subscription 20 of them in 2016.",
+    facts=(
+        "a service has at most 5 VIPs",
+        "a service has 5 VIPs",
+        "a subscription has at most 20 reserved addresses in 2016",
+        "a service has at most one reserved address",
+    ),
+)
+def five_vips_of_a_service(network: Network) -> Iterator[Trial]:
     for service in [s for s in of_machines(network) if len(s.virtual_ips) > 1][:1]:
         more = tuple(VirtualIp(name=f"Trial{n}") for n in range(_MOST_VIPS - len(service.virtual_ips)))
         full = msgspec.structs.replace(service, virtual_ips=(*service.virtual_ips, *more))
         services = tuple(full if s is service else s for s in network.cloud_services)
-
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            shown, beyond = observations
-            observed = f"{len(vips(shown))} VIPs; one more: exit {beyond.status}: {beyond.said[:160]}"
-            wrong = "" if len(vips(shown)) == _MOST_VIPS else "a service has not five VIPs"
-            return observed, wrong or let(beyond, "a sixth VIP", "a service has at most 5 VIPs")
 
         stage = operated(
             show(service),
             command("vip", "add", service.name, "OneMore"),
             network=msgspec.structs.replace(network, cloud_services=services),
         )
-        yield Trial("N-RI-4", f"VIPs of {service.name}", "five, and no sixth", (stage,), judge_by(check))
+        yield Trial(f"VIPs of {service.name}", "five, and no sixth", (stage,), judge_by(_five_and_no_sixth))
         words = (
             "6 VIPs; a service has at most 5 VIPs",
             "21 reserved addresses; a subscription has at most 20",
             "2 reserved addresses in one service with roles; its deployment has at most one",
         )
-        yield fits(
-            "N-RI-4", _beyond(), "a sixth VIP, a 21st reserved address, a second one of a service with roles", *words
-        )
+        yield fits(_beyond(), "a sixth VIP, a 21st reserved address, a second one of a service with roles", *words)
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-RI-1",
-        "A reserved address is a VIP's, never a VM's own; it survives that VMs are deallocated, and cannot be chosen.",
-        _RESERVED,
-        _ri_1,
-        facts=("a reserved address outlives deallocation", "it cannot be chosen", "it is never a VM's own"),
-    ),
-    Claim(
-        "N-RI-2",
-        "A reserved address shows its state, and whether and by which service it is used.",
-        _RESERVED,
-        _ri_2,
-        facts=(
-            "Address is shown",
-            "State is shown",
-            "InUse is shown",
-            "ServiceName is shown",
-            "the fields are those of the document, in their order",
-        ),
-    ),
-    Claim(
-        "N-RI-3",
-        "The address that a service has can be reserved as it is; it can be taken from the service and given back, and "
-        "what leaves has it.",
-        _RESERVED,
-        _ri_3,
-        facts=(
-            "the address of a live service is reserved in place",
-            "taken from the service, the address is another's no more",
-            "given back, it is the service's again",
-            "what leaves has it",
-        ),
-    ),
-    Claim(
-        "N-RI-4",
-        "A service has at most five VIPs, one with roles one reserved address, a subscription 20 of them in 2016.",
-        _LIMITS,
-        _ri_4,
-        facts=(
-            "a service has at most 5 VIPs",
-            "a service has 5 VIPs",
-            "a subscription has at most 20 reserved addresses in 2016",
-            "a service has at most one reserved address",
-        ),
-    ),
+def _five_and_no_sixth(shown: Checked, beyond: Checked) -> Finding:
+    observed = f"{len(vips(shown))} VIPs; one more: exit {beyond.status}: {beyond.said[:160]}"
+    wrong = "" if len(vips(shown)) == _MOST_VIPS else "a service has not five VIPs"
+    return Finding(observed, wrong or let(beyond, "a sixth VIP", "a service has at most 5 VIPs"))
+
+
+CLAIMS = (
+    reserved_address_survives_deallocation,
+    reserved_address_shows_its_use,
+    address_can_be_reserved_as_it_is,
+    five_vips_of_a_service,
 )

@@ -4,13 +4,14 @@ And what Outbound connections, 2017-05-31 says of them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from lab.azure.model import Direction, InternetHost, Network, SecurityGroup, SecurityRule, VirtualMachine
 from lab.verify.claims import health_probes
-from lab.verify.claims.claim import Claim, Judge, Stage, Trial
+from lab.verify.claims.claim import Finding, Judge, Stage, Trial, claim
 from lab.verify.claims.kit import tunnels
 from lab.verify.claims.kit.cloud_service_kit import let, operated
 from lab.verify.claims.kit.judges import judge_by, outcomes, refused
@@ -31,7 +32,19 @@ from lab.verify.claims.kit.nsg_oracle import (
     two_of_each,
 )
 from lab.verify.claims.kit.oracle import far_client
-from lab.verify.experiment import SILENCE_S, Answers, Ask, Health, Lookup, Members, Protocol, Run, Watch
+from lab.verify.experiment import (
+    SILENCE_S,
+    Answers,
+    Ask,
+    Checked,
+    Health,
+    Lookup,
+    Members,
+    Names,
+    Protocol,
+    Run,
+    Watch,
+)
 from lab.verify.verdict import Judgement
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
@@ -46,7 +59,13 @@ _CONVERSATIONS = 31
 # --- Outbound connections, 2017-05-31 ---------------------------------------------------------------------------------
 
 
-def _s2_15(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-15",
+    f"{_OUTBOUND_2017}, SNAT and security groups",
+    "A network security group can forbid outbound flows, or restrict where they may go.",
+    facts=("a group forbids all outbound flows", "a group forbids some destinations, and no others"),
+)
+def group_restricts_outbound_flows(network: Network) -> Iterator[Trial]:
     """One VM that a rule forbids everything, and one that it forbids some destinations."""
     found: dict[bool, Trial] = {}
     for vm in two_of_each(guarded(network)):
@@ -64,11 +83,22 @@ def _s2_15(network: Network) -> Iterator[Trial]:
                 )
                 for case in (*denied, *allowed)
             ]
-            found.setdefault(len(denied) == len(cases), trial("S2-15", vm.name, watched))
+            found.setdefault(len(denied) == len(cases), trial(vm.name, watched))
     yield from found.values()
 
 
-def _s2_16(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-16",
+    f"{_OUTBOUND_2017}, SNAT and security groups",
+    "A group that blocks AZURE_LOADBALANCER blocks the VM's probes: it is marked down and sent no new flows.",
+    facts=(
+        "a group that blocks the probe takes the VM down",
+        "a VM that is down is sent no new flow",
+        "dipDownCount is one more",
+        "established flows go on",
+    ),
+)
+def group_that_blocks_probes_marks_down(network: Network) -> Iterator[Trial]:
     client = far_client(network)
     vms = {vm.name: vm for vm in guarded(network)}
     for lb in network.balancers:
@@ -93,31 +123,48 @@ def _s2_16(network: Network) -> Iterator[Trial]:
                 count=_CONVERSATIONS,
             )
 
-            def check(observations: Sequence[Any], keys: dict[str, str] = keys) -> tuple[str, str] | Judgement:
-                known, answered = observations
-                return _without_blocked(known, answered, keys)
-
             expected = f"{', '.join(sorted(blocked))} down, and sent no new flow"
-            yield Trial("S2-16", f"{lb.name}/{rule.name}", expected, (Stage((Health(), ask)),), judge_by(check))
+            yield Trial(
+                f"{lb.name}/{rule.name}",
+                expected,
+                (Stage((Health(), ask)),),
+                judge_by(partial(_down_and_unanswered, keys=keys)),
+            )
     yield from health_probes.blocked(network)
 
 
-def _without_blocked(known: Members, answered: Answers, keys: dict[str, str]) -> tuple[str, str] | Judgement:
+def _down_and_unanswered(known: Members, answered: Answers, *, keys: dict[str, str]) -> Finding:
     nodes = sorted({a.node for a in answered.answers if a.node})
     observed = f"down: {', '.join(known.down) or 'nobody'}; {outcomes(answered)}, by {', '.join(nodes) or 'nobody'}"
     probed = [key for key in keys if key not in known.down]
     if probed:
-        return observed, f"the probe of {', '.join(probed)} succeeds"
+        return Finding(observed, f"the probe of {', '.join(probed)} succeeds")
     if not nodes:
-        return Judgement("INCONCLUSIVE", observed, "no other member of the pool answers either")
+        return Finding(observed, doubt="no other member of the pool answers either")
     wrong = sorted(set(nodes) & set(keys.values()))
-    return observed, f"new flows went to {', '.join(wrong)}" if wrong else ""
+    return Finding(observed, f"new flows went to {', '.join(wrong)}" if wrong else "")
 
 
 # --- what a group is --------------------------------------------------------------------------
 
 
-def _ns_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-1",
+    f"{_GROUPS}, default rules",
+    "Every group ends with default rules: the virtual network and probes in, the virtual network and the internet "
+    "out, nothing else. They cannot be removed.",
+    facts=(
+        "the virtual network is let in by default",
+        "probes are let in by default",
+        "the virtual network is let out by default",
+        "the internet is let out by default",
+        "nothing else is let in by default",
+        "the default rules have the names of the revision",
+        "default rules cannot be removed",
+        "the refusal of their removal says why",
+    ),
+)
+def default_rules_end_every_group(network: Network) -> Iterator[Trial]:
     def by_defaults(case: Case) -> object:
         if not case.answers or not all(answer.default for answer in case.answers):
             return None
@@ -126,28 +173,34 @@ def _ns_1(network: Network) -> Iterator[Trial]:
     cases = first_of_each(some(network, _NOBODYS), by_defaults)
     probed = [key for key, by_default in _probes_that_pass(network) if by_default]
     if cases:
-        judge = judge_by(lambda observations: _probed(observations, probed))
-        yield trial("N-NS-1", "flows that no rule of a user's concerns", cases, Health(up=tuple(probed)), judge=judge)
+        judge = judge_by(partial(_probed, wanted=probed))
+        yield trial("flows that no rule of a user's concerns", cases, Health(up=tuple(probed)), judge=judge)
     names = _default_names(network)
     for vm in guarded(network)[:1]:
         group = next(iter(groups(network, vm).values()))
         listed = Run(words=("nsg", "rule", "list", "{lab}", group))
         removals = tuple(Run(words=("nsg", "rule", "remove", "{lab}", group, name)) for name in names[2::3])
 
-        def check(observations: Sequence[Any], names: tuple[str, ...] = names) -> tuple[str, str]:
-            shown, *removed, after = observations
-            places = [shown.said.find(name) for name in names]
-            observed = f"listed: {', '.join(name for name, at in zip(names, places, strict=True) if at >= 0)}"
-            if -1 in places or places != sorted(places):
-                return observed, f"{', '.join(names)} are not all listed, in this order"
-            done_to = zip(names[2::3], removed, strict=True)
-            wrong = (let(done, f"the removal of {name}", "cannot be removed") for name, done in done_to)
-            return observed, next(filter(None, wrong), "") or (
-                "" if after.said == shown.said else "the list has changed"
-            )
-
         expected = f"{', '.join(names)}: listed; the last of each direction is not removed"
-        yield Trial("N-NS-1", group, expected, (operated(listed, *removals, listed),), judge_by(check))
+        yield Trial(
+            group,
+            expected,
+            (operated(listed, *removals, listed),),
+            judge_by(partial(_listed_and_not_removed, names=names)),
+        )
+
+
+def _listed_and_not_removed(*observations: Checked, names: tuple[str, ...]) -> Finding:
+    shown, *removed, after = observations
+    places = [shown.said.find(name) for name in names]
+    observed = f"listed: {', '.join(name for name, at in zip(names, places, strict=True) if at >= 0)}"
+    if -1 in places or places != sorted(places):
+        return Finding(observed, f"{', '.join(names)} are not all listed, in this order")
+    done_to = zip(names[2::3], removed, strict=True)
+    wrong = (let(done, f"the removal of {name}", "cannot be removed") for name, done in done_to)
+    return Finding(
+        observed, next(filter(None, wrong), "") or ("" if after.said == shown.said else "the list has changed")
+    )
 
 
 def _default_names(network: Network) -> tuple[str, ...]:
@@ -159,13 +212,25 @@ def _default_names(network: Network) -> tuple[str, ...]:
     return (*inbound, "AllowVnetOutBound", "AllowInternetOutBound", "DenyAllOutBound")
 
 
-def _probed(observations: Sequence[Any], wanted: Sequence[str]) -> tuple[str, str]:
-    known: Members = observations[0]
+def _probed(known: Members, *, wanted: Sequence[str]) -> Finding:
     lost = [key for key in wanted if key not in known.up]
-    return f"up: {', '.join(known.up) or 'nobody'}", f"the probe of {', '.join(lost)} fails" if lost else ""
+    return Finding(f"up: {', '.join(known.up) or 'nobody'}", f"the probe of {', '.join(lost)} fails" if lost else "")
 
 
-def _ns_2(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-2",
+    f"{_GROUPS}, default tags",
+    "Tags stand for the virtual network's space, for where probes come from, and for all that is outside.",
+    facts=(
+        "VirtualNetwork is the network's own space",
+        "VirtualNetwork is connected networks too",
+        "VirtualNetwork is connected local sites too",
+        "AzureLoadBalancer is where probes come from",
+        "Internet is all that is outside",
+        "Internet is nothing that is inside",
+    ),
+)
+def tags_stand_for_addresses(network: Network) -> Iterator[Trial]:
     def by_side(case: Case) -> object:
         """Return where the other end of a flow is, which way it goes, whether it must arrive, and by which rules."""
         inside = case.flow.passes[0].kind == "VM wire" and bool(case.flow.ends[0].network)
@@ -175,8 +240,8 @@ def _ns_2(network: Network) -> Iterator[Trial]:
     cases = first_of_each(some(network, _WEB), by_side)
     probed = [key for key, _ in _probes_that_pass(network)]
     if cases:
-        judge = judge_by(lambda observations: _probed(observations, probed))
-        yield trial("N-NS-2", "flows inside and outside", cases, Health(), judge=judge)
+        judge = judge_by(partial(_probed, wanted=probed))
+        yield trial("flows inside and outside", cases, Health(), judge=judge)
     few = len(network.connections) <= _FEW_TUNNELS
     found = [pair for pair in tunnels.pairs(network) if few and not pair.policy_based]  # those may rest
     # A virtual network at the other end, and a device.
@@ -217,21 +282,26 @@ def _connected(network: Network, pair: tunnels.Pair) -> Trial:
         for host in hosts[:1]
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        before, out, into, *denied = observations
-        observed = f"before: {outcomes(before)}; out: {outcomes(out)}; in: {outcomes(into)}"
-        observed += "".join(f"; to the internet: {outcomes(one)}" for one in denied)
-        wrong = pair.reached(before) or pair.reached(out)
-        if not wrong and into.answers[0].outcome != "answered":
-            wrong = f"{pair.near.node} is not reached from the connected network ({outcomes(into)})"
-        reached = any(answer.outcome == "answered" for one in denied for answer in one.answers)
-        return observed, wrong or ("the internet counts as the virtual network" if reached else "")
-
     expected = f"{pair.far.node} is reached and reaches by the rules for VirtualNetwork; the internet is not"
     stages = (Stage((pair.there,)), Stage((pair.there, back, *outside), closed))
     return Trial(
-        "N-NS-2", f"{pair.near.node}, across the tunnel to {pair.site.name}", expected, stages, judge_by(check)
+        f"{pair.near.node}, across the tunnel to {pair.site.name}",
+        expected,
+        stages,
+        judge_by(partial(_inside_across_the_tunnel, pair=pair)),
     )
+
+
+def _inside_across_the_tunnel(
+    before: Answers, out: Answers, into: Answers, *denied: Answers, pair: tunnels.Pair
+) -> Finding:
+    observed = f"before: {outcomes(before)}; out: {outcomes(out)}; in: {outcomes(into)}"
+    observed += "".join(f"; to the internet: {outcomes(one)}" for one in denied)
+    wrong = pair.reached(before) or pair.reached(out)
+    if not wrong and into.answers[0].outcome != "answered":
+        wrong = f"{pair.near.node} is not reached from the connected network ({outcomes(into)})"
+    reached = any(answer.outcome == "answered" for one in denied for answer in one.answers)
+    return Finding(observed, wrong or ("the internet counts as the virtual network" if reached else ""))
 
 
 #: Where a rule of each direction names the other end.
@@ -256,7 +326,14 @@ def _probes_that_pass(network: Network) -> Iterator[tuple[str, bool]]:
                     yield f"{lb.name}/{probe.name}/{name}", all(answer.default for answer in asked)
 
 
-def _ns_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-3",
+    f"{_GROUPS}, rules",
+    "Of the rules that match a flow the one with the lowest priority number decides; a number is used once in a "
+    "direction.",
+    facts=("the lowest priority decides", "a priority is used once in a direction"),
+)
+def lowest_priority_decides(network: Network) -> Iterator[Trial]:
     def contested(case: Case) -> object:
         for answer in case.answers:
             if len({rule.access for rule in answer.matching}) > 1:
@@ -271,8 +348,8 @@ def _ns_3(network: Network) -> Iterator[Trial]:
         return last.rule if last and last.rule in losers and len(last.matching) == 1 else None
 
     if cases:
-        yield trial("N-NS-3", "flows that several rules match", [*cases, *first_of_each(some(network, _WEB), alone)])
-        yield refused("N-NS-3", _TWO_OF_ONE_PRIORITY, "two rules of one priority", "is also the priority of")
+        yield trial("flows that several rules match", [*cases, *first_of_each(some(network, _WEB), alone)])
+        yield refused(_TWO_OF_ONE_PRIORITY, "two rules of one priority", "is also the priority of")
 
 
 _TWO_OF_ONE_PRIORITY = """\
@@ -284,7 +361,18 @@ network_security_groups:
 """
 
 
-def _ns_4(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-4",
+    f"{_GROUPS}, associating groups",
+    "A flow passes the groups of the subnet and of the VM; both must allow it.",
+    facts=(
+        "the subnet's group must allow a flow into a VM",
+        "the VM's group must allow a flow into it",
+        "the VM's group must allow a flow out of it",
+        "the subnet's group must allow a flow out of a VM",
+    ),
+)
+def subnet_and_vm_must_both_allow(network: Network) -> Iterator[Trial]:
     def of_both(case: Case) -> object:
         for direction in ("Inbound", "Outbound"):
             mine = [answer for answer in case.answers if answer.direction == direction]
@@ -296,13 +384,23 @@ def _ns_4(network: Network) -> Iterator[Trial]:
     services: tuple[tuple[Protocol, int], ...] = (("tcp", 80), ("tcp", 1433), *_NOBODYS)
     cases = first_of_each(some(network, services), of_both)
     if cases:
-        yield trial("N-NS-4", "VMs with a group of their own in a subnet with one", cases)
+        yield trial("VMs with a group of their own in a subnet with one", cases)
 
 
 # --- what a flow is ---------------------------------------------------------------------------
 
 
-def _ns_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-5",
+    f"{_GROUPS}; security-overview.md (2018-07-20)",
+    "Groups are stateful: answers need no rule, and a rule that comes later does not cut a flow.",
+    facts=(
+        "answers need no rule",
+        "a rule that comes later does not cut a flow",
+        "a rule that comes later holds for new flows",
+    ),
+)
+def groups_are_stateful(network: Network) -> Iterator[Trial]:
     yield from _answers_need_no_rule(network)
     yield from _flows_outlive_rules(network)
 
@@ -319,12 +417,13 @@ def _answers_need_no_rule(network: Network) -> Iterator[Trial]:
                 continue
             ask = Ask(client=host.name, address=into.flow.destination, port=served[0].port, kind="http", count=3)
 
-            def check(observations: Sequence[Any]) -> tuple[str, str]:
-                silent = any(a.outcome != "answered" for a in observations[0].answers)
-                return outcomes(observations[0]), "the answers were lost" if silent else ""
-
-            yield trial("N-NS-5", f"{host.name} and {vm.name}", [into, back], ask, judge=judge_by(check))
+            yield trial(f"{host.name} and {vm.name}", [into, back], ask, judge=judge_by(_answered_without_a_rule))
             return
+
+
+def _answered_without_a_rule(back: Answers) -> Finding:
+    silent = any(a.outcome != "answered" for a in back.answers)
+    return Finding(outcomes(back), "the answers were lost" if silent else "")
 
 
 def _flows_outlive_rules(network: Network) -> Iterator[Trial]:
@@ -340,21 +439,22 @@ def _flows_outlive_rules(network: Network) -> Iterator[Trial]:
         goes_on = Ask(client=known[0].name, address=address, port=port, kind="udp", source_port=_KEPT_PORT)
         begins = Ask(client=known[0].name, address=address, port=port, kind="udp", timeout_s=0.5)
 
-        def check(observations: Sequence[Any]) -> tuple[str, str]:
-            before, kept, new = (found.answers[0].outcome for found in observations)
-            observed = f"before: {before}; after, the same flow: {kept}, a new one: {new}"
-            if before != "answered":
-                return observed, "the flow was not let begin"
-            if kept != "answered":
-                return observed, "the flow was cut by a rule that came after it"
-            return observed, "" if new == "timeout" else "the new rule does not hold for a new flow"
-
         stages = (Stage((goes_on,)), Stage((goes_on, begins), _denying(network, name, "Udp")))
         yield Trial(
-            "N-NS-5", f"{known[0].name} to {vm.name}", "goes on when a rule denies it; new ones do not begin", stages,
-            judge_by(check),
+            f"{known[0].name} to {vm.name}", "goes on when a rule denies it; new ones do not begin", stages,
+            judge_by(_went_on_when_denied),
         )  # fmt: skip
         return
+
+
+def _went_on_when_denied(*observations: Answers) -> Finding:
+    before, kept, new = (found.answers[0].outcome for found in observations)
+    observed = f"before: {before}; after, the same flow: {kept}, a new one: {new}"
+    if before != "answered":
+        return Finding(observed, "the flow was not let begin")
+    if kept != "answered":
+        return Finding(observed, "the flow was cut by a rule that came after it")
+    return Finding(observed, "" if new == "timeout" else "the new rule does not hold for a new flow")
 
 
 #: The source port of the flow that is kept; within the range that no program is given by the system.
@@ -382,7 +482,13 @@ def _denying(network: Network, name: str, protocol: str) -> Network:
     return msgspec.structs.replace(network, network_security_groups=tuple(changed))
 
 
-def _ns_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-6",
+    f"{_GROUPS}, planning: load balancers",
+    "A rule is matched on the client's own address and the port at the VM, not on the load balancer's.",
+    facts=("a rule names the port at the VM", "a rule names the client's own address"),
+)
+def rules_match_the_clients_address(network: Network) -> Iterator[Trial]:
     vms = {vm.name: vm for vm in guarded(network)}
     cases = []
     for lb in network.balancers:
@@ -406,10 +512,22 @@ def _ns_6(network: Network) -> Iterator[Trial]:
             if [case.allowed for case in of_rule] != by_frontend:
                 cases += first_of_each(iter(of_rule), lambda case: case.allowed)
     if cases:
-        yield trial("N-NS-6", "ports that a load balancer translates", cases)
+        yield trial("ports that a load balancer translates", cases)
 
 
-def _ns_7(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-7",
+    f"{_GROUPS}, limits",
+    "A subnet or VM has one group at most, a group so many rules, and the gateway subnet no group.",
+    facts=(
+        "a group has so many rules",
+        "a region has so many groups",
+        "a VM has one group",
+        "the gateway subnet has no group",
+        "a VM has a group or an access list",
+    ),
+)
+def one_group_at_most(network: Network) -> Iterator[Trial]:
     if not guarded(network):
         return
     limit = 200 if before(network, "2018-07") else 1000
@@ -418,13 +536,13 @@ def _ns_7(network: Network) -> Iterator[Trial]:
     )
     profile = f"profile: {network.profile.name}\n"
     too_many = f"name: many\n{profile}network_security_groups:\n  g:\n{rules}"
-    yield refused("N-NS-7", too_many, f"{limit + 1} rules in a group", f"a group has at most {limit}")
+    yield refused(too_many, f"{limit + 1} rules in a group", f"a group has at most {limit}")
     groups_of_a_region = ", ".join(f"g{number}: []" for number in range(101))
     text = f"name: many\n{profile}network_security_groups: {{{groups_of_a_region}}}\n"
-    yield refused("N-NS-7", text, "101 groups", "a region has at most 100")
-    yield refused("N-NS-7", _LIST_TOO, "a group beside the access list of an endpoint", "a VM has one or the other")
-    yield refused("N-NS-7", _TWO_GROUPS, "two groups on a VM", "a subnet or VM has at most one")
-    yield refused("N-NS-7", _ON_GATEWAY, "a group on the gateway subnet", "the gateway subnet has no")
+    yield refused(text, "101 groups", "a region has at most 100")
+    yield refused(_LIST_TOO, "a group beside the access list of an endpoint", "a VM has one or the other")
+    yield refused(_TWO_GROUPS, "two groups on a VM", "a subnet or VM has at most one")
+    yield refused(_ON_GATEWAY, "a group on the gateway subnet", "the gateway subnet has no")
 
 
 _LIST_TOO = """\
@@ -455,7 +573,18 @@ network_security_groups: {g: []}
 """
 
 
-def _ns_8(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-8",
+    f"{_GROUPS}, planning: ICMP",
+    "Rules for TCP or UDP do not touch ICMP, a rule for * does; inside a virtual network it is allowed by default.",
+    facts=(
+        "a rule for TCP does not touch ICMP",
+        "a rule for * does",
+        "ICMP is allowed inside by default",
+        "no rule is for ICMP alone before 2025",
+    ),
+)
+def tcp_and_udp_rules_leave_icmp(network: Network) -> Iterator[Trial]:
     asked = list(some(network, (("icmp", 0), ("tcp", 47))))
     by_tcp = {(case.flow.sender, case.flow.destination): case.allowed for case in asked if case.flow.protocol == "tcp"}
 
@@ -471,8 +600,8 @@ def _ns_8(network: Network) -> Iterator[Trial]:
 
     cases = first_of_each(iter(asked), told_apart)
     if cases:
-        yield trial("N-NS-8", "ICMP and TCP inside a virtual network", cases)
-        yield refused("N-NS-8", _NAMES_ICMP, "a rule for ICMP in 2018", "a protocol is *, Tcp, Udp")
+        yield trial("ICMP and TCP inside a virtual network", cases)
+        yield refused(_NAMES_ICMP, "a rule for ICMP in 2018", "a protocol is *, Tcp, Udp")
 
 
 _NAMES_ICMP = """\
@@ -482,23 +611,42 @@ network_security_groups: {g: [{name: r, priority: 100, direction: Inbound, acces
 """
 
 
-def _ns_9(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-9",
+    f"{_GROUPS}, special rules: the host node's address",
+    "168.63.129.16 answers names to VMs whatever their groups deny.",
+    facts=("168.63.129.16 answers names whatever groups deny",),
+)
+def platform_answers_names_past_groups(network: Network) -> Iterator[Trial]:
     for vm in guarded(network):
         for host in network.internet:
             if outward(network, vm, host, "udp", 53).allowed:
                 continue
             lookup = Lookup(client=vm.name, name=host.name, server=PROBES)
 
-            def check(observations: Sequence[Any], host: InternetHost = host) -> tuple[str, str]:
-                found = ", ".join(observations[0].addresses)
-                return f"{host.name} is {found or 'unknown'}", "" if found == str(host.address) else "no answer"
-
             case = outward(network, vm, host, "udp", 53)
-            yield trial("N-NS-9", f"{vm.name} asks for {host.name}", [case], lookup, judge=judge_by(check))
+            yield trial(
+                f"{vm.name} asks for {host.name}", [case], lookup, judge=judge_by(partial(_name_answered, host=host))
+            )
             return
 
 
-def _ns_10(network: Network) -> Iterator[Trial]:
+def _name_answered(names: Names, *, host: InternetHost) -> Finding:
+    found = ", ".join(names.addresses)
+    return Finding(f"{host.name} is {found or 'unknown'}", "" if found == str(host.address) else "no answer")
+
+
+@claim(
+    "N-NS-10",
+    f"{_GROUPS}, sample deployment",
+    "The example: a front subnet takes HTTP from the internet and RDP from itself, and sends the internet nothing.",
+    facts=(
+        "HTTP comes in, and no other port",
+        "RDP comes in from the subnet alone",
+        "nothing goes to the internet",
+    ),
+)
+def front_subnet_of_the_example(network: Network) -> Iterator[Trial]:
     for vnet in network.virtual_networks:
         for subnet in vnet.subnets:
             group = next((g for g in network.network_security_groups if g.name == subnet.network_security_group), None)
@@ -510,7 +658,7 @@ def _ns_10(network: Network) -> Iterator[Trial]:
                 continue
             host, vm = network.internet[0], reached[0]
             peer = next(v for v in vms if v != vm)
-            yield trial("N-NS-10", f"subnet {subnet.name}", list(_example(network, host, vm, peer)))
+            yield trial(f"subnet {subnet.name}", list(_example(network, host, vm, peer)))
 
 
 def _is_the_example(group: SecurityGroup, prefix: str) -> bool:
@@ -552,7 +700,14 @@ def _example(network: Network, host: InternetHost, vm: VirtualMachine, peer: Vir
         yield msgspec.structs.replace(case, flow=flow, answers=(said,))
 
 
-def _ns_11(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-NS-11",
+    "load-balancer-standard-overview.md (2017-09-28)",
+    "A VM of a Standard load balancer or with a Standard public IP is closed to the internet unless a group "
+    "lets it in.",
+    facts=("without a group a Standard load balancer's VM is closed", "a group opens it"),
+)
+def standard_is_closed_to_the_internet(network: Network) -> Iterator[Trial]:
     if before(network, "2017-09"):
         return
     cases = []
@@ -577,7 +732,7 @@ def _ns_11(network: Network) -> Iterator[Trial]:
                 cases.append(case)
     cases += _ns_11_public_ips(network)
     if any(not case.allowed for case in cases):
-        known = trial("N-NS-11", "pools of Standard load balancers and Standard public IPs", cases)
+        known = trial("pools of Standard load balancers and Standard public IPs", cases)
         # Members are sent flows once their probes have succeeded.
         yield msgspec.structs.replace(known, stages=(Stage((Health(),)), *known.stages), judge=_after_health(known))
 
@@ -608,144 +763,18 @@ def _after_health(known: Trial) -> Judge:
     return judge
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S2-15",
-        "A network security group can forbid outbound flows, or restrict where they may go.",
-        f"{_OUTBOUND_2017}, SNAT and security groups",
-        _s2_15,
-        facts=("a group forbids all outbound flows", "a group forbids some destinations, and no others"),
-    ),
-    Claim(
-        "S2-16",
-        "A group that blocks AZURE_LOADBALANCER blocks the VM's probes: it is marked down and sent no new flows.",
-        f"{_OUTBOUND_2017}, SNAT and security groups",
-        _s2_16,
-        facts=(
-            "a group that blocks the probe takes the VM down",
-            "a VM that is down is sent no new flow",
-            "dipDownCount is one more",
-            "established flows go on",
-        ),
-    ),
-    Claim(
-        "N-NS-1",
-        "Every group ends with default rules: the virtual network and probes in, the virtual network and the internet "
-        "out, nothing else. They cannot be removed.",
-        f"{_GROUPS}, default rules",
-        _ns_1,
-        facts=(
-            "the virtual network is let in by default",
-            "probes are let in by default",
-            "the virtual network is let out by default",
-            "the internet is let out by default",
-            "nothing else is let in by default",
-            "the default rules have the names of the revision",
-            "default rules cannot be removed",
-            "the refusal of their removal says why",
-        ),
-    ),
-    Claim(
-        "N-NS-2",
-        "Tags stand for the virtual network's space, for where probes come from, and for all that is outside.",
-        f"{_GROUPS}, default tags",
-        _ns_2,
-        facts=(
-            "VirtualNetwork is the network's own space",
-            "VirtualNetwork is connected networks too",
-            "VirtualNetwork is connected local sites too",
-            "AzureLoadBalancer is where probes come from",
-            "Internet is all that is outside",
-            "Internet is nothing that is inside",
-        ),
-    ),
-    Claim(
-        "N-NS-3",
-        "Of the rules that match a flow the one with the lowest priority number decides; a number is used once in a "
-        "direction.",
-        f"{_GROUPS}, rules",
-        _ns_3,
-        facts=("the lowest priority decides", "a priority is used once in a direction"),
-    ),
-    Claim(
-        "N-NS-4",
-        "A flow passes the groups of the subnet and of the VM; both must allow it.",
-        f"{_GROUPS}, associating groups",
-        _ns_4,
-        facts=(
-            "the subnet's group must allow a flow into a VM",
-            "the VM's group must allow a flow into it",
-            "the VM's group must allow a flow out of it",
-            "the subnet's group must allow a flow out of a VM",
-        ),
-    ),
-    Claim(
-        "N-NS-5",
-        "Groups are stateful: answers need no rule, and a rule that comes later does not cut a flow.",
-        f"{_GROUPS}; security-overview.md (2018-07-20)",
-        _ns_5,
-        facts=(
-            "answers need no rule",
-            "a rule that comes later does not cut a flow",
-            "a rule that comes later holds for new flows",
-        ),
-    ),
-    Claim(
-        "N-NS-6",
-        "A rule is matched on the client's own address and the port at the VM, not on the load balancer's.",
-        f"{_GROUPS}, planning: load balancers",
-        _ns_6,
-        facts=("a rule names the port at the VM", "a rule names the client's own address"),
-    ),
-    Claim(
-        "N-NS-7",
-        "A subnet or VM has one group at most, a group so many rules, and the gateway subnet no group.",
-        f"{_GROUPS}, limits",
-        _ns_7,
-        facts=(
-            "a group has so many rules",
-            "a region has so many groups",
-            "a VM has one group",
-            "the gateway subnet has no group",
-            "a VM has a group or an access list",
-        ),
-    ),
-    Claim(
-        "N-NS-8",
-        "Rules for TCP or UDP do not touch ICMP, a rule for * does; inside a virtual network it is allowed by default.",
-        f"{_GROUPS}, planning: ICMP",
-        _ns_8,
-        facts=(
-            "a rule for TCP does not touch ICMP",
-            "a rule for * does",
-            "ICMP is allowed inside by default",
-            "no rule is for ICMP alone before 2025",
-        ),
-    ),
-    Claim(
-        "N-NS-9",
-        "168.63.129.16 answers names to VMs whatever their groups deny.",
-        f"{_GROUPS}, special rules: the host node's address",
-        _ns_9,
-        facts=("168.63.129.16 answers names whatever groups deny",),
-    ),
-    Claim(
-        "N-NS-10",
-        "The example: a front subnet takes HTTP from the internet and RDP from itself, and sends the internet nothing.",
-        f"{_GROUPS}, sample deployment",
-        _ns_10,
-        facts=(
-            "HTTP comes in, and no other port",
-            "RDP comes in from the subnet alone",
-            "nothing goes to the internet",
-        ),
-    ),
-    Claim(
-        "N-NS-11",
-        "A VM of a Standard load balancer or with a Standard public IP is closed to the internet unless a group "
-        "lets it in.",
-        "load-balancer-standard-overview.md (2017-09-28)",
-        _ns_11,
-        facts=("without a group a Standard load balancer's VM is closed", "a group opens it"),
-    ),
+CLAIMS = (
+    group_restricts_outbound_flows,
+    group_that_blocks_probes_marks_down,
+    default_rules_end_every_group,
+    tags_stand_for_addresses,
+    lowest_priority_decides,
+    subnet_and_vm_must_both_allow,
+    groups_are_stateful,
+    rules_match_the_clients_address,
+    one_group_at_most,
+    tcp_and_udp_rules_leave_icmp,
+    platform_answers_names_past_groups,
+    front_subnet_of_the_example,
+    standard_is_closed_to_the_internet,
 )

@@ -1,13 +1,13 @@
 """Service configuration files: schema-cscfg-networkconfiguration.md (2023-02-21)."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 from lab.azure.model import PLATFORM_NETWORK, CloudService, Network, Role
-from lab.verify.claims.claim import Claim, Trial
+from lab.verify.claims.claim import Finding, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, let, operated
 from lab.verify.claims.kit.judges import judge_by
-from lab.verify.experiment import Run
+from lab.verify.experiment import Checked, Run
 
 _SCHEMA = "schema-cscfg-networkconfiguration.md (2023-02-21)"
 _PUBLIC_IP = '<PublicIP name="ipOfATrial" domainNameLabel="label-of-a-trial" idleTimeoutInMinutes="15" />'
@@ -40,7 +40,7 @@ def _file(
 
 
 def _import(text: str) -> Run:
-    return Run(words=("import", "cscfg", "{file}", "--into", "{lab}"), text=text, suffix=".cscfg")
+    return Run(words=("import", "cscfg", "{lab}", "{file}"), text=text, suffix=".cscfg")
 
 
 def _wrong(service: CloudService, network: str, subnet: str) -> list[tuple[str, str, str]]:
@@ -63,7 +63,23 @@ def _wrong(service: CloudService, network: str, subnet: str) -> list[tuple[str, 
     ]
 
 
-def _cs_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "N-CS-1",
+    _SCHEMA,
+    "A service configuration file names the service's one network, its roles' subnets and public IPs, and the "
+    "reserved address of the service.",
+    facts=(
+        "the network is the service's",
+        "the subnet is the role's",
+        "the reserved address is the service's",
+        "each instance is given the public IP",
+        "its timeout is taken",
+        "its label is taken",
+        "what is not played is refused",
+        "the network is written",
+    ),
+)
+def configuration_names_one_network(network: Network) -> Iterator[Trial]:
     for service in [service for service in network.cloud_services if len(service.roles) == 1]:
         role: Role = service.roles[0]
         vm = network.vm(role.instance(0))
@@ -81,48 +97,33 @@ def _cs_1(network: Network) -> Iterator[Trial]:
             Run(words=("export", "cscfg", "{lab}", "--service", service.name)),
         )
 
-        def check(
-            observations: Sequence[Any],
-            wrong_files: list[tuple[str, str, str]] = wrong_files,
-            home: str = home,
-            subnet: str = subnet,
-        ) -> tuple[str, str]:
-            *refused, before, taken, after, written = observations
-            observed = f"exit {', '.join(str(one.status) for one in refused)}; then exit {taken.status}"
-            for (what, _, words), done in zip(wrong_files, refused, strict=True):
-                if wrong := let(done, what, words):
-                    return observed, wrong
-            wrong = failed_command(before, taken, after, written)
-            if not wrong and "ipOfATrial" in before.said:
-                wrong = "a file that was refused has given an address"
-            if not wrong and "ipOfATrial" not in after.said:
-                wrong = "the file has given no address"
-            parts = (f'<VirtualNetworkSite name="{home}" />', f'<Subnet name="{subnet}" />', _PUBLIC_IP)
-            lost = [part for part in parts if not wrong and part not in written.said]
-            return observed, wrong or (f"what is written has no {lost[0]}" if lost else "")
-
         what = "the service's one network, its role's subnet and a public IP are taken, and written again"
         expected = f"{what}; refused: {', '.join(what for what, _, _ in wrong_files)}"
-        yield Trial("N-CS-1", service.name, expected, (stage,), judge_by(check))
+        yield Trial(
+            service.name,
+            expected,
+            (stage,),
+            judge_by(partial(_brought_up_or_refused, wrong_files=wrong_files, home=home, subnet=subnet)),
+        )
         return
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "N-CS-1",
-        "A service configuration file names the service's one network, its roles' subnets and public IPs, and the "
-        "reserved address of the service.",
-        _SCHEMA,
-        _cs_1,
-        facts=(
-            "the network is the service's",
-            "the subnet is the role's",
-            "the reserved address is the service's",
-            "each instance is given the public IP",
-            "its timeout is taken",
-            "its label is taken",
-            "what is not played is refused",
-            "the network is written",
-        ),
-    ),
-)
+def _brought_up_or_refused(
+    *observations: Checked, wrong_files: list[tuple[str, str, str]], home: str, subnet: str
+) -> Finding:
+    *refused, before, taken, after, written = observations
+    observed = f"exit {', '.join(str(one.status) for one in refused)}; then exit {taken.status}"
+    for (what, _, words), done in zip(wrong_files, refused, strict=True):
+        if wrong := let(done, what, words):
+            return Finding(observed, wrong)
+    wrong = failed_command(before, taken, after, written)
+    if not wrong and "ipOfATrial" in before.said:
+        wrong = "a file that was refused has given an address"
+    if not wrong and "ipOfATrial" not in after.said:
+        wrong = "the file has given no address"
+    parts = (f'<VirtualNetworkSite name="{home}" />', f'<Subnet name="{subnet}" />', _PUBLIC_IP)
+    lost = [part for part in parts if not wrong and part not in written.said]
+    return Finding(observed, wrong or (f"what is written has no {lost[0]}" if lost else ""))
+
+
+CLAIMS = (configuration_names_one_network,)

@@ -1,12 +1,13 @@
 """Outbound connections (2017-05-31): SNAT ports, what they are unique for, what happens when there are none left."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from lab.azure.model import Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import (
     MORE,
     again_after,
@@ -21,8 +22,9 @@ from lab.verify.claims.kit.held_flows import (
     too_late,
     wrong_number,
 )
-from lab.verify.claims.kit.judges import judge_by, refused, send
+from lab.verify.claims.kit.judges import judge_by, of_type, refused, send
 from lab.verify.claims.kit.oracle import (
+    WayOut,
     far_host,
     matches,
     of_kind,
@@ -34,7 +36,18 @@ from lab.verify.claims.kit.oracle import (
     way_out,
     with_stopped,
 )
-from lab.verify.experiment import End, Happened, Open, Pause, ShowEvents, ShowPorts, Talk
+from lab.verify.experiment import (
+    Arrivals,
+    End,
+    Happened,
+    Observation,
+    Occupied,
+    Open,
+    Pause,
+    ShowEvents,
+    ShowPorts,
+    Talk,
+)
 
 _OUTBOUND_2017 = "Outbound connections (2017-05-31)"
 #: Revisions that make a port unique for the destination's address alone.
@@ -57,38 +70,73 @@ def _limited(network: Network) -> list[tuple[VirtualMachine, int]]:
     return [*([linked] if linked else []), *alone]
 
 
-def _s2_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-5",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "Each flow to one destination address takes one SNAT port, whatever its destination port and protocol.",
+    profiles=ADDRESS_ONLY,
+    facts=(
+        "a port for each flow to one address",
+        "whatever the destination port",
+        "whatever the protocol",
+        "of a standalone VM, too",
+    ),
+)
+def one_port_for_each_flow_to_an_address(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
     for vm, ports in _limited(network) if hosts else ():
         host, goals = hosts[0]
 
-        def check(steps: Sequence[Happened], ports: int = ports) -> tuple[str, str]:
-            return opened(steps[0]), wrong_number(steps[0], ports, MORE) or shared(steps[0])
-
         kinds = ", ".join(f"{goal.port}/{goal.kind}" for goal in goals)
         expected = f"{ports} flows to {host.name} at {kinds} together, a port for each; more meet silence"
         flows = occupy(network, vm, kept(network, goals, ports + MORE, lost=MORE))
-        yield held_trial("S2-5", vm.name, expected, flows, check)
+        yield held_trial(vm.name, expected, flows, partial(_a_port_each, ports=ports))
 
 
-def _s2_6(network: Network) -> Iterator[Trial]:
+def _a_port_each(steps: Sequence[Happened], *, ports: int) -> Finding:
+    return Finding(opened(steps[0]), wrong_number(steps[0], ports, MORE) or shared(steps[0]))
+
+
+@claim(
+    "S2-6",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "Flows to different destination addresses take one port for each: the same ports serve every destination.",
+    profiles=ADDRESS_ONLY,
+    facts=("the same ports serve another address", "of a standalone VM, too"),
+)
+def ports_serve_every_destination(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
     for vm, ports in _limited(network) if len(hosts) > 1 else ():
         steps = [kept(network, goals, ports) for _, goals in hosts[:2]]
 
-        def check(steps: Sequence[Happened], ports: int = ports) -> tuple[str, str]:
-            first, second = steps
-            both = len({s.port for s in first.seen} & {s.port for s in second.seen})
-            observed = f"{opened(first)}; then {opened(second)}; {both} ports at both"
-            wrong = wrong_number(first, ports) or wrong_number(second, ports) or shared(first) or shared(second)
-            return observed, wrong or ("" if both == ports else f"{both} ports serve both destinations")
-
         names = " and ".join(host.name for host, _ in hosts[:2])
         expected = f"{ports} flows each to {names}, from the same {ports} ports"
-        yield held_trial("S2-6", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(
+            vm.name, expected, occupy(network, vm, *steps), partial(_all_ports_at_each_address, ports=ports)
+        )
 
 
-def _s2_7(network: Network) -> Iterator[Trial]:
+def _all_ports_at_each_address(steps: Sequence[Happened], *, ports: int) -> Finding:
+    first, second = steps
+    both = len({s.port for s in first.seen} & {s.port for s in second.seen})
+    observed = f"{opened(first)}; then {opened(second)}; {both} ports at both"
+    wrong = wrong_number(first, ports) or wrong_number(second, ports) or shared(first) or shared(second)
+    return Finding(observed, wrong or ("" if both == ports else f"{both} ports serve both destinations"))
+
+
+@claim(
+    "S2-7",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "When the ports are exhausted, new flows fail until existing ones release theirs; live flows are undisturbed.",
+    profiles=ADDRESS_ONLY,
+    facts=(
+        "without a free port a new flow fails",
+        "live flows are undisturbed",
+        "a release makes room",
+        "of a standalone VM, too",
+    ),
+)
+def new_flows_fail_without_free_ports(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
     for vm, ports in _limited(network) if hosts else ():
         host, goals = hosts[0]
@@ -96,21 +144,20 @@ def _s2_7(network: Network) -> Iterator[Trial]:
         beyond = msgspec.structs.replace(more, lost=_FEW)
         steps = (kept(network, goals[:1], ports), beyond, Talk(), End(count=_FEW, how="rst"), more, Talk())
 
-        def check(steps: Sequence[Happened], ports: int = ports) -> tuple[str, str]:
-            full, beyond, alive, _, again, all_alive = steps
-            observed = (
-                f"{opened(full)}; {opened(beyond)}; live flows: {opened(alive)}; after a release: {opened(again)}"
-            )
-            wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
-            if not wrong and alive.answered != ports:
-                wrong = f"of {ports} live flows {alive.answered} were left"
-            wrong = wrong or wrong_number(again, _FEW)
-            if not wrong and all_alive.answered != ports:
-                wrong = f"of {ports} live flows {all_alive.answered} were left after a release"
-            return observed, wrong
-
         expected = f"with {ports} flows to {host.name} open, more meet silence; live ones go on; a release makes room"
-        yield held_trial("S2-7", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(vm.name, expected, occupy(network, vm, *steps), partial(_new_fail_and_live_go_on, ports=ports))
+
+
+def _new_fail_and_live_go_on(steps: Sequence[Happened], *, ports: int) -> Finding:
+    full, beyond, alive, _, again, all_alive = steps
+    observed = f"{opened(full)}; {opened(beyond)}; live flows: {opened(alive)}; after a release: {opened(again)}"
+    wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
+    if not wrong and alive.answered != ports:
+        wrong = f"of {ports} live flows {alive.answered} were left"
+    wrong = wrong or wrong_number(again, _FEW)
+    if not wrong and all_alive.answered != ports:
+        wrong = f"of {ports} live flows {all_alive.answered} were left after a release"
+    return Finding(observed, wrong)
 
 
 #: Keys of an alert, in order (load-balancer-monitor-log.md, later revisions).
@@ -131,19 +178,26 @@ def _unlike(alert: dict[str, Any], address: str) -> str:
     return "" if alert["properties"] == wanted else "its properties are others"
 
 
-def _s2_8(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-8",
+    f"{_OUTBOUND_2017}, SNAT ports; load-balancer-monitor-log.md (2015-12-11)",
+    "Exhausted ports are told of by an alert in the load balancer's log.",
+    profiles=ADDRESS_ONLY,
+    facts=("exhaustion raises an alert", "not before", "the alert names the address", "of a standalone VM, too"),
+)
+def alert_tells_of_exhausted_ports(network: Network) -> Iterator[Trial]:
     for vm, ports in _limited(network):
-        yield from _exhausted("S2-8", network, vm, ports, lambda _record: "")
+        yield from _exhausted(network, vm, ports, lambda _record: "")
 
 
-def exhausted(claim: str, network: Network, malformed: Callable[[dict[str, Any]], str]) -> Iterator[Trial]:
+def exhausted(network: Network, malformed: Callable[[dict[str, Any]], str]) -> Iterator[Trial]:
     """Yield a trial of the alert when ports are exhausted; ``malformed`` says what else is wrong with its record."""
     for vm, ports in _limited(network)[:1]:
-        yield from _exhausted(claim, network, vm, ports, malformed)
+        yield from _exhausted(network, vm, ports, malformed)
 
 
 def _exhausted(
-    claim: str, network: Network, vm: VirtualMachine, ports: int, malformed: Callable[[dict[str, Any]], str]
+    network: Network, vm: VirtualMachine, ports: int, malformed: Callable[[dict[str, Any]], str]
 ) -> Iterator[Trial]:
     hosts = several_goals(network)
     if not hosts:
@@ -161,26 +215,47 @@ def _exhausted(
     def alerts(happened: Happened) -> list[dict[str, Any]]:
         return [r for r in happened.records if r.get("category") == "LoadBalancerAlertEvent"]
 
-    def check(steps: Sequence[Happened]) -> tuple[str, str]:
-        _, before, full, still, beyond, after = steps
-        raised, new = alerts(still)[len(alerts(before)) :], alerts(after)[len(alerts(still)) :]
-        observed = f"{opened(full)}: {len(raised)} alerts; {opened(beyond)}: {len(new)}"
-        wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
-        if not wrong and raised:
-            wrong = "an alert was raised while there were ports left"
-        if not wrong and len(new) != 1:
-            wrong = f"{len(new)} alerts were raised instead of one"
-        if wrong:
-            return observed, wrong
-        seen = full.seen[0].address
-        wrong = "" if matches(network, way, seen) else f"seen from {seen}"
-        return f"{observed}; {new[0]['properties']}", wrong or _unlike(new[0], seen) or malformed(new[0])
-
     expected = f"one alert for {way}, when flow {ports + 1} meets silence"
-    yield held_trial(claim, vm.name, expected, occupy(network, vm, *steps), check)
+    yield held_trial(
+        vm.name,
+        expected,
+        occupy(network, vm, *steps),
+        partial(_told_of_once, alerts=alerts, ports=ports, network=network, way=way, malformed=malformed),
+    )
 
 
-def _s2_9(network: Network) -> Iterator[Trial]:
+def _told_of_once(
+    steps: Sequence[Happened],
+    *,
+    alerts: Callable[[Happened], list[dict[str, Any]]],
+    ports: int,
+    network: Network,
+    way: WayOut,
+    malformed: Callable[[dict[str, Any]], str],
+) -> Finding:
+    _, before, full, still, beyond, after = steps
+    raised, new = alerts(still)[len(alerts(before)) :], alerts(after)[len(alerts(still)) :]
+    observed = f"{opened(full)}: {len(raised)} alerts; {opened(beyond)}: {len(new)}"
+    wrong = wrong_number(full, ports) or wrong_number(beyond, 0, _FEW)
+    if not wrong and raised:
+        wrong = "an alert was raised while there were ports left"
+    if not wrong and len(new) != 1:
+        wrong = f"{len(new)} alerts were raised instead of one"
+    if wrong:
+        return Finding(observed, wrong)
+    seen = full.seen[0].address
+    wrong = "" if matches(network, way, seen) else f"seen from {seen}"
+    return Finding(f"{observed}; {new[0]['properties']}", wrong or _unlike(new[0], seen) or malformed(new[0]))
+
+
+@claim(
+    "S2-9",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "A 4-minute idle timeout gives SNAT ports back.",
+    profiles=ADDRESS_ONLY,
+    facts=("after four minutes", "not before", "not of flows that are used", "of a standalone VM, too"),
+)
+def idle_timeout_gives_ports_back(network: Network) -> Iterator[Trial]:
     hosts, idle = several_goals(network), scaled(network, _IDLE_S)
     for vm, ports in _limited(network) if hosts and idle >= 2 else ():
         host, offered = hosts[0]
@@ -195,27 +270,33 @@ def _s2_9(network: Network) -> Iterator[Trial]:
             Talk(lost=ports - used),
         )
 
-        def check(steps: Sequence[Happened], ports: int = ports, used: int = used) -> tuple[str, str]:
-            using, idling, again, alive, all_alive = steps
-            others = all_alive.answered - alive.answered
-            observed = (
-                f"{opened(using)}, {opened(idling)}; ports of idle flows {again_after(again, idling)}; then "
-                f"{alive.answered} and {others} are alive"
-            )
-            wrong = wrong_number(using, used) or wrong_number(idling, ports - used)
-            wrong = wrong or too_early(again, idling, idle) or wrong_number(again, ports - used)
-            wrong = wrong or too_late(again, idle)
-            if not wrong and alive.answered != used:
-                wrong = f"{used - alive.answered} flows were gone that had been used"
-            if not wrong and others != again.answered:
-                wrong = f"{others - again.answered} idle flows are alive"
-            return observed, wrong
-
         expected = (
             f"ports of flows to {host.name} that are idle serve new flows after {idle:g} s ({_IDLE_S} s of the "
             "document), and not before; flows that are used live on"
         )
-        yield held_trial("S2-9", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(
+            vm.name,
+            expected,
+            occupy(network, vm, *steps),
+            partial(_given_back_when_idle, ports=ports, used=used, idle=idle),
+        )
+
+
+def _given_back_when_idle(steps: Sequence[Happened], *, ports: int, used: int, idle: float) -> Finding:
+    using, idling, again, alive, all_alive = steps
+    others = all_alive.answered - alive.answered
+    observed = (
+        f"{opened(using)}, {opened(idling)}; ports of idle flows {again_after(again, idling)}; then "
+        f"{alive.answered} and {others} are alive"
+    )
+    wrong = wrong_number(using, used) or wrong_number(idling, ports - used)
+    wrong = wrong or too_early(again, idling, idle) or wrong_number(again, ports - used)
+    wrong = wrong or too_late(again, idle)
+    if not wrong and alive.answered != used:
+        wrong = f"{used - alive.answered} flows were gone that had been used"
+    if not wrong and others != again.answered:
+        wrong = f"{others - again.answered} idle flows are alive"
+    return Finding(observed, wrong)
 
 
 _CHOSEN = """\
@@ -267,7 +348,14 @@ def _sized(network: Network, vm: VirtualMachine, size: int) -> Network:
     )
 
 
-def _s2_18(network: Network) -> Iterator[Trial]:
+@claim(
+    "S2-18",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "How many SNAT ports there are depends on the size of the pool, and cannot be configured.",
+    profiles=("seeds", "2017-05b"),
+    facts=("the number depends on the size of the pool", "it is told", "it cannot be configured"),
+)
+def pool_size_decides_the_ports(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     vm = next((vm for vm in sole_frontend(network) if network.service_of(vm.name) is None), None)
     if vm is None or far is None or not network.overrides.snat_ports_per_vm:
@@ -284,123 +372,76 @@ def _s2_18(network: Network) -> Iterator[Trial]:
         for n in sizes
     )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        told = [sorted({used.allocated for used in shown.steps[0].used}) for shown in observations[::2]]
-        seen = [len({s.source_port for s in flows.seen[-1]}) for flows in observations[1::2]]
-        observed = "; ".join(
-            f"{n} VMs: {ports} ports were seen, `lab ports` says {allocated}"
-            for n, ports, allocated in zip(sizes, seen, told, strict=True)
-        )
-        wrong = next(
-            (
-                f"{ports} ports were seen with {n} VMs instead of {ports_by_table(n)}"
-                for n, ports in zip(sizes, seen, strict=True)
-                if ports != ports_by_table(n)
-            ),
-            "",
-        )
-        if not wrong and told != [[ports] for ports in seen]:
-            wrong = f"`lab ports` says {told}"
-        return observed, wrong
-
     expected = ", ".join(f"{ports_by_table(n)} ports in a pool of {n}" for n in sizes)
-    yield Trial("S2-18", vm.name, f"{expected}; `lab ports` says so", stages, judge_by(check))
+    yield Trial(
+        vm.name, f"{expected}; `lab ports` says so", stages, judge_by(partial(_ports_by_pool_size, sizes=sizes))
+    )
     for place, old, new in _PORTS_ASKED:
         text, key = _CHOSEN.replace(old, new), "outbound_rules" if new is _RULES else "allocated_outbound_ports"
-        yield refused("S2-18", text, f"choosing the number of ports in {place}", key, allowed=_CHOSEN)
+        yield refused(text, f"choosing the number of ports in {place}", key, allowed=_CHOSEN)
 
 
-def _s2_19(network: Network) -> Iterator[Trial]:
+def _ports_by_pool_size(*observations: Observation, sizes: tuple[int, int]) -> Finding:
+    told = [sorted({used.allocated for used in shown.steps[0].used}) for shown in of_type(observations, Occupied)]
+    seen = [len({s.source_port for s in flows.seen[-1]}) for flows in of_type(observations, Arrivals)]
+    observed = "; ".join(
+        f"{n} VMs: {ports} ports were seen, `lab ports` says {allocated}"
+        for n, ports, allocated in zip(sizes, seen, told, strict=True)
+    )
+    wrong = next(
+        (
+            f"{ports} ports were seen with {n} VMs instead of {ports_by_table(n)}"
+            for n, ports in zip(sizes, seen, strict=True)
+            if ports != ports_by_table(n)
+        ),
+        "",
+    )
+    if not wrong and told != [[ports] for ports in seen]:
+        wrong = f"`lab ports` says {told}"
+    return Finding(observed, wrong)
+
+
+@claim(
+    "S2-19",
+    f"{_OUTBOUND_2017}, SNAT ports",
+    "The number of SNAT ports is not the number of connections.",
+    profiles=ADDRESS_ONLY,
+    facts=("more flows than ports", "ports and flows are counted apart", "of a standalone VM, too"),
+)
+def ports_are_not_connections(network: Network) -> Iterator[Trial]:
     hosts = several_goals(network)
     for vm, ports in _limited(network) if len(hosts) > 1 else ():
         first_host, second_host = (kept(network, goals[:1], ports) for _, goals in hosts[:2])
         steps = (first_host, second_host, ShowPorts())
 
-        def check(steps: Sequence[Happened], ports: int = ports) -> tuple[str, str]:
-            first, second, shown = steps
-            different = len({source.port for source in (*first.seen, *second.seen)})
-            flows = sum(used.flows for used in shown.used)
-            most = max((used.ports for used in shown.used), default=0)
-            observed = (
-                f"{first.answered + second.answered} flows from {different} ports; `lab ports`: {flows} flows, "
-                f"{most} ports"
-            )
-            wrong = wrong_number(first, ports) or wrong_number(second, ports)
-            if not wrong and different != ports:
-                wrong = f"{different} ports were seen for {2 * ports} flows"
-            if not wrong and (flows, most) != (2 * ports, ports):
-                wrong = f"`lab ports` says {flows} flows and {most} ports"
-            return observed, wrong
-
         expected = f"{2 * ports} flows to two hosts from {ports} ports"
-        yield held_trial("S2-19", vm.name, expected, occupy(network, vm, *steps), check)
+        yield held_trial(
+            vm.name, expected, occupy(network, vm, *steps), partial(_more_flows_on_the_same_ports, ports=ports)
+        )
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S2-5",
-        "Each flow to one destination address takes one SNAT port, whatever its destination port and protocol.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_5,
-        ADDRESS_ONLY,
-        facts=(
-            "a port for each flow to one address",
-            "whatever the destination port",
-            "whatever the protocol",
-            "of a standalone VM, too",
-        ),
-    ),
-    Claim(
-        "S2-6",
-        "Flows to different destination addresses take one port for each: the same ports serve every destination.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_6,
-        ADDRESS_ONLY,
-        facts=("the same ports serve another address", "of a standalone VM, too"),
-    ),
-    Claim(
-        "S2-7",
-        "When the ports are exhausted, new flows fail until existing ones release theirs; live flows are undisturbed.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_7,
-        ADDRESS_ONLY,
-        facts=(
-            "without a free port a new flow fails",
-            "live flows are undisturbed",
-            "a release makes room",
-            "of a standalone VM, too",
-        ),
-    ),
-    Claim(
-        "S2-8",
-        "Exhausted ports are told of by an alert in the load balancer's log.",
-        f"{_OUTBOUND_2017}, SNAT ports; load-balancer-monitor-log.md (2015-12-11)",
-        _s2_8,
-        ADDRESS_ONLY,
-        facts=("exhaustion raises an alert", "not before", "the alert names the address", "of a standalone VM, too"),
-    ),
-    Claim(
-        "S2-9",
-        "A 4-minute idle timeout gives SNAT ports back.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_9,
-        ADDRESS_ONLY,
-        facts=("after four minutes", "not before", "not of flows that are used", "of a standalone VM, too"),
-    ),
-    Claim(
-        "S2-18",
-        "How many SNAT ports there are depends on the size of the pool, and cannot be configured.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_18,
-        ("seeds", "2017-05b"),
-        facts=("the number depends on the size of the pool", "it is told", "it cannot be configured"),
-    ),
-    Claim(
-        "S2-19",
-        "The number of SNAT ports is not the number of connections.",
-        f"{_OUTBOUND_2017}, SNAT ports",
-        _s2_19,
-        ADDRESS_ONLY,
-        facts=("more flows than ports", "ports and flows are counted apart", "of a standalone VM, too"),
-    ),
+def _more_flows_on_the_same_ports(steps: Sequence[Happened], *, ports: int) -> Finding:
+    first, second, shown = steps
+    different = len({source.port for source in (*first.seen, *second.seen)})
+    flows = sum(used.flows for used in shown.used)
+    most = max((used.ports for used in shown.used), default=0)
+    observed = (
+        f"{first.answered + second.answered} flows from {different} ports; `lab ports`: {flows} flows, {most} ports"
+    )
+    wrong = wrong_number(first, ports) or wrong_number(second, ports)
+    if not wrong and different != ports:
+        wrong = f"{different} ports were seen for {2 * ports} flows"
+    if not wrong and (flows, most) != (2 * ports, ports):
+        wrong = f"`lab ports` says {flows} flows and {most} ports"
+    return Finding(observed, wrong)
+
+
+CLAIMS = (
+    one_port_for_each_flow_to_an_address,
+    ports_serve_every_destination,
+    new_flows_fail_without_free_ports,
+    alert_tells_of_exhausted_ports,
+    idle_timeout_gives_ports_back,
+    pool_size_decides_the_ports,
+    ports_are_not_connections,
 )

@@ -3,13 +3,13 @@
 And what binds a pool to a frontend.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
 from lab.azure.model import InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.judges import (
     arrived,
     judge_by,
@@ -32,36 +32,53 @@ from lab.verify.claims.kit.oracle import (
     some,
     way_out,
 )
-from lab.verify.experiment import ANSWER_S, SILENCE_S, Ask, AuthLog, Health, Login, Members
+from lab.verify.experiment import ANSWER_S, SILENCE_S, Answers, Arrivals, Ask, AuthLog, Health, Login, Members
 
 _SOURCE_IP_2018 = "Source IP of outbound flows (2018-12-11)"
 
 
-def _s1_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "S1-1",
+    f"{_SOURCE_IP_2018}, introduction; Outbound connections (2017-05-31), table",
+    "A VM's outbound flows behave in one of three ways: with an instance-level public IP, behind a load balancer "
+    "without one, or standing alone without one.",
+    facts=(
+        "a VM with an address of its own is seen from it",
+        "a load-balanced VM is seen from the frontend",
+        "a standalone VM is seen from the platform's address",
+    ),
+)
+def three_ways_out(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     groups = [of_kind(network, kind) for kind in ("own", "frontend", "default")]
     if far is None or not all(groups):
         return
     vms = [group[0] for group in groups]
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        observed = "; ".join(f"{vm.name}: {arrived(a)}" for vm, a in zip(vms, observations, strict=True))
-        wrong = [
-            f"{vm.name}: {text}"
-            for vm, a in zip(vms, observations, strict=True)
-            if (text := wrong_source(network, way_out(network, vm), a))
-        ]
-        distinct = {tuple(sources(a)) for a in observations}
-        if not wrong and len(distinct) < len(vms):
-            wrong = ["two of the three are seen alike"]
-        return observed, "; ".join(wrong)
-
     expected = "three VMs, three sources: its own address, the frontend, the platform's choice"
     names = ", ".join(vm.name for vm in vms)
-    yield Trial("S1-1", names, expected, (Stage(tuple(send(network, vm, far) for vm in vms)),), judge_by(check))
+    yield Trial(
+        names,
+        expected,
+        (Stage(tuple(send(network, vm, far) for vm in vms)),),
+        judge_by(partial(_three_sources, vms=vms, network=network)),
+    )
 
 
-def _by_ssh(claim: str, network: Network, vm: VirtualMachine, way: WayOut) -> Iterator[Trial]:
+def _three_sources(*observations: Arrivals, vms: list[VirtualMachine], network: Network) -> Finding:
+    observed = "; ".join(f"{vm.name}: {arrived(a)}" for vm, a in zip(vms, observations, strict=True))
+    wrong = [
+        f"{vm.name}: {text}"
+        for vm, a in zip(vms, observations, strict=True)
+        if (text := wrong_source(network, way_out(network, vm), a))
+    ]
+    distinct = {tuple(sources(a)) for a in observations}
+    if not wrong and len(distinct) < len(vms):
+        wrong = ["two of the three are seen alike"]
+    return Finding(observed, "; ".join(wrong))
+
+
+def _by_ssh(network: Network, vm: VirtualMachine, way: WayOut) -> Iterator[Trial]:
     """Yield the seed's own observation, where an outside host runs sshd: the peer in its auth.log."""
     for host in network.internet:
         for service in host.services:
@@ -69,19 +86,24 @@ def _by_ssh(claim: str, network: Network, vm: VirtualMachine, way: WayOut) -> It
                 continue
             login = Login(client=vm.name, host=host.name, address=str(host.address), port=service.port)
 
-            def check(observations: Sequence[Any]) -> tuple[str, str]:
-                log: AuthLog = observations[0]
-                if not log.peers:
-                    return "no connection in auth.log", "sshd saw nobody"
-                wrong = [peer for peer in log.peers if not matches(network, way, peer)]
-                observed = f"auth.log of the far side: {log.lines[0]}"
-                return observed, f"sshd saw {', '.join(wrong)}" if wrong else ""
-
-            yield Trial(claim, f"{vm.name} by ssh", f"auth.log names {way}", (Stage((login,)),), judge_by(check))
+            yield Trial(
+                f"{vm.name} by ssh",
+                f"auth.log names {way}",
+                (Stage((login,)),),
+                judge_by(partial(_named_in_auth_log, way=way, network=network)),
+            )
             return
 
 
-def _bound_by(claim: str, network: Network, *, nat_rule: bool) -> Iterator[Trial]:
+def _named_in_auth_log(log: AuthLog, *, way: WayOut, network: Network) -> Finding:
+    if not log.peers:
+        return Finding("no connection in auth.log", "sshd saw nobody")
+    wrong = [peer for peer in log.peers if not matches(network, way, peer)]
+    observed = f"auth.log of the far side: {log.lines[0]}"
+    return Finding(observed, f"sshd saw {', '.join(wrong)}" if wrong else "")
+
+
+def _bound_by(network: Network, *, nat_rule: bool) -> Iterator[Trial]:
     """Yield, for each VM bound by one kind of rule alone, that it is seen from the frontend."""
     far = far_host(network)
     for vm in some(network, of_kind(network, "frontend")):
@@ -90,8 +112,8 @@ def _bound_by(claim: str, network: Network, *, nat_rule: bool) -> Iterator[Trial
         if far is None or has_nat != nat_rule or has_rule == nat_rule:
             continue
         way = way_out(network, vm)
-        yield source_trial(claim, network, vm, far, way)
-        yield from _by_ssh(claim, network, vm, way)
+        yield source_trial(network, vm, far, way)
+        yield from _by_ssh(network, vm, way)
 
 
 _WITH_PROBE = """\
@@ -108,13 +130,19 @@ load_balancers:
 """
 
 
-def _s1_5(network: Network) -> Iterator[Trial]:
+@claim(
+    "S1-5",
+    f"{_SOURCE_IP_2018}, test 2",
+    "A load-balancing rule needs a probe that was defined first.",
+    facts=("a rule without a probe is refused", "a rule whose probe is not defined is refused"),
+)
+def rule_needs_a_probe(network: Network) -> Iterator[Trial]:
     if not any(lb.load_balancing_rules for lb in network.balancers):
         return
     without = _WITH_PROBE.replace("probe: alive, ", "")
     undefined = _WITH_PROBE.replace("alive: {", "another: {")
-    yield refused("S1-5", without, "a load-balancing rule without a probe", "no probe", allowed=_WITH_PROBE)
-    yield refused("S1-5", undefined, "a rule whose probe is not defined", 'no probe "alive"', allowed=_WITH_PROBE)
+    yield refused(without, "a load-balancing rule without a probe", "no probe", allowed=_WITH_PROBE)
+    yield refused(undefined, "a rule whose probe is not defined", 'no probe "alive"', allowed=_WITH_PROBE)
 
 
 def _unanswered_probes(network: Network) -> list[tuple[LoadBalancer, LoadBalancingRule, VirtualMachine]]:
@@ -138,7 +166,7 @@ def _down(members: Members, lb: LoadBalancer, rule: LoadBalancingRule, vm: Virtu
     return "" if key in members.down else f"the probe of {vm.name} succeeds"
 
 
-def in_spite_of_probe(claim: str, network: Network) -> Iterator[Trial]:
+def in_spite_of_probe(network: Network) -> Iterator[Trial]:
     """Yield, for each rule whose probe fails, that its VMs are seen from the frontend all the same."""
     far = far_host(network)
     for lb, rule, vm in _unanswered_probes(network):
@@ -146,23 +174,37 @@ def in_spite_of_probe(claim: str, network: Network) -> Iterator[Trial]:
         if far is None or way.kind != "frontend":
             continue
 
-        def check(
-            observations: Sequence[Any],
-            lb: LoadBalancer = lb,
-            rule: LoadBalancingRule = rule,
-            vm: VirtualMachine = vm,
-            way: WayOut = way,
-        ) -> tuple[str, str]:
-            members, arrivals = observations
-            reason = members.down.get(f"{lb.name}/{rule.probe}/{vm.name}", "up")
-            observed = f"probe: {reason}; {arrived(arrivals)}"
-            return observed, _down(members, lb, rule, vm) or wrong_source(network, way, arrivals)
-
         expected = f"probe down, and source {way}"
-        yield Trial(claim, vm.name, expected, (Stage((Health(), send(network, vm, far))),), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (Stage((Health(), send(network, vm, far))),),
+            judge_by(partial(_down_and_from_the_frontend, lb=lb, rule=rule, vm=vm, way=way, network=network)),
+        )
 
 
-def _s1_7(network: Network) -> Iterator[Trial]:
+def _down_and_from_the_frontend(
+    members: Members,
+    arrivals: Arrivals,
+    *,
+    lb: LoadBalancer,
+    rule: LoadBalancingRule,
+    vm: VirtualMachine,
+    way: WayOut,
+    network: Network,
+) -> Finding:
+    reason = members.down.get(f"{lb.name}/{rule.probe}/{vm.name}", "up")
+    observed = f"probe: {reason}; {arrived(arrivals)}"
+    return Finding(observed, _down(members, lb, rule, vm) or wrong_source(network, way, arrivals))
+
+
+@claim(
+    "S1-7",
+    f"{_SOURCE_IP_2018}, test 2",
+    "For inbound flows, the probe must be healthy for them to be forwarded.",
+    facts=("flows to a member that is down are not forwarded", "flows to a healthy member are forwarded"),
+)
+def inbound_needs_a_healthy_probe(network: Network) -> Iterator[Trial]:
     client, opened = far_client(network), open_to_all(network)
     healthy = [
         (lb, rule)
@@ -181,25 +223,31 @@ def _s1_7(network: Network) -> Iterator[Trial]:
         ask = _ask_frontend(client, lb, rule, timeout_s=SILENCE_S)
         control = _ask_frontend(client, *healthy[0])
 
-        def check(
-            observations: Sequence[Any],
-            lb: LoadBalancer = lb,
-            rule: LoadBalancingRule = rule,
-            vm: VirtualMachine = vm,
-        ) -> tuple[str, str]:
-            members, answers, healthy_answers = observations
-            observed = (
-                f"unhealthy {rule.frontend_port}: {outcomes(answers)}; healthy frontend: {outcomes(healthy_answers)}"
-            )
-            contradiction = _down(members, lb, rule, vm)
-            if any(a.outcome != "timeout" for a in answers.answers):
-                contradiction = "the unhealthy pool answers"
-            if any(a.outcome != "answered" for a in healthy_answers.answers):
-                contradiction = "the healthy pool does not answer"
-            return observed, contradiction
-
         expected = "no answer through the unhealthy pool's frontend, an answer through a healthy one's"
-        yield Trial("S1-7", f"{lb.name}/{rule.name}", expected, (Stage((Health(), ask, control)),), judge_by(check))
+        yield Trial(
+            f"{lb.name}/{rule.name}",
+            expected,
+            (Stage((Health(), ask, control)),),
+            judge_by(partial(_healthy_answers_alone, lb=lb, rule=rule, vm=vm)),
+        )
+
+
+def _healthy_answers_alone(
+    members: Members,
+    answers: Answers,
+    healthy_answers: Answers,
+    *,
+    lb: LoadBalancer,
+    rule: LoadBalancingRule,
+    vm: VirtualMachine,
+) -> Finding:
+    observed = f"unhealthy {rule.frontend_port}: {outcomes(answers)}; healthy frontend: {outcomes(healthy_answers)}"
+    contradiction = _down(members, lb, rule, vm)
+    if any(a.outcome != "timeout" for a in answers.answers):
+        contradiction = "the unhealthy pool answers"
+    if any(a.outcome != "answered" for a in healthy_answers.answers):
+        contradiction = "the healthy pool does not answer"
+    return Finding(observed, contradiction)
 
 
 def _listens(network: Network, vm: str, port: int) -> bool:
@@ -212,7 +260,18 @@ def _ask_frontend(client: InternetHost, lb: LoadBalancer, rule: LoadBalancingRul
     return Ask(client=client.name, address=address, port=port, kind="connect", count=3, timeout_s=timeout_s)
 
 
-def _s1_8(network: Network) -> Iterator[Trial]:
+@claim(
+    "S1-8",
+    f"{_SOURCE_IP_2018}, conclusion",
+    "Either kind of rule binds a backend pool to a frontend; with neither, the platform's default applies.",
+    facts=(
+        "an inbound NAT rule binds",
+        "a load-balancing rule binds",
+        "without a rule the platform's default applies",
+        "a rule that is added or removed changes what new flows are seen from",
+    ),
+)
+def either_rule_binds_a_pool(network: Network) -> Iterator[Trial]:
     far = far_host(network)
     linked = [vm for vm in of_kind(network, "frontend") if network.service_of(vm.name) is None]
     # Without its rules a VM of a Standard load balancer may have no way out, which is not the test's to say.
@@ -229,19 +288,25 @@ def _s1_8(network: Network) -> Iterator[Trial]:
         bound, free = way_out(network, vm), way_out(without, vm)
         stages = tuple(Stage((send(network, vm, far),), state) for state in (None, without, None))
 
-        def check(
-            observations: Sequence[Any], bound: WayOut = bound, free: WayOut = free, without: Network = without
-        ) -> tuple[str, str]:
-            before, between, after = observations
-            observed = " / ".join(", ".join(sources(a)) or "nothing" for a in observations)
-            contradiction = (
-                wrong_source(network, bound, before)
-                or wrong_source(without, free, between)
-                or wrong_source(network, bound, after)
-            )
-            return f"with rule / without / with: {observed}", contradiction
+        yield Trial(
+            vm.name,
+            f"{bound} with the rule, {free} without it",
+            stages,
+            judge_by(partial(_bound_while_ruled, bound=bound, free=free, without=without, network=network)),
+        )
 
-        yield Trial("S1-8", vm.name, f"{bound} with the rule, {free} without it", stages, judge_by(check))
+
+def _bound_while_ruled(
+    *observations: Arrivals, bound: WayOut, free: WayOut, without: Network, network: Network
+) -> Finding:
+    before, between, after = observations
+    observed = " / ".join(", ".join(sources(a)) or "nothing" for a in observations)
+    contradiction = (
+        wrong_source(network, bound, before)
+        or wrong_source(without, free, between)
+        or wrong_source(network, bound, after)
+    )
+    return Finding(f"with rule / without / with: {observed}", contradiction)
 
 
 def _without_rules(network: Network, vm: str) -> Network:
@@ -257,80 +322,62 @@ def _without_rules(network: Network, vm: str) -> Network:
     return msgspec.structs.replace(network, load_balancers=balancers)
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S1-1",
-        "A VM's outbound flows behave in one of three ways: with an instance-level public IP, behind a load balancer "
-        "without one, or standing alone without one.",
-        f"{_SOURCE_IP_2018}, introduction; Outbound connections (2017-05-31), table",
-        _s1_1,
-        facts=(
-            "a VM with an address of its own is seen from it",
-            "a load-balanced VM is seen from the frontend",
-            "a standalone VM is seen from the platform's address",
-        ),
+@claim(
+    "S1-2",
+    f"{_SOURCE_IP_2018}, scenario and conclusion",
+    "Membership of a backend pool alone, without any rule, does not give a VM the frontend as its source; "
+    "it is seen as a standalone VM is.",
+    facts=("a pool alone does not bind", "the source is that of a standalone VM"),
+)
+def pool_alone_does_not_bind(network: Network) -> Iterator[Trial]:
+    return pool_only(network)
+
+
+@claim(
+    "S1-3",
+    f"{_SOURCE_IP_2018}, test 1",
+    "An inbound NAT rule alone, without probe or load-balancing rule, makes the frontend the VM's source.",
+    facts=(
+        "an inbound NAT rule binds its VM",
+        "it needs no probe and no load-balancing rule",
+        "the source is the rule's frontend",
     ),
-    Claim(
-        "S1-2",
-        "Membership of a backend pool alone, without any rule, does not give a VM the frontend as its source; "
-        "it is seen as a standalone VM is.",
-        f"{_SOURCE_IP_2018}, scenario and conclusion",
-        lambda network: pool_only("S1-2", network),
-        facts=("a pool alone does not bind", "the source is that of a standalone VM"),
+)
+def nat_rule_alone_binds(network: Network) -> Iterator[Trial]:
+    return _bound_by(network, nat_rule=True)
+
+
+@claim(
+    "S1-4",
+    f"{_SOURCE_IP_2018}, test 2",
+    "A load-balancing rule with its probe, without an inbound NAT rule, makes the frontend the VM's source.",
+    facts=(
+        "a load-balancing rule binds its pool",
+        "it needs no inbound NAT rule",
+        "the source is the rule's frontend",
     ),
-    Claim(
-        "S1-3",
-        "An inbound NAT rule alone, without probe or load-balancing rule, makes the frontend the VM's source.",
-        f"{_SOURCE_IP_2018}, test 1",
-        lambda network: _bound_by("S1-3", network, nat_rule=True),
-        facts=(
-            "an inbound NAT rule binds its VM",
-            "it needs no probe and no load-balancing rule",
-            "the source is the rule's frontend",
-        ),
-    ),
-    Claim(
-        "S1-4",
-        "A load-balancing rule with its probe, without an inbound NAT rule, makes the frontend the VM's source.",
-        f"{_SOURCE_IP_2018}, test 2",
-        lambda network: _bound_by("S1-4", network, nat_rule=False),
-        facts=(
-            "a load-balancing rule binds its pool",
-            "it needs no inbound NAT rule",
-            "the source is the rule's frontend",
-        ),
-    ),
-    Claim(
-        "S1-5",
-        "A load-balancing rule needs a probe that was defined first.",
-        f"{_SOURCE_IP_2018}, test 2",
-        _s1_5,
-        facts=("a rule without a probe is refused", "a rule whose probe is not defined is refused"),
-    ),
-    Claim(
-        "S1-6",
-        "For outbound flows alone, the probe need not be healthy.",
-        f"{_SOURCE_IP_2018}, test 2",
-        lambda network: in_spite_of_probe("S1-6", network),
-        facts=("a member whose probe fails is down", "it is seen from the frontend all the same"),
-    ),
-    Claim(
-        "S1-7",
-        "For inbound flows, the probe must be healthy for them to be forwarded.",
-        f"{_SOURCE_IP_2018}, test 2",
-        _s1_7,
-        facts=("flows to a member that is down are not forwarded", "flows to a healthy member are forwarded"),
-    ),
-    Claim(
-        "S1-8",
-        "Either kind of rule binds a backend pool to a frontend; with neither, the platform's default applies.",
-        f"{_SOURCE_IP_2018}, conclusion",
-        _s1_8,
-        facts=(
-            "an inbound NAT rule binds",
-            "a load-balancing rule binds",
-            "without a rule the platform's default applies",
-            "a rule that is added or removed changes what new flows are seen from",
-        ),
-    ),
+)
+def load_balancing_rule_alone_binds(network: Network) -> Iterator[Trial]:
+    return _bound_by(network, nat_rule=False)
+
+
+@claim(
+    "S1-6",
+    f"{_SOURCE_IP_2018}, test 2",
+    "For outbound flows alone, the probe need not be healthy.",
+    facts=("a member whose probe fails is down", "it is seen from the frontend all the same"),
+)
+def outbound_needs_no_healthy_probe(network: Network) -> Iterator[Trial]:
+    return in_spite_of_probe(network)
+
+
+CLAIMS = (
+    three_ways_out,
+    pool_alone_does_not_bind,
+    nat_rule_alone_binds,
+    load_balancing_rule_alone_binds,
+    rule_needs_a_probe,
+    outbound_needs_no_healthy_probe,
+    inbound_needs_a_healthy_probe,
+    either_rule_binds_a_pool,
 )

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import msgspec
 
-from lab.azure.model import Network
+from lab.azure.model import InternetHost, Network, VirtualMachine
 from lab.verify.claims import bandwidth
-from lab.verify.claims.claim import Claim, Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.cloud_service_kit import command, failed_command, let, operated, replay, things
 from lab.verify.claims.kit.judges import arrived, judge_by, send
 from lab.verify.claims.kit.oracle import far_host
@@ -28,14 +29,24 @@ from lab.verify.claims.kit.tunnels import (
     works,
 )
 from lab.verify.claims.netcfg import file_of, imported
-from lab.verify.experiment import Run, Send, Tunnels, Watch
-from lab.verify.verdict import Judgement
+from lab.verify.experiment import (
+    Answers,
+    Arrivals,
+    Checked,
+    Crossed,
+    Gateway,
+    Run,
+    Send,
+    Tunnels,
+    Watch,
+)
 
 TUNNELS_2015 = "VNet to VNet connection (2015-05-15)"
 #: Where VMs without a virtual network are numbered.
 _PLATFORM = IPv4Network("100.64.0.0/10")
 #: An image by the name that the classic gallery had for it.
 IMAGE = "b39f27a8b8c64d52b05eac6a62ebad85__Ubuntu-14_04_2_LTS-amd64-server-20150706-en-us-30GB"
+_REQUIREMENTS = f"{TUNNELS_2015}, requirements"
 
 
 def _vnet(octet: int, more: str = "") -> str:
@@ -58,19 +69,46 @@ TO_2 = "s2: {address_space: [10.2.0.0/16], vpn_gateway: v2}"
 C2 = "{virtual_network: v1, local_network: s2, shared_key: A1b2C3D4}"
 
 
-def _s3_1(network: Network) -> Iterator[Trial]:
+@claim(
+    "S3-1",
+    f"{TUNNELS_2015}, introduction",
+    "Virtual networks are connected through their gateways over IPsec/IKE.",
+    facts=(
+        "flows arrive with the VM's own address",
+        "what is for the other network takes the tunnel",
+        "the gateways speak IKE",
+        "what is inside is encrypted",
+    ),
+)
+def networks_are_connected_over_ipsec(network: Network) -> Iterator[Trial]:
     for pair in between_networks(network)[:2]:
-
-        def check(observations: Sequence[Any], pair: Any = pair) -> tuple[str, str]:
-            contradictions = [not_across(network, pair, crossed) for crossed in observations]
-            return "; ".join(said(crossed) for crossed in observations), next(filter(None, contradictions), "")
-
         expected = "arrive with the VM's own address; between the gateways IKE and ESP only"
         stage = Stage((pair.crossing("tcp"), pair.crossing("udp")))
-        yield Trial("S3-1", f"{pair.near.node} to {pair.far.node}", expected, (stage,), judge_by(check))
+        yield Trial(
+            f"{pair.near.node} to {pair.far.node}",
+            expected,
+            (stage,),
+            judge_by(partial(_crossed_in_esp, pair=pair, network=network)),
+        )
 
 
-def _s3_2(network: Network) -> Iterator[Trial]:
+def _crossed_in_esp(*observations: Crossed, pair: Pair, network: Network) -> Finding:
+    contradictions = [not_across(network, pair, crossed) for crossed in observations]
+    return Finding("; ".join(said(crossed) for crossed in observations), next(filter(None, contradictions), ""))
+
+
+@claim(
+    "S3-2",
+    _REQUIREMENTS,
+    "Peers may be in the same or in other subscriptions and regions.",
+    facts=(
+        "peers may be in one region",
+        "peers may be in other regions",
+        "peers may be of one subscription",
+        "peers may be of other subscriptions",
+    ),
+)
+def peers_of_any_subscription_and_region(network: Network) -> Iterator[Trial]:
     found = alone(network)
     if not found:
         return
@@ -88,40 +126,57 @@ vpn_gateways: {{{", ".join(f"v{i}: {{routing: dynamic}}" for i in range(5))}}}
 local_networks: {{{sites}}}
 connections: [{", ".join(f"{{virtual_network: v0, local_network: s{i}}}" for i in names)}]
 """
-    yield fits("S3-2", text, "peers of the same and of other regions and subscriptions")
+    yield fits(text, "peers of the same and of other regions and subscriptions")
     pair = found[0]
     near, far = network.vnet(pair.network), network.vnet(pair.far_network)
     assert near is not None
     assert far is not None
     where = f"connected, {near.location} to {far.location}"
-    yield works("S3-2", pair, where, lambda _: "")
+    yield works(pair, where, lambda _: "")
 
 
-def _s3_3(network: Network) -> Iterator[Trial]:
+@claim(
+    "S3-3",
+    f"{TUNNELS_2015}, introduction",
+    "Tunnels to networks and to local sites may share one gateway.",
+    facts=(
+        "the gateway has tunnels to networks",
+        "the gateway has tunnels to sites",
+    ),
+)
+def tunnels_share_a_gateway(network: Network) -> Iterator[Trial]:
     vnets, sites = between_networks(network), [p for p in pairs(network) if p.site.vpn_device]
     for vnet in vnets:
         site = next((p for p in sites if p.network == vnet.network), None)
         if site is not None:
-
-            def check(observations: Sequence[Any], vnet: Any = vnet, site: Any = site) -> tuple[str, str]:
-                shown, first, second = observations
-                both = [connected(shown, vnet.site.name), connected(shown, site.site.name)]
-                contradiction = next(filter(None, [*both, vnet.reached(first), site.reached(second)]), "")
-                return states(shown), contradiction
-
             expected = f"{vnet.site.name} and {site.site.name} connected, and both reached"
             stage = Stage((Tunnels(network=vnet.network, wanted="Connected"), vnet.there, site.there))
-            yield Trial("S3-3", vnet.network, expected, (stage,), judge_by(check))
+            yield Trial(vnet.network, expected, (stage,), judge_by(partial(_all_ends_reached, vnet=vnet, site=site)))
             return
 
 
-def _s3_4(network: Network) -> Iterator[Trial]:
+def _all_ends_reached(shown: Gateway, first: Answers, second: Answers, *, vnet: Pair, site: Pair) -> Finding:
+    both = [connected(shown, vnet.site.name), connected(shown, site.site.name)]
+    contradiction = next(filter(None, [*both, vnet.reached(first), site.reached(second)]), "")
+    return Finding(states(shown), contradiction)
+
+
+@claim(
+    "S3-4",
+    _REQUIREMENTS,
+    "Tunnels connect virtual networks only: no VM or cloud service outside one.",
+    facts=(
+        "no local network has addresses of VMs outside virtual networks",
+        "a VM outside virtual networks reaches none through a gateway",
+    ),
+)
+def tunnels_connect_virtual_networks_only(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:1]:
         must = "not VMs or services outside them"
         for what, space in (("", "100.64.0.0/16"), (", among others", "100.0.0.0/8")):
             site = f"s2: {{address_space: [{space}], vpn_gateway: v2}}"
             text = two(site, C2) + "virtual_machines: {outside: {}}\n"
-            yield fits("S3-4", text, f"a tunnel to a VM without a virtual network{what}", must)
+            yield fits(text, f"a tunnel to a VM without a virtual network{what}", must)
         yield _no_way_in(network, pair, must)
 
 
@@ -134,36 +189,69 @@ def _no_way_in(network: Network, pair: Pair, must: str) -> Trial:
     into = msgspec.structs.replace(pair, far=alone_).crossing("udp", arrives=False)
     beyond = command("local-network", "set", pair.site.name, "--address-space", str(_PLATFORM))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        before, *crossed, plain, refused, across = observations
-        sides = (f"{outside.name} to {pair.far.node}", f"{pair.near.node} to {outside.name}")
-        observed = "; ".join(f"{side}: {said(one)}" for side, one in zip(sides, crossed, strict=True))
-        observed += f"; {outside.name} to {far.name}: {arrived(plain)}; exit {refused.status}: {refused.said[:200]}"
-        if contradiction := pair.reached(before) or pair.reached(across):
-            return observed, contradiction
-        if not plain.seen[-1]:
-            return Judgement("INCONCLUSIVE", observed, f"{outside.name} is heard nowhere")
-        wrong = next((f"{s}: {w}" for s, o in zip(sides, crossed, strict=True) if (w := crossed_anyway(o))), "")
-        return observed, wrong or let(refused, f"a tunnel to {_PLATFORM}", must)
-
     stage = operated(pair.there, out, into, send(network, outside, far, "udp", 4), beyond, pair.there)
     expected = "neither reaches the other, no ESP on the wires, and no local network with its range"
-    return Trial("S3-4", f"{outside.name}, which is in no virtual network", expected, (stage,), judge_by(check))
+    return Trial(
+        f"{outside.name}, which is in no virtual network",
+        expected,
+        (stage,),
+        judge_by(partial(_stays_outside, outside=outside, pair=pair, far=far, must=must)),
+    )
 
 
-def _s3_5(network: Network) -> Iterator[Trial]:
+def _stays_outside(
+    before: Answers,
+    there: Crossed,
+    here: Crossed,
+    plain: Arrivals,
+    refused: Checked,
+    across: Answers,
+    *,
+    outside: VirtualMachine,
+    pair: Pair,
+    far: InternetHost,
+    must: str,
+) -> Finding:
+    crossed = (there, here)
+    sides = (f"{outside.name} to {pair.far.node}", f"{pair.near.node} to {outside.name}")
+    observed = "; ".join(f"{side}: {said(one)}" for side, one in zip(sides, crossed, strict=True))
+    observed += f"; {outside.name} to {far.name}: {arrived(plain)}; exit {refused.status}: {refused.said[:200]}"
+    if contradiction := pair.reached(before) or pair.reached(across):
+        return Finding(observed, contradiction)
+    if not plain.seen[-1]:
+        return Finding(observed, doubt=f"{outside.name} is heard nowhere")
+    wrong = next((f"{s}: {w}" for s, o in zip(sides, crossed, strict=True) if (w := crossed_anyway(o))), "")
+    return Finding(observed, wrong or let(refused, f"a tunnel to {_PLATFORM}", must))
+
+
+@claim(
+    "S3-5",
+    _REQUIREMENTS,
+    "It takes gateways with dynamic routing; static routing is not supported.",
+    facts=(
+        "the near gateway has dynamic routing",
+        "the far gateway has dynamic routing",
+    ),
+)
+def static_routing_is_not_supported(network: Network) -> Iterator[Trial]:
     if alone(network):
         must = "need dynamic routing on both sides"
-        yield fits("S3-5", two(TO_2, C2), "two dynamic gateways")
+        yield fits(two(TO_2, C2), "two dynamic gateways")
         for first, second, which in (("static", "dynamic", "near"), ("dynamic", "static", "far")):
             text = two(TO_2, C2, first=first, second=second)
             found = f'the gateway of "{"v1" if which == "near" else "v2"}" has static routing'
-            yield fits("S3-5", text, f"a static {which} gateway", found, must)
+            yield fits(text, f"a static {which} gateway", found, must)
 
 
-def _s3_6(network: Network) -> Iterator[Trial]:
+@claim(
+    "S3-6",
+    _REQUIREMENTS,
+    "No VPN device is needed unless local sites are connected too.",
+    facts=("a tunnel between networks needs no device",),
+)
+def no_vpn_device_is_needed(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:1]:
-        yield works("S3-6", pair, "connected, and no device in the file", lambda _: "")
+        yield works(pair, "connected, and no device in the file", lambda _: "")
 
 
 def _tunnels(networks: int, sites: int) -> str:
@@ -181,7 +269,18 @@ connections: [{", ".join(f"{{virtual_network: v0, local_network: {name}}}" for n
 """
 
 
-def _s3_7(network: Network) -> Iterator[Trial]:
+@claim(
+    "S3-7",
+    _REQUIREMENTS,
+    "A gateway has at most 10 tunnels, other networks and local sites together.",
+    facts=(
+        "ten tunnels come up",
+        "an eleventh is refused",
+        "tunnels to networks count",
+        "tunnels to sites count",
+    ),
+)
+def ten_tunnels_at_most(network: Network) -> Iterator[Trial]:
     by_network: dict[str, list[Any]] = {}
     for pair in pairs(network):
         by_network.setdefault(pair.network, []).append(pair)
@@ -189,24 +288,42 @@ def _s3_7(network: Network) -> Iterator[Trial]:
         if len(found) != 10:
             continue
 
-        def check(observations: Sequence[Any], found: list[Any] = found) -> tuple[str, str]:
-            shown, *answers = observations
-            contradictions = [connected(shown, pair.site.name) for pair in found]
-            contradictions += [pair.reached(answer) for pair, answer in zip(found, answers, strict=True)]
-            return states(shown), next(filter(None, contradictions), "")
-
         stage = Stage((Tunnels(network=name, wanted="Connected"), *(pair.there for pair in found)))
-        yield Trial("S3-7", name, "ten tunnels connected, all far ends reached", (stage,), judge_by(check))
+        yield Trial(
+            name,
+            "ten tunnels connected, all far ends reached",
+            (stage,),
+            judge_by(partial(_ten_connected, found=found)),
+        )
         for networks, sites in ((10, 0), (0, 10), (5, 5)):
             what = f"{networks} networks and {sites} sites"
-            yield fits("S3-7", _tunnels(networks, sites), f"{what}, ten tunnels")
+            yield fits(_tunnels(networks, sites), f"{what}, ten tunnels")
         for networks, sites in ((11, 0), (0, 11), (6, 5)):
             what = f"{networks} networks and {sites} sites"
             words = ('tunnel 11 of "v0"', "at most 10")
-            yield fits("S3-7", _tunnels(networks, sites), f"{what}, an eleventh tunnel", *words)
+            yield fits(_tunnels(networks, sites), f"{what}, an eleventh tunnel", *words)
 
 
-def _s3_8(network: Network) -> Iterator[Trial]:
+def _ten_connected(shown: Gateway, *answers: Answers, found: list[Any]) -> Finding:
+    contradictions = [connected(shown, pair.site.name) for pair in found]
+    contradictions += [pair.reached(answer) for pair, answer in zip(found, answers, strict=True)]
+    return Finding(states(shown), next(filter(None, contradictions), ""))
+
+
+@claim(
+    "S3-8",
+    _REQUIREMENTS,
+    "Address spaces of networks and local sites must not overlap.",
+    facts=(
+        "equal ranges",
+        "a range that contains the network's",
+        "a range that the network's contains",
+        "ranges of two local networks of one network",
+        "ranges of two connected networks",
+        "a configuration file with an overlap is rejected",
+    ),
+)
+def spaces_must_not_overlap(network: Network) -> Iterator[Trial]:
     if not alone(network):
         return
     # One file with every shape: all problems of a file are reported at once.
@@ -220,15 +337,13 @@ def _s3_8(network: Network) -> Iterator[Trial]:
     text = f"name: refused\nvirtual_networks: {{{vnets}}}\nlocal_networks: {{{sites}}}\nconnections: [{connections}]\n"
     words = [f'{prefix} of "s-{shape}" overlaps 10.1.0.0/16 of "{shape}"' for shape, prefix in shapes.items()]
     must = "address spaces of a virtual network and its local networks must not overlap"
-    yield fits("S3-8", text, f"sites with an overlap ({', '.join(shapes)})", *words, must)
+    yield fits(text, f"sites with an overlap ({', '.join(shapes)})", *words, must)
     both = "{address_space: [10.9.0.0/16], vpn_gateway_address: 131.2.3.4}"
     other = "{address_space: [10.9.3.0/24], vpn_gateway_address: 131.4.5.6}"
     text = two(f"s2: {both}, s3: {other}", f"{C2}, {{virtual_network: v1, local_network: s3}}")
-    yield fits("S3-8", text, "two sites of one network with an overlap", '10.9.3.0/24 of "s3" overlaps 10.9.0.0/16')
+    yield fits(text, "two sites of one network with an overlap", '10.9.3.0/24 of "s3" overlaps 10.9.0.0/16')
     beyond = two(TO_2, C2).replace("[10.2.0.0/16], subnets", "[10.2.0.0/16, 10.1.128.0/17], subnets")
-    yield fits(
-        "S3-8", beyond, "a connected network with an overlap", '10.1.0.0/16 of "v1" overlaps 10.1.128.0/17', must
-    )
+    yield fits(beyond, "a connected network with an overlap", '10.1.0.0/16 of "v1" overlaps 10.1.128.0/17', must)
     yield _upload(network, alone(network)[0], must)
 
 
@@ -242,28 +357,44 @@ def _upload(network: Network, pair: Pair, must: str) -> Trial:
     ).replace("<DnsServers>", '<DnsServers><DnsServer name="new" IPAddress="10.2.0.99"/>')
     exported = Run(words=("export", "netcfg", "{lab}"))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        before, refused, after, shown, answers = observations
-        observed = f"exit {refused.status}: {refused.said[:200]}; then {states(shown)}"
-        changed_ = "" if before.said == after.said else "the configuration is another one afterwards"
-        contradiction = let(refused, "a file with an overlap", must) or changed_
-        return observed, contradiction or connected(shown, pair.site.name) or pair.reached(answers)
-
     shown = Tunnels(network=pair.network, wanted="Connected")
     stage = operated(exported, imported(wrong), exported, shown, pair.there)
-    return Trial("S3-8", "a file with an overlap", "rejected as a whole", (stage,), judge_by(check))
+    return Trial(
+        "a file with an overlap",
+        "rejected as a whole",
+        (stage,),
+        judge_by(partial(_rejected_whole, must=must, pair=pair)),
+    )
 
 
-def _s3_9(network: Network) -> Iterator[Trial]:
+def _rejected_whole(
+    before: Checked, refused: Checked, after: Checked, shown: Gateway, answers: Answers, *, must: str, pair: Pair
+) -> Finding:
+    observed = f"exit {refused.status}: {refused.said[:200]}; then {states(shown)}"
+    changed_ = "" if before.said == after.said else "the configuration is another one afterwards"
+    contradiction = let(refused, "a file with an overlap", must) or changed_
+    return Finding(observed, contradiction or connected(shown, pair.site.name) or pair.reached(answers))
+
+
+@claim(
+    "S3-9",
+    _REQUIREMENTS,
+    "Redundant tunnels between a pair of virtual networks are not supported.",
+    facts=(
+        "one connection to a local network",
+        "one local network of a peer",
+    ),
+)
+def redundant_tunnels_are_not_supported(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:1]:
         must, other = "redundant tunnels between a pair", "{virtual_network: v1, local_network: t2, shared_key: Other1}"
-        yield fits("S3-9", two(TO_2, f"{C2}, {C2}"), "a second connection to a local network", must)
+        yield fits(two(TO_2, f"{C2}, {C2}"), "a second connection to a local network", must)
         again = "t2: {address_space: [172.16.0.0/16], vpn_gateway: v2}"
         text = two(f"{TO_2}, {again}", f"{C2}, {other}")
-        yield fits("S3-9", text, "a second local network of the same peer", must)
+        yield fits(text, "a second local network of the same peer", must)
         named = TO_2.replace("vpn_gateway: v2", "vpn_gateway_address: 40.1.1.2")
         sites = f"{named}, {again.replace('vpn_gateway: v2', 'vpn_gateway_address: 40.1.1.2')}"
-        yield fits("S3-9", two(sites, f"{C2}, {other}"), "a second local network of the same device address", must)
+        yield fits(two(sites, f"{C2}, {other}"), "a second local network of the same device address", must)
         yield _second_tunnel(pair)
 
 
@@ -274,19 +405,35 @@ def _second_tunnel(pair: Pair) -> Trial:
     connect = command("gateway", "connect", pair.network, "again")
     shown = Tunnels(network=pair.network, wanted="Connected")
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        added, done, gateway, answers = observations
-        observed = f"exit {done.status}: {done.said[:300]}; then {states(gateway)}"
-        wrong = failed_command(added) or let(done, "a second tunnel", "redundant tunnels between a pair")
-        if not wrong and [c.site for c in gateway.connections] != [pair.site.name]:
-            wrong = "the gateway has another tunnel"
-        return observed, wrong or connected(gateway, pair.site.name) or pair.reached(answers)
-
     stage = operated(add, connect, shown, pair.there)
-    return Trial("S3-9", f"{pair.network} of a running lab", "refused, and one tunnel", (stage,), judge_by(check))
+    return Trial(
+        f"{pair.network} of a running lab",
+        "refused, and one tunnel",
+        (stage,),
+        judge_by(partial(_second_refused, pair=pair)),
+    )
 
 
-def _s3_10(network: Network) -> Iterator[Trial]:
+def _second_refused(added: Checked, done: Checked, gateway: Gateway, answers: Answers, *, pair: Pair) -> Finding:
+    observed = f"exit {done.status}: {done.said[:300]}; then {states(gateway)}"
+    wrong = failed_command(added) or let(done, "a second tunnel", "redundant tunnels between a pair")
+    if not wrong and [c.site for c in gateway.connections] != [pair.site.name]:
+        wrong = "the gateway has another tunnel"
+    return Finding(observed, wrong or connected(gateway, pair.site.name) or pair.reached(answers))
+
+
+@claim(
+    "S3-10",
+    _REQUIREMENTS,
+    "A cloud service or load balancer cannot span virtual networks, connected or not.",
+    facts=(
+        "a load balancer's pools",
+        "a load balancer's inbound NAT rules",
+        "a pool's members",
+        "a cloud service",
+    ),
+)
+def service_cannot_span_networks(network: Network) -> Iterator[Trial]:
     if not alone(network):
         return
     vms = f"{two(TO_2, C2)}virtual_machines: {{a: {{subnet: v1/s}}, b: {{subnet: v2/s}}}}\n"
@@ -298,15 +445,15 @@ def _s3_10(network: Network) -> Iterator[Trial]:
         ("pools in two networks", f"load_balancers: {{lb: {{{balancer}: {{p: [a], q: [b]}}}}}}"),
         ("a rule to a VM of another network", f"load_balancers: {{lb: {{{balancer}: {{p: [a]}}, {rule}}}}}"),
     ):
-        yield fits("S3-10", f"{vms}{text}\n", what, one, must)
+        yield fits(f"{vms}{text}\n", what, one, must)
     end = "{{name: w, load_balanced_set: w, virtual_machine: {}, protocol: tcp, local_port: 80, public_port: 80}}"
     endpoints = f"endpoints: [{end.format('a')}, {end.format('b')}]"
     span = "a cloud service cannot span virtual networks"
     for what, more in (("a cloud service", ""), ("a load-balanced set", f", {endpoints}")):
         text = f"{vms}cloud_services: {{c: {{virtual_machines: [a, b]{more}}}}}\n"
-        yield fits("S3-10", text, f"{what} across two networks", one, span)
+        yield fits(text, f"{what} across two networks", one, span)
     apart = "cloud_services: {c: {virtual_machines: [a]}, d: {virtual_machines: [b]}}"
-    yield fits("S3-10", f"{vms}{apart}\n", "a cloud service in each network")
+    yield fits(f"{vms}{apart}\n", "a cloud service in each network")
     yield _joins(alone(network)[0])
 
 
@@ -322,21 +469,40 @@ def _joins(pair: Pair) -> Trial:
     )
     done = replay(*made)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        (refused,) = observations
-        wrong = let(refused, "a VM of another network", "a cloud service cannot span virtual networks")
-        first = "" if "New-AzureVM" in refused.said else "the service of one network was not made either"
-        return f"exit {refused.status}: {refused.said[-300:]}", wrong or first
-
     what = f"a VM of {pair.far_network} in a service of {pair.network}"
-    return Trial("S3-10", what, "refused", (operated(done),), judge_by(check))
+    return Trial(what, "refused", (operated(done),), judge_by(_not_joined))
 
 
-def _s3_11(network: Network) -> Iterator[Trial]:
-    yield from bandwidth.shared("S3-11", network)
+def _not_joined(refused: Checked) -> Finding:
+    wrong = let(refused, "a VM of another network", "a cloud service cannot span virtual networks")
+    first = "" if "New-AzureVM" in refused.said else "the service of one network was not made either"
+    return Finding(f"exit {refused.status}: {refused.said[-300:]}", wrong or first)
 
 
-def _s3_12(network: Network) -> Iterator[Trial]:
+@claim(
+    "S3-11",
+    _REQUIREMENTS,
+    "All tunnels of a virtual network share the bandwidth of its gateway.",
+    facts=(
+        "two tunnels have no more than the bandwidth",
+        "its SKU's bandwidth",
+        "one tunnel alone has all of it",
+    ),
+)
+def tunnels_share_bandwidth(network: Network) -> Iterator[Trial]:
+    yield from bandwidth.shared(network)
+
+
+@claim(
+    "S3-12",
+    f"{TUNNELS_2015}, plan",
+    "Each network defines the other as a local network with exactly its range.",
+    facts=(
+        "all of the other's range is led through the tunnel",
+        "it is defined with just that range",
+    ),
+)
+def range_of_a_site_is_exact(network: Network) -> Iterator[Trial]:
     for pair in alone(network)[:2]:
         far = network.vnet(pair.far_network)
         assert far is not None
@@ -347,19 +513,28 @@ def _s3_12(network: Network) -> Iterator[Trial]:
         flows = [_into(pair, address, arrives=False) for address in around]
         flows += [_into(pair, address, arrives=True) for address in ends]
 
-        def check(
-            observations: Sequence[Any], space: Any = space, around: Any = around, ends: Any = ends
-        ) -> tuple[str, str]:
-            outside, inside = observations[:2], observations[2:]
-            came = [a for a, seen in zip((*around, *ends), observations, strict=True) if seen.seen[0]]
-            observed = f"through the tunnel came what is for {', '.join(map(str, came)) or 'nobody'}"
-            if not all(seen.seen[0] for seen in inside):
-                return observed, f"not all of {space} is led through the tunnel"
-            wrong = any(seen.seen[0] for seen in outside)
-            return observed, f"more than {space} is led through the tunnel" if wrong else ""
-
         expected = f"{space} is led through the tunnel, the addresses around it are not"
-        yield Trial("S3-12", f"{pair.network} to {pair.site.name}", expected, (Stage(tuple(flows)),), judge_by(check))
+        yield Trial(
+            f"{pair.network} to {pair.site.name}",
+            expected,
+            (Stage(tuple(flows)),),
+            judge_by(partial(_exactly_the_range, space=space, around=around, ends=ends)),
+        )
+
+
+def _exactly_the_range(
+    *observations: Arrivals,
+    space: IPv4Network,
+    around: tuple[IPv4Address, IPv4Address],
+    ends: tuple[IPv4Address, IPv4Address],
+) -> Finding:
+    outside, inside = observations[:2], observations[2:]
+    came = [a for a, seen in zip((*around, *ends), observations, strict=True) if seen.seen[0]]
+    observed = f"through the tunnel came what is for {', '.join(map(str, came)) or 'nobody'}"
+    if not all(seen.seen[0] for seen in inside):
+        return Finding(observed, f"not all of {space} is led through the tunnel")
+    wrong = any(seen.seen[0] for seen in outside)
+    return Finding(observed, f"more than {space} is led through the tunnel" if wrong else "")
 
 
 def _into(pair: Pair, address: IPv4Address, *, arrives: bool) -> Send:
@@ -376,12 +551,23 @@ def _into(pair: Pair, address: IPv4Address, *, arrives: bool) -> Send:
     )
 
 
-def _s3_13(network: Network) -> Iterator[Trial]:
+@claim(
+    "S3-13",
+    f"{TUNNELS_2015}, plan",
+    "To each network, the other is just another VPN connection.",
+    facts=(
+        "a connection is listed by the local network's name",
+        "the configuration file refers to it as to any",
+        "both networks have it",
+        "it is shown as one to a site is",
+    ),
+)
+def peer_is_just_another_connection(network: Network) -> Iterator[Trial]:
     found = alone(network)
     for pair in found[:1]:
         back = next(p for p in found if (p.network, p.far_network) == (pair.far_network, pair.network))
-        yield works("S3-13", pair, f"{pair.network} lists {pair.site.name}", lambda _: "")
-        yield works("S3-13", back, f"{back.network} lists {back.site.name}", lambda _: "")
+        yield works(pair, f"{pair.network} lists {pair.site.name}", lambda _: "")
+        yield works(back, f"{back.network} lists {back.site.name}", lambda _: "")
         yield _just_another(pair, back)
     by_network = {p.network: [q for q in pairs(network) if q.network == p.network] for p in between_networks(network)}
     for name, listed in by_network.items():
@@ -396,25 +582,29 @@ def _just_another(pair: Pair, back: Pair) -> Trial:
     """Return a trial that each network is told of the other by a reference and a connection, as of any site."""
     said_ = replay(*(_CONNECTION.format(one.network) for one in (pair, back)))
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        _, _, connections, exported = observations
-        rows = [(f.get("LocalNetworkSiteName"), f.get("ConnectivityState")) for f in things(connections)]
-        observed = f"{rows}; exit {exported.status}"
-        if rows != [(one.site.name, "Connected") for one in (pair, back)]:
-            return observed, f"Get-AzureVNetConnection prints {connections.said[:200]}"
-        for one in (pair, back):
-            start = exported.said.partition(f'<VirtualNetworkSite name="{one.network}"')[2]
-            references = re.findall(
-                r'<LocalNetworkSiteRef name="([^"]+)">\s*<Connection type="IPsec"', start.partition("</Virt")[0]
-            )
-            if references != [one.site.name]:
-                return observed, f"the file has {references} for the connections of {one.network}"
-        return observed, ""
-
     shown = [Tunnels(network=one.network, wanted="Connected") for one in (pair, back)]
     stage = Stage((*shown, said_, Run(words=("export", "netcfg", "{lab}"))))
     expected = f"{pair.site.name} and {back.site.name}, each a LocalNetworkSiteRef and a connection"
-    return Trial("S3-13", f"{pair.network} and {back.network}", expected, (stage,), judge_by(check))
+    return Trial(
+        f"{pair.network} and {back.network}", expected, (stage,), judge_by(partial(_listed_alike, pair=pair, back=back))
+    )
+
+
+def _listed_alike(
+    _0: Gateway, _1: Gateway, connections: Checked, exported: Checked, *, pair: Pair, back: Pair
+) -> Finding:
+    rows = [(f.get("LocalNetworkSiteName"), f.get("ConnectivityState")) for f in things(connections)]
+    observed = f"{rows}; exit {exported.status}"
+    if rows != [(one.site.name, "Connected") for one in (pair, back)]:
+        return Finding(observed, f"Get-AzureVNetConnection prints {connections.said[:200]}")
+    for one in (pair, back):
+        start = exported.said.partition(f'<VirtualNetworkSite name="{one.network}"')[2]
+        references = re.findall(
+            r'<LocalNetworkSiteRef name="([^"]+)">\s*<Connection type="IPsec"', start.partition("</Virt")[0]
+        )
+        if references != [one.site.name]:
+            return Finding(observed, f"the file has {references} for the connections of {one.network}")
+    return Finding(observed)
 
 
 def _all_alike(name: str, listed: Sequence[Pair]) -> Trial:
@@ -422,160 +612,36 @@ def _all_alike(name: str, listed: Sequence[Pair]) -> Trial:
     done = replay(_CONNECTION.format(name))
     wanted = sorted(pair.site.name for pair in listed)
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        fields = things(observations[-1])
-        names = sorted(one.get("LocalNetworkSiteName", "") for one in fields)
-        kinds = {tuple(one) for one in fields}
-        observed = f"{', '.join(names)}: {len(kinds)} sets of fields"
-        wrong = "" if names == wanted else "not all sites are listed"
-        return observed, wrong or ("" if len(kinds) == 1 else "they have not the same fields")
-
     stage = Stage((Tunnels(network=name, wanted="Connected"), done))
-    return Trial("S3-13", name, f"{len(wanted)} connections with the same fields", (stage,), judge_by(check))
+    return Trial(
+        name,
+        f"{len(wanted)} connections with the same fields",
+        (stage,),
+        judge_by(partial(_fields_alike, wanted=wanted)),
+    )
 
 
-_REQUIREMENTS = f"{TUNNELS_2015}, requirements"
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "S3-1",
-        "Virtual networks are connected through their gateways over IPsec/IKE.",
-        f"{TUNNELS_2015}, introduction",
-        _s3_1,
-        facts=(
-            "flows arrive with the VM's own address",
-            "what is for the other network takes the tunnel",
-            "the gateways speak IKE",
-            "what is inside is encrypted",
-        ),
-    ),
-    Claim(
-        "S3-2",
-        "Peers may be in the same or in other subscriptions and regions.",
-        _REQUIREMENTS,
-        _s3_2,
-        facts=(
-            "peers may be in one region",
-            "peers may be in other regions",
-            "peers may be of one subscription",
-            "peers may be of other subscriptions",
-        ),
-    ),
-    Claim(
-        "S3-3",
-        "Tunnels to networks and to local sites may share one gateway.",
-        f"{TUNNELS_2015}, introduction",
-        _s3_3,
-        facts=(
-            "the gateway has tunnels to networks",
-            "the gateway has tunnels to sites",
-        ),
-    ),
-    Claim(
-        "S3-4",
-        "Tunnels connect virtual networks only: no VM or cloud service outside one.",
-        _REQUIREMENTS,
-        _s3_4,
-        facts=(
-            "no local network has addresses of VMs outside virtual networks",
-            "a VM outside virtual networks reaches none through a gateway",
-        ),
-    ),
-    Claim(
-        "S3-5",
-        "It takes gateways with dynamic routing; static routing is not supported.",
-        _REQUIREMENTS,
-        _s3_5,
-        facts=(
-            "the near gateway has dynamic routing",
-            "the far gateway has dynamic routing",
-        ),
-    ),
-    Claim(
-        "S3-6",
-        "No VPN device is needed unless local sites are connected too.",
-        _REQUIREMENTS,
-        _s3_6,
-        facts=("a tunnel between networks needs no device",),
-    ),
-    Claim(
-        "S3-7",
-        "A gateway has at most 10 tunnels, other networks and local sites together.",
-        _REQUIREMENTS,
-        _s3_7,
-        facts=(
-            "ten tunnels come up",
-            "an eleventh is refused",
-            "tunnels to networks count",
-            "tunnels to sites count",
-        ),
-    ),
-    Claim(
-        "S3-8",
-        "Address spaces of networks and local sites must not overlap.",
-        _REQUIREMENTS,
-        _s3_8,
-        facts=(
-            "equal ranges",
-            "a range that contains the network's",
-            "a range that the network's contains",
-            "ranges of two local networks of one network",
-            "ranges of two connected networks",
-            "a configuration file with an overlap is rejected",
-        ),
-    ),
-    Claim(
-        "S3-9",
-        "Redundant tunnels between a pair of virtual networks are not supported.",
-        _REQUIREMENTS,
-        _s3_9,
-        facts=(
-            "one connection to a local network",
-            "one local network of a peer",
-        ),
-    ),
-    Claim(
-        "S3-10",
-        "A cloud service or load balancer cannot span virtual networks, connected or not.",
-        _REQUIREMENTS,
-        _s3_10,
-        facts=(
-            "a load balancer's pools",
-            "a load balancer's inbound NAT rules",
-            "a pool's members",
-            "a cloud service",
-        ),
-    ),
-    Claim(
-        "S3-11",
-        "All tunnels of a virtual network share the bandwidth of its gateway.",
-        _REQUIREMENTS,
-        _s3_11,
-        facts=(
-            "two tunnels have no more than the bandwidth",
-            "its SKU's bandwidth",
-            "one tunnel alone has all of it",
-        ),
-    ),
-    Claim(
-        "S3-12",
-        "Each network defines the other as a local network with exactly its range.",
-        f"{TUNNELS_2015}, plan",
-        _s3_12,
-        facts=(
-            "all of the other's range is led through the tunnel",
-            "it is defined with just that range",
-        ),
-    ),
-    Claim(
-        "S3-13",
-        "To each network, the other is just another VPN connection.",
-        f"{TUNNELS_2015}, plan",
-        _s3_13,
-        facts=(
-            "a connection is listed by the local network's name",
-            "the configuration file refers to it as to any",
-            "both networks have it",
-            "it is shown as one to a site is",
-        ),
-    ),
+def _fields_alike(_shown: Gateway, done: Checked, *, wanted: list[str]) -> Finding:
+    fields = things(done)
+    names = sorted(one.get("LocalNetworkSiteName", "") for one in fields)
+    kinds = {tuple(one) for one in fields}
+    observed = f"{', '.join(names)}: {len(kinds)} sets of fields"
+    wrong = "" if names == wanted else "not all sites are listed"
+    return Finding(observed, wrong or ("" if len(kinds) == 1 else "they have not the same fields"))
+
+
+CLAIMS = (
+    networks_are_connected_over_ipsec,
+    peers_of_any_subscription_and_region,
+    tunnels_share_a_gateway,
+    tunnels_connect_virtual_networks_only,
+    static_routing_is_not_supported,
+    no_vpn_device_is_needed,
+    ten_tunnels_at_most,
+    spaces_must_not_overlap,
+    redundant_tunnels_are_not_supported,
+    service_cannot_span_networks,
+    tunnels_share_bandwidth,
+    range_of_a_site_is_exact,
+    peer_is_just_another_connection,
 )

@@ -8,7 +8,7 @@ which is spoken to in JSON lines. It is forked from ``python -m lab.verify.probe
     commands.py        the lab's own command line, as a user runs it
     packets.py         flows: built by scapy, patched, sent, captured, matched
     sweep.py           many different flows at once
-    left_alone.py      flows that nobody speaks over, and what their ends are told
+    left_alone.py      flows without traffic, and what their ends are told
     tracking.py        a flow's state in the load balancer, and what comes back
     tunnels.py         what crosses a tunnel, and what its gateways say of it
     listening.py       who connects to a port of a node, and how

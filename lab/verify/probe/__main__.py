@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -21,37 +23,48 @@ from lab.verify.probe.tracking import come_back, track
 from lab.verify.probe.transfers import transfer
 
 
-def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
-    lab: str, what: ex.Experiment, numbers: Numbers, kept: Kept, captures: Captures
-) -> ex.Observation:
+def _sent(lab: str, what: ex.Send, numbers: Numbers) -> ex.Arrivals:
+    arrivals = send(lab, what, numbers)
+    for watch in what.watches:
+        if what.forgotten and watch.kind == "public wire":
+            forget(lab, watch.name, what.private)
+    return arrivals
+
+
+#: How each kind of experiment is done that leaves nothing to another; then those that also draw numbers of packets.
+_ALONE: dict[type, Callable[[str, Any], ex.Observation]] = {
+    ex.Ask: ask,
+    ex.Login: login,
+    ex.Lookup: lookup,
+    ex.Transfer: transfer,
+    ex.HoldFlows: occupy,
+    ex.IdleFlows: leave,
+    ex.Health: health,
+    ex.ProbeLog: probe_log,
+    ex.Counted: lambda lab, _what: counted(lab),
+    ex.CheckFile: lambda _lab, what: check_file(what),
+    ex.Tunnels: tunnels.gateway,
+    ex.Flood: tunnels.flood,
+    ex.Segments: tunnels.segments,
+    ex.Run: run,
+}
+_NUMBERED: dict[type, Callable[[str, Any, Numbers], ex.Observation]] = {
+    ex.Send: _sent,
+    ex.Sweep: sweep,
+    ex.Track: track,
+    ex.Return: come_back,
+    ex.TunnelFlows: tunnels.cross,
+    ex.Meter: tunnels.meter,
+}
+
+
+def perform(lab: str, what: ex.Experiment, numbers: Numbers, kept: Kept, captures: Captures) -> ex.Observation:
     """Do one experiment; ``kept`` and ``captures`` hold what one leaves to another."""
+    if alone := _ALONE.get(type(what)):
+        return alone(lab, what)
+    if numbered := _NUMBERED.get(type(what)):
+        return numbered(lab, what, numbers)
     match what:
-        case ex.Send():
-            arrivals = send(lab, what, numbers)
-            for watch in what.watches:
-                if what.forgotten and watch.kind == "public wire":
-                    forget(lab, watch.name, what.private)
-            return arrivals
-        case ex.Sweep():
-            return sweep(lab, what, numbers)
-        case ex.Ask():
-            return ask(lab, what)
-        case ex.Login():
-            return login(lab, what)
-        case ex.Lookup():
-            return lookup(lab, what)
-        case ex.Track():
-            return track(lab, what, numbers)
-        case ex.Return():
-            return come_back(lab, what, numbers)
-        case ex.Transfer():
-            return transfer(lab, what)
-        case ex.HoldFlows():
-            return occupy(lab, what)
-        case ex.IdleFlows():
-            return leave(lab, what)
-        case ex.Health():
-            return health(lab, what)
         case ex.OpenFlows():
             return keep(lab, what, kept)
         case ex.ReuseFlows():
@@ -60,24 +73,7 @@ def perform(  # noqa: C901, PLR0911, PLR0912 - one for each kind
             return listen(lab, what, captures)
         case ex.CaptureConnections():
             return hear(lab, what, captures, numbers)
-        case ex.ProbeLog():
-            return probe_log(lab, what)
-        case ex.Counted():
-            return counted(lab)
-        case ex.CheckFile():
-            return check_file(what)
-        case ex.TunnelFlows():
-            return tunnels.cross(lab, what, numbers)
-        case ex.Tunnels():
-            return tunnels.gateway(lab, what)
-        case ex.Meter():
-            return tunnels.meter(lab, what, numbers)
-        case ex.Flood():
-            return tunnels.flood(lab, what)
-        case ex.Segments():
-            return tunnels.segments(lab, what)
-        case ex.Run():
-            return run(lab, what)
+    raise AssertionError(what)
 
 
 def main() -> None:

@@ -91,14 +91,14 @@ def _converse(opened: socket.socket, what: ex.Ask) -> bytes:
 
 
 def login(lab: str, what: ex.Login) -> ex.AuthLog:
-    """Run ssh; nobody may log in, but the server names its peer."""
+    """Run ssh; no user may log in, but the server names its peer."""
     log = StateDir(lab).log / f"{what.host}.auth.log"
     size = log.stat().st_size if log.exists() else 0
     options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=10"]
     command = ["ssh", "-F", "none", *(word for option in options for word in ("-o", option))]
     # Run to its end; the log is complete once the server has seen the connection close.
     daemons.run(
-        [*command, "-p", str(what.port), f"nobody@{what.address}", "true"],
+        [*command, "-p", str(what.port), f"guest@{what.address}", "true"],
         inside=lambda: netns.enter(namespace(lab, what.client)),
         timeout_s=_LATE_S,
     )

@@ -94,7 +94,7 @@ def _happened(results: list[Result], start: float) -> ex.Happened:
 
 
 def _settle(lab: str, what: ex.HoldFlows) -> None:
-    """Have the load balancer forget the node's flows, and wait until none of its ports is in use."""
+    """Make the load balancer forget the node's flows, and wait until none of its ports is in use."""
     forget(lab, what.network, what.private)
     end = time.monotonic() + what.settle_s
     # Of all VMs: one that takes no SNAT ports has none in use, whatever a claim expects of it.
@@ -105,7 +105,7 @@ def _settle(lab: str, what: ex.HoldFlows) -> None:
 
 
 def forget_to(lab: str, network: str, goals: set[tuple[str, int]]) -> None:
-    """Have a virtual network's load balancer, and its router, forget flows to addresses and ports."""
+    """Make a virtual network's load balancer, and its router, forget flows to addresses and ports."""
     known = {(int(IPv4Address(address)), port) for address, port in goals}
     for place in (f"lb.{network}", f"router.{network}"):
         with inside(lab, place):
@@ -118,7 +118,7 @@ def forget_to(lab: str, network: str, goals: set[tuple[str, int]]) -> None:
 
 
 def forget(lab: str, network: str, private: str) -> None:
-    """Have a virtual network's load balancer forget the flows of a node."""
+    """Make a virtual network's load balancer forget the flows of a node."""
     with inside(lab, f"lb.{network}"):
         table = flows.Table(closing_from=flows.TCP_TIME_WAIT)
     try:

@@ -1,4 +1,4 @@
-"""Flows that nobody speaks over, and what their two ends are told when that has lasted too long."""
+"""Flows without traffic, and what their two ends are told when that has lasted too long."""
 
 import contextlib
 import errno
@@ -129,7 +129,7 @@ def _servers(lab: str, what: ex.IdleFlows, stack: contextlib.ExitStack) -> dict[
 
 
 def _converse(opened: socket.socket, server: socket.socket, what: ex.IdleFlows, stack: contextlib.ExitStack) -> bool:
-    """Have each side say something; tell whether the client heard the server."""
+    """Let each side say something; tell whether the client heard the server."""
     with contextlib.suppress(TimeoutError, ConnectionError):
         opened.connect((what.address, what.port))
         opened.send(_HELLO)

@@ -122,7 +122,7 @@ class Capture:
 
 @contextlib.contextmanager
 def inside(lab: str, place: str) -> Iterator[None]:
-    """Have this thread be in a place for as long as it takes to open a socket."""
+    """Put this thread in a place for as long as it takes to open a socket."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         netns.enter(namespace(lab, place))

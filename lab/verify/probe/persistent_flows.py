@@ -38,7 +38,7 @@ def keep(lab: str, what: ex.OpenFlows, kept: Kept) -> ex.Answers:
 
 
 def resume(lab: str, what: ex.ReuseFlows, kept: Kept) -> ex.Answers:
-    """Say something over the flows that were kept; one that was never open is answered by nobody."""
+    """Say something over the flows that were kept; one that was never open is not answered."""
     held = kept.pop((lab, what.kept), [])
 
     def talk(one: socket.socket | None) -> ex.Answer:

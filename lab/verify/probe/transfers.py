@@ -12,7 +12,7 @@ _TCP, _SYN, _ACK = 6, 2, 16  # protocol and flags (RFC 9293)
 
 
 def transfer(lab: str, what: ex.Transfer) -> ex.Transferred:
-    """Have a client get a file, and note every TCP connection that begins at it, whoever begins it."""
+    """Let a client get a file, and note every TCP connection that begins at it, from either side."""
     # What comes in at the client, and what it has sent.
     capture = Capture(lab, [ex.Watch("node", what.client), ex.Watch("host wire", what.client)])
     try:

@@ -13,9 +13,9 @@ import pytest
 
 from lab.agent import health, servers
 from lab.agent.health import Members
+from lab.deciders.health import Ending, Health, Result
 from lab.flow import TCP, UDP, Flow
 from lab.kernel.flows import Entry
-from lab.path.health_probe import Ending, Health, Result
 from lab.plan import Backend, Backends, HealthCheck, Provenance
 from tests import rootlab
 

@@ -58,7 +58,7 @@ def test_an_address_of_the_same_name_stays_and_what_is_not_said_too() -> None:
     [
         (SetPublicIp("own", "second"), 'a second instance-level public IP; "ftpip" is there (104.43.142.188); a VM'),
         (SetPublicIp("wide", "x"), "an instance-level public IP on a VM with 2 network interfaces"),
-        (SetPublicIp("bar", "x"), 'no virtual machine "bar"; it must name a VM of the lab; did you mean "bare"?'),
+        (SetPublicIp("bar", "x"), 'no virtual machine "bar"; it must name one of the lab; did you mean "bare"?'),
         (SetPublicIp("web_IN_0", "w"), 'an instance of a role of "paas"; role instances are given theirs by'),
         (SetPublicIp("bare", "x", None, 3), "3; an idle timeout is 4 to 30 minutes"),
         (SetPublicIp("bare", "x", None, 31), "31; an idle timeout is 4 to 30 minutes"),

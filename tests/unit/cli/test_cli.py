@@ -6,50 +6,20 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from lab import __version__, cli
 from lab.azure import profile
-from lab.kernel import state
 from lab.verify import claims
-from tests import nobody
+from tests import unprivileged
+from tests.unit.conftest import Done, Run
 from tests.unit.refusals import MACHINE
 
 CHECKOUT = Path(__file__).parents[3]
 BUNDLED = sorted((CHECKOUT / "topologies").glob("*.lab.yaml"))
-
-
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command line in this process, in an empty folder, as a user without root and on a machine without labs."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(state, "RUN", tmp_path / "run")
-    monkeypatch.setattr(os, "geteuid", lambda: nobody.NOBODY)
-
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["lab", *map(str, arguments)])
-        status: Any = 0
-        try:
-            cli.main()
-        except SystemExit as done:
-            status = done.code or 0
-        out, err = capsys.readouterr()
-        return Done(status, out, err)
-
-    return run
 
 
 @pytest.fixture
@@ -225,7 +195,7 @@ def test_a_lab_that_is_not_up_is_an_error_of_the_request(lab: Run, command: list
 # --- root, manners ----------------------------------------------------------------------------
 
 
-_NEEDS_ROOT = f"user {nobody.NOBODY}: network namespaces need root; nothing was made; run it again with sudo\n"
+_NEEDS_ROOT = f"user {unprivileged.USER}: network namespaces need root; nothing was made; run it again with sudo\n"
 
 
 @pytest.mark.parametrize("command", ["up", "deploy", "verify"])
@@ -328,8 +298,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_verify_by_a_user_without_root_ends_with_4_and_says_what_to_do(copy: Path) -> None:
-    done = nobody.run("verify", env={**os.environ, "PYTHONPATH": str(copy)}, cwd=copy)
-    user = nobody.NOBODY if os.geteuid() == 0 else os.geteuid()
+    done = unprivileged.run("verify", env={**os.environ, "PYTHONPATH": str(copy)}, cwd=copy)
+    user = unprivileged.USER if os.geteuid() == 0 else os.geteuid()
     wanted = f"user {user}: network namespaces need root; nothing was made; run it again with sudo\n"
     assert Done(done.returncode, done.stdout, done.stderr) == Done(4, "", wanted)
 

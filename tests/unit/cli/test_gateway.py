@@ -12,7 +12,7 @@ from tests import rootlab
 
 
 def test_a_local_network_is_not_set_to_nothing() -> None:
-    done = rootlab.run("local-network", "set", "site-VNet2", "--lab", "vnet-to-vnet")
+    done = rootlab.run("local-network", "set", "vnet-to-vnet", "site-VNet2")
     assert (done.returncode, done.stdout, done.stderr) == (
         2,
         "",
@@ -28,7 +28,7 @@ def test_a_local_network_is_not_set_to_nothing() -> None:
     [((), "neither --key nor --key-file"), (("--key", "A", "--key-file", "f"), "both --key and --key-file")],
 )
 def test_a_key_is_given_in_one_way(options: tuple[str, ...], found: str) -> None:
-    done = rootlab.run("gateway", "key", "set", "VNet1", "site-VNet2", "--lab", "none", *options)
+    done = rootlab.run("gateway", "key", "set", "none", "VNet1", "site-VNet2", *options)
     must = "one of them gives the key; name a file, or - for standard input"
     assert (done.returncode, done.stderr) == (2, f"gateway key set: {found}; {must}\n")
 

@@ -1,47 +1,13 @@
 """`lab import azure`: where its output goes, and the status it ends with."""
 
 import json
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
-from lab import cli
-from lab.kernel import state
-from tests import nobody
+from tests.unit.conftest import Run
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "arm"
-
-
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command line in this process, in an empty folder, without root."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(state, "RUN", tmp_path / "run")
-    monkeypatch.setattr(os, "geteuid", lambda: nobody.NOBODY)
-
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["lab", *map(str, arguments)])
-        status: Any = 0
-        try:
-            cli.main()
-        except SystemExit as done:
-            status = done.code or 0
-        return Done(status, *capsys.readouterr())
-
-    return run
 
 
 def _files(case: str) -> list[Path]:

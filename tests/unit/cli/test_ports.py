@@ -57,7 +57,7 @@ def test_without_its_agent_nothing_is_known_of_ports(
         snat_usage.usage("any")
     assert refused.value.exit_code == 3
     assert str(refused.value) == (
-        "any: the agent does not run, and nobody else knows which ports are in use; it must run to give them out; "
+        "any: the agent does not run, so which ports are in use is unknown; it must run to give them out; "
         "`lab up` starts it again, flows that have a port go on meanwhile"
     )
 
@@ -71,7 +71,7 @@ def test_an_agent_that_says_nothing_that_is_understood_is_not_believed(
         listening.listen()
         listening.settimeout(0)
         monkeypatch.setattr(snat_usage, "_ANSWER_S", 0.01)
-        with pytest.raises(InconclusiveError, match="any: the agent does not answer: timed out, and nobody else"):
+        with pytest.raises(InconclusiveError, match="any: the agent does not answer: timed out, so which ports"):
             snat_usage.usage("any")
 
 

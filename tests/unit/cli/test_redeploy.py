@@ -43,7 +43,7 @@ def test_a_redeployment_begins_is_told_of_and_ends(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(operate, "perform", perform)
     monkeypatch.setattr(operate, "network_of", lambda _lab: network)
-    ran = CliRunner().invoke(cli, ["service", "redeploy", "shop", "--hold", "0", "--lab", "a"])
+    ran = CliRunner().invoke(cli, ["service", "redeploy", "a", "shop", "--hold", "0"])
     assert (ran.exit_code, done) == (0, [True, False])
     assert ran.stderr.splitlines() == [
         "a: service redeploy shop: 2 changes",
@@ -54,5 +54,5 @@ def test_a_redeployment_begins_is_told_of_and_ends(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_redeployment_takes_no_time_below_none() -> None:
-    ran = CliRunner().invoke(cli, ["service", "redeploy", "shop", "--hold", "-1", "--lab", "a"])
+    ran = CliRunner().invoke(cli, ["service", "redeploy", "a", "shop", "--hold", "-1"])
     assert (ran.exit_code, "--hold" in ran.stderr) == (2, True)

@@ -38,7 +38,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_service_is_shown_as_the_document_shows_it(file: Path) -> None:
-    assert rootlab.ok("service", "show", "myService", "--lab", file) == (
+    assert rootlab.ok("service", "show", file, "myService") == (
         "Address         : 191.238.74.148\n"
         "IsDnsProgrammed : True\n"
         "Name            : Vip1\n"
@@ -60,7 +60,7 @@ def test_a_service_is_shown_as_the_document_shows_it(file: Path) -> None:
 
 
 def test_the_json_of_a_service_has_the_fields_and_what_is_behind_them(file: Path) -> None:
-    shown = json.loads(rootlab.ok("service", "show", "myService", "--lab", file, "-o", "json"))
+    shown = json.loads(rootlab.ok("service", "show", file, "myService", "-o", "json"))
     assert shown["virtual_ips"][1] == {
         "Address": "191.238.74.13",
         "IsDnsProgrammed": "",
@@ -75,19 +75,19 @@ def test_the_json_of_a_service_has_the_fields_and_what_is_behind_them(file: Path
     assert shown["load_balanced_sets"] == {"L": ["myVM1/lb"]}
     assert shown["virtual_machines"] == {"myVM1": "Started", "myVM2": "Started"}
     assert [(e["name"], e["public_port"]) for e in shown["endpoints"]] == [("web", 80), ("lb", 81)]
-    listed = json.loads(rootlab.ok("service", "list", "--lab", file, "-o", "json"))
+    listed = json.loads(rootlab.ok("service", "list", file, "-o", "json"))
     assert listed == {"cloud_services": [shown]}
 
 
 def test_the_lists_have_a_line_for_each(file: Path) -> None:
-    assert rootlab.ok("service", "list", "--lab", file).splitlines() == [
+    assert rootlab.ok("service", "list", file).splitlines() == [
         "SERVICE    LOCATION     ADDRESS         VMS  VIPS  ENDPOINTS",
         "myService  China North  191.238.74.148  2    3     2",
     ]
-    assert rootlab.ok("vip", "list", "--lab", file).splitlines()[2].split() == [
+    assert rootlab.ok("vip", "list", file).splitlines()[2].split() == [
         "myService", "Vip2", "191.238.74.13", "-", "-", "1", "yes",
     ]  # fmt: skip
-    assert [row.split() for row in rootlab.ok("endpoint", "list", "--lab", file).splitlines()[1:]] == [
+    assert [row.split() for row in rootlab.ok("endpoint", "list", file).splitlines()[1:]] == [
         [
             *[
                 "myService",
@@ -129,12 +129,12 @@ def test_the_lists_have_a_line_for_each(file: Path) -> None:
             ]
         ],
     ]
-    assert rootlab.ok("reserved-ip", "list", "--lab", file).splitlines() == [
+    assert rootlab.ok("reserved-ip", "list", file).splitlines() == [
         "NAME    ADDRESS        LOCATION     STATE    IN USE  SERVICE    LABEL",
         "keepme  191.238.74.20  China North  Created  True    myService  web",
         "spare   191.238.74.21  China North  Created  False   -          -",
     ]
-    assert rootlab.ok("vm", "list", "--lab", file).splitlines()[1:] == [
+    assert rootlab.ok("vm", "list", file).splitlines()[1:] == [
         "myVM1  myService  Started  v/s     10.1.0.4  -",
         "myVM2  myService  Started  v/s     10.1.0.5  203.0.113.1",
     ]
@@ -143,16 +143,16 @@ def test_the_lists_have_a_line_for_each(file: Path) -> None:
 def test_a_vm_of_no_virtual_network_has_no_subnet(tmp_path: Path) -> None:
     alone = tmp_path / "b.lab.yaml"
     alone.write_text("name: b\nvirtual_machines: {vm: {}}\n")
-    assert rootlab.ok("vm", "list", "--lab", alone).splitlines()[1].split() == [
+    assert rootlab.ok("vm", "list", alone).splitlines()[1].split() == [
         "vm", "-", "Started", "-", "100.64.0.4", "-",
     ]  # fmt: skip
-    (shown,) = json.loads(rootlab.ok("vm", "list", "--lab", alone, "-o", "json"))["virtual_machines"]
+    (shown,) = json.loads(rootlab.ok("vm", "list", alone, "-o", "json"))["virtual_machines"]
     assert shown["subnet"] == ""
 
 
 @pytest.mark.parametrize("noun", ["vip", "endpoint", "reserved-ip", "vm"])
 def test_every_list_is_json_too(noun: str, file: Path) -> None:
-    (found,) = json.loads(rootlab.ok(noun, "list", "--lab", file, "-o", "json")).values()
+    (found,) = json.loads(rootlab.ok(noun, "list", file, "-o", "json")).values()
     assert len(found) == {"vip": 3}.get(noun, 2)
 
 
@@ -169,21 +169,26 @@ def test_every_list_is_json_too(noun: str, file: Path) -> None:
     ],
 )
 def test_a_service_that_is_not_there_is_named(arguments: list[str], said: str, file: Path) -> None:
-    done = rootlab.run(*arguments, "--lab", file)
+    done = rootlab.run(*arguments[:2], str(file), *arguments[2:])
     assert (done.returncode, done.stderr.strip()) == (2, said)
 
 
 @pytest.mark.parametrize(
-    "arguments", [("public-ip", "show"), ("endpoint", "list"), ("vip", "list"), ("service", "show")]
-)
-def test_a_file_in_the_place_of_a_vm_or_service_is_told_its_place(arguments: tuple[str, ...]) -> None:
-    done = rootlab.run(*arguments, "a.lab.yaml")
-    said = "a.lab.yaml: a file; here a file must be given with --lab; write: --lab a.lab.yaml"
-    assert (done.returncode, done.stderr.strip()) == (2, said)
+    ("arguments", "said"),
+    [
+        (("vip", "add", "shop", "V", "--lab", "a"), "first argument; give the lab first: lab vip add LAB SERVICE VIP"),
+        (("vip", "--lab", "a", "list"), "give the lab first: lab vip COMMAND LAB …"),
+        (("endpoint", "list", "--lab", "a.lab.yaml"), "give the lab first: lab endpoint list LAB|FILE [SERVICE]"),
+        (("import", "cscfg", "a.cscfg", "--into", "a"), "give the lab first: lab import cscfg LAB|FILE CONFIGURATION"),
+    ],
+)  # fmt: skip
+def test_an_option_that_names_the_lab_is_told_that_the_lab_comes_first(arguments: tuple[str, ...], said: str) -> None:
+    done = rootlab.run(*arguments)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
 
 def test_a_reserved_address_has_a_guid_of_its_own_that_stays(file: Path) -> None:
-    first, again = (json.loads(rootlab.ok("reserved-ip", "list", "--lab", file, "-o", "json")) for _ in range(2))
+    first, again = (json.loads(rootlab.ok("reserved-ip", "list", file, "-o", "json")) for _ in range(2))
     assert first == again
     assert len({UUID(reserved["Id"]) for reserved in first["reserved_ips"]}) == 2
 
@@ -191,17 +196,17 @@ def test_a_reserved_address_has_a_guid_of_its_own_that_stays(file: Path) -> None
 def test_a_deallocated_vms_public_ip_is_listed_without_an_address(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deallocated = changed(topology.load(file), SetPower("myVM2", "Deallocated"))
     monkeypatch.setattr("lab.cli.public_ip.network_named", lambda _name: deallocated)
-    printed = CliRunner().invoke(cli, ["public-ip", "show", "--lab", "a"]).output.splitlines()
+    printed = CliRunner().invoke(cli, ["public-ip", "show", "a"]).output.splitlines()
     assert [line.split() for line in printed] == [
         ["VM", "SERVICE", "ADDRESS", "NAME", "LABEL", "IDLE", "NAMES", "IN", "DNS"],
         ["myVM2", "myService", "-", "own", "-", "4", "min", "-"],
     ]
-    output = CliRunner().invoke(cli, ["public-ip", "show", "--lab", "a", "-o", "json"]).output
+    output = CliRunner().invoke(cli, ["public-ip", "show", "a", "-o", "json"]).output
     (shown,) = json.loads(output)["public_ips"]
     assert (shown["Name"], shown["PublicIPName"], shown["PublicIPAddress"]) == ("myVM2", "own", "")
 
 
-_ADD = ("endpoint", "add", "vm", "e", "--local-port", "1", "--lab", "nobody")
+_ADD = ("endpoint", "add", "nobody", "vm", "e", "--local-port", "1")
 
 
 @pytest.mark.parametrize(
@@ -217,20 +222,20 @@ _ADD = ("endpoint", "add", "vm", "e", "--local-port", "1", "--lab", "nobody")
          ('--probe-path "/up" of a TCP probe; only an HTTP probe asks for a path; leave it out, or use '
           "--probe-protocol http")),
         ([*_ADD, "--probe-path", "/"], '--probe-path "/" of a TCP probe; only an HTTP probe asks for a path'),
-        (["endpoint", "set-lb", "s", "L", "--probe-path", "/", "--lab", "nobody"], '--probe-path "/" of a TCP probe'),
+        (["endpoint", "set-lb", "nobody", "s", "L", "--probe-path", "/"], '--probe-path "/" of a TCP probe'),
         ([*_ADD, "--acl", "100 allow 65.0.0.0/8"],
          "--acl \"100 allow 65.0.0.0/8\": action: \"allow\"; it must be 'permit' or 'deny'"),
         ([*_ADD, "--acl", "1 permit 65.0.0.0/8", "--acl", "permit 65.0.0.0/8"],
          '--acl "permit 65.0.0.0/8": order: "permit"; it must be a whole number'),
         ([*_ADD, "--acl", "100 permit"],
          '--acl "100 permit": remote_subnet: ""; not an IPv4 prefix, such as 65.0.0.0/8'),
-        (["endpoint", "set", "vm", "e", "--acl", "1 permit 1.0.0.0/8", "--no-acl", "--lab", "nobody"],
+        (["endpoint", "set", "nobody", "vm", "e", "--acl", "1 permit 1.0.0.0/8", "--no-acl"],
          "--acl and --no-acl: an endpoint has access rules or none; choose one of the two"),
-        (["reserved-ip", "create", "r", "--address", "191.238.74.20", "--lab", "nobody"],
+        (["reserved-ip", "create", "nobody", "r", "--address", "191.238.74.20"],
          ("--address 191.238.74.20: the address cannot be chosen, it is the platform's "
          "(virtual-networks-reserved-public-ip.md, 2016-02-10); leave it out")),
-        (["reserved-ip", "create", "r", "--virtual-ip", "V", "--lab", "nobody"], "--virtual-ip without --service"),
-        (["vm", "create", "s", "vm", "--service", "web:80", "--lab", "nobody"],
+        (["reserved-ip", "create", "nobody", "r", "--virtual-ip", "V"], "--virtual-ip without --service"),
+        (["vm", "create", "nobody", "s", "vm", "--service", "web:80"],
          '--service "web:80"; not KIND:PORT with a kind of http, https'),
     ],
 )  # fmt: skip

@@ -83,7 +83,7 @@ def test_an_error_says_what_was_done_before_it_and_is_kept(lab: PureLab) -> None
     assert str(stopped.value) == (
         "s.ps1:2:1: New-AzureVNetGateway: gateway create VNet1: vpn_gateways.VNet1: is there already; a network has "
         "one gateway, created when NotProvisioned (HTTP 409); "
-        "its routing cannot be changed; delete it first, and lose its address: lab gateway delete VNet1\n"
+        "its routing cannot be changed; delete it first, and lose its address: lab gateway delete a VNet1\n"
         "done before it, and kept: gateway disconnect VNet1 VNet2"
     )
     with pytest.raises(runner.Stopped, match=r"\nnothing was changed$"):

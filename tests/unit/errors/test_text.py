@@ -12,39 +12,9 @@ import pytest
 
 from lab.errors import TopologyError, UsageError
 from lab.topology import load, parse
-from tests.unit.refusals import BALANCER, MACHINE, NETWORK, said
+from tests.unit.refusals import MACHINE, NETWORK, said
 
 # --- no topology at all -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("", ('f:1: found an empty file; a topology is a mapping of keys; begin with "name: NAME"; '
-             "the bundled topologies are examples")),
-        ("# nothing\n", ('f:1: found an empty file; a topology is a mapping of keys; begin with "name: NAME"; '
-                        "the bundled topologies are examples")),
-        ("- a\n", ('f:1: found a list; a topology is a mapping of keys; begin with "name: NAME"; '
-                  "the bundled topologies are examples")),
-        ("hello\n", ('f:1: found "hello"; a topology is a mapping of keys; begin with "name: NAME"; '
-                    "the bundled topologies are examples")),
-        ("name: a\ninternet: {h: {\n", ("f:3: while parsing a flow node, did not find expected node content; "
-                                       "a topology is YAML; correct this line")),
-        ("name: a\ninternet: {h: 1\n", ("f:3: while parsing a flow mapping, did not find expected ',' or '}'; "
-                                       "a topology is YAML; correct this line")),
-        ("name: a\ninternet:\n\th: 1\n", ("f:3: found a tab character in the indentation; YAML is indented with "
-                                         "spaces; replace each tab by spaces")),
-        ("name: a: b\n", "f:1: mapping values are not allowed in this context; a topology is YAML; correct this line"),
-        ("name: *x\n", "f:1: found undefined alias; a topology is YAML; correct this line"),
-        ("name: a\n---\nname: b\n", ("f:2: expected a single document in the stream, but found another document; "
-                                    "a topology is YAML; correct this line")),
-        ("name: a\nx-b: \x01\n", ("f:2: unacceptable character #x0001: control characters are not allowed; "
-                                 "a topology is YAML; correct this line")),
-        ("x-a: &a [*a]\nb: &b [*b]\n", "f:1: an alias that holds itself; a topology is YAML; remove it"),
-    ],
-)  # fmt: skip
-def test_what_is_no_yaml_mapping_is_refused_with_the_parsers_words(text: str, line: str) -> None:
-    assert said(text) == [line]
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
@@ -100,26 +70,6 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path, content: bytes, rest:
 # --- keys -------------------------------------------------------------------------------------
 
 
-def test_an_unknown_key_gets_a_suggestion() -> None:
-    assert said("name: a\nvirtual_machine: {}\n") == [
-        (
-            'f:2: virtual_machine: unknown key "virtual_machine"; keys are those of the vocabulary, or begin '
-            'with "x-"; '
-            'did you mean "virtual_machines"?'
-        )
-    ]
-
-
-def test_an_unknown_key_that_resembles_none_gets_the_list() -> None:
-    assert said("name: a\nqqq: {}\n") == [
-        (
-            'f:2: qqq: unknown key "qqq"; keys are those of the vocabulary, or begin with "x-"; known: cloud_services, '
-            "connections, expect, internet, load_balancers, local_networks, name, network_security_groups, overrides, "
-            "profile, reserved_ips, virtual_machines, virtual_networks, vpn_gateways"
-        )
-    ]
-
-
 @pytest.mark.parametrize(
     ("text", "path", "key", "close"),
     [
@@ -159,104 +109,3 @@ def test_keys_that_begin_with_x_are_left_alone_at_every_depth() -> None:
 def test_a_missing_key_is_asked_for(text: str, path: str, key: str) -> None:
     line = text.rstrip().count("\n") + 1
     assert said(text)[0] == f'f:{line}: {path}no "{key}"; "{key}" is required; add it'
-
-
-def test_a_key_that_appears_twice_is_refused_with_both_lines() -> None:
-    text = NETWORK + "virtual_machines:\n  vm: {subnet: v/s}\n  vm: {subnet: v/s}\n"
-    assert said(text) == [
-        (
-            'f:5: virtual_machines.vm: "vm" is here a second time; the first is on line 4; a key appears once; '
-            "remove or rename one of them"
-        )
-    ]
-
-
-# --- names that lead nowhere ------------------------------------------------------------------
-
-_RULE = "frontend_port: 80, backend_port: 80}}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        (NETWORK + "virtual_machines: {vm: {subnet: v/a}}",
-         'f:3: virtual_machines.vm.subnet: no subnet "v/a"; it must name a subnet of this file; did you mean "v/s"?'),
-        (NETWORK + "virtual_machines: {vm: {subnet: vnet/front}}",
-         'f:3: virtual_machines.vm.subnet: no subnet "vnet/front"; it must name a subnet of this file; known: v/s'),
-        ("name: a\nvirtual_machines: {vm: {subnet: v/s}}",
-         'f:2: virtual_machines.vm.subnet: no subnet "v/s"; it must name a subnet of this file; none is defined'),
-        (BALANCER.replace("[vm]", "[vm, vmm]"),
-         ('f:7: load_balancers.lb.backend_address_pools.pool.1: no virtual machine "vmm"; '
-         'it must name a virtual machine of this file; did you mean "vm"?')),
-        (BALANCER + "    load_balancing_rules: {r: {frontend: pubic, backend_pool: pool, probe: alive, " + _RULE,
-         ('f:9: load_balancers.lb.load_balancing_rules.r.frontend: no frontend "pubic"; '
-         'it must name a frontend of this file; did you mean "public"?')),
-        (BALANCER + "    load_balancing_rules: {r: {frontend: public, backend_pool: pol, probe: alive, " + _RULE,
-         ('f:9: load_balancers.lb.load_balancing_rules.r.backend_pool: no backend pool "pol"; '
-         'it must name a backend pool of this file; did you mean "pool"?')),
-        (BALANCER + "    load_balancing_rules: {r: {frontend: public, backend_pool: pool, probe: live, " + _RULE,
-         ('f:9: load_balancers.lb.load_balancing_rules.r.probe: no probe "live"; '
-         'it must name a probe of this file; did you mean "alive"?')),
-        (BALANCER + "    inbound_nat_rules: {r: {frontend: pubic, virtual_machine: vm, " + _RULE,
-         ('f:9: load_balancers.lb.inbound_nat_rules.r.frontend: no frontend "pubic"; '
-         'it must name a frontend of this file; did you mean "public"?')),
-        (BALANCER + "    inbound_nat_rules: {r: {frontend: public, virtual_machine: vmm, " + _RULE,
-         ('f:9: load_balancers.lb.inbound_nat_rules.r.virtual_machine: no virtual machine "vmm"; '
-         'it must name a virtual machine of this file; did you mean "vm"?')),
-        (MACHINE + "expect: [{from: vmm, to: 'vm:80'}]",
-         ('f:4: expect.0.from: no node "vmm"; from is the name of a VM or of a host under internet; '
-         'did you mean "vm"?')),
-        (MACHINE + "expect: [{from: vm, to: 'vmm:80'}]",
-         'f:4: expect.0.to: no node "vmm"; to is NODE:PORT/PROTOCOL or ADDRESS:PORT/PROTOCOL; did you mean "vm"?'),
-        (MACHINE + "expect: [{from: vm, to: 'vm:80', answered_by: [vm, vmm]}]",
-         ('f:4: expect.0.answered_by: no node "vmm"; answered_by names VMs or hosts under internet; '
-         'did you mean "vm"?')),
-    ],
-)  # fmt: skip
-def test_a_name_that_leads_nowhere_is_refused_with_the_nearest(text: str, line: str) -> None:
-    assert said(text) == [line]
-
-
-def test_a_name_that_leads_to_a_part_already_refused_is_no_second_problem() -> None:
-    text = "name: a\nvirtual_networks: {v: {address_space: ten}}\nvirtual_machines: {vm: {subnet: v/s}}\n"
-    assert said(text) == ['f:2: virtual_networks.v.address_space: "ten"; it must be a list; correct it']
-
-
-# --- all at once ------------------------------------------------------------------------------
-
-
-def test_all_problems_of_a_file_are_reported_at_once_in_the_order_of_its_lines() -> None:
-    text = """\
-profil: seeds
-virtual_machines:
-  vm: {subnet: v/t}
-  vm: {subnet: v/s}
-name: Upper
-virtual_networks:
-  v:
-    address_space: [10.1.0.0/16]
-    subnets:
-      s: 10.2.0.0/24
-internet: {h: {address: 198.51.100.256}}
-"""
-    assert said(text) == [
-        (
-            'f:1: profil: unknown key "profil"; keys are those of the vocabulary, or begin with "x-"; '
-            'did you mean "profile"?'
-        ),
-        'f:3: virtual_machines.vm.subnet: no subnet "v/t"; it must name a subnet of this file; did you mean "v/s"?',
-        (
-            'f:4: virtual_machines.vm: "vm" is here a second time; the first is on line 3; a key appears once; '
-            "remove or rename one of them"
-        ),
-        (
-            'f:5: name: "Upper"; a lab\'s name begins with a lower-case letter and has up to 20 lower-case letters, '
-            "digits and dashes; correct it"
-        ),
-        (
-            "f:10: virtual_networks.v.subnets.s: 10.2.0.0/24 is outside the address space 10.1.0.0/16; a "
-            "subnet must lie "
-            "within its virtual network; change the subnet or add its range to address_space"
-        ),
-        'f:11: internet.h.address: "198.51.100.256"; not an IPv4 address, such as 10.1.0.4; correct it',
-    ]

@@ -20,46 +20,6 @@ def group(*rules: str, head: str = _HEAD) -> str:
     return head + "network_security_groups:\n  g:\n" + "".join(f"    - {{{rule}}}\n" for rule in written)
 
 
-@pytest.mark.parametrize(
-    ("rule", "line"),
-    [
-        ("name: r, priority: 99", ("priority: 99; a priority is 100 to 4096 (security-overview.md (2018-07-20)); "
-         "use a value from 100 to 4096; lower ones are asked first")),
-        ("name: r, priority: 4097", ("priority: 4097; a priority is 100 to 4096 (security-overview.md (2018-07-20)); "
-         "use a value from 100 to 4096; lower ones are asked first")),
-        ("name: r, priority: 100, source_address_prefix: Intern", ('source_address_prefix: "Intern"; '
-         'no such service tag; did you mean "Internet"?')),
-        ("name: r, priority: 100, source_address_prefix: 10.1.0.4/24", ('source_address_prefix: "10.1.0.4/24"; '
-         "has host bits set; the prefix is 10.1.0.0/24")),
-        ("name: r, priority: 100, destination_address_prefixes: [10.1.0.0/24, 10.1.0]",
-         'destination_address_prefixes.1: "10.1.0"; not an IPv4 prefix, such as 10.1.0.0/24; correct it'),
-        ("name: r, priority: 100, destination_port_range: 65536",
-         "destination_port_range: 65536; ports are within 0-65535, lower port first; correct it"),
-        ("name: r, priority: 100, destination_port_ranges: [80, 90-80]",
-         'destination_port_ranges.1: "90-80"; ports are within 0-65535, lower port first; correct it'),
-        ("name: r, priority: 100, source_port_range: http",
-         'source_port_range: "http"; not a port, a range such as 1024-65535, or *; correct it'),
-        ("name: r, priority: 100, protocol: tcpp",
-         "protocol: \"tcpp\"; it must be '*', 'Tcp', 'Udp' or 'Icmp'; did you mean \"Tcp\"?"),
-        ("name: r, priority: 100, direction: INBUND, access: Allow",
-         "direction: \"INBUND\"; it must be 'Inbound' or 'Outbound'; did you mean \"Inbound\"?"),
-        ("name: r, priority: 100, destination_port_ranges: []",
-         "destination_port_ranges: a list; it must not be empty; correct it"),
-        ("name: r, priority: 100, destination_address_prefixes: [10.1.0.0/16], destination_address_prefix: 10.1.0.4",
-         ('destination_address_prefixes: a list; it must not stand beside "destination_address_prefix"; '
-         "remove one of the two")),
-        ("name: r, priority: 100, source_port_ranges: [80], source_port_range: 80",
-         'source_port_ranges: a list; it must not stand beside "source_port_range"; remove one of the two'),
-        ("name: r, priority: 100, protocol: Icmp, destination_port_range: 80",
-         f"protocol: ports together with Icmp; ICMP has no ports {_DOCUMENT}; leave the ports out"),
-        ("name: DenyAllInbound, priority: 100", ('name: a second rule "DenyAllInbound" in "g"; a rule\'s name is '
-         "unique in its group, whatever its case, and none of the default rules'; rename it")),
-    ],
-)  # fmt: skip
-def test_a_rule_that_is_wrong_is_refused(rule: str, line: str) -> None:
-    assert said(group(rule)) == [f"f:5: network_security_groups.g.0.{line}"]
-
-
 def test_a_priority_is_unique_in_its_direction_and_free_in_the_other() -> None:
     inbound, outbound = "direction: Inbound, access: Allow", "direction: Outbound, access: Deny"
     parse(group(f"name: r, priority: 100, {inbound}", f"name: s, priority: 100, {outbound}"), "f")
@@ -107,28 +67,6 @@ def test_a_second_group_is_refused(where: str) -> None:
         "network_security_group: a list; 2 network security groups; "
         "a subnet or VM has at most one (virtual-networks-nsg.md, 2016-02-11); name one that has the rules of all"
     )
-
-
-def test_the_gateway_subnet_has_no_group() -> None:
-    head = _HEAD.replace(
-        "subnets: {", "subnets: {GatewaySubnet: {address_prefix: 10.1.9.0/27, network_security_group: g}, "
-    )
-    assert said(group("name: r, priority: 100", head=head)) == [
-        (
-            'f:2: virtual_networks.v.subnets.GatewaySubnet.network_security_group: "g" on "GatewaySubnet"; '
-            f"the gateway subnet has no network security group {_DOCUMENT}; remove it; put a group on the VMs' subnets"
-        )
-    ]
-
-
-def test_a_group_that_is_not_there_is_refused() -> None:
-    head = _HEAD.replace("10.1.0.0/24}", "10.1.0.0/24, network_security_group: gg}")
-    assert said(group("name: r, priority: 100", head=head)) == [
-        (
-            'f:2: virtual_networks.v.subnets.s.network_security_group: no network security group "gg"; '
-            'it must name a network security group of this file; did you mean "g"?'
-        )
-    ]
 
 
 @pytest.mark.parametrize("name", ["INTERNET", "Internet", "internet"])

@@ -115,7 +115,7 @@ def add(**more: object) -> AddEndpoint:
         (add(load_balanced_set="L", idle_timeout_min=15),
          (f"{_SERVICE}.endpoints.new: an idle timeout of one member of a set (15); the timeout of a "
          f"load-balanced set is "
-         f"set on the set {_IDLE}; leave it out, then: lab endpoint set-lb myService L")),
+         f"set on the set {_IDLE}; leave it out, then: lab endpoint set-lb a myService L")),
         (add(probe="default"),
          (f"{_SERVICE}.endpoints.new: a probe of an endpoint that is in no set; only members of a load-balanced "
          f"set are "
@@ -131,7 +131,7 @@ def add(**more: object) -> AddEndpoint:
          "choose HTTP")),
         (SetEndpoint(virtual_machine="myVM1", name="lb", idle_timeout_min=15, local_port=1),
          (f'{_SERVICE}.endpoints.lb: local_port, idle_timeout_in_minutes of one member of the set "L"; members of a '
-         f"load-balanced set are alike, and changed as a whole {_IDLE}; change the set: lab endpoint set-lb "
+         f"load-balanced set are alike, and changed as a whole {_IDLE}; change the set: lab endpoint set-lb a "
          f"myService L")),
         (SetEndpoint(virtual_machine="myVM2", name="lbs", acl=()),
          f'{_SERVICE}.endpoints: no endpoint "lbs" of myVM2; it must name one of myVM2; did you mean "lb"?'),
@@ -162,7 +162,7 @@ def add(**more: object) -> AddEndpoint:
         (ReleaseIp("fiv"), 'reserved_ips: no reserved IP "fiv"; it must name one of the lab; did you mean "five"?'),
         (ReleaseIp("five"),
          (f'reserved_ips.five: in use by Vip5 of "myService"; a reserved address that is in use cannot be deleted '
-         f"{_RESERVED}; take it from the service first: lab reserved-ip disassociate five myService")),
+         f"{_RESERVED}; take it from the service first: lab reserved-ip disassociate a five myService")),
         (AssociateIp("five", "paas"),
          ("reserved_ips.five: one address for myService/Vip5 and paas/Vip1; a reserved address is one VIP's "
          f"{_RESERVED}; reserve another")),
@@ -173,7 +173,7 @@ def add(**more: object) -> AddEndpoint:
         (AssociateIp("spare", "myService", "Vip5"),
          (f'{_SERVICE}.virtual_ips.Vip5: it has "five"; a VIP has one address {_RESERVED}; take that one from '
          f'it first: '
-         "lab reserved-ip disassociate five myService")),
+         "lab reserved-ip disassociate a five myService")),
         (AssociateIp("east", "paas"),
          ('cloud_services.paas.virtual_ips.Vip1.reserved_ip: "east" of China East for a service of China North; a '
          f"reserved address is for services of its own region {_RESERVED}; reserve one there")),
@@ -206,7 +206,7 @@ def add(**more: object) -> AddEndpoint:
         (AddVirtualMachine(service="paas", name="n", subnet="v/s", reserved_ip="spare"),
          (f"cloud_services.paas: VMs already (Web_IN_0); a reserved address comes with the first VM of a "
          f"service, or is associated "
-         f"{_RESERVED}; leave it out, then: lab reserved-ip associate spare paas")),
+         f"{_RESERVED}; leave it out, then: lab reserved-ip associate a spare paas")),
         (SetPower("myVM", "Stopped"),
          'virtual_machines: no virtual machine "myVM"; it must name one of the lab; did you mean "myVM2"?'),
     ],
@@ -264,7 +264,7 @@ def test_what_is_deallocated_is_not_stopped() -> None:
         (
             "virtual_machines.myVM1: is deallocated; a VM that is stopped keeps what it was given, and this one "
             "has given it "
-            "back; start it first: lab vm start myVM1"
+            "back; start it first: lab vm start a myVM1"
         )
     ]
 

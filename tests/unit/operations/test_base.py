@@ -42,7 +42,7 @@ def test_a_rule_is_added_and_removed_and_nothing_else_changes() -> None:
             AddRule("frnt", rule()),
             (
                 'nsg rule add frnt new: network_security_groups: no network security group "frnt"; '
-                'it must name a group of the lab; did you mean "front"?'
+                'it must name one of the lab; did you mean "front"?'
             ),
         ),
         (

@@ -138,9 +138,7 @@ def test_the_record_says_what_is_not_there_and_a_node_that_is_not_is_no_place_to
     started(record, "web2")
     with pytest.raises(UsageError) as caught:
         started(record, "web1")
-    assert str(caught.value) == (
-        f"a: web1 is {state.lower()}; a VM must be started for it; run: lab vm start web1 --lab a"
-    )
+    assert str(caught.value) == (f"a: web1 is {state.lower()}; a VM must be started for it; run: lab vm start a web1")
 
 
 @pytest.mark.parametrize("file", sorted(rootlab.TOPOLOGIES.glob("*.lab.yaml")), ids=lambda file: file.name)

@@ -358,5 +358,5 @@ def test_a_service_is_redeployed_once_at_a_time() -> None:
         after(BeginRedeployment("myService"), BeginRedeployment("myService"))
     assert str(caught.value) == (
         "service redeploy myService: cloud_services.myService: is being redeployed already; its deployment is changed "
-        "once at a time; wait until that is over; if whoever began it is gone, run `lab up FILE`"
+        "once at a time; wait until that is over; if the command that began it was killed, run `lab up FILE`"
     )

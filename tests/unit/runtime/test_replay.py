@@ -14,7 +14,7 @@ from lab import cli
 from lab.errors import UsageError
 from lab.kernel import state
 from lab.runtime import replay
-from tests import nobody
+from tests import unprivileged
 
 
 class Done(NamedTuple):
@@ -27,7 +27,7 @@ class Done(NamedTuple):
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(state, "RUN", tmp_path / "run")
-    monkeypatch.setattr(os, "geteuid", lambda: nobody.NOBODY)
+    monkeypatch.setattr(os, "geteuid", lambda: unprivileged.USER)
     return tmp_path
 
 

@@ -154,8 +154,8 @@ def operated(*experiments: Experiment, network: Network | None = None) -> Stage:
 
 
 def command(*words: str) -> Run:
-    """Run a command on the lab."""
-    return Run(words=(*words, "--lab", "{lab}"))
+    """Run a command, of two words and its arguments, on the lab."""
+    return Run(words=(*words[:2], "{lab}", *words[2:]))
 
 
 def inside(node: str, *words: str) -> Run:
@@ -174,12 +174,12 @@ def name_of(service: CloudService) -> str:
 
 
 def fetch(client: str, service: CloudService) -> Run:
-    """Have curl ask a service by its name."""
+    """Let curl ask a service by its name."""
     return inside(client, "curl", "-sS", "-m", "3", f"http://{name_of(service)}/")
 
 
 def resolve(client: str, service: CloudService) -> Lookup:
-    """Have nslookup ask for the address of a service."""
+    """Let nslookup ask for the address of a service."""
     return Lookup(client=client, name=name_of(service))
 
 

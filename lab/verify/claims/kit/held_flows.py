@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from lab.azure.model import InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Stage, Trial
+from lab.verify.claims.claim import Finding, Stage, Trial
 from lab.verify.claims.kit.judges import judge_by
 from lab.verify.claims.kit.oracle import goals, scaled
 from lab.verify.experiment import Goal, Happened, HoldFlows, Occupied, Open, Step
@@ -50,19 +49,17 @@ def kept(network: Network, goals: tuple[Goal, ...], count: int, *, lost: int = 0
 
 
 def held_trial(
-    claim: str,
     subject: str,
     expected: str,
     experiment: HoldFlows,
-    check: Callable[[Sequence[Happened]], tuple[str, str]],
+    find: Callable[[Sequence[Happened]], Finding],
 ) -> Trial:
     """Return a trial of what came of an experiment's steps."""
 
-    def judge(observations: Sequence[Any]) -> tuple[str, str]:
-        occupied: Occupied = observations[0]
-        return check(occupied.steps)
+    def found(occupied: Occupied) -> Finding:
+        return find(occupied.steps)
 
-    return Trial(claim, subject, expected, (Stage((experiment,)),), judge_by(judge))
+    return Trial(subject, expected, (Stage((experiment,)),), judge_by(found))
 
 
 def opened(happened: Happened) -> str:

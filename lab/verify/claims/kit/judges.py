@@ -1,10 +1,11 @@
 """Experiments and judgements that many claims share. All pure: observations in, judgement out."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from lab.azure.model import InternetHost, Network, VirtualMachine
-from lab.verify.claims.claim import Judge, Stage, Trial
+from lab.verify.claims.claim import Finding, Judge, Stage, Trial
 from lab.verify.claims.kit.oracle import WayOut, far_host, matches, of_kind, pooled, ports_each, some, way_out
 from lab.verify.experiment import (
     Answers,
@@ -20,6 +21,7 @@ from lab.verify.experiment import (
 )
 from lab.verify.verdict import Judgement
 
+_Kind = TypeVar("_Kind")
 _FLOWS = 16  # flows for a claim about every flow's source
 
 
@@ -83,23 +85,25 @@ def sources(arrivals: Arrivals) -> list[str]:
     return sorted({seen.source for seen in arrivals.seen[-1]})
 
 
-def judge_by(check: Callable[[Sequence[Any]], tuple[str, str] | Judgement]) -> Judge:
-    """Make a judge of a check that returns what was observed, and what contradicts the claim ("" if nothing).
+def judge_by(find: Callable[..., Finding]) -> Judge:
+    """Make a judge of what finds something in the observations of a trial, which it is given one by one."""
 
-    A check that cannot tell returns a judgement of its own.
-    """
-
-    def judge(observations: Sequence[Any]) -> Judgement:
-        doubt = failed(observations)
-        if doubt is not None:
-            return doubt
-        found = check(observations)
-        if isinstance(found, Judgement):
-            return found
-        observed, contradiction = found
-        return Judgement("CONTRADICTED" if contradiction else "HOLDS", observed, contradiction)
+    def judge(observations: Sequence[Observation]) -> Judgement:
+        return failed(observations) or judgement(find(*observations))
 
     return judge
+
+
+def of_type(observations: Iterable[Observation], kind: type[_Kind]) -> list[_Kind]:
+    """Return the observations of one kind, in their order."""
+    return [one for one in observations if isinstance(one, kind)]
+
+
+def judgement(found: Finding) -> Judgement:
+    """Return the judgement of what was found."""
+    if found.doubt:
+        return Judgement("INCONCLUSIVE", found.observed, found.doubt)
+    return Judgement("CONTRADICTED" if found.wrong else "HOLDS", found.observed, found.wrong)
 
 
 def wrong_source(network: Network, way: WayOut, arrivals: Arrivals) -> str:
@@ -110,33 +114,42 @@ def wrong_source(network: Network, way: WayOut, arrivals: Arrivals) -> str:
     return f"seen from {', '.join(wrong)}" if wrong else ""
 
 
-def source_trial(claim: str, network: Network, vm: VirtualMachine, far: InternetHost, way: WayOut) -> Trial:
+def source_trial(network: Network, vm: VirtualMachine, far: InternetHost, way: WayOut) -> Trial:
     """Return a trial of the source that the far side sees of a VM's flows."""
+    return Trial(
+        vm.name,
+        f"source {way}",
+        (Stage((send(network, vm, far),)),),
+        judge_by(partial(_all_from, network=network, way=way)),
+    )
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        (arrivals,) = observations
-        return arrived(arrivals), wrong_source(network, way, arrivals)
 
-    return Trial(claim, vm.name, f"source {way}", (Stage((send(network, vm, far),)),), judge_by(check))
+def _all_from(arrivals: Any, *, network: Network, way: WayOut) -> Finding:
+    return Finding(arrived(arrivals), wrong_source(network, way, arrivals))
 
 
-def refused(claim: str, text: str, what: str, words: str, *, allowed: str = "") -> Trial:
+def refused(text: str, what: str, words: str, *, allowed: str = "") -> Trial:
     """Return a trial of a topology that `lab check` must refuse with these words, and for nothing else.
 
     ``allowed``: the same without what is refused, which it must accept.
     """
-
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        done: Checked = observations[0]
-        if done.status != 2 or words not in done.said:
-            return f"exit {done.status}: {done.said}", f"{what} was not refused"
-        accepted: list[Checked] = list(observations[1:])
-        if any(other.status != 0 for other in accepted):
-            return f"exit 2: {done.said}; without it: {accepted[0].said}", f"{what}: it is refused without it, too"
-        return f"exit 2: {done.said}", ""
-
     texts = (text, allowed) if allowed else (text,)
-    return Trial(claim, what, "refused, exit 2", (Stage(tuple(CheckFile(text=t) for t in texts)),), judge_by(check))
+    return Trial(
+        what,
+        "refused, exit 2",
+        (Stage(tuple(CheckFile(text=t) for t in texts)),),
+        judge_by(partial(_file_refused, words=words, what=what)),
+    )
+
+
+def _file_refused(*observations: Any, words: str, what: str) -> Finding:
+    done: Checked = observations[0]
+    if done.status != 2 or words not in done.said:
+        return Finding(f"exit {done.status}: {done.said}", f"{what} was not refused")
+    accepted: list[Checked] = list(observations[1:])
+    if any(other.status != 0 for other in accepted):
+        return Finding(f"exit 2: {done.said}; without it: {accepted[0].said}", f"{what}: it is refused without it, too")
+    return Finding(f"exit 2: {done.said}")
 
 
 def outcomes(answers: Answers) -> str:
@@ -150,7 +163,7 @@ def pairs(pairs: set[tuple[str, int]]) -> str:
     return ", ".join(f"{address}:{port}" for address, port in sorted(pairs)) or "nothing"
 
 
-def pool_only(claim: str, network: Network) -> Iterator[Trial]:
+def pool_only(network: Network) -> Iterator[Trial]:
     """Yield, for each VM of a pool without any rule, that it is seen as a standalone VM of its network is."""
     far = far_host(network)
     for vm in some(network, of_kind(network, "default")):
@@ -165,15 +178,19 @@ def pool_only(claim: str, network: Network) -> Iterator[Trial]:
         ]
         senders = [vm, *alone[:1]]
 
-        def check(
-            observations: Sequence[Any], vm: VirtualMachine = vm, frontends: list[str] = frontends
-        ) -> tuple[str, str]:
-            contradiction = wrong_source(network, way_out(network, vm), observations[0])
-            if set(sources(observations[0])) & set(frontends):
-                contradiction = "seen from the frontend"
-            if not contradiction and len(observations) > 1 and sources(observations[0]) != sources(observations[1]):
-                contradiction = f"a standalone VM is seen from {', '.join(sources(observations[1]))}"
-            return arrived(observations[0]), contradiction
-
         expected = f"not {' or '.join(frontends)}, but as a standalone VM"
-        yield Trial(claim, vm.name, expected, (Stage(tuple(send(network, s, far) for s in senders)),), judge_by(check))
+        yield Trial(
+            vm.name,
+            expected,
+            (Stage(tuple(send(network, s, far) for s in senders)),),
+            judge_by(partial(_as_standalone, vm=vm, frontends=frontends, network=network)),
+        )
+
+
+def _as_standalone(*observations: Any, vm: VirtualMachine, frontends: list[str], network: Network) -> Finding:
+    contradiction = wrong_source(network, way_out(network, vm), observations[0])
+    if set(sources(observations[0])) & set(frontends):
+        contradiction = "seen from the frontend"
+    if not contradiction and len(observations) > 1 and sources(observations[0]) != sources(observations[1]):
+        contradiction = f"a standalone VM is seen from {', '.join(sources(observations[1]))}"
+    return Finding(arrived(observations[0]), contradiction)

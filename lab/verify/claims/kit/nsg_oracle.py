@@ -249,7 +249,7 @@ def first_of_each(cases: Iterator[Case], kind: Callable[[Case], object]) -> list
 # --- trials -----------------------------------------------------------------------------------
 
 
-def trial(claim: str, subject: str, cases: Sequence[Case], *more: Experiment, judge: Judge | None = None) -> Trial:
+def trial(subject: str, cases: Sequence[Case], *more: Experiment, judge: Judge | None = None) -> Trial:
     """Return a trial of flows that must arrive or be lost; ``judge`` judges what ``more`` experiments saw."""
     words = [f"{case}: {f'lost, {case.denied_by}' if case.denied_by else 'arrives'}" for case in cases]
     sweep = Sweep(flows=tuple(case.flow for case in cases))
@@ -262,7 +262,7 @@ def trial(claim: str, subject: str, cases: Sequence[Case], *more: Experiment, ju
         rest = judge(others)
         return Judgement(rest.verdict, f"{found.observed}; {rest.observed}", rest.reason)
 
-    return Trial(claim, subject, "; ".join(words), (Stage((sweep, *more)),), decide)
+    return Trial(subject, "; ".join(words), (Stage((sweep, *more)),), decide)
 
 
 def _judged(cases: Sequence[Case], observation: Any) -> Judgement:

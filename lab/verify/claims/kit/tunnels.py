@@ -1,14 +1,15 @@
 """The parts of trials about tunnels: who may reach whom, what is sent across, and what must be seen of it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
 
 from lab.azure.model import PLATFORM_ADDRESS, Connection, LocalNetwork, Network, VirtualMachine
-from lab.verify.claims.claim import Stage, Trial
-from lab.verify.claims.kit.judges import arrived, judge_by
+from lab.verify.claims.claim import Finding, Stage, Trial
+from lab.verify.claims.kit.judges import arrived, judge_by, of_type
 from lab.verify.experiment import (
     ANSWER_S,
     Answers,
@@ -17,13 +18,13 @@ from lab.verify.experiment import (
     CheckFile,
     Crossed,
     Gateway,
+    Observation,
     Protocol,
     Send,
     TunnelFlows,
     Tunnels,
     Watch,
 )
-from lab.verify.verdict import Judgement
 
 #: What carries flows between gateways, and all that may be on a wire there (RFC 7296, RFC 3948).
 _ESP = ("udp 4500", "esp")
@@ -206,7 +207,7 @@ def with_connection(network: Network, pair: Pair, **values: Any) -> Network:
     return changed(network, connections=found)
 
 
-def never(claim: str, pair: Pair, what: str, after: Network, words: str = "") -> Trial:
+def never(pair: Pair, what: str, after: Network, words: str = "") -> Trial:
     """Return a trial that a tunnel which works does not when the network is ``after``, and that ``words`` say why.
 
     What is sent into it arrives nowhere, and no packet of ESP is on the wires of the gateways: what they say of
@@ -216,54 +217,65 @@ def never(claim: str, pair: Pair, what: str, after: Network, words: str = "") ->
     heard = Ask(client=pair.near.node, address=str(PLATFORM_ADDRESS), port=53, kind="connect")
     state = Tunnels(network=pair.network, wanted="NotConnected")
 
-    def check(observations: Sequence[Any]) -> tuple[str, str] | Judgement:
-        before, shown, control, across = observations
-        observed = f"{_outcome(before)} before; then {states(shown, pair.site.name)}; {said(across)}"
-        if contradiction := pair.reached(before):
-            return observed, contradiction
-        if _outcome(control) != "answered":
-            return Judgement("INCONCLUSIVE", observed, "the sender is not heard by its resolver either")
-        found = [c for c in shown.connections if c.site == pair.site.name]
-        if not found or found[0].state != "NotConnected":
-            return observed, f"{pair.site.name} is {found[0].state if found else 'not shown'}"
-        if words not in found[0].reason:
-            return observed, f'the reason shown is "{found[0].reason}"'
-        return observed, crossed_anyway(across)
-
     stages = (Stage((pair.there,)), Stage((state, heard, silent), after))
     why = f' ("{words}")' if words else ""
     expected = f"NotConnected{why}, nothing arrives, and no ESP on the wires"
-    return Trial(claim, f"{pair.near.node}, {what}", expected, stages, judge_by(check))
+    return Trial(
+        f"{pair.near.node}, {what}", expected, stages, judge_by(partial(_never_crossed, pair=pair, words=words))
+    )
+
+
+def _never_crossed(
+    before: Answers, shown: Gateway, control: Answers, across: Crossed, *, pair: Pair, words: str
+) -> Finding:
+    observed = f"{_outcome(before)} before; then {states(shown, pair.site.name)}; {said(across)}"
+    if contradiction := pair.reached(before):
+        return Finding(observed, contradiction)
+    if _outcome(control) != "answered":
+        return Finding(observed, doubt="the sender is not heard by its resolver either")
+    found = [c for c in shown.connections if c.site == pair.site.name]
+    if not found or found[0].state != "NotConnected":
+        return Finding(observed, f"{pair.site.name} is {found[0].state if found else 'not shown'}")
+    if words not in found[0].reason:
+        return Finding(observed, f'the reason shown is "{found[0].reason}"')
+    return Finding(observed, crossed_anyway(across))
 
 
 def _outcome(answers: Answers) -> str:
     return answers.answers[0].outcome
 
 
-def works(claim: str, pair: Pair, expected: str, more: Callable[[Gateway], str]) -> Trial:
+def works(pair: Pair, expected: str, more: Callable[[Gateway], str]) -> Trial:
     """Return a trial that a tunnel is Connected and crossed; ``more`` returns what else contradicts."""
     # A policy-based tunnel may rest; what comes first wakes it.
     waking = (pair.there,) if pair.policy_based else ()
 
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        *_, shown, answers = observations
-        contradiction = connected(shown, pair.site.name) or pair.reached(answers) or more(shown)
-        return f"{states(shown, pair.site.name)}; {pair.far.node}: {_outcome(answers)}", contradiction
-
     stage = Stage((*waking, Tunnels(network=pair.network, wanted="Connected"), pair.there))
-    return Trial(claim, f"{pair.network} to {pair.site.name}", expected, (stage,), judge_by(check))
+    return Trial(
+        f"{pair.network} to {pair.site.name}",
+        expected,
+        (stage,),
+        judge_by(partial(_crossed_connected, pair=pair, more=more)),
+    )
 
 
-def fits(claim: str, text: str, what: str, *words: str) -> Trial:
+def _crossed_connected(*observations: Observation, pair: Pair, more: Callable[[Gateway], str]) -> Finding:
+    (shown,), (*_, answers) = of_type(observations, Gateway), of_type(observations, Answers)
+    contradiction = connected(shown, pair.site.name) or pair.reached(answers) or more(shown)
+    return Finding(f"{states(shown, pair.site.name)}; {pair.far.node}: {_outcome(answers)}", contradiction)
+
+
+def fits(text: str, what: str, *words: str) -> Trial:
     """Return a trial of a topology that `lab check` must accept, or refuse with all of ``words``."""
-
-    def check(observations: Sequence[Any]) -> tuple[str, str]:
-        done: Checked = observations[0]
-        if not words:
-            return f"exit {done.status}: {done.said}", "" if done.status == 0 else f"{what} was refused"
-        if done.status != 2 or any(word not in done.said for word in words):
-            return f"exit {done.status}: {done.said}", f"{what} was not refused"
-        return f"exit 2: {done.said}", ""
-
     expected = "refused, exit 2" if words else "accepted"
-    return Trial(claim, what, expected, (Stage((CheckFile(text=text),)),), judge_by(check))
+    return Trial(
+        what, expected, (Stage((CheckFile(text=text),)),), judge_by(partial(_file_fits, words=words, what=what))
+    )
+
+
+def _file_fits(done: Checked, *, words: tuple[str, ...], what: str) -> Finding:
+    if not words:
+        return Finding(f"exit {done.status}: {done.said}", "" if done.status == 0 else f"{what} was refused")
+    if done.status != 2 or any(word not in done.said for word in words):
+        return Finding(f"exit {done.status}: {done.said}", f"{what} was not refused")
+    return Finding(f"exit 2: {done.said}")

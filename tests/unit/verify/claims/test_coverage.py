@@ -13,9 +13,7 @@ from lab.verify import claims
 from lab.verify.claims import Trial, coverage
 from lab.verify.claims.coverage import ABSENT, FAMILIES, MISSING, REFUSED
 from lab.verify.experiment import Checked, CheckFile
-from tests.unit.cli.test_cli import Done, Run, lab
-
-__all__ = ["Done", "Run", "lab"]
+from tests.unit.conftest import Done, Run
 
 TOPOLOGIES = Path(__file__).parents[4] / "topologies"
 EVERYTHING = frozenset(claim.id for claim in claims.CATALOGUE)

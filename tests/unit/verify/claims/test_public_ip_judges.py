@@ -168,15 +168,15 @@ class Lab:
             case ("exec", _, vm, *_):
                 made = self.network.vm(vm)
                 return ex.Checked(status=0, said=f"2: eth0 inet {made.private_ip_address if made else ''}/32 scope")
-            case ("service", "show", name, *_):
+            case ("service", "show", _, name, *_):
                 service = self.network.cloud_service(name)
                 return ex.Checked(status=0, said=json.dumps({"location": service.location if service else ""}))
-            case ("vm", state, vm, *_):
+            case ("vm", state, _, vm, *_):
                 power = SetPower(vm, "Deallocated" if state == "deallocate" else "Started")
                 return self._operate(lambda: power)
-            case ("public-ip", "show", vm, *_):
+            case ("public-ip", "show", _, vm, *_):
                 return self._shown(vm)
-            case ("public-ip", "set", vm, name, *_):
+            case ("public-ip", "set", _, vm, name, *_):
                 return self._operate(lambda: SetPublicIp(vm, name))
             case ("import", "cscfg", *_):
                 return self._operate(lambda: ImportServiceConfiguration(cscfg.read(what.text, "f"), "f"))
@@ -361,13 +361,13 @@ LIES: list[tuple[str, Lie, str]] = [
     ("S4-4", _words("set", replace(said="for another reason")), "it was not refused"),
     ("S4-4", _ANOTHER, "seen from 203.0.113.77"),
     ("S4-5", about(ex.CheckFile, _ACCEPTED), "6 addresses was not refused"),
-    ("S4-5", _words("set plain", _ACCEPTED), "it was not refused"),
-    ("S4-5", _words("set neighbour", replace(status=2, said="no")), "exit 2: no"),
+    ("S4-5", _words("set {lab} plain", _ACCEPTED), "it was not refused"),
+    ("S4-5", _words("set {lab} neighbour", replace(status=2, said="no")), "exit 2: no"),
     ("S4-5", _ANOTHER, "seen from 203.0.113.77"),
     ("S4-6", about(ex.CheckFile, _ACCEPTED), "an address of a VM with two interfaces was not refused"),
     ("S4-6", about(ex.CheckFile, replace(status=2)), "the one or the other was refused"),
     ("S4-6", _words("up", _ACCEPTED), "it was not refused"),
-    ("S4-6", _words("set wide", _ACCEPTED), "it was not refused"),
+    ("S4-6", _words("set {lab} wide", _ACCEPTED), "it was not refused"),
     ("S4-6", about(ex.Send, from_source("104.43.140.10")), "seen from 104.43.140.10"),
     ("S4-7", _ACTIVE, "the active transfer failed"),
     ("S4-7", _OTHER_PORT, "the server's data connection is not from 104.43.142.188:20"),

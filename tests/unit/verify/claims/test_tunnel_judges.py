@@ -93,7 +93,7 @@ class Lab:
                 each = 9.5e7 / len(what.addresses) if what.network == "Hub" else 2.5e8
                 return ex.Flooded(offered=3e8, rates=dict.fromkeys(GATEWAYS.values(), each))
             case ex.Segments():
-                return ex.SegmentSize(size=1338)
+                return ex.SegmentSize(size=1350)
             case ex.Lookup():
                 return self._lookup(what)
             case ex.Run():
@@ -145,7 +145,7 @@ class Lab:
             return ex.Checked(status=2 if beyond else 0, said="not VMs or services outside them" if beyond else "")
         if what.words[1] == "connect":
             return ex.Checked(status=2, said="redundant tunnels between a pair of networks are not supported")
-        if what.words[1] in ("create", "show") and what.words[2].startswith("VNet"):
+        if what.words[1] in ("create", "show") and what.words[3].startswith("VNet"):
             return ex.Checked(status=0, said=_shown("Creating"), began=1000.0, ended=1000.5)
         if what.words[1] == "key":
             said = {"Error": "", "HttpStatusCode": "OK", "Id": "1", "Status": "Successful", "RequestId": "2"}
@@ -434,6 +434,8 @@ LIES: list[tuple[str, Lie, str]] = [
     ("N-GW-3", about(ex.Tunnels, _connection(ike_rekey_s=28000)), "IKE is renewed after 28000 s"),
     ("N-GW-3", about(ex.Tunnels, _connection(esp_life_s=27000)), "ESP ends after 27000 s"),
     ("N-GW-4", about(ex.Segments, replace(size=1448)), "they are not clamped to 1350 bytes"),
+    ("N-GW-4", about(ex.Segments, replace(size=1360)), "they are not clamped to 1350 bytes"),
+    ("N-GW-4", about(ex.Segments, replace(size=1300)), "they are not clamped to 1350 bytes"),
     ("N-GW-4", about(ex.Segments, replace(size=0)), "they are not clamped to 1350 bytes"),
     ("N-GW-5", about(ex.Tunnels, _connection(esp="AES_CBC 256 HMAC_SHA1_96")), "ESP uses AES_CBC 256"),
     ("N-GW-7", _TIMEOUT, _SILENT),

@@ -1,0 +1,1 @@
+"""Pictures of a network: what is drawn (``diagram``), and the languages that it is written in."""
