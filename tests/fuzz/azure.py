@@ -268,6 +268,16 @@ def evaluated(case: str) -> dict[str, Any]:
     return {"data": json.loads(json.dumps(data, default=str))}
 
 
+def changed(data: Any, number: int) -> Any:
+    """Return a value with one to four places changed."""
+    chance = random.Random(number)
+    for _ in range(chance.randint(1, 4)):
+        places = list(_places(data))
+        if places:
+            chance.choice(_CHANGES)(chance, data, chance.choice(places))
+    return data
+
+
 def mutant(number: int) -> tuple[str, list[tuple[Path, bytes]]]:
     """Return the case and the files of one input."""
     chance = random.Random(number)
