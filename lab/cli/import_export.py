@@ -89,8 +89,9 @@ def import_azure(
     """Make a topology of Azure's own files, and list on stderr what it cannot say.
 
     FILE is an Azure Resource Manager template, its parameter file, or resources as Azure prints them: the answer of
-    `az graph query`, `az ... list -o json`, `az ... show -o json`, `az rest`, or `bicep snapshot`. Several files make
-    one topology. A warning is a thing that may change an answer; it says whether that of `lab outbound` may be wrong.
+    `az graph query`, `az ... list -o json`, `az ... show -o json`, `az rest`, `bicep snapshot`, or a Terraform state
+    that `terraform show -json` prints. Several files make one topology. A warning is a thing that may change an answer;
+    it says whether that of `lab outbound` may be wrong.
 
     \b
     Example:

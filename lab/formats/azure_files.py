@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import cast
 from urllib.parse import unquote, urlsplit
 
 from lab.errors import TopologyError
-from lab.formats import arm, azure_resources, xml
+from lab.formats import arm, azure_resources, terraform, xml
 
 #: As large as Azure Resource Manager allows a template; what a whole subscription prints is larger.
 MAX_BYTES = 32 * 1024 * 1024
@@ -17,7 +18,7 @@ _GRAPH = (
     "import what was deployed: `az graph query -q \"resources | where type startswith 'microsoft.network' or type "
     "startswith 'microsoft.compute'\" -o json > resources.json`"
 )
-_TERRAFORM = "see with `terraform show -json` what it holds, and " + _GRAPH
+_TERRAFORM = "import the state after `terraform apply`: `terraform show -json > state.json`; or " + _GRAPH
 #: Names of files that say nothing of what is in them.
 _COMMON = ("azuredeploy", "main", "template", "deploy", "index")
 
@@ -41,6 +42,8 @@ def read(texts: Sequence[tuple[Path, str]]) -> azure_resources.Read:
             except arm.TemplateError as error:
                 problems.append(f"{path}: {error}")
                 continue
+            if terraform.is_state(data) and azure_resources.kind_of(data) == "terraform":
+                data = {"value": terraform.resources(cast("dict[str, object]", data))}
             kind = azure_resources.kind_of(data)
             advice = {"terraform": ("JSON of Terraform", _TERRAFORM), "unknown": ("JSON of another kind", _GRAPH)}.get(
                 kind

@@ -8,7 +8,9 @@ class TemplateError(Exception):
 
 
 class LimitError(TemplateError):
-    """A template asks for more than any deployment may be."""
+    """A template asks for more than any deployment may be; ``placed`` once its text begins with the place."""
+
+    placed = False
 
 
 class Limits:

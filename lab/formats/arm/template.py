@@ -110,7 +110,11 @@ class _Deployment(Calls):
         try:
             return action()
         except LimitError as error:
-            raise LimitError(f"{place}: {error}") from None
+            if error.placed:
+                raise
+            placed = LimitError(f"{place}: {error}")
+            placed.placed = True
+            raise placed from None
         except TemplateError as error:
             lowered = kind_.lower() if isinstance(kind_, str) else DEPLOYMENT
             if lowered == DEPLOYMENT or self.wanted(lowered):

@@ -285,7 +285,7 @@ def test_a_service_tag_without_a_word_takes_the_rule_out() -> None:
         ("a.json", "{", "line 1"),
         ("a.json", "[]", "no resource"),
         ("a.json", "{}", "another kind"),
-        ("a.json", '{"terraform_version": "1.5", "values": {}}', "Terraform"),
+        ("a.json", '{"terraform_version": "1.5", "planned_values": {}}', "JSON of Terraform"),
         ("main.tf", 'resource "azurerm_lb" "a" {}', "terraform show -json"),
         ("main.bicep", "param x string", "az bicep build --file main.bicep"),
         ("a.json", '[{"name": "x"}]', "no type and name"),
