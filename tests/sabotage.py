@@ -30,7 +30,7 @@ class Act(msgspec.Struct, frozen=True):
 
     def left_alone(self) -> bool:
         """Tell whether `lab up` leaves this alone: it knows the tables of its own places, and the routes it made."""
-        return self.command[0] == "ip" or not self.place.startswith(("lb.", "gw.", "router."))
+        return self.command[0] == "ip" or not self.place.startswith(("lb.", "gw.", "nat.", "router."))
 
 
 def acts(places: str, *commands: Command) -> list[Act]:

@@ -250,6 +250,8 @@ REFUSALS = {
     "T-OR-2": ("outbound-rules", "azure.outbound_rules._ports"),
     "T-OR-4": ("outbound-rules", "azure.outbound_rules._ports"),
     "T-OR-11": ("outbound-rules", "azure.outbound_rules._alone_at_frontends"),
+    "T-NG-14": ("nat-timers", "azure.nat_gateways._subnet"),
+    "T-NG-15": ("nat-timers", "azure.nat_gateways._subnet"),
     "T-OR-12": ("outbound-rules", "azure.outbound_rules._beside_load_balancing_rules"),
 }
 

@@ -178,8 +178,8 @@ MUTATIONS = (
         "N-GW-11",
         "ranges of two sites of one network",
         LIMITS,
-        "        spaces += [(f'\"{site.name}\"', prefix) for prefix in site.address_space]",
-        "        spaces += []",
+        "for b in overlaps.before(i) if b < first):",
+        "for b in overlaps.before(i) if b < len(vnet.address_space)):",
     ),
     _file(
         "N-GW-12",
@@ -381,7 +381,7 @@ MUTATIONS = (
         "N-NC-3",
         "ranges that overlap",
         LIMITS,
-        "for s in spaces if p.overlaps(s[1])):",
-        "for s in spaces if p != s[1] and p.overlaps(s[1])):",
+        "for b in overlaps.before(i) if b < first):",
+        "for b in overlaps.before(i) if b < first and spaces[i][1] != spaces[b][1]):",
     ),
 )

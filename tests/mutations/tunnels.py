@@ -29,10 +29,13 @@ EVERYWHERE = (
 )
 INSIDE = "for one, other in ((to(router), INNER), (INNER, to(router)), (INNER, INNER)):"
 _OF_NETWORK = "        if connection.virtual_network != vnet.name:\n            continue"
-_FAR = "    peer = network.vnet(far.virtual_network)\n    for prefix"
+_FAR = "    peer = network.vnet(far.virtual_network)\n    told"
 _AGREE = "    return own <= set(facing.remote) <= own | set(tunnel.transit)"
-_OVERLAPS = "for s in spaces if p.overlaps(s[1])):"
-_REDUNDANT = "        if site.vpn_gateway_address in peers:"
+#: Ranges of a network and its local networks, by their position: `i` is held against `b`, which is before it.
+_OVERLAPS = "for b in overlaps.before(i) if b < first):"
+_REDUNDANT = (
+    '            yield Problem(\n                path=path,\n                found=f\'"{vnet.name}" has a tunnel to'
+)
 _TOO_MANY = "    for index, connection in mine[most:]:"
 _PEER = "            peer=str(site.vpn_gateway_address),\n            local=own,"
 
@@ -50,7 +53,7 @@ def _of_network(condition: str) -> str:
 def _refused(condition: str) -> str:
     """Return the check of a tunnel between networks that refuses more than the document does."""
     problem = 'yield Problem(path=path, found="it", must="be otherwise", advice="change it")'
-    return _FAR.replace("    for prefix", f"    if peer and {condition}:\n        {problem}\n    for prefix")
+    return _FAR.replace("    told", f"    if peer and {condition}:\n        {problem}\n    told")
 
 
 _SITE = "network.local_network(connection.local_network)"
@@ -191,14 +194,16 @@ MUTATIONS = (
         _TOO_MANY,
         _TOO_MANY.replace("mine", f"[m {_NETWORKS_OF} network.local_network(m[1].local_network).vpn_gateway]"),
     ),
-    Mutation("S3-8", "equal ranges", PAIR, LIMITS, _OVERLAPS, "for s in spaces if p != s[1] and p.overlaps(s[1])):"),
+    Mutation(
+        "S3-8", "equal ranges", PAIR, LIMITS, _OVERLAPS, _OVERLAPS.replace("):", " and spaces[i][1] != spaces[b][1]):")
+    ),
     Mutation(
         "S3-8",
         "a range that contains the network's",
         PAIR,
         LIMITS,
         _OVERLAPS,
-        "for s in spaces if p.prefixlen >= s[1].prefixlen and p.overlaps(s[1])):",
+        _OVERLAPS.replace("):", " and spaces[i][1].prefixlen >= spaces[b][1].prefixlen):"),
     ),
     Mutation(
         "S3-8",
@@ -206,23 +211,23 @@ MUTATIONS = (
         PAIR,
         LIMITS,
         _OVERLAPS,
-        "for s in spaces if p.prefixlen <= s[1].prefixlen and p.overlaps(s[1])):",
+        _OVERLAPS.replace("):", " and spaces[i][1].prefixlen <= spaces[b][1].prefixlen):"),
     ),
     Mutation(
         "S3-8",
         "ranges of two local networks of one network",
         PAIR,
         LIMITS,
-        "        spaces += [(f'\"{site.name}\"', prefix) for prefix in site.address_space]",
-        "        spaces += []",
+        _OVERLAPS,
+        _OVERLAPS.replace("b < first", "b < len(vnet.address_space)"),
     ),
     Mutation(
         "S3-8",
         "ranges of two connected networks",
         PAIR,
         LIMITS,
-        "            if prefix.overlaps(other) and not any(other == p for p in site.address_space):",
-        "            if False:",
+        "        if other not in told:",
+        "        if False:",
     ),
     Mutation(
         "S3-8",
@@ -238,10 +243,15 @@ MUTATIONS = (
         PAIR,
         LIMITS,
         _REDUNDANT,
-        _REDUNDANT.replace("if ", "if site.name not in peers.values() and "),
+        f"            if other.local_network == connection.local_network:\n                continue\n{_REDUNDANT}",
     ),
     Mutation(
-        "S3-9", "one local network of a peer", PAIR, LIMITS, _REDUNDANT, "        if site.name in peers.values():"
+        "S3-9",
+        "one local network of a peer",
+        PAIR,
+        LIMITS,
+        _REDUNDANT,
+        f"            if other.local_network != connection.local_network:\n                continue\n{_REDUNDANT}",
     ),
     Mutation(
         "S3-10",

@@ -24,6 +24,7 @@ from lab.plan import (
     Namespace,
     Plan,
     Policy,
+    Program,
     Provenance,
     Queue,
     RateLimit,
@@ -101,6 +102,9 @@ ITEMS: list[tuple[Item, str]] = [
     (rule(1), "-t nat -A POSTROUTING -s 10.0.0.1/32 -j ACCEPT"),
     (Server(place="lb", why=_WHY, node="web", kind="http", address="10.0.0.4", port=80, protocol="tcp"),
      "http server as web on 10.0.0.4:80/tcp"),
+    (Program(place="web", why=_WHY, name="api", command=("serve", "a b"), port=8080, protocol="tcp",
+             environment=(("TOKEN", "hidden"),), folder="/", ready_port=8080, ready_s=10.0, restarts=True),
+     "program api on 8080/tcp: serve 'a b'"),
     (DnsRecord(place="lb", why=_WHY, name="web", address="10.0.0.4"), "name web A 10.0.0.4"),
     (Resolver(place="lb", why=_WHY, servers=("10.0.0.1", "10.0.0.2")), "resolv.conf 10.0.0.1 10.0.0.2"),
     (CHECK, ("probe lb1/alive/web: Http 10.0.0.4:80/ok every 2.5 s, waits 31 s; down after 2 or a wrong answer, "

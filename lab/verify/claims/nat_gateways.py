@@ -19,7 +19,7 @@ from lab.verify.claims.kit.held_flows import (
     too_late,
     wrong_number,
 )
-from lab.verify.claims.kit.judges import arrived, judge_by, refused, send
+from lab.verify.claims.kit.judges import arrived, judge_by, of_type, refused, send
 from lab.verify.claims.kit.oracle import (
     far_client,
     far_host,
@@ -32,7 +32,7 @@ from lab.verify.claims.kit.oracle import (
     way_out,
 )
 from lab.verify.claims.kit.ways import ways_trial
-from lab.verify.experiment import Answers, Ask, End, Goal, Happened, Open, Pause, Return, Returned, Talk
+from lab.verify.experiment import Answers, Arrivals, Ask, End, Goal, Happened, Open, Pause, Return, Returned, Talk
 
 _RESOURCE_2022 = "nat-gateway-resource.md (2022-02-25)"
 _RESOURCE = "nat-gateway-resource.md (2023-07-10)"
@@ -143,15 +143,21 @@ def address_has_64512_ports(network: Network) -> Iterator[Trial]:
             ),
         )
 
+        # No port is held any more by flows of other claims.
+        free = tuple(occupy(network, vm) for vm in single[:2])
+
         def check(*observations: Any) -> Finding:
-            ports = sorted(seen.source_port for arrivals in observations for seen in arrivals.seen[-1])
+            came = of_type(observations, Arrivals)
+            ports = sorted(seen.source_port for arrivals in came for seen in arrivals.seen[-1])
             wrong = len(set(ports)) != _PORTS or len(ports) != _PORTS
             wrong = wrong or (ports[0], ports[-1]) != (_FIRST_PORT, _LAST_PORT)
             observed = f"{len(ports)} flows from ports {ports[0]}-{ports[-1]}" if ports else "nothing"
             return Finding(observed, f"{len(set(ports))} different ports for {len(ports)} flows" if wrong else "")
 
         names = " and ".join(vm.name for vm in single[:2])
-        yield Trial(names, f"{_PORTS:,} flows to one destination, and no more", (Stage(sends),), judge_by(check))
+        yield Trial(
+            names, f"{_PORTS:,} flows to one destination, and no more", (Stage((*free, *sends)),), judge_by(check)
+        )
     if _behind(network):
         many = ", ".join(f"40.1.1.{number}" for number in range(1, 18))
         yield refused(_file(f"public_ip_addresses: [{many}]"), "17 addresses", "at most 16 addresses", allowed=_file())

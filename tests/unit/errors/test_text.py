@@ -103,9 +103,15 @@ def test_keys_that_begin_with_x_are_left_alone_at_every_depth() -> None:
         ("name: a\ninternet: {h: {}}\n", "internet.h: ", "address"),
         ("name: a\nvirtual_networks: {v: {}}\n", "virtual_networks.v: ", "address_space"),
         ("name: a\nload_balancers: {lb: {}}\n", "load_balancers.lb: ", "frontend_ip_configurations"),
-        ("name: a\nexpect: [{from: vm}]\n", "expect.0: ", "to"),
     ],
 )
 def test_a_missing_key_is_asked_for(text: str, path: str, key: str) -> None:
     line = text.rstrip().count("\n") + 1
     assert said(text)[0] == f'f:{line}: {path}no "{key}"; "{key}" is required; add it'
+
+
+def test_an_expectation_without_its_object_is_told_the_two_kinds() -> None:
+    assert said("name: a\nexpect: [{from: vm}]\n")[0] == (
+        'f:2: expect.0: neither "to" nor "run"; an expectation is of a flow to somewhere, or of a program that is run; '
+        "give one of the two"
+    )
