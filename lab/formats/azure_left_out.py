@@ -58,7 +58,6 @@ TYPES: dict[str, Effect] = {
     "microsoft.network/expressroutecircuits": _wrong("routes that it announces are not there"),
     "microsoft.network/firewallpolicies": _DATA,
     "microsoft.network/frontdoors": _note("it is on a way in, over addresses of its own"),
-    "microsoft.network/natgateways": _wrong("flows of its subnets leave by its addresses alone"),
     "microsoft.network/networkwatchers": _DATA,
     "microsoft.network/networkwatchers/flowlogs": _DATA,
     "microsoft.network/privatednszones": _note("names of a zone are not resolved"),
@@ -104,7 +103,6 @@ PROPERTIES: dict[str, dict[str, Effect]] = {
         "virtualnetworkpeerings": Effect("the two networks do not reach each other"),
     },
     "subnet": {
-        "natgateway": _wrong("flows of the subnet leave by the NAT gateway's addresses alone"),
         "routetable": _wrong("flows that its routes match go another way"),
         "delegations": _DATA,
         "serviceendpoints": _wrong("flows to these services keep their private source address"),
@@ -129,7 +127,7 @@ PROPERTIES: dict[str, dict[str, Effect]] = {
         "publicipprefix": _note("the address need not be of the prefix"),
         "ddossettings": _DATA,
         "iptags": Effect("the address is routed in another way"),
-        "natgateway": _wrong("flows leave by the NAT gateway's addresses alone"),
+        "natgateway": _wrong("flows leave by the NAT gateway's addresses alone, which is not in the files"),
     },
     "load balancer": {"outboundnatrules": _wrong("these rules give no way out")},
     "frontend": {

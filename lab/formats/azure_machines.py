@@ -44,7 +44,8 @@ def _subnet(draft: Draft, network: Resource, subnet: dict[str, Any], subnets: di
     values = [get(subnet, "addressprefix"), *(several if isinstance(several, list) else [])]
     ranges = prefixes(values)
     many = "addressprefixes" if len(ranges) == 1 else ""
-    draft.check(title, "subnet", subnet, f"addressprefix networksecuritygroup defaultoutboundaccess {many}")
+    taken = f"addressprefix networksecuritygroup natgateway defaultoutboundaccess {many}"
+    draft.check(title, "subnet", subnet, taken)
     if not ranges:
         draft.leave(title, "the subnet", "its range is not known as IPv4", way_out=True)
         return
@@ -54,7 +55,10 @@ def _subnet(draft: Draft, network: Resource, subnet: dict[str, Any], subnets: di
     chosen = draft.named("group", group.key) if group is not None else None
     # What a template does not say is allowed: it is of an API version before private subnets were the default.
     made = {"address_prefix": ranges[0], "default_outbound_access": get(subnet, "defaultoutboundaccess") is not False}
-    subnets[name] = made | ({"network_security_group": chosen} if chosen else {})
+    gateway = draft.target(title, "natGateway", get(subnet, "natgateway"), way_out=True)
+    leaves_by = draft.named("nat", gateway.key) if gateway is not None else None
+    made |= {"network_security_group": chosen} if chosen else {}
+    subnets[name] = made | ({"nat_gateway": leaves_by} if leaves_by else {})
     draft.subnets[key] = f"{draft.name('vnet', network.key, network.name, title, node=False)}/{name}"
 
 

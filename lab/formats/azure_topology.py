@@ -15,16 +15,16 @@ from lab.formats.azure_draft import Draft, Path
 from lab.formats.azure_gateways import gateways
 from lab.formats.azure_left_out import LeftOut, of_type
 from lab.formats.azure_machines import groups, machines, networks
+from lab.formats.azure_nat import nat_gateways
 from lab.formats.azure_resources import Resource, is_read, shown
 
-_SECTIONS = (
-    "virtual_networks virtual_machines load_balancers vpn_gateways local_networks connections network_security_groups"
-)
+_SECTIONS = "nat_gateways virtual_networks virtual_machines load_balancers vpn_gateways local_networks connections network_security_groups"
 #: Types that a topology has words for.
 _PLAYED = frozenset(
     (
         *("microsoft.network/virtualnetworks", "microsoft.network/networkinterfaces", "microsoft.network/connections"),
         *("microsoft.network/networksecuritygroups", "microsoft.network/loadbalancers"),
+        "microsoft.network/natgateways",
         *("microsoft.network/virtualnetworkgateways", "microsoft.network/localnetworkgateways"),
         *("microsoft.network/virtualnetworks/subnets", "microsoft.network/networksecuritygroups/securityrules"),
         *("microsoft.network/loadbalancers/backendaddresspools", "microsoft.network/loadbalancers/inboundnatrules"),
@@ -50,6 +50,7 @@ def imported(resources: Sequence[Resource], name: str, profile: str, *, probes: 
     azure_unfold.prepare(draft)
     _unknown(draft)
     groups(draft)
+    nat_gateways(draft)
     networks(draft)
     machines(draft, probes=probes)
     balancers(draft)

@@ -13,7 +13,9 @@ from lab.formats.azure_topology import Imported, ordered, written
 #: Each round takes out what is wrong; what needed it may be wrong in the next.
 _ROUNDS = 40
 #: What a topology says of the way out of its VMs.
-_WAY_OUT = frozenset(("virtual_machines", "load_balancers", "virtual_networks", "network_security_groups"))
+_WAY_OUT = frozenset(
+    ("virtual_machines", "load_balancers", "nat_gateways", "virtual_networks", "network_security_groups")
+)
 #: A VM without these is another one: it would be in no virtual network.
 _HOME = frozenset(("subnet", "network_interfaces"))
 #: Values that change when a flow ends or what answers, and no address.

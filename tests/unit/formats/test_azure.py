@@ -26,12 +26,10 @@ FIXTURES = Path(__file__).parents[2] / "fixtures" / "arm"
 INDEX: dict[str, dict[str, Any]] = {one["name"]: one for one in json.loads((FIXTURES / "index.json").read_text())}
 PARTS = ("azuredeploy.json", "azuredeploy.parameters.json")
 #: Cases whose way out has no words in the vocabulary: what is warned of instead.
-NOT_PLAYED = {"ilb-2-vms": "internal load balancer", "natgw-1-vm": "NAT gateway"}
+NOT_PLAYED = {"ilb-2-vms": "internal load balancer"}
 #: Words of a warning for each thing that the vocabulary lacks.
 LACKS = {
     "internal LB frontend": "internal load balancer is not played",
-    "NAT gateway": "NAT gateway's addresses alone",
-    "public IP prefix": "publicipprefixes",
     "route table (UDR)": "routetables",
     "IP forwarding (NVA)": "enableipforwarding",
     "VNet peering": "virtualnetworkpeerings",
@@ -59,7 +57,10 @@ def _ways(network: Network) -> Counter[str]:
     ways: Counter[str] = Counter()
     for vm in network.virtual_machines:
         linked = links(network, vm.name)
-        if vm.instance_public_ip is not None:
+        gateway = network.nat_gateway_of(vm.virtual_network, vm.subnet)
+        if gateway is not None:
+            ways[f"NAT gateway {gateway.name}"] += 1
+        elif vm.instance_public_ip is not None:
             ways["own public IP"] += 1
         elif linked:
             ways["load balancer"] += 1
@@ -416,3 +417,81 @@ def test_mutated_inputs_are_imported_or_refused(data: st.DataObject) -> None:
         assert topology.parse(text, "case.lab.yaml") == network
     assert [line for line in told if line.count(";") < 2] == []
     assert time.process_time() - begun < 2
+
+
+# --- NAT gateways -----------------------------------------------------------------------------
+
+_NETWORK = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
+
+
+def _natted(gateway: dict[str, Any], *others: dict[str, Any]) -> tuple[Network, Imported]:
+    """Return what comes of a VM in a subnet with a NAT gateway."""
+    subnet = {"name": "s", "id": f"{_NETWORK}/virtualNetworks/v/subnets/s", "properties": {
+        "addressPrefix": "10.0.0.0/24", "natGateway": {"id": f"{_NETWORK}/natGateways/nat"},
+    }}  # fmt: skip
+    listed = (
+        {"type": "Microsoft.Network/natGateways", "name": "nat", "id": f"{_NETWORK}/natGateways/nat", **gateway},
+        {"type": "Microsoft.Network/virtualNetworks", "name": "v", "id": f"{_NETWORK}/virtualNetworks/v",
+         "properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}, "subnets": [subnet]}},
+        {"type": "Microsoft.Network/networkInterfaces", "name": "n", "id": f"{_NETWORK}/networkInterfaces/n",
+         "properties": {"ipConfigurations": [{"name": "c", "properties": {"subnet": {"id": subnet["id"]}}}]}},
+    )  # fmt: skip
+    _, network, made, _ = _listed(*listed, *others, probes=True)
+    return network, made
+
+
+def _public(name: str, **properties: Any) -> dict[str, Any]:
+    kind = "publicIPPrefixes" if "prefixLength" in properties or "ipPrefix" in properties else "publicIPAddresses"
+    return {
+        "type": f"Microsoft.Network/{kind}", "name": name, "id": f"{_NETWORK}/{kind}/{name}",
+        "sku": {"name": "Standard"}, "properties": properties,
+    }  # fmt: skip
+
+
+def _reference(one: dict[str, Any]) -> dict[str, str]:
+    return {"id": one["id"].upper()}  # ids compare without regard to case
+
+
+def test_a_nat_gateway_has_the_addresses_prefixes_and_timeout_that_azure_printed() -> None:
+    ip, prefix = _public("ip", ipAddress="40.1.1.1"), _public("p", ipPrefix="40.1.1.4/31", prefixLength=31)
+    properties = {
+        "publicIpAddresses": [_reference(ip)], "publicIpPrefixes": [_reference(prefix)], "idleTimeoutInMinutes": 30,
+    }  # fmt: skip
+    network, made = _natted({"sku": {"name": "Standard"}, "properties": properties}, ip, prefix)
+    (gateway,) = network.nat_gateways
+    assert ([*map(str, gateway.addresses)], gateway.idle_timeout_min) == (["40.1.1.1", "40.1.1.4", "40.1.1.5"], 30)
+    assert network.nat_gateway_of("v", "s") == gateway
+    assert [line for line in made.left if line.warning] == []
+
+
+def test_a_prefix_that_azure_has_yet_to_choose_is_so_many_addresses() -> None:
+    prefix = _public("p", prefixLength=30)
+    network, made = _natted({"properties": {"publicIpPrefixes": [_reference(prefix)]}}, prefix)
+    (gateway,) = network.nat_gateways
+    assert len(gateway.addresses) == 4
+    assert [line.found for line in made.left if "single addresses stand for it" in line.effect] == ["the prefix"]
+
+
+@pytest.mark.parametrize(
+    ("gateway", "said"),
+    [
+        ({"properties": {}}, "it has no address that is known"),
+        ({"sku": {"name": "StandardV2"}, "properties": {}}, "only Standard is played"),
+        ({"properties": {"publicIpPrefixes": [{"id": f"{_NETWORK}/publicIPPrefixes/gone"}]}}, "in none of the files"),
+    ],
+)
+def test_a_nat_gateway_that_is_not_played_is_warned_of_as_a_way_out(gateway: dict[str, Any], said: str) -> None:
+    network, made = _natted(gateway)
+    assert network.nat_gateways == ()
+    assert any(said in line.effect and line.way_out for line in made.left), made.left
+
+
+def test_a_revision_without_nat_gateways_warns_of_them() -> None:
+    ip = _public("ip", ipAddress="40.1.1.1")
+    gateway = {"type": "Microsoft.Network/natGateways", "name": "nat", "id": f"{_NETWORK}/natGateways/nat",
+               "properties": {"publicIpAddresses": [_reference(ip)]}}  # fmt: skip
+    read = azure_files.read([(Path("r.json"), json.dumps({"data": [gateway, ip]}))])
+    made = azure_topology.imported(read.resources, "case", "2018-12")
+    _, network, now = playable(made, "case.lab.yaml")
+    assert network.nat_gateways == ()
+    assert any("NAT gateways are played from" in line.effect and line.way_out for line in now.left)
