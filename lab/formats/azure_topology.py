@@ -18,7 +18,10 @@ from lab.formats.azure_machines import groups, machines, networks
 from lab.formats.azure_nat import nat_gateways
 from lab.formats.azure_resources import Resource, is_read, shown
 
-_SECTIONS = "nat_gateways virtual_networks virtual_machines load_balancers vpn_gateways local_networks connections network_security_groups"
+_SECTIONS = (
+    *("nat_gateways", "virtual_networks", "virtual_machines", "load_balancers", "vpn_gateways", "local_networks"),
+    *("connections", "network_security_groups"),
+)
 #: Types that a topology has words for.
 _PLAYED = frozenset(
     (
@@ -57,7 +60,7 @@ def imported(resources: Sequence[Resource], name: str, profile: str, *, probes: 
     gateways(draft)
     _services(draft)
     _rest(draft)
-    parts = {key: draft.data[key] for key in _SECTIONS.split() if key in draft.data}
+    parts = {key: draft.data[key] for key in _SECTIONS if key in draft.data}
     return Imported({"name": name, "profile": profile, **parts}, draft.sources(), ordered(draft.left))
 
 
