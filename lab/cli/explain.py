@@ -13,7 +13,7 @@ from lab.cli.arguments import SUFFIX, network_named
 from lab.cli.execution import interruptible, need_root
 from lab.cli.options import lab_or_file_argument, output_option, profile_option, to_profile_option
 from lab.cli.output import count, print_json, print_table, progress
-from lab.errors import ContradictedError, TopologyError, UsageError, did_you_mean
+from lab.errors import ContradictedError, InconclusiveError, TopologyError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lab.azure.model import Network
@@ -417,7 +417,15 @@ def _rule_name(name: str, priority: int) -> str:
 @to_profile_option
 @click.option("--to-sku", type=click.Choice(["Basic", "Standard"]), help="Give B's load balancers this SKU.")
 @click.option("--prove", is_flag=True, help="Bring both up, and confirm each line by packets. Needs root.")
-@output_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "markdown", "junit"]),
+    default="table",
+    show_default=True,
+    help="A short table, everything as JSON, a comment on a change, or test results.",
+)
+@click.option("--strict", is_flag=True, help="End with status 3 if anything changes.")
 def what_if(
     before: str,
     after: str | None,
@@ -426,6 +434,7 @@ def what_if(
     to_sku: "Sku | None",
     prove: bool,
     output: str,
+    strict: bool,
 ) -> None:
     """Show what changes for flows when A becomes B: reachability, source address, ports, timers, and why.
 
@@ -437,18 +446,26 @@ def what_if(
     Example:
       lab whatif outbound.lab.yaml --profile 2019-05 --to-sku Standard
       lab whatif source-ip.lab.yaml --to-profile 2016-10 -o json
+      lab whatif source-ip.lab.yaml --to-profile 2016-10 -o markdown
       sudo lab whatif source-ip.lab.yaml --to-profile 2016-10 --prove
     """
-    from lab.predict import whatif
+    from lab.predict import whatif, whatif_report
 
     sides = (_side(before, profile), _side(after or before, to_profile or (None if after else profile), to_sku))
     changes = whatif.changes(*sides)
     proofs = _proofs((before, after or before), sides, changes) if prove else None
     if output == "json":
         print_json({"changes": [_change_json(c, n, proofs) for n, c in enumerate(changes)]})
+    elif output in ("markdown", "junit"):
+        click.echo((whatif_report.markdown if output == "markdown" else whatif_report.junit)(changes), nl=False)
     else:
         _print_changes(changes, proofs)
     _hold(proofs, changes)
+    if strict and changes:
+        raise InconclusiveError(
+            f"{before} to {after or before}: {count(len(changes), 'change')}; --strict allows none; "
+            "look at what changes, or leave --strict out"
+        )
 
 
 def _side(name: str, profile: str | None, sku: "Sku | None" = None) -> "Network":
@@ -475,17 +492,13 @@ def _side(name: str, profile: str | None, sku: "Sku | None" = None) -> "Network"
 
 def _print_changes(changes: "Sequence[Change]", proofs: "Proofs | None") -> None:
     """Print the differences, those that differ in their sender alone as one."""
+    from lab.predict import whatif_report
+
     if not changes:
         click.echo("nothing changes for any flow")
-    alike: dict[Change, list[int]] = {}
-    for number, change in enumerate(changes):
-        key = change if change.what == "there" else structs.replace(change, sender="")
-        alike.setdefault(key, []).append(number)
-    for change, numbers in alike.items():
-        senders = ", ".join(changes[number].sender for number in numbers)
-        services = f", {', '.join(map(str, change.services))}" if change.services else ""
-        to = f" to {change.to}{services}" if change.what != "there" else ""
-        _say(f"{senders}{to}: {change.what}: {change.before.value} -> {change.after.value}", "", "    ")
+    for change, numbers in whatif_report.together(changes):
+        named = whatif_report.flows(changes, change, numbers)
+        _say(f"{named}: {change.what}: {change.before.value} -> {change.after.value}", "", "    ")
         if change.reason:
             _say(f"because: {change.reason}", "    ")
         for side, name in enumerate("AB" if proofs else ""):
