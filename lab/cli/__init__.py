@@ -30,6 +30,7 @@ from lab.cli import (
     graph,
     import_export,
     lifecycle,
+    metrics,
     node,
     node_files,
     nsg,
@@ -141,6 +142,7 @@ _MODULES = (
     graph,
     capture,
     report,
+    metrics,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:
