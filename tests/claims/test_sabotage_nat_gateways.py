@@ -54,13 +54,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "T-NG-2": Sabotage(
         _NAT, "lb.vnet1", (first("filter", "FORWARD", "-d", "@own", *_TCP, "-j", "DROP"),), "own did not answer"
     ),
-    "T-NG-4": Sabotage(
-        _NAT,
-        "nat.single",
-        (first("filter", "FORWARD", "-s", "@busy1", *_UDP, "--sport", "1024:1123", "-j", "DROP"),),
-        "different ports for",
-    ),
-    "T-NG-5": Sabotage(_NAT, "nat.natgw", _given("40.117.230.1:1024-2600", "-s", "@deep", *_UDP), "its ports are 102"),
+    "T-NG-5": Sabotage(_NAT, "nat.natgw", _given("40.117.230.1:1024-8999", "-s", "@deep", *_UDP), "its ports are"),
     "T-NG-6": Sabotage(_NAT, "nat.single", _given("40.117.230.8", "-s", "@busy2", *_UDP), "the ports are in order"),
     "T-NG-7": Sabotage(
         _NAT, "nat.natgw", _given("40.117.230.1", "-s", "@deep", *_TCP), "none was seen from 40.117.230"
@@ -75,6 +69,13 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     "T-NG-18": Sabotage(
         _NAT, "nat.natgw", _let_out("40.117.230.1", "-s", "@own", "-p", "icmp"), "left from 40.117.230.1"
+    ),
+    # After the others of this lab: its flows leave so many entries that the kernel would give their ports again.
+    "T-NG-4": Sabotage(
+        _NAT,
+        "nat.single",
+        (first("filter", "FORWARD", "-s", "@busy1", *_UDP, "--sport", "1024:1123", "-j", "DROP"),),
+        "different ports for",
     ),
     "T-NG-19": Sabotage(_TIMERS, "nat.natgw", ((sys.executable, "-c", _FORGET_FRAGMENTS),), "left from"),
     "T-DO-2": Sabotage(
