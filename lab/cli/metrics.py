@@ -37,8 +37,8 @@ def metrics(name: str, listen: tuple[str, int] | None, output: str) -> None:
     """Print a lab's metrics as OpenMetrics, under Azure Monitor's names. Needs root.
 
     AllocatedSnatPorts, UsedSnatPorts, SnatConnectionCount and DipAvailability have the names and dimensions that Azure
-    Monitor gives them; PeakSnatPorts and TunnelConnected are the lab's own. With --listen a Prometheus on this machine
-    can scrape them.
+    Monitor gives them; FullestSnatPorts, PeakSnatPorts and TunnelConnected are the lab's own. With --listen a
+    Prometheus on this machine can scrape them.
 
     \b
     Example:

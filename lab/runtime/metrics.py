@@ -25,6 +25,7 @@ def families(lab: Lab, used: Sequence[Usage]) -> Iterator[Metric]:
     allocated = GaugeMetricFamily("AllocatedSnatPorts", "SNAT ports that a backend may use", labels=_SNAT)
     taken = GaugeMetricFamily("UsedSnatPorts", "SNAT ports that a backend uses, one for each destination", labels=_SNAT)
     peak = GaugeMetricFamily("PeakSnatPorts", "The most that were in use in one scope", labels=_SNAT)
+    fullest = GaugeMetricFamily("FullestSnatPorts", "The most in use in one scope", labels=_SNAT)
     flows = CounterMetricFamily(
         "SnatConnectionCount", "Flows, by what became of them", labels=(*_SNAT, "ConnectionState")
     )
@@ -32,6 +33,7 @@ def families(lab: Lab, used: Sequence[Usage]) -> Iterator[Metric]:
         labels = (usage.address, addresses.get(usage.node, ""), usage.node, usage.protocol.capitalize())
         allocated.add_metric(labels, usage.allocated)
         taken.add_metric(labels, usage.flows)
+        fullest.add_metric(labels, usage.fullest)
         peak.add_metric(labels, usage.peak)
         flows.add_metric((*labels, "Successful"), usage.given)
         flows.add_metric((*labels, "Failed"), usage.refused)
@@ -46,7 +48,7 @@ def families(lab: Lab, used: Sequence[Usage]) -> Iterator[Metric]:
     for network, gateway in lab.gateways.items():
         for site, tunnel in gateway.tunnels.items():
             tunnels.add_metric((network, site), float(tunnel.state == "Connected"))
-    yield from (allocated, taken, peak, flows, health, tunnels)
+    yield from (allocated, taken, fullest, peak, flows, health, tunnels)
 
 
 class Running(Collector):

@@ -71,6 +71,7 @@ def test_every_value_has_the_name_that_azure_monitor_gives_it():
     assert _values() == {
         ("AllocatedSnatPorts", "web1", ""): 64,
         ("UsedSnatPorts", "web1", ""): 12,
+        ("FullestSnatPorts", "web1", ""): 9,
         ("PeakSnatPorts", "web1", ""): 64,
         ("SnatConnectionCount_total", "web1", "Successful"): 70,
         ("SnatConnectionCount_total", "web1", "Failed"): 6,
