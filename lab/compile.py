@@ -20,6 +20,7 @@ from lab.path import (
     health_probe,
     idle_timeout,
     instance_public_ip,
+    internal_load_balancer,
     load_balancer,
     nat_gateway,
     outbound_snat,
@@ -49,6 +50,7 @@ RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
         "a VM's own address beats every load balancer (Outbound connections, 2017-05-31: used whether balanced or not)",
     ),
     (load_balancer.items, "frontends to VMs; their addresses are no VM's own, so nothing above competes"),
+    (internal_load_balancer.items, "private frontends, at the router: nothing of them is known at the edge"),
     (floating_ip.items, "frontends that VMs have themselves: beside the rules that translate, which they never meet"),
     (idle_timeout.items, "how long flows of rules live; nothing is decided by it"),
     (health_probe.items, "who of the VMs behind a frontend is asked for its health; no rule of the packet filter"),
@@ -96,7 +98,7 @@ def _check(made: Plan) -> None:  # noqa: PLR0912 - one for each kind
                 unique.append(("routing rule", item.place, str(item)))
             case plan.Timeout():
                 unique.append(("timeout", item.place, item.name))
-            case plan.Rule(target=plan.Jump(chain=chain)) if item.table in ("nat", "mangle"):
+            case plan.Rule(target=plan.Jump(chain=chain)) if item.table in ("nat", "mangle") and "nsg-" not in chain:
                 unique.append(("chain", item.place, item.table, chain))
             case plan.Server():
                 unique.append(("server", item.place, item.address, str(item.port), item.protocol))

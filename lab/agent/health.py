@@ -223,7 +223,8 @@ def _among(entries: Iterable[flows.Entry], found: Iterable[Ending]) -> list[Flow
         entry.flow
         for entry in entries
         for flow in (entry.flow,)
-        for to in [(flow.protocol, flow.destination, flow.destination_port)]
+        # Port 0: of every port.
+        for to in [(flow.protocol, flow.destination, port) for port in (flow.destination_port, 0)]
         if not wanted.isdisjoint(((*to, None, 0), (*to, entry.answerer, 0), (*to, None, entry.mark)))
     ]
 

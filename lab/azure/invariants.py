@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.azure import cloud_services, nat_gateways, outbound_rules, places, public_ips, vpn_limits
+from lab.azure import cloud_services, internal_balancers, nat_gateways, outbound_rules, places, public_ips, vpn_limits
 from lab.azure.addresses import Overlaps, Points, Ranges, is_address, unusable
 from lab.azure.model import (
     GATEWAY_SUBNET,
@@ -36,6 +36,7 @@ from lab.azure.security_groups import defaults
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport
 
+_FRONTENDS = ("frontend_ip_configurations",)
 #: Of a longer name only so many characters are printed.
 _NAME_SHOWN = 80
 
@@ -56,6 +57,7 @@ def _violations(network: Network) -> Iterator[Problem]:
     for lb in network.load_balancers:
         yield from _load_balancer(network, lb)
         yield from outbound_rules.violations(network.profile, lb)
+    yield from internal_balancers.violations(network)
     yield from nat_gateways.violations(network)
     yield from cloud_services.violations(network)
     yield from _rule_targets(network)
@@ -299,6 +301,10 @@ def _addresses(network: Network) -> Iterator[Problem]:
         for vm in network.virtual_machines
         for i in vm.network_interfaces
     ]
+    private += [
+        (frontend.virtual_network, frontend.address, ("load_balancers", lb.name, *_FRONTENDS, frontend.name))
+        for lb, frontend in network.private_frontends()
+    ]
     by_network: dict[tuple[object, IPv4Address], tuple[str, ...]] = {}
     for owner, address, path in private:
         if (owner, address) in by_network:
@@ -478,11 +484,12 @@ def _rules(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> Iterato
 
 def _rule_targets(network: Network) -> Iterator[Problem]:
     """Yield rules that end where another one does: with floating IP at the frontend's address, else at the VM's own."""
-    targets: dict[tuple[str, Transport, int], tuple[str, str]] = {}
+    targets: dict[tuple[str, Transport, int, bool], tuple[str, str]] = {}
     for lb in network.load_balancers:
         for section, rule in _named(lb):
             for member in () if rule.floating_ip else lb.targets(rule):
-                target = (member, rule.protocol, rule.backend_port)
+                # A public and an internal load balancer may lead to one port.
+                target = (member, rule.protocol, rule.backend_port, lb.is_private(rule))
                 other = targets.setdefault(target, (lb.name, f"{section}.{rule.name}"))
                 if other != (lb.name, f"{section}.{rule.name}"):
                     name = other[1] if other[0] == lb.name else ".".join(other)

@@ -218,12 +218,20 @@ def listeners(node: InternetHost | VirtualMachine) -> list[Service | Program]:
 
 
 class Frontend(_Value, frozen=True, kw_only=True):
-    """A public address of a load balancer."""
+    """An address of a load balancer: a public one or, of an internal load balancer, a private one in a subnet."""
 
     name: str
     address: IPv4Address
     #: The file names no address: the frontend has one only while a rule leads to a VM (``LoadBalancer.has_address``).
     dynamic: bool = False
+    #: Of a private one: where its address is.
+    virtual_network: str = ""
+    subnet: str = ""
+
+    @property
+    def private(self) -> bool:
+        """Whether the address is one of a virtual network."""
+        return bool(self.subnet)
 
 
 class BackendPool(_Value, frozen=True, kw_only=True):
@@ -257,6 +265,7 @@ class LoadBalancingRule(_Value, frozen=True, kw_only=True):
     backend_pool: str
     probe: str | None
     protocol: Transport
+    #: 0, as the backend port then is: every port. An HA-ports rule of a file is two of these, one for each protocol.
     frontend_port: int
     backend_port: int
     load_distribution: Distribution
@@ -267,6 +276,15 @@ class LoadBalancingRule(_Value, frozen=True, kw_only=True):
     tcp_reset: bool = False
     #: Flows that the pool's VMs open do not leave by the frontend for this rule's sake.
     disable_outbound_snat: bool = False
+
+    @property
+    def ports(self) -> PortRange | None:
+        """The ports of the frontend that the rule is for; None: all."""
+        return PortRange(self.frontend_port, self.frontend_port) if self.frontend_port else None
+
+    def listens(self, protocol: str, port: int) -> bool:
+        """Tell whether the rule is for flows of a protocol to a port of its frontend."""
+        return protocol == self.protocol and self.frontend_port in (0, port)
 
 
 class OutboundRule(_Value, frozen=True, kw_only=True):
@@ -295,9 +313,18 @@ class InboundNatRule(_Value, frozen=True, kw_only=True):
     floating_ip: bool = False
     tcp_reset: bool = False
 
+    @property
+    def ports(self) -> PortRange:
+        """The port of the frontend that the rule is for."""
+        return PortRange(self.frontend_port, self.frontend_port)
+
+    def listens(self, protocol: str, port: int) -> bool:
+        """Tell whether the rule is for flows of a protocol to a port of its frontend."""
+        return (protocol, port) == (self.protocol, self.frontend_port)
+
 
 class LoadBalancer(_Value, frozen=True, kw_only=True):
-    """A public load balancer of the Resource Manager model."""
+    """A load balancer of the Resource Manager model."""
 
     name: str
     sku: Sku
@@ -335,8 +362,16 @@ class LoadBalancer(_Value, frozen=True, kw_only=True):
         return not frontend.dynamic or inward or outward
 
     def addressed(self) -> tuple[Frontend, ...]:
-        """Return the frontends that have an address."""
-        return tuple(frontend for frontend in self.frontends if self.has_address(frontend))
+        """Return the public frontends that have an address."""
+        return tuple(f for f in self.frontends if not f.private and self.has_address(f))
+
+    def reachable(self) -> tuple[Frontend, ...]:
+        """Return the frontends that have an address, public or private."""
+        return tuple(f for f in self.frontends if f.private or self.has_address(f))
+
+    def is_private(self, rule: "LoadBalancingRule | InboundNatRule") -> bool:
+        """Tell whether a rule listens at a private address."""
+        return self.frontend(rule.frontend).private
 
     def probe(self, name: str) -> HealthProbe:
         """Return a probe that is known to be there."""
@@ -728,13 +763,22 @@ class Network(_Value, frozen=True, kw_only=True):
     def load_balancers_of(self, network: VirtualNetwork) -> tuple[LoadBalancer, ...]:
         """Return the load balancers, cloud services among them, whose VMs are in one virtual network.
 
-        One that names no VM yet has its addresses at the first network.
+        One with a private frontend is where that is; one that names no VM yet has its addresses at the first network.
         """
         home = {vm.name: vm.virtual_network for vm in self.virtual_machines}
         first = self.virtual_networks[0].name if self.virtual_networks else ""
         pairs = [(lb, sorted(lb.virtual_machines())) for lb in self.load_balancers]
         pairs += [(service.load_balancer(), list(service.virtual_machines)) for service in self.cloud_services]
-        return tuple(lb for lb, vms in pairs if next((home[vm] for vm in vms if vm in home), first) == network.name)
+        private = {lb.name: frontend.virtual_network for lb, frontend in self.private_frontends()}
+        return tuple(
+            lb
+            for lb, vms in pairs
+            if (private.get(lb.name) or next((home[vm] for vm in vms if vm in home), first)) == network.name
+        )
+
+    def private_frontends(self) -> Iterator[tuple[LoadBalancer, Frontend]]:
+        """Yield the frontends of internal load balancers."""
+        return ((lb, frontend) for lb in self.load_balancers for frontend in lb.frontends if frontend.private)
 
     def floating(self) -> dict[str, tuple[IPv4Address, ...]]:
         """Return, by VM, the addresses of the frontends whose rules with floating IP lead to it."""
@@ -753,7 +797,7 @@ class Network(_Value, frozen=True, kw_only=True):
             if vm.instance_public_ip:
                 yield vm.instance_public_ip.address, ("virtual_machines", vm.name, "instance_public_ip", "address")
         for lb in self.load_balancers:
-            for frontend in lb.frontends:
+            for frontend in (f for f in lb.frontends if not f.private):
                 yield frontend.address, ("load_balancers", lb.name, "frontend_ip_configurations", frontend.name)
         yield from chain.from_iterable(nat.public_addresses() for nat in self.nat_gateways)
         for service in self.cloud_services:
@@ -813,6 +857,9 @@ class Network(_Value, frozen=True, kw_only=True):
             for interface in vm.network_interfaces:
                 path = ".".join((*interface_path(vm.name, interface.name), "private_ip_address"))
                 found[path] = interface.private_ip_address
+        for lb, frontend in self.private_frontends():
+            path = f"load_balancers.{lb.name}.frontend_ip_configurations.{frontend.name}"
+            found[f"{path}.private_ip_address"] = frontend.address
         return found
 
 

@@ -51,6 +51,8 @@ def _frontends_of(network: Network, lb: LoadBalancer, protocol: Transport | None
         named = {member: set(every) for pool in lb.pools for member in pool.members}
     for rule in lb.rules():
         kind: Binding = "inbound_nat_rule" if isinstance(rule, InboundNatRule) else "load_balancing_rule"
+        if lb.is_private(rule):
+            continue
         if isinstance(rule, LoadBalancingRule) and rule.disable_outbound_snat:
             continue
         if kind in binding and (rule.protocol == protocol or not _counts(network, lb, protocol)):
@@ -92,10 +94,14 @@ def _of_standard(network: Network) -> frozenset[str]:
     when = network.profile.standard_default
     standard = [lb for lb in network.balancers if lb.sku == "Standard"]
     owners = {vm.name for vm in network.virtual_machines if _is_standard(vm)}
+    internal = frozenset[str]()
+    if not network.profile.internal_standard_default:
+        private = [lb for lb in standard if any(frontend.private for frontend in lb.frontends)]
+        internal = frozenset(vm for lb in private for vm in lb.virtual_machines())
     if when == "always" or not (standard or owners):
-        return frozenset()
+        return internal
     if when == "without a rule":
-        return frozenset(vm for lb in standard for rule in lb.rules() for vm in lb.targets(rule))
+        return internal.union(vm for lb in standard for rule in lb.rules() for vm in lb.targets(rule))
     theirs = owners.union(vm for lb in standard for vm in lb.virtual_machines())
     sets = {vm.availability_set for vm in network.virtual_machines if vm.name in theirs} - {None}
     return frozenset(theirs | {vm.name for vm in network.virtual_machines if vm.availability_set in sets})

@@ -69,6 +69,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     #: What a Standard load balancer's rules translate, and when its VMs have the platform's address.
     standard_protocols: RuleProtocols
     standard_default: StandardDefault
+    #: Members of an internal Standard load balancer that nothing else gives one have the platform's address.
+    internal_standard_default: bool
+    #: HA-ports rules are known.
+    ha_ports: bool
     #: Outbound rules are known, and load-balancing rules that translate nothing; the idle timeout that one may have.
     outbound_rules: bool
     outbound_idle_min: tuple[int, int]
@@ -210,6 +214,8 @@ TABLE: dict[str, dict[str, Cell]] = {
         "binding_standard": Cell(_RULES | {"backend_pool"}, _OUTBOUND_2016_10 + ": before there was a Standard one"),
         "standard_protocols": Cell("both", _OUTBOUND_2016_10 + ": before there was a Standard one"),
         "standard_default": Cell("always", _OUTBOUND_2016_10 + ": before there was a Standard one"),
+        "internal_standard_default": Cell(value=True, source=_OUTBOUND_2016_10 + ": before there was a Standard one"),
+        "ha_ports": Cell(value=False, source=_STANDARD_2017_09 + ": the first to tell of them"),
         "outbound_rules": Cell(value=False, source=_RULES_2018_09 + ": the first to tell of them"),
         "outbound_idle_min": Cell((4, 66), _RULES_2018_09),
         "allocation_basic": Cell("on demand", _OUTBOUND_2016_10 + ": ports are allocated dynamically"),
@@ -260,6 +266,10 @@ TABLE: dict[str, dict[str, Cell]] = {
     "2017-09": {
         "standard_protocols": Cell("both", _STANDARD_2017_09 + ": it names no protocol"),
         "standard_default": Cell("always", _STANDARD_2017_09 + ": only an internal one takes the default away"),
+        "internal_standard_default": Cell(
+            value=False, source=_STANDARD_2017_09 + ": an internal one takes the default address away"
+        ),
+        "ha_ports": Cell(value=True, source=_STANDARD_2017_09 + ": HA ports of an internal Standard one"),
         "allocation_basic": Cell("on demand", _STANDARD_2017_09 + ", table of SKUs: on-demand"),
         "allocation_standard": Cell("preallocated", _STANDARD_2017_09 + ", table of SKUs: preallocated"),
         "port_tiers": Cell(_TIERS_TO_1000, _STANDARD_2017_09),
@@ -489,7 +499,7 @@ def resolve(name: str) -> Profile:
     cells = _cells(_SEEDS_BASE if name == SEEDS else name)
     if name == SEEDS:
         newest = _cells(_SEEDS_BINDING)
-        taken = ("binding_", "standard_", "nsg_", "probe_", "all_down_")
+        taken = ("binding_", "standard_", "internal_", "ha_", "nsg_", "probe_", "all_down_")
         cells |= {key: cell for key, cell in newest.items() if key.startswith(taken)} | _OF_SEEDS
     values = {key: cell.value for key, cell in cells.items()}
     sources = {key: cell.source for key, cell in cells.items()}

@@ -271,7 +271,7 @@ def _target(network: "Network", name: str, to: str) -> "tuple[str, Service]":
     host, _, text = (to.removesuffix("/icmp"), "", "icmp") if to.endswith("/icmp") else to.partition(":")
     for lb in network.balancers:
         if lb.name == host and host not in _nodes(network):
-            addresses = [str(frontend.address) for frontend in lb.addressed()]
+            addresses = [str(frontend.address) for frontend in lb.reachable()]
             if len(addresses) != 1:
                 raise UsageError(
                     f"{name}: {host} has {len(addresses)} addresses; one must be meant; "

@@ -53,7 +53,8 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
         yield from dict.fromkeys(chained.from_iterable(_routes(vms, vnet, lb, rule) for lb, rule in rules))
         for lb, rule in rules:
             members = distribution.members(vms, lb, rule, down)
-            yield from _at_edge(vnet, lb, rule, members)
+            if not lb.is_private(rule):
+                yield from _at_edge(vnet, lb, rule, members)
             yield from _at_router(vnet, lb, rule, members)
 
 
@@ -81,14 +82,15 @@ def _routes(
     frontend = lb.frontend(rule.frontend)
     destination = f"{frontend.address}/32"
     why = Provenance("floating_ip", f"{lb.name}/{frontend.name}", _SOURCE)
-    yield Route(
-        place=edge,
-        destination=destination,
-        interface=to(inside),
-        via=wiring.ROUTER_SIDE,
-        table=marks.TO_ROUTER,
-        why=why,
-    )
+    if not frontend.private:
+        yield Route(
+            place=edge,
+            destination=destination,
+            interface=to(inside),
+            via=wiring.ROUTER_SIDE,
+            table=marks.TO_ROUTER,
+            why=why,
+        )
     owners = {
         vm.name for vm in vms.values() if vm.virtual_network == vnet.name and frontend.address in vm.loopback_addresses
     }
@@ -155,15 +157,17 @@ def _at_router(
 ) -> Iterator[Item]:
     place = wiring.router(vnet)
     why = Provenance("floating_ip", f"{lb.name}/{rule.name}", _SOURCE)
-    chain = short(f"{lb.name}/{rule.name}", CHAIN_MAX)
+    name = f"{lb.name}/{rule.name}" if rule.ports else f"{lb.name}/{rule.name}/{rule.protocol}"
+    chain = short(name, CHAIN_MAX)
     yield Rule(
         place=place,
         table="mangle",
         chain="PREROUTING",
-        in_interface=to(wiring.load_balancer(vnet)),
+        # What is for a private frontend comes by any wire.
+        in_interface=None if lb.is_private(rule) else to(wiring.load_balancer(vnet)),
         destination=f"{lb.frontend(rule.frontend).address}/32",
         protocol=rule.protocol,
-        destination_ports=PortRange(rule.frontend_port, rule.frontend_port),
+        destination_ports=rule.ports,
         mark=0,
         mark_mask=marks.FLOATING_MASK,
         target=Jump(chain),

@@ -78,9 +78,11 @@ def _backends(
     names = [name for name in lb.targets(rule) if vms[name].power_state != "Deallocated"]
     sku = "all_down_standard" if lb.sku == "Standard" else "all_down_basic"
     goes_on = rule.probe is not None and lb.probe(rule.probe).all_probed_up
+    private = lb.is_private(rule)
     logged = lb.sku == "Basic" and rule.probe is not None and network.cloud_service(lb.name) is None
     return Backends(
-        place=wiring.load_balancer(vnet),
+        # Where the flows are tracked.
+        place=wiring.router(vnet) if private else wiring.load_balancer(vnet),
         address=str(lb.frontend(rule.frontend).address),
         port=rule.frontend_port,
         protocol=rule.protocol,
@@ -95,7 +97,7 @@ def _backends(
         ),
         ends_tcp=not goes_on and profile.all_down(lb.sku, len(names)),
         resource=wiring.resource_id(network, vnet, "loadBalancers", lb.name),
-        log_s=_LOG_S / network.overrides.time_scale if logged else 0.0,
+        log_s=_LOG_S / network.overrides.time_scale if logged and not private else 0.0,
         marked_at=wiring.router(vnet) if rule.floating_ip else "",
         why=Provenance("health_probe", f"{lb.name}/{rule.name}", profile.sources[sku]),
     )

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from math import ceil
 
 from lab.azure.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualNetwork
-from lab.flow import PortRange
 from lab.path import wiring
 from lab.plan import CtTarget, IdleReset, Item, Provenance, Rule, Timeout
 from lab.plan import interface_to as to
@@ -44,8 +43,10 @@ def _of_rule(
     # The edge's own timers are those of outbound flows; the router has none of ours.
     differs = nominal_s != network.profile.idle_timeout_s
     name = str(rule.idle_timeout_min)
-    for place, own in ((edge, differs), (inside, rule.floating_ip)):
-        reported = rule.tcp_reset and place == edge
+    # What is for a private frontend never comes to the edge.
+    private = lb.is_private(rule)
+    for place, own in ((edge, differs and not private), (inside, rule.floating_ip or private)):
+        reported = rule.tcp_reset and place == edge and not private
         if not own and not reported:
             continue
         if own:
@@ -57,11 +58,12 @@ def _of_rule(
             chain="PREROUTING",
             destination=f"{address}/32",
             protocol="tcp",
-            destination_ports=PortRange(rule.frontend_port, rule.frontend_port),
+            destination_ports=rule.ports,
             target=CtTarget(name if own else "", reported=reported),
             why=Provenance("idle_timeout", f"{lb.name}/{rule.name}, {rule.idle_timeout_min} min", _TIMEOUT),
         )
-    if rule.tcp_reset:
+    # HA ports have none (load-balancer-tcp-reset.md, 2020-10-07); of other private rules it is refused.
+    if rule.tcp_reset and not private:
         yield IdleReset(
             place=edge,
             address=str(address),

@@ -33,7 +33,7 @@ def items(network: Network, down: frozenset[str]) -> Iterator[Item]:
                 yield from wiring.public_address(vnet, frontend.address, why)
             yield from _inbound_nat_rules(network, vnet, lb, vms)
             for rule in lb.load_balancing_rules:
-                if not rule.floating_ip:
+                if not rule.floating_ip and not lb.is_private(rule):
                     picked = distribution.members(vms, lb, rule, down)
                     yield from _load_balancing_rule(network, vnet, lb, rule, picked)
 
@@ -48,7 +48,7 @@ def _inbound_nat_rules(
 ) -> Iterator[Item]:
     source = _ENDPOINT if _is_classic(network, lb) else _NAT_RULE
     for rule in lb.inbound_nat_rules:
-        if rule.floating_ip:
+        if rule.floating_ip or lb.is_private(rule):
             continue
         vm = vms[rule.virtual_machine]
         why = Provenance("load_balancer", f"{lb.name}/{rule.name} to {vm.name}", source)

@@ -148,6 +148,7 @@ def _taken(network: Network, balancers: Sequence[LoadBalancer]) -> set[tuple[IPv
         (lb.frontend(rule.frontend).address, rule.frontend_port // size * size)
         for lb in balancers
         for rule in lb.rules()
+        if not lb.is_private(rule)
     }
 
 
@@ -359,6 +360,7 @@ def _resources(network: Network, vnet: VirtualNetwork) -> tuple[tuple[str, str],
             (str(frontend.address), wiring.resource_id(network, vnet, "loadBalancers", lb.name))
             for lb in network.load_balancers_of(vnet)
             for frontend in lb.frontends
+            if not frontend.private
         ),
         (str(vnet.default_outbound_address), wiring.resource_id(network, vnet, "virtualNetworks", vnet.name)),
     )

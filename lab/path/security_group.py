@@ -18,17 +18,21 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Literal
 
+import msgspec
+
 from lab.azure import security_groups
 from lab.azure.model import PLATFORM_ADDRESS, Direction, Network, SecurityRule, Subnet, VirtualNetwork
 from lab.azure.security_groups import Filter, Groups
 from lab.errors import LabError
 from lab.path import wiring
 from lab.path.marks import FROM_VNET, NOT_FROM_INTERNET, TO_VNET
-from lab.plan import CHAIN_MAX, Item, Jump, Provenance, Rule, SetMark, Sysctl, Target, Terminal, short
+from lab.plan import CHAIN_MAX, Item, Jump, Provenance, Rule, SetMark, Sysctl, Table, Target, Terminal, short
 from lab.plan import interface_to as to
 
 _GROUPS = "virtual-networks-nsg.md (2016-02-11)"
 _HOST = "168.63.129.16 answers names; virtual-networks-nsg.md (2016-02-11)"
+#: Where a router that leads private frontends to VMs asks what is let out.
+_OUT = "nsg-outbound"
 _WAYS: dict[Direction, str] = {"Inbound": "in", "Outbound": "out"}
 _PLATFORM = f"{PLATFORM_ADDRESS}/32"
 
@@ -49,12 +53,25 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
             continue
         if len({_chain(*key) for key in chains}) < len(chains):
             raise LabError(f"plan: two security groups of {vnet.name} have one chain; a mistake of ours; report this")
+        where = _where(network, vnet)
         yield from _before(network, vnet)
-        yield from _outbound(vnet, {vm: found for (direction, vm), found in asked.items() if direction == "Outbound"})
+        yield from _outbound(
+            vnet, {vm: found for (direction, vm), found in asked.items() if direction == "Outbound"}, where
+        )
         yield from _inbound(network, vnet, {vm: f for (direction, vm), f in asked.items() if direction == "Inbound"})
         for (direction, group), rules in sorted(chains.items()):
+            table = where[0] if direction == "Outbound" else "filter"
             for rule in rules:
-                yield from _rule(vnet, _chain(direction, group), group, rule)
+                yield from _rule(vnet, table, _chain(direction, group), group, rule)
+
+
+def _where(network: Network, vnet: VirtualNetwork) -> tuple[Table, str]:
+    """Return the table and chain in which a router asks what VMs' packets are let out.
+
+    Where it leads private frontends to VMs too, that is before it does: to a sender the destination is the frontend.
+    """
+    is_here = any(frontend.virtual_network == vnet.name for _, frontend in network.private_frontends())
+    return ("mangle", _OUT) if is_here else ("filter", "FORWARD")
 
 
 def _before(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
@@ -74,24 +91,40 @@ def _before(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
             "security_group", f"what the host asks of VMs of {vnet.name}", profile.sources["nsg_filters_platform"]
         )
         yield _forward(place, asks, Terminal("ACCEPT"), source=_PLATFORM)
+    table, chain = where = _where(network, vnet)
+    if table == "mangle":
+        early = Provenance("security_group", f"what VMs of {vnet.name} send, before a frontend leads it on", _GROUPS)
+        entry = _forward(place, early, Jump(chain))
+        yield msgspec.structs.replace(entry, table=table, chain="PREROUTING")
+        yield _at(where, place, begun, Terminal("RETURN"), ctstatus="CONFIRMED")
+        yield _at(where, place, asks, Terminal("RETURN"), destination=_PLATFORM)
+        yield from _tags(network, vnet, where)
+    yield from _tags(network, vnet, ("filter", "FORWARD"))
+
+
+def _tags(network: Network, vnet: VirtualNetwork, where: tuple[Table, str]) -> Iterator[Item]:
+    """Yield what marks a packet with what its addresses are."""
+    place = wiring.router(vnet)
     tags = Provenance("security_group", f"what the addresses of a packet are in {vnet.name}", _GROUPS)
     for prefix in security_groups.spaces(network, vnet):
-        yield _forward(place, tags, SetMark(FROM_VNET | NOT_FROM_INTERNET), source=str(prefix))
-        yield _forward(place, tags, SetMark(TO_VNET), destination=str(prefix))
-    yield _forward(place, tags, SetMark(NOT_FROM_INTERNET), source=_PLATFORM)
+        yield _at(where, place, tags, SetMark(FROM_VNET | NOT_FROM_INTERNET), source=str(prefix))
+        yield _at(where, place, tags, SetMark(TO_VNET), destination=str(prefix))
+    yield _at(where, place, tags, SetMark(NOT_FROM_INTERNET), source=_PLATFORM)
 
 
-def _outbound(vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> Iterator[Item]:
+def _outbound(
+    vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]], where: tuple[Table, str]
+) -> Iterator[Item]:
     """Yield the way out of VMs' interfaces: through their own groups, and then through their subnets'."""
     place = wiring.router(vnet)
     for vm, found in asked.items():
         for f in found:
             if f.on == "VM":
                 why = Provenance("security_group", f"{f.group} on VM {vm}, outbound", _GROUPS)
-                yield _forward(place, why, Jump(_chain("Outbound", f.group)), in_interface=to(vm))
+                yield _at(where, place, why, Jump(_chain("Outbound", f.group)), in_interface=to(vm))
     for subnet, group in _subnets(vnet, asked):
         why = Provenance("security_group", f"{group} on subnet {subnet.name}, outbound", _GROUPS)
-        yield _forward(place, why, Jump(_chain("Outbound", group)), source=str(subnet.address_prefix))
+        yield _at(where, place, why, Jump(_chain("Outbound", group)), source=str(subnet.address_prefix))
 
 
 def _inbound(network: Network, vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> Iterator[Item]:
@@ -124,6 +157,10 @@ def _subnets(vnet: VirtualNetwork, asked: Mapping[str, tuple[Filter, ...]]) -> I
             yield subnet, subnet.network_security_group or ""
 
 
+def _at(where: tuple[Table, str], place: str, why: Provenance, target: Target, **match: str) -> Rule:
+    return msgspec.structs.replace(_forward(place, why, target, **match), table=where[0], chain=where[1])
+
+
 def _forward(place: str, why: Provenance, target: Target, **match: str) -> Rule:
     return Rule(place=place, table="filter", chain="FORWARD", target=target, why=why, **match)  # type: ignore[arg-type]
 
@@ -136,7 +173,7 @@ def _chain(direction: Direction, group: str) -> str:
 # --- one rule of a group ----------------------------------------------------------------------
 
 
-def _rule(vnet: VirtualNetwork, chain: str, group: str, rule: SecurityRule) -> Iterator[Item]:
+def _rule(vnet: VirtualNetwork, table: Table, chain: str, group: str, rule: SecurityRule) -> Iterator[Item]:
     """Yield a rule for each combination of what a security rule lists."""
     why = Provenance("security_group", f"{group}/{rule.name}, {rule.priority}", _GROUPS)
     source_ports = security_groups.merged_ports(rule.source_ports) or (None,)
@@ -153,7 +190,7 @@ def _rule(vnet: VirtualNetwork, chain: str, group: str, rule: SecurityRule) -> I
         value, mask = (first | second for first, second in zip(*bits, strict=True))
         yield Rule(
             place=wiring.router(vnet),
-            table="filter",
+            table=table,
             chain=chain,
             source=_prefix(source),
             destination=_prefix(destination),

@@ -34,6 +34,7 @@ HopType = Literal[
     "VirtualNetworkGateway",
     "NatGateway",
     "PublicLoadBalancer",
+    "InternalLoadBalancer",
     "PublicIPAddress",
     "Internet",
     "Destination",
@@ -226,6 +227,8 @@ class _Walk:
             rules = [Rule(name="platform", says=says, document=documents.PLATFORM)]
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire)
             self.add("Destination", "platform", destination, watch=ex.Watch("edge inside", vnet.name))
+        elif home := forecast.home_of_frontend(self.network, vm, destination):
+            self.to_frontend(vnet, home, destination, rules, wire)
         elif inside is not None:
             self.to_private(vnet, destination, rules, wire, following)
         else:
@@ -256,6 +259,24 @@ class _Walk:
                 tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
                 self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
             self.into(targets, ex.Watch("gateway inside", far))
+
+    def to_frontend(
+        self, vnet: VirtualNetwork, home: str, destination: IPv4Address, rules: list[Rule], wire: ex.Watch
+    ) -> None:
+        """Walk to a private frontend, through a tunnel if it is another network's, and on to a member."""
+        if home != vnet.name:
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="VirtualNetworkGateway")
+            if frozenset((vnet.name, home)) in self.broken:
+                self.add("VirtualNetworkGateway", vnet.name, destination, [self.obstacle()])
+                return
+            for name, says in ((vnet.name, f"encrypted, to the gateway of {home}"), (home, "decrypted")):
+                tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
+                self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
+            rules, wire = [], ex.Watch("gateway inside", home)
+        rules = [*rules, *self.listening(destination, home)]
+        self.add("InternalLoadBalancer", f"frontend in {home}", destination, rules, watch=wire, following="VnetLocal")
+        if not self.stopped(rules):
+            self.into(forecast.behind(self.network, self.predicted.service, destination, self.down, home), None)
 
     def to_public(self, vm: VirtualMachine, vnet: VirtualNetwork, destination: IPv4Address) -> None:
         """Walk to a public address: what leaves is translated."""
@@ -331,7 +352,7 @@ class _Walk:
     def into(
         self,
         targets: "tuple[tuple[VirtualMachine, IPv4Address, int], ...] | list[tuple[VirtualMachine, IPv4Address, int]]",
-        watch: ex.Watch,
+        watch: ex.Watch | None,
         before: list[Rule] | None = None,
     ) -> None:
         """Walk into the VMs that a flow may be led to: one router, and then any of them."""
@@ -350,8 +371,7 @@ class _Walk:
             )
             silent = [w.obstacle for w in self.predicted.ways if w.end == vm.name and w.obstacle]
             guest = [
-                Rule(name="guest", says=text, document=documents.ENDPOINTS, issue="GuestFirewall")
-                for text in silent[:1]
+                Rule(name="guest", says=text, document=self.of_guest(vm), issue="GuestFirewall") for text in silent[:1]
             ]
             self.add("Destination", vm.name, (ends[vm.name],), guest, watch=ex.Watch("node", vm.name, vnet, interface))
 
@@ -378,6 +398,10 @@ class _Walk:
     def route(self, following: NextHopType, prefix: str) -> Rule:
         """Return the system route that a flow takes."""
         return Rule(name="System Route", says=f"{prefix} to {following}", document=documents.INTERFACES)
+
+    def of_guest(self, vm: VirtualMachine) -> str:
+        """Return the document that says why a guest does not answer what arrives: floating IP, or its own packet."""
+        return documents.HAIRPIN if vm.name == self.predicted.sender else documents.ENDPOINTS
 
     def obstacle(self) -> Rule:
         """Return what stops a flow that no group stops."""
@@ -409,8 +433,11 @@ class _Walk:
             says = f"no security group is asked {direction.lower()} at {vm.name}: allowed"
             yield Rule(name="no group", says=says, document=document)
 
-    def listening(self, address: IPv4Address) -> Iterator[Rule]:
-        """Yield what listens at a public address: an access list, and the rule that leads to a VM."""
+    def listening(self, address: IPv4Address, inside: str = "") -> Iterator[Rule]:
+        """Yield what listens at a public address: an access list, and the rule that leads to a VM.
+
+        ``inside``: at a private address of that virtual network.
+        """
         service = self.predicted.service
         own = next(
             (
@@ -424,8 +451,8 @@ class _Walk:
             says = f"public IP of {own.name}: the destination becomes {own.private_ip_address}, the port stays"
             yield Rule(name=f"public IP of {own.name}", says=says, document=documents.OUTBOUND)
             return
-        found = rule_at(self.network, address, service.protocol, service.port)
-        targets = forecast.behind(self.network, service, address, self.down)
+        found = rule_at(self.network, address, service.protocol, service.port, inside)
+        targets = forecast.behind(self.network, service, address, self.down, inside)
         if found is None or not targets:
             yield msgspec.structs.replace(self.obstacle(), document=documents.SOURCE_IP)
             return
@@ -440,6 +467,7 @@ class _Walk:
         kind = self.outbound.word(lb, "rule" if isinstance(rule, LoadBalancingRule) else "NAT rule")
         ends = ", ".join(f"{vm.name} ({at}:{port})" for vm, at, port in targets[:8]) + (", …" if len(names) > 8 else "")
         document = documents.ENDPOINTS if lb.name in self.outbound.classic else documents.SOURCE_IP
+        document = documents.INTERNAL if inside else document
         yield Rule(name=rule.name, says=f"{kind} {rule.name} of {lb.name} leads to {ends}{way}", document=document)
 
     def listed(self, lb: LoadBalancer, rule: str, service: Service) -> Iterator[Rule]:
@@ -464,7 +492,7 @@ class _Walk:
         """Return the virtual network that a public address is led to."""
         for vnet in self.network.virtual_networks:
             own = (vm.instance_public_ip for vm in self.network.vms_of(vnet))
-            frontends = (f for lb in self.network.load_balancers_of(vnet) for f in lb.frontends)
+            frontends = (f for lb in self.network.load_balancers_of(vnet) for f in lb.frontends if not f.private)
             if any(one is not None and one.address == address for one in (*own, *frontends)):
                 return vnet
         return None
@@ -522,7 +550,9 @@ class _Walk:
             seconds, source = gateway.idle_timeout_min * 60 if tcp else profile.nat_udp_idle_s, documents.NAT_GATEWAY
             told = ", in silence; a later segment is reset" if tcp else ""
         if destination is not None and gateway is None:
-            found = rule_at(self.network, destination, service.protocol, service.port)
+            vm = self.network.vm(self.predicted.sender)
+            inside = forecast.home_of_frontend(self.network, vm, destination) if vm is not None else ""
+            found = rule_at(self.network, destination, service.protocol, service.port, inside)
             own = [v.instance_public_ip for v in self.network.virtual_machines if v.instance_public_ip]
             theirs = next((ip for ip in own if ip.address == destination), None)
             if found is not None and service.protocol == "tcp":

@@ -167,7 +167,9 @@ def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozen
     if predicted.destination is None:
         return frozenset()
     service, ends = predicted.service, {way.end for way in predicted.ways}
-    behind = _Trace(network, service, down, Groups(network)).behind(predicted.destination)
+    vm = network.vm(predicted.sender)
+    inside = home_of_frontend(network, vm, predicted.destination) if vm is not None else ""
+    behind = _Trace(network, service, down, Groups(network)).behind(predicted.destination, inside)
     ports = {vm.name: port for vm, _, port in behind}
     nodes: list[VirtualMachine | InternetHost] = [*network.virtual_machines, *network.internet]
     return frozenset(
@@ -180,10 +182,13 @@ def kinds(network: Network, predicted: Forecast, down: frozenset[str]) -> frozen
 
 
 def behind(
-    network: Network, service: Service, address: IPv4Address, down: frozenset[str]
+    network: Network, service: Service, address: IPv4Address, down: frozenset[str], inside: str = ""
 ) -> tuple[tuple[VirtualMachine, IPv4Address, int], ...]:
-    """Return the VMs that a public address leads to, and the address and port that a packet has there."""
-    return tuple(_Trace(network, service, down, Groups(network)).behind(address))
+    """Return the VMs that a public address leads to, and the address and port that a packet has there.
+
+    ``inside``: that a private frontend of that virtual network leads to.
+    """
+    return tuple(_Trace(network, service, down, Groups(network)).behind(address, inside))
 
 
 def unprobed(network: Network, groups: Groups | None = None) -> dict[str, Decision]:
@@ -208,6 +213,20 @@ def unprobed(network: Network, groups: Groups | None = None) -> dict[str, Decisi
                 if denials:
                     found[f"{lb.name}/{probe.name}/{name}"] = denials[0]
     return found
+
+
+def home_of_frontend(network: Network, vm: VirtualMachine, address: IPv4Address) -> str:
+    """Return the virtual network of the private frontend that a VM reaches at an address, "" if there is none."""
+    own = network.virtual_network(vm.virtual_network)
+    for _, frontend in network.private_frontends():
+        if frontend.address == address:
+            there = network.virtual_network(frontend.virtual_network)
+            if there == own or (
+                any(address in prefix for prefix in spaces(network, own))
+                and any(vm.private_ip_address in prefix for prefix in spaces(network, there))
+            ):
+                return there.name
+    return ""
 
 
 def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool:
@@ -262,16 +281,10 @@ class _Trace:
                 yield Way(decisions=out)
             elif destination == PLATFORM_ADDRESS:
                 yield Way(decisions=out, end=vnet.name)
+            elif home := home_of_frontend(self.network, vm, destination):
+                yield from self.to_frontend(vm, own, destination, home, out)
             elif any(destination in prefix for prefix in spaces(self.network, vnet)):
-                vms = self.network.virtual_machines
-                targets = [v for v in vms if _has(v, destination) and joined(self.network, vm, v)]
-                if not targets:
-                    yield Way(decisions=out, obstacle=f"no VM has {destination}")
-                for target in targets:
-                    if reason := self.broken.get(frozenset((vm.virtual_network, target.virtual_network))):
-                        yield Way(decisions=out, obstacle=reason)
-                        continue
-                    yield from self.into(target, own, destination, self.service.port, out)
+                yield from self.to_private(vm, own, destination, out)
             elif (gateway := self.network.nat_gateway_of(vm.virtual_network, vm.subnet)) is not None:
                 yield from self.by_gateway(gateway, destination, out)
             elif vm.instance_public_ip is not None:
@@ -294,6 +307,38 @@ class _Trace:
             yield Way(decisions=before, obstacle=f"NAT gateway {gateway.name} carries TCP and UDP")
         else:
             yield from self.over_the_internet([(a, None) for a in gateway.addresses], destination, before)
+
+    def to_private(
+        self, vm: VirtualMachine, own: _Source, destination: IPv4Address, before: tuple[Decision, ...]
+    ) -> Iterator[Way]:
+        """Yield the ways of a flow to a VM's private address, through a tunnel if it is another network's."""
+        vms = self.network.virtual_machines
+        targets = [v for v in vms if _has(v, destination) and joined(self.network, vm, v)]
+        if not targets:
+            yield Way(decisions=before, obstacle=f"no VM has {destination}")
+        for target in targets:
+            if reason := self.broken.get(frozenset((vm.virtual_network, target.virtual_network))):
+                yield Way(decisions=before, obstacle=reason)
+            else:
+                yield from self.into(target, own, destination, self.service.port, before)
+
+    def to_frontend(
+        self, vm: VirtualMachine, own: _Source, destination: IPv4Address, home: str, before: tuple[Decision, ...]
+    ) -> Iterator[Way]:
+        """Yield the ways of a flow to a private frontend: to each member, which sees the sender's own address."""
+        targets = list(self.behind(destination, home))
+        if not targets:
+            yield Way(decisions=before, obstacle=self.silence(destination, home))
+        for target, at, port in targets:
+            if reason := self.broken.get(frozenset((vm.virtual_network, target.virtual_network))):
+                yield Way(decisions=before, obstacle=reason)
+                continue
+            for way in self.into(target, own, at, port, before):
+                if target == vm and way.end and not way.obstacle:
+                    silent = f"{vm.name} is led to itself, and takes no packet that has its own address as its source"
+                    yield msgspec.structs.replace(way, obstacle=silent if way.access == "Allow" else "")
+                else:
+                    yield way
 
     def over_the_internet(
         self,
@@ -324,9 +369,9 @@ class _Trace:
                 else:
                     yield Way(decisions=before, obstacle=f"the access list of {destination}, {self.service}, denies it")
 
-    def silence(self, address: IPv4Address) -> str:
+    def silence(self, address: IPv4Address, inside: str = "") -> str:
         """Say why nothing answers at a public address: no rule leads anywhere from it, or no member is up."""
-        members = list(_Trace(self.network, self.service, frozenset(), self.groups).behind(address))
+        members = list(_Trace(self.network, self.service, frozenset(), self.groups).behind(address, inside))
         if not members:
             return f"no rule leads anywhere from {address}, {self.service}"
         denied = unprobed(self.network, self.groups)
@@ -345,24 +390,30 @@ class _Trace:
                     return access_list(service, endpoint)
         return ()
 
-    def behind(self, address: IPv4Address) -> Iterator[tuple[VirtualMachine, IPv4Address, int]]:
-        """Yield the VMs that a public address leads to, and the address and port that a packet has there."""
+    def behind(self, address: IPv4Address, inside: str = "") -> Iterator[tuple[VirtualMachine, IPv4Address, int]]:
+        """Yield the VMs that a public address leads to, and the address and port that a packet has there.
+
+        ``inside``: that a private frontend of that virtual network leads to.
+        """
         vms = {vm.name: vm for vm in self.network.virtual_machines}
-        listens = (self.service.protocol, self.service.port)
         for vm in vms.values():
             if vm.instance_public_ip is not None and vm.instance_public_ip.address == address:
                 yield vm, vm.private_ip_address, self.service.port
         for lb in self.network.balancers:
-            frontends = {frontend.name for frontend in lb.frontends if frontend.address == address}
+            frontends = {f.name for f in lb.frontends if (f.address, f.virtual_network) == (address, inside)}
             for rule in lb.rules():
-                if rule.frontend in frontends and (rule.protocol, rule.frontend_port) == listens:
+                if rule.frontend in frontends and rule.listens(self.service.protocol, self.service.port):
                     probe = rule.probe if isinstance(rule, LoadBalancingRule) else None
                     balanced = isinstance(rule, LoadBalancingRule)
                     there = (vms[m] for m in lb.targets(rule))
                     there = (vm for vm in there if not balanced or vm.power_state != "Deallocated")
                     up = [vm for vm in there if f"{lb.name}/{probe}/{vm.name}" not in self.down]
                     for vm in up:
-                        yield vm, address if rule.floating_ip else vm.private_ip_address, rule.backend_port
+                        yield (
+                            vm,
+                            address if rule.floating_ip else vm.private_ip_address,
+                            rule.backend_port or self.service.port,
+                        )
 
     def into(
         self, vm: VirtualMachine, source: _Source, address: IPv4Address, port: int, before: tuple[Decision, ...]
@@ -425,6 +476,8 @@ def flow_of(network: Network, predicted: Forecast) -> ex.Flow:
     for name in targets:
         target = network.vm(name)
         inside = vm is not None and target is not None and _has(target, predicted.destination)
+        if vm is not None and predicted.destination is not None:
+            inside = inside or bool(home_of_frontend(network, vm, predicted.destination))
         if target is not None and not inside:
             passes.append(ex.Watch("router", target.virtual_network))
     return ex.Flow(

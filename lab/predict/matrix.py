@@ -49,7 +49,8 @@ def services(network: Network) -> tuple[Service, ...]:
     for lb in network.balancers:
         rules: list[LoadBalancingRule | InboundNatRule] = [*lb.load_balancing_rules, *lb.inbound_nat_rules]
         for rule in rules:
-            named |= {Service(rule.protocol, rule.frontend_port), Service(rule.protocol, rule.backend_port)}
+            ports = {rule.frontend_port, rule.backend_port} - {0}
+            named |= {Service(rule.protocol, port) for port in ports}
     for group in network.network_security_groups:
         for security_rule in group.rules:
             protocol: Literal["tcp", "udp"] = "udp" if security_rule.protocol == "Udp" else "tcp"
@@ -87,7 +88,7 @@ def predictions(
     """
     started = (vm.name for vm in network.virtual_machines if vm.power_state == "Started")
     nodes = [*started, *(host.name for host in network.internet)]
-    frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.addressed()]
+    frontends = [str(frontend.address) for lb in network.balancers for frontend in lb.reachable()]
     groups = Groups(network)
     found = (
         forecasting.forecast(network, sender, to, service, down=down, broken=broken, groups=groups)

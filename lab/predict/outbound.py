@@ -159,7 +159,11 @@ def _load_balancing_rule(facts: "Outbound", vm: VirtualMachine) -> Iterator[Cons
             because = f"{words} leads from `{rule.frontend}` to {vm.name}, as a member of `{pool.name}`"
             short = f"rule {rule.name} of {lb.name}"
             bound = ((lb, lb.frontend(rule.frontend)),)
-            if rule.disable_outbound_snat:
+            if lb.is_private(rule):
+                because = f"{words} leads to {vm.name} from a private address, by which nothing leaves"
+                change = "Add a public load balancer with an outbound rule, or a NAT gateway."
+                yield _fails(_BALANCED, way, because, documents.INTERNAL, f"rule {rule.name} is internal", change)
+            elif rule.disable_outbound_snat:
                 because = f"{words} leads to {vm.name}, but with disable_outbound_snat: it is for what comes in alone"
                 change = f"Add an outbound rule for `{pool.name}`."
                 source = facts.profile.sources["outbound_rules"]
@@ -187,7 +191,10 @@ def _inbound_nat_rule(facts: "Outbound", vm: VirtualMachine) -> Iterator[Conside
     for lb, rule in facts.nat_rules.get(vm.name, ()):
         document, name = facts.binding_document(lb), rule.name.removeprefix(facts.prefix(lb, vm))
         words = f"{facts.word(lb, 'NAT rule')} `{name}` of `{lb.name}` names {vm.name}"
-        if "inbound_nat_rule" in facts.profile.binding(lb.sku):
+        if lb.is_private(rule):
+            because = f"{words}, at a private address, by which nothing leaves"
+            yield _fails(_BALANCED, way, because, documents.INTERNAL, f"NAT rule {name} is internal")
+        elif "inbound_nat_rule" in facts.profile.binding(lb.sku):
             short = f"{facts.word(lb, 'NAT rule in short')} {name} of {lb.name}"
             bound = ((lb, lb.frontend(rule.frontend)),)
             protocols = facts.translated(lb, rule)
@@ -200,7 +207,7 @@ def _inbound_nat_rule(facts: "Outbound", vm: VirtualMachine) -> Iterator[Conside
 
 def _backend_pool(facts: "Outbound", vm: VirtualMachine) -> Iterator[Considered]:
     for lb, pool in facts.pools.get(vm.name, ()):
-        if "backend_pool" in facts.profile.binding(lb.sku):
+        if "backend_pool" in facts.profile.binding(lb.sku) and lb.addressed():
             because = f"{vm.name} is in pool `{pool.name}` of `{lb.name}`, and this revision asks for no rule"
             bound = tuple((lb, frontend) for frontend in lb.addressed())
             short = f"pool {pool.name} of {lb.name}"
@@ -606,12 +613,12 @@ class Outbound:
 
 
 def rule_at(
-    network: Network, address: IPv4Address, protocol: str, port: int
+    network: Network, address: IPv4Address, protocol: str, port: int, inside: str = ""
 ) -> tuple[LoadBalancer, LoadBalancingRule | InboundNatRule] | None:
-    """Return the rule that listens at a public address and port."""
+    """Return the rule that listens at a public address and port; ``inside``: at a private one of that network."""
     for lb in network.balancers:
-        names = {frontend.name for frontend in lb.frontends if frontend.address == address}
+        names = {f.name for f in lb.frontends if (f.address, f.virtual_network) == (address, inside)}
         for rule in lb.rules():
-            if rule.frontend in names and (rule.protocol, rule.frontend_port) == (protocol, port):
+            if rule.frontend in names and rule.listens(protocol, port):
                 return lb, rule
     return None

@@ -70,7 +70,7 @@ def _nodes(network: Network) -> list[str]:
 
 def frontends(network: Network) -> dict[str, str]:
     """Return the address of each frontend, by load balancer and name."""
-    return {f"{lb.name}/{f.name}": str(f.address) for lb in network.balancers for f in lb.addressed()}
+    return {f"{lb.name}/{f.name}": str(f.address) for lb in network.balancers for f in lb.reachable()}
 
 
 def _ways_out(before: Network, after: Network) -> Iterator[Change]:

@@ -11,7 +11,7 @@ from lab.azure import allocation, cloud_services, model, profile
 from lab.azure.addresses import Ranges
 from lab.errors import Problem, did_you_mean
 from lab.flow import Transport
-from lab.topology import programs
+from lab.topology import internal, programs
 from lab.topology.shape import (
     ANY_ADDRESS,
     ANY_PORT,
@@ -21,6 +21,7 @@ from lab.topology.shape import (
     LoadBalancer,
     LocalNetwork,
     NetworkInterface,
+    PrivateFrontend,
     SecurityRule,
     Topology,
     VirtualIp,
@@ -32,7 +33,7 @@ from lab.topology.text import Position
 _Interface: TypeAlias = tuple[str, str]
 
 
-#: What the protocol of an outbound rule names.
+#: What the protocol of a rule names.
 _PROTOCOLS: dict[str, tuple[Transport, ...]] = {"Tcp": ("tcp",), "Udp": ("udp",), "All": ("tcp", "udp")}
 
 
@@ -110,6 +111,7 @@ class Builder:
         own = self._instance_public_ips()
         networks = self._virtual_networks()
         vms = self._virtual_machines(networks, own)
+        load_balancers = tuple(internal.placed(raw, lb, self.frontends) for lb in load_balancers)
         gateways = self._vpn_gateways()
         sites = self._local_networks({g.virtual_network: g.address for g in gateways})
         reserved = self._reserved_ips()
@@ -151,7 +153,8 @@ class Builder:
     def _given_public_addresses(self) -> set[IPv4Address]:
         raw = self.raw
         given = {h.address for h in raw.internet.values()}
-        given |= {a for lb in raw.load_balancers.values() for a in lb.frontend_ip_configurations.values() if a}
+        frontends = [a for lb in raw.load_balancers.values() for a in lb.frontend_ip_configurations.values()]
+        given |= {a for a in frontends if isinstance(a, IPv4Address)}
         given |= {a for g in raw.nat_gateways.values() for a in g.public_ip_addresses if a}
         given |= {a for g in raw.nat_gateways.values() for p in g.public_ip_prefixes if p.prefixlen >= 28 for a in p}
         given |= {g.address for g in raw.vpn_gateways.values() if g.address}
@@ -226,7 +229,7 @@ class Builder:
         taken = set(given.values())
         without = [i for i in sorted(wanted, key=lambda i: (*map(model.natural, i),)) if i not in given]
         for interface in without:
-            had = self.kept.get(".".join((*model.interface_path(*interface), "private_ip_address")))
+            had = self.kept.get(".".join(internal.address_path(interface)))
             low = int(subnet.address_prefix.network_address) + model.RESERVED_AT_START
             high = int(subnet.address_prefix.broadcast_address)
             if had is not None and had not in taken and low <= int(had) < high:
@@ -321,17 +324,19 @@ class Builder:
                 for (name, nic), ref in home.items()
                 if ref == reference
             }
-            given, left_over = self._private(subnet, wanted)
+            given, left_over = self._private(subnet, wanted | internal.wanted(self.raw, reference))
             addresses |= given
             self.problems += [
                 Problem(
-                    path=(*model.interface_path(*interface), "subnet"),
+                    path=(*internal.address_path(interface)[:-1], "subnet"),
                     found=f'subnet "{reference}" ({subnet.address_prefix}) has no address left',
                     must=f"it has {max(0, subnet.address_prefix.num_addresses - 5)} for VMs",
                     advice="choose a larger subnet",
                 )
                 for interface in left_over
             ]
+        self.frontends = internal.given(addresses)
+        self.problems += internal.dangling(self.raw, known, self.cut)
         made = []
         for name, raw_interfaces in interfaces.items():
             raw_vm = self.raw.virtual_machines[name]
@@ -435,12 +440,11 @@ class Builder:
             frontends=tuple(
                 model.Frontend(
                     name=n,
-                    address=self._public(
-                        f"load_balancers.{name}.frontend_ip_configurations.{n}", raw.frontend_ip_configurations[n]
-                    ),
-                    dynamic=raw.frontend_ip_configurations[n] is None,
+                    address=self._public(f"load_balancers.{name}.frontend_ip_configurations.{n}", described),
+                    dynamic=described is None,
                 )
                 for n in _ordered(raw.frontend_ip_configurations)
+                if not isinstance(described := raw.frontend_ip_configurations[n], PrivateFrontend)
             ),
             pools=tuple(pools),
             probes=tuple(
@@ -457,7 +461,7 @@ class Builder:
                 for n, probe in ((n, raw.probes[n]) for n in _ordered(raw.probes))
             ),
             load_balancing_rules=tuple(
-                rule for n in _ordered(raw.load_balancing_rules) if (rule := self._load_balancing_rule(path, raw, n))
+                rule for n in _ordered(raw.load_balancing_rules) for rule in self._load_balancing_rule(path, raw, n)
             ),
             inbound_nat_rules=tuple(
                 nat for n in _ordered(raw.inbound_nat_rules) if (nat := self._inbound_nat_rule(path, raw, n))
@@ -467,7 +471,8 @@ class Builder:
             ),
         )
 
-    def _load_balancing_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.LoadBalancingRule | None:
+    def _load_balancing_rule(self, path: Position, lb: LoadBalancer, name: str) -> tuple[model.LoadBalancingRule, ...]:
+        """Return a rule, or one for each protocol that it is for; none if it leads nowhere."""
         raw = lb.load_balancing_rules[name]
         where = (*path, "load_balancing_rules", name)
         references: list[tuple[str, str, str, Iterable[str]]] = [
@@ -477,13 +482,13 @@ class Builder:
         if raw.probe is not None:
             references.append(("probe", "probe", raw.probe, lb.probes))
         if any([self._dangling((*where, key), what, named, known) for key, what, named, known in references]):  # noqa: C419 - all of them are reported
-            return None
-        return model.LoadBalancingRule(
+            return ()
+        rule = model.LoadBalancingRule(
             name=name,
             frontend=raw.frontend,
             backend_pool=raw.backend_pool,
             probe=raw.probe,
-            protocol="udp" if raw.protocol == "Udp" else "tcp",
+            protocol="tcp",
             frontend_port=raw.frontend_port,
             backend_port=raw.backend_port,
             load_distribution=raw.load_distribution,
@@ -492,6 +497,7 @@ class Builder:
             tcp_reset=raw.enable_tcp_reset,
             disable_outbound_snat=raw.disable_outbound_snat,
         )
+        return tuple(msgspec.structs.replace(rule, protocol=protocol) for protocol in _PROTOCOLS[raw.protocol])
 
     def _outbound_rule(self, path: Position, lb: LoadBalancer, name: str) -> model.OutboundRule | None:
         raw = lb.outbound_rules[name]

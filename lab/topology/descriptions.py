@@ -18,13 +18,17 @@ _FRONTEND = "The frontend that it receives at, by name"
 _PROTOCOL = "Tcp or Udp"
 
 DESCRIPTIONS: dict[str, dict[str, str]] = {
+    "PrivateFrontend": {
+        "subnet": "The subnet that its address is in, as NETWORK/SUBNET",
+        "private_ip_address": "Its address; left out, one is allocated",
+    },
     "Topology": {
         "name": "The lab's name: lower-case letters, digits and dashes, up to 20",
         "profile": "The revision of the documents that is played; `lab claims --profiles` lists them",
         "internet": "Hosts outside Azure, by name",
         "virtual_networks": "Virtual networks, by name",
         "virtual_machines": "Virtual machines, by name",
-        "load_balancers": "Public load balancers of the Resource Manager model, by name",
+        "load_balancers": "Load balancers of the Resource Manager model, by name",
         "cloud_services": "Classic cloud services, by name",
         "reserved_ips": "Reserved public addresses, by name",
         "nat_gateways": "NAT gateways, by name",
@@ -112,7 +116,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     },
     "LoadBalancer": {
         "sku": "Basic or Standard",
-        "frontend_ip_configurations": "Its public addresses, by name; one left out is allocated",
+        "frontend_ip_configurations": "Its public or private addresses, by name; one left out is allocated",
         "backend_address_pools": "Pools, by name, each a list of VMs; membership alone binds nothing",
         "probes": "How members are asked for their health, by name",
         "load_balancing_rules": "Rules that spread a frontend's port over a pool, by name",

@@ -73,15 +73,6 @@ def _one_public_ip(value: object) -> object:
     return value
 
 
-def _public_frontend(value: object) -> object:
-    if isinstance(value, dict):
-        raise ValueError(  # noqa: TRY004 - pydantic asks for it
-            "a frontend is a public address, as an internal load balancer is not played; "
-            "write the address alone, such as 40.1.2.3, or leave it out"
-        )
-    return value
-
-
 def _shared_key(value: object) -> object:
     # Whatever is wrong with a key, it is not shown.
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9]+", value) or len(value) > MAX_KEY:
@@ -191,6 +182,7 @@ Title = Annotated[str, Field(pattern=model.TITLE)]
 Address = Annotated[IPv4Address, _from_text(read_address)]
 Prefix = Annotated[IPv4Network, _from_text(read_prefix)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+AnyPort = Annotated[int, Field(ge=0, le=65535, strict=True)]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 ServiceText = Annotated[Any, Field(json_schema_extra={"type": "string"}), _from_text(_service)]
 Protocol = Literal["Tcp", "Udp"]
@@ -301,6 +293,20 @@ class VirtualMachine(_File):
     loopback_addresses: tuple[Address, ...] = ()
 
 
+class PrivateFrontend(_File):
+    """A frontend of an internal load balancer: an address in a subnet; left out, one is allocated."""
+
+    subnet: SubnetReference
+    private_ip_address: Address | None = None
+
+
+#: What is said of a frontend is said of the form that it has: a public address, or a mapping.
+_Frontend = Annotated[
+    Annotated[Address | None, Tag("public")] | Annotated[PrivateFrontend, Tag("private")],
+    Discriminator(lambda value: "private" if isinstance(value, dict | PrivateFrontend) else "public"),
+]
+
+
 class Probe(_File):
     """How a load balancer asks a VM whether it may receive new flows."""
 
@@ -314,14 +320,14 @@ class Probe(_File):
 
 
 class LoadBalancingRule(_File):
-    """Frontend and port to a pool and port."""
+    """Frontend and port to a pool and port; `protocol: All` with both ports 0 is an HA-ports rule."""
 
     frontend: str
     backend_pool: str
     probe: str | None = None
-    protocol: Protocol = "Tcp"
-    frontend_port: Port
-    backend_port: Port
+    protocol: Literal["Tcp", "Udp", "All"] = "Tcp"
+    frontend_port: AnyPort
+    backend_port: AnyPort
     load_distribution: Literal["Default", "SourceIP", "SourceIPProtocol"] = "Default"
     idle_timeout_in_minutes: Positive = 4
     enable_floating_ip: bool = False
@@ -354,12 +360,10 @@ class InboundNatRule(_File):
 
 
 class LoadBalancer(_File):
-    """A public load balancer of the Resource Manager model."""
+    """A load balancer of the Resource Manager model, with public frontends or private ones."""
 
     sku: Literal["Basic", "Standard"] = "Basic"
-    frontend_ip_configurations: Annotated[
-        dict[Name, Annotated[Address | None, BeforeValidator(_public_frontend)]], Field(min_length=1)
-    ]
+    frontend_ip_configurations: Annotated[dict[Name, _Frontend], Field(min_length=1)]
     backend_address_pools: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
     probes: dict[Name, Probe] = Field(default_factory=dict)
     load_balancing_rules: dict[Name, LoadBalancingRule] = Field(default_factory=dict)
