@@ -52,6 +52,10 @@ def topologies(draw: st.DrawFn) -> dict[str, Any]:
         home = draw(st.sampled_from(sorted(topology["virtual_networks"])))
         inside = [n for n, vm in machines.items() if vm.get("subnet", "").startswith(f"{home}/")]
         balancers[("lb", "lb-x")[i]] = draw(_load_balancer(i, inside))
+    if draw(st.integers(0, 2)) == 0:
+        home = draw(st.sampled_from(sorted(topology["virtual_networks"])))
+        inside = [n for n, vm in machines.items() if vm.get("subnet", "").startswith(f"{home}/")]
+        balancers["inner"] = draw(_internal_balancer(home, inside))
     topology["load_balancers"] = balancers
     topology |= draw(_cloud_services(machines, balancers))
     if draw(st.booleans()):
@@ -62,6 +66,9 @@ def topologies(draw: st.DrawFn) -> dict[str, Any]:
             "time_scale": draw(st.integers(1, 240)),
         }
     topology["profile"] = draw(st.sampled_from(profile.NAMES))
+    if not profile.resolve(topology["profile"]).ha_ports:
+        for rule in balancers.get("inner", {}).get("load_balancing_rules", {}).values():
+            rule |= {"protocol": "Tcp", "frontend_port": 3000, "backend_port": 3000}
     return topology
 
 
@@ -198,6 +205,30 @@ def _load_balancer(draw: st.DrawFn, number: int, inside: list[str]) -> dict[str,
                 **common, "backend_pool": pool, "probe": "alive", "load_distribution": spread,
             }  # fmt: skip
     return {**balancer, **rules}
+
+
+@st.composite
+def _internal_balancer(draw: st.DrawFn, home: str, inside: list[str]) -> dict[str, Any]:
+    """Draw a load balancer with a private frontend, and a rule for one port or all of them."""
+    sku = draw(st.sampled_from(["Basic", "Standard"]))
+    all_ports = sku == "Standard" and draw(st.booleans())
+    rule = {
+        "frontend": "private",
+        "backend_pool": "pool",
+        "probe": "alive",
+        "protocol": "All" if all_ports else draw(st.sampled_from(["Tcp", "Udp"])),
+        "frontend_port": 0 if all_ports else 3000,
+        "backend_port": 0 if all_ports else 3000,
+        "enable_floating_ip": draw(st.booleans()),
+    }
+    return {
+        "sku": sku,
+        "frontend_ip_configurations": {"private": {"subnet": f"{home}/s1"}},
+        "backend_address_pools": {"pool": draw(st.lists(st.sampled_from(inside), unique=True)) if inside else []},
+        "probes": {"alive": {"port": 80, "interval_in_seconds": 5}},
+        "load_balancing_rules": {"r": rule} if draw(st.booleans()) else {},
+        "inbound_nat_rules": {},
+    }
 
 
 @st.composite

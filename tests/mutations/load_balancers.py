@@ -309,7 +309,7 @@ MUTATIONS = (
         "the destination stays the frontend's",
         "load-balancer",
         _LOAD_BALANCER,
-        "if not rule.floating_ip:",
+        "if not rule.floating_ip and not lb.is_private(rule):",
         "if rule.name:",
     ),
     Mutation(

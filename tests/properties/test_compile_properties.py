@@ -158,7 +158,11 @@ def test_who_is_down_changes_nothing_but_where_new_inbound_flows_go(data: st.Dat
     down = frozenset(data.draw(st.sets(st.sampled_from(keys)))) if keys else frozenset()
     less = compile_network(network, down)
     changed = set(whole.items) ^ set(less.items)
-    assert {(type(i), i.why.rule) for i in changed} <= {(Rule, "load_balancer"), (Rule, "floating_ip")}
+    assert {(type(i), i.why.rule) for i in changed} <= {
+        (Rule, "load_balancer"),
+        (Rule, "internal_load_balancer"),
+        (Rule, "floating_ip"),
+    }
     gone = {check.address for check in whole.of(HealthCheck)} if down == set(keys) else set()
     # Who is behind another frontend without a probe is always up there.
     gone -= {member.address for backends in whole.of(Backends) for member in backends.members if not member.check}

@@ -8,7 +8,9 @@ second time, from the documents.
 
 from collections.abc import Container
 
-from lab.azure.model import Network
+import msgspec
+
+from lab.azure.model import LoadBalancer, Network
 from lab.azure.programs import Execution
 from lab.verify.claims import (
     distribution_mode,
@@ -23,6 +25,7 @@ from lab.verify.claims import (
     idle_timeouts,
     instance_level_public_ip,
     instance_level_public_ip_managed,
+    internal_balancers,
     logged,
     managed_vips,
     members_down,
@@ -65,6 +68,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *standard.CLAIMS,
     *outbound_rules.CLAIMS,
     *nat_gateways.CLAIMS,
+    *internal_balancers.CLAIMS,
     *distribution_mode.CLAIMS,
     *idle_timeouts.CLAIMS,
     *several_frontends.CLAIMS,
@@ -97,6 +101,24 @@ def find(claim: str) -> Claim | None:
     return next((c for c in CATALOGUE if c.id == claim), None)
 
 
+def _public(network: Network) -> Network:
+    """Return a network as the documents of public load balancers speak of it: without the rules of private frontends.
+
+    Its load balancers are all there, with their pools, since a VM's way out follows from what it belongs to.
+    """
+    if not any(True for _ in network.private_frontends()):
+        return network
+
+    def public(lb: LoadBalancer) -> LoadBalancer:
+        return msgspec.structs.replace(
+            lb,
+            load_balancing_rules=tuple(rule for rule in lb.load_balancing_rules if not lb.is_private(rule)),
+            inbound_nat_rules=tuple(rule for rule in lb.inbound_nat_rules if not lb.is_private(rule)),
+        )
+
+    return msgspec.structs.replace(network, load_balancers=tuple(map(public, network.load_balancers)))
+
+
 def trials(
     network: Network, only: frozenset[str] = frozenset(), judged: Container[object] = ()
 ) -> list[tuple[str, list[Trial]]]:
@@ -106,6 +128,7 @@ def trials(
     ``judged``: what `once` returned of trials that were judged; those that need no lab are not judged again.
     """
     own = expected(network)
+    public = _public(network)
     catalogued = {claim.id for claim in CATALOGUE}
     grouped = {claim: list(found) for claim, found in own.items() if claim not in catalogued}
     for claim in CATALOGUE:
@@ -114,7 +137,7 @@ def trials(
         if not claim.profiles or network.profile.name in claim.profiles:
             found = [
                 trial
-                for trial in claim.trials(network)
+                for trial in claim.trials(network if claim in internal_balancers.CLAIMS else public)
                 if (trial.pauses_s <= _PATIENCE_S or claim.id in only) and once(trial) not in judged
             ]
             if found:

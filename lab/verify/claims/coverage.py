@@ -38,6 +38,7 @@ FAMILIES: dict[str, int] = {
     "T-OR": 22,
     "T-NG": 24,
     "T-DO": 12,
+    "T-IL": 12,
 }
 #: Statements whose whole content is that something is refused. A refusal is recognised by its reason.
 REFUSED: frozenset[str] = frozenset(
@@ -91,6 +92,12 @@ MISSING: dict[str, str] = {
     "T-NG-18": "ICMP echo of a StandardV2 gateway",
     "T-NG-19": "fragments that come from outside",
     "T-DO-3": "a NAT gateway ends it",
+    "T-IL-1": "it is reached through tunnels and peerings; the address of a VM",
+    "T-IL-3": "a second interface, a proxy or floating IP as ways out",
+    "T-IL-4": "an own address, a NAT gateway or an outbound rule ends it",
+    "T-IL-8": "a public load balancer has none",
+    "T-IL-9": "another internal load balancer of its members; a public one may be added",
+    "T-IL-12": "a second public load balancer; availability sets in different pools; backend ports used twice",
 }
 #: Statements without a claim, in our words.
 ABSENT: dict[str, str] = {
@@ -140,6 +147,11 @@ ABSENT: dict[str, str] = {
     "T-DO-10": "Basic load balancers are retired on 2025-09-30, and those that are there remain.",
     "T-DO-11": "Basic and Standard are not mixed: load balancer and address, pool, VM, availability set.",
     "T-DO-12": "A Standard public IP is static, and closed to what no security group lets in.",
+    "T-IL-5": "One member of a Standard load balancer puts its whole availability set under Standard rules.",
+    "T-IL-6": "Internal Standard frontends are closed to what no security group allows; their network is allowed.",
+    "T-IL-7": "Probes of internal load balancers come from 168.63.129.16; members are of their network.",
+    "T-IL-10": "A route to the frontend of an HA-ports rule makes its appliances the next hop, both ways the same one.",
+    "T-IL-11": "HA ports carry no fragments, and no idle flow of theirs is reset.",
     "T-OR-22": "A load balancer has at most 600 outbound rules and 600 frontends.",
 }
 

@@ -208,9 +208,9 @@ def _service_kind(network: Network, to: Destination) -> str:
     for lb in network.balancers:
         names = {f.name for f in lb.frontends if str(f.address) == to.host}
         targets = [
-            (member, rule.backend_port)
+            (member, rule.backend_port or to.port)
             for rule in lb.load_balancing_rules
-            if rule.frontend in names and (rule.frontend_port, rule.protocol) == (to.port, to.protocol)
+            if rule.frontend in names and rule.listens(to.protocol, to.port)
             for member in lb.pool(rule.backend_pool).members
         ] + [
             (rule.virtual_machine, rule.backend_port)
@@ -250,8 +250,7 @@ def _is_sticky(network: Network, to: Destination) -> bool:
         rule.load_distribution != "Default"
         for lb in network.balancers
         for rule in lb.load_balancing_rules
-        if str(lb.frontend(rule.frontend).address) == to.host
-        and (rule.frontend_port, rule.protocol) == (to.port, to.protocol)
+        if str(lb.frontend(rule.frontend).address) == to.host and rule.listens(to.protocol, to.port)
     )
 
 

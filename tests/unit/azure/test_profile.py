@@ -39,7 +39,8 @@ def values(name: str, *but: str) -> dict[str, object]:
 
 def test_the_default_plays_seed_002_and_what_seed_001_found_about_links() -> None:
     seeds, second, first = resolve("seeds"), resolve("2017-05b"), resolve("2018-12")
-    groups = [f for f in Profile.__struct_fields__ if f.startswith(("standard_", "nsg_", "probe_", "all_down_"))]
+    kinds = ("standard_", "internal_", "ha_", "nsg_", "probe_", "all_down_")
+    groups = [f for f in Profile.__struct_fields__ if f.startswith(kinds)]
     links = ("binding_basic", "binding_standard", *groups)
     assert (seeds.name, values("seeds", *links)) == ("seeds", values("2017-05b", *links))
     same = [f for f in links if f != "nsg_protocols"]  # the seeds do not restrict what a security rule may name

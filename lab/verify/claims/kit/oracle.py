@@ -110,9 +110,11 @@ def linking(lb: LoadBalancer, vm: str, revision: str, protocol: Transport | None
     give no way out (outbound rules, 2018-09-24). ``revision``: ``of_standard``.
     """
     if revision == "2016-10" and any(vm in pool.members for pool in lb.pools):
-        return {frontend.name for frontend in lb.frontends}  # it asks for no rule
+        return {frontend.name for frontend in lb.frontends if not frontend.subnet}  # it asks for no rule
     names: set[str] = set()
     for rule in lb.rules():
+        if lb.frontend(rule.frontend).subnet:
+            continue  # a private address
         if lb.sku == "Standard" and rule in lb.inbound_nat_rules and revision >= "2018-12":
             continue
         if lb.sku == "Standard" and protocol not in (None, rule.protocol) and revision >= "2018-02":
@@ -134,10 +136,13 @@ def without_default(network: Network) -> frozenset[str]:
     """
     revision = of_standard(network)
     standard = [lb for lb in network.balancers if lb.sku == "Standard"]
+    # An internal one always took it away (standard overview, 2017-09-28).
+    private = [lb for lb in standard if any(frontend.subnet for frontend in lb.frontends) and revision >= "2017-09"]
+    internal = frozenset(vm for lb in private for vm in lb.virtual_machines())
     if revision < "2018-12":
-        return frozenset()
+        return internal
     if revision < "2019-05":
-        return frozenset(vm for lb in standard for rule in lb.rules() for vm in lb.targets(rule))
+        return internal | frozenset(vm for lb in standard for rule in lb.rules() for vm in lb.targets(rule))
     theirs = {vm for lb in standard for vm in lb.virtual_machines()} | standard_owners(network)
     sets = {vm.availability_set for vm in network.virtual_machines if vm.name in theirs and vm.availability_set}
     return frozenset(theirs | {vm.name for vm in network.virtual_machines if vm.availability_set in sets})
