@@ -697,8 +697,10 @@ class Network(_Value, frozen=True, kw_only=True):
 
     def nat_gateway_of(self, vnet: str, subnet: str) -> NatGateway | None:
         """Return the NAT gateway of a subnet; one without an address does nothing."""
-        attached = {(v.name, s.name): s.nat_gateway for v in self.virtual_networks for s in v.subnets}
-        name = attached.get((vnet, subnet))
+        if not self.nat_gateways:
+            return None
+        found = self.vnet(vnet)
+        name = next((s.nat_gateway for s in found.subnets if s.name == subnet), None) if found is not None else None
         return next((g for g in self.nat_gateways if g.name == name and g.addresses), None)
 
     def cloud_service(self, name: str) -> CloudService | None:
