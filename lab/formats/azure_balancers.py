@@ -74,15 +74,12 @@ class _Balancer:
             own = "publicipaddress subnet publicipprefix privateipaddress"
             self.draft.check(where, "frontend", part, own)
             public = reference(get(part, "publicipaddress"))
-            if public:
-                address_of, found = self._public(where, public)
-            else:
-                address_of, found = self._private(where, part)
+            own_address, found = self._public(where, public) if public else self._private(where, part)
             if found:
-                made[self.named("frontend", part)] = address_of
+                made[self.named("frontend", part)] = own_address
         return made
 
-    def _private(self, where: str, part: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:
+    def _private(self, where: str, part: dict[str, Any]) -> tuple[object, bool]:
         """Return a frontend in a subnet, and whether it is played."""
         if word(get(part, "privateipaddressversion"), "IPv6"):
             self.draft.leave(where, "an IPv6 address", "only IPv4 is played, and its rules are not there")
@@ -100,7 +97,7 @@ class _Balancer:
         own = address(get(part, "privateipaddress"))
         return {"subnet": home} | ({"private_ip_address": own} if own else {}), True
 
-    def _public(self, where: str, public: str) -> tuple[str | None, bool]:
+    def _public(self, where: str, public: str) -> tuple[object, bool]:
         """Return the address of a public frontend, and whether it is played; None: one is allocated."""
         ip = self.draft.by_id.get(public)
         if ip is not None:
