@@ -23,7 +23,7 @@ from lab.azure.model import (
 )
 from lab.azure.security_groups import STANDARD, Decision, spaces
 from lab.flow import PortRange
-from lab.predict import documents, forecast
+from lab.predict import documents, forecast, reaction
 from lab.predict.forecast import EPHEMERAL, Forecast, Service
 from lab.predict.outbound import Outbound, WayOut, rule_at
 from lab.verify import experiment as ex
@@ -122,6 +122,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     answer: tuple[str, ...]
     not_otherwise: tuple[str, ...]
     changes: tuple[str, ...]
+
+    @property
+    def connection(self) -> reaction.Connection:
+        """Whether it is answered."""
+        return reaction.connection(self.predicted)
 
 
 def with_internet(network: Network, *names: str) -> Network:
@@ -274,7 +279,8 @@ class _Walk:
                 self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
             rules, wire = [], ex.Watch("gateway inside", home)
         rules = [*rules, *self.listening(destination, home)]
-        self.add("InternalLoadBalancer", f"frontend in {home}", destination, rules, watch=wire, following="VnetLocal")
+        name = reaction.frontend_at(self.network, home, destination)
+        self.add("InternalLoadBalancer", name, destination, rules, watch=wire, following="VnetLocal")
         if not self.stopped(rules):
             self.into(forecast.behind(self.network, self.predicted.service, destination, self.down, home), None)
 
@@ -454,7 +460,8 @@ class _Walk:
         found = rule_at(self.network, address, service.protocol, service.port, inside)
         targets = forecast.behind(self.network, service, address, self.down, inside)
         if found is None or not targets:
-            yield msgspec.structs.replace(self.obstacle(), document=documents.SOURCE_IP)
+            document = documents.INTERNAL if inside else documents.SOURCE_IP
+            yield msgspec.structs.replace(self.obstacle(), document=document)
             return
         lb, rule = found
         yield from self.listed(lb, rule.name, service)
@@ -504,10 +511,9 @@ class _Walk:
         predicted, profile = self.predicted, self.network.profile
         last = predicted.decision
         by = f" by rule {last.rule} of {last.group} at {last.vm}" if last else ""
-        obstacles = "; ".join(dict.fromkeys(way.obstacle for way in predicted.ways if way.obstacle))
         words = {"Allow": "allowed", "Deny": "denied", "NoWay": "no way", "Depends": "it depends"}
-        reason = f": {obstacles}" if obstacles and predicted.access != "Deny" else ""
-        yield f"{predicted.sender} to {predicted.to}, {predicted.service}: {words[predicted.access]}{by}{reason}"
+        said = f"{words[predicted.access]}{by}{reaction.said(predicted)}"
+        yield f"{predicted.sender} to {predicted.to}, {predicted.service}: {said}"
         if self.way_out is not None and predicted.access in ("Allow", "Depends"):
             yield f"the far side sees {' or '.join(map(str, self.sources))}"
             yield from self.supply(self.way_out)
@@ -586,6 +592,7 @@ class _Walk:
         destination, service = self.predicted.destination, self.predicted.service
         if self.predicted.access == "NoWay" and destination is not None and self.home(destination):
             yield f"Add a load-balancing rule or an inbound NAT rule for {service} at {destination}."
+        yield from reaction.changes(self.network, self.predicted)
         if self.way_out is not None:
             kind = self.way_out.kind
             protocol = self.predicted.service.protocol

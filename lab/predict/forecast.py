@@ -15,6 +15,7 @@ from lab.azure import outbound
 from lab.azure.cloud_services import access_list, permits
 from lab.azure.model import (
     PLATFORM_ADDRESS,
+    PLATFORM_NETWORK,
     AclRule,
     Direction,
     InternetHost,
@@ -372,6 +373,11 @@ class _Trace:
     def silence(self, address: IPv4Address, inside: str = "") -> str:
         """Say why nothing answers at a public address: no rule leads anywhere from it, or no member is up."""
         members = list(_Trace(self.network, self.service, frozenset(), self.groups).behind(address, inside))
+        vnets = (v for v in self.network.virtual_networks if v.name != PLATFORM_NETWORK)
+        homes = (v.name for v in vnets if any(address in space for space in v.address_space))
+        home = "" if inside or members else next(homes, "")
+        if home:
+            return f"{address} is a private address of {home}, which is reached from there or through a tunnel"
         if not members:
             return f"no rule leads anywhere from {address}, {self.service}"
         denied = unprobed(self.network, self.groups)
