@@ -29,6 +29,7 @@ from lab.cli import (
     gc,
     graph,
     import_export,
+    learn,
     lifecycle,
     metrics,
     node,
@@ -147,6 +148,7 @@ _MODULES = (
     capture,
     report,
     metrics,
+    learn,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:
