@@ -253,6 +253,7 @@ NO_JSON = {
     "export netcfg": "it prints a file of a form of its own",
     "export cscfg": "it prints a file of a form of its own",
     "import azure": "it prints a topology file; its -o names the file to write",
+    "export azure": "it prints a template; its -o names the file to write",
 }
 #: Commands that take no running lab, or that take two, and why.
 NO_LAB = {
