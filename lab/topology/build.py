@@ -171,15 +171,21 @@ class Builder:
         had = self.kept.get(path)
         if had is None or had in self.taken or had in self.private:
             # Not what another part of the network had, if there is enough.
-            free = (
-                [] if self.exhausted else list(allocation.candidates(self.taken, self.private, descending=descending))
-            )
-            if not free:
+            free, spare = allocation.candidates(self.taken, self.private, descending=descending), None
+            for had in free if not self.exhausted else ():
+                if had not in self._had_by_any:
+                    break
+                spare = spare or had
+            else:
+                had = spare
+            if had is None:
                 return self._exhausted(path)
-            others = set(self.kept.values())
-            had = next((a for a in free if a not in others), free[0])
         self.taken.add(had)
         return had
+
+    @functools.cached_property
+    def _had_by_any(self) -> frozenset[IPv4Address]:
+        return frozenset(self.kept.values())
 
     @functools.cached_property
     def private(self) -> Ranges:
