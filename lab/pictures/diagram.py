@@ -224,7 +224,8 @@ class _Drawing:
                 for key in dict.fromkeys(self.key_of[name] for name in lb.pool(outward.backend_pool).members):
                     found.setdefault(key, []).append(f"{outward.name}: outbound")
             for key, labels in found.items():
-                yield Link(source=f"lb {lb.name}", target=key, kind="rule", label="\n".join(_few(labels, 3)))
+                label = "\n".join(_few([*dict.fromkeys(labels)], 3))
+                yield Link(source=f"lb {lb.name}", target=key, kind="rule", label=label)
 
     def tunnels(self) -> Iterator[Link]:
         seen = set()
@@ -264,7 +265,7 @@ def _seen(way: WayOut, vm: VirtualMachine) -> Iterator[str]:
 
 def _rule(rule: LoadBalancingRule | InboundNatRule) -> str:
     """Return a rule in a few words."""
-    ports = f"{rule.protocol} {rule.frontend_port} → {rule.backend_port}"
+    ports = f"{rule.protocol} {rule.frontend_port} → {rule.backend_port}" if rule.frontend_port else "all ports"
     probe = f", probe {rule.probe}" if isinstance(rule, LoadBalancingRule) and rule.probe else ""
     return _clipped(f"{rule.name}: {ports}{probe}")
 

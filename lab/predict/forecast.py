@@ -16,6 +16,7 @@ from lab.azure import outbound, peerings
 from lab.azure.cloud_services import access_list, permits
 from lab.azure.model import (
     PLATFORM_ADDRESS,
+    PLATFORM_NETWORK,
     AclRule,
     Direction,
     InternetHost,
@@ -228,6 +229,16 @@ def home_of_frontend(network: Network, vm: VirtualMachine, address: IPv4Address)
     return ""
 
 
+def home_of_address(network: Network, address: IPv4Address) -> VirtualNetwork | None:
+    """Return the virtual network that a public address is led to."""
+    for vnet in network.virtual_networks:
+        own = (vm.instance_public_ip for vm in network.vms_of(vnet))
+        frontends = (f for lb in network.load_balancers_of(vnet) for f in lb.frontends if not f.private)
+        if any(one is not None and one.address == address for one in (*own, *frontends)):
+            return vnet
+    return None
+
+
 def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool:
     """Tell whether two VMs have a way to each other's private address: in one network, by peering or by tunnel."""
     if one.virtual_network == other.virtual_network:
@@ -398,6 +409,11 @@ class _Trace:
     def silence(self, address: IPv4Address, inside: str = "") -> str:
         """Say why nothing answers at a public address: no rule leads anywhere from it, or no member is up."""
         members = list(_Trace(self.network, self.service, frozenset(), self.groups).behind(address, inside))
+        vnets = (v for v in self.network.virtual_networks if v.name != PLATFORM_NETWORK)
+        homes = (v.name for v in vnets if any(address in space for space in v.address_space))
+        home = "" if inside or members else next(homes, "")
+        if home:
+            return f"{address} is a private address of {home}, which is reached from there or through a tunnel"
         if not members:
             return f"no rule leads anywhere from {address}, {self.service}"
         denied = unprobed(self.network, self.groups)

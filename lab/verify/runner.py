@@ -36,7 +36,7 @@ from lab.verify.verdict import Judgement, Result
 
 __all__ = [
     "Planned", "Progress", "as_running", "bring_up", "down_now", "judge", "load", "not_run", "plan_now", "running",
-    "settle", "source", "taken_back", "verify",
+    "settle", "source", "taken_back", "tried", "verify",
 ]  # fmt: skip
 
 Planned: TypeAlias = list[tuple[str, list[Trial]]]  # trials by claim
@@ -212,6 +212,14 @@ def _try(network: Network, trial: Trial, file: Path, prober: Prober) -> Judgemen
     finally:
         if operated or current is not None:
             bring_up(network, file, _quiet)
+    return trial.judge(observations)
+
+
+def tried(network: Network, trial: Trial, prober: Prober) -> Judgement:
+    """Try one thing in a lab that runs, as it is, and judge what was seen; the lab is not changed for it."""
+    observations: list[Observation] = []
+    for stage in trial.stages:
+        observations += prober.run(network.name, stage.experiments).observations
     return trial.judge(observations)
 
 
