@@ -274,12 +274,25 @@ class Builder:
                 ),
                 default_outbound_address=self._default(name),
                 dns_servers=raw.dns_servers,
+                peerings=self._peerings(name),
             )
             for name, raw in ((n, self.raw.virtual_networks[n]) for n in _ordered(self.raw.virtual_networks))
         ]
         if any(vm.subnet is None and not vm.network_interfaces for vm in self.raw.virtual_machines.values()):
             found.append(model.platform_network(self._default(model.PLATFORM_NETWORK)))
         return tuple(found)
+
+    def _peerings(self, network: str) -> tuple[model.Peering, ...]:
+        """Return the halves of peerings that a virtual network has, without those that lead nowhere."""
+        raw = self.raw.virtual_networks
+        path = ("virtual_networks", network, "peerings")
+        return tuple(
+            model.Peering(name=n, **described.model_dump())
+            for n, described in ((n, raw[network].peerings[n]) for n in _ordered(raw[network].peerings))
+            if not self._dangling(
+                (*path, n, "remote_virtual_network"), "virtual network", described.remote_virtual_network, raw
+            )
+        )
 
     def _group(self, path: Position, name: str | None) -> str | None:
         """Return the name of a security group that is there."""
