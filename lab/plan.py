@@ -353,6 +353,15 @@ class Rule(_Item, frozen=True, kw_only=True, tag="rule"):
         return " ".join([f"-t {self.table} -A {self.chain}", *words, str(self.target)])
 
 
+class Foreign(_Item, frozen=True, kw_only=True, tag="foreign"):
+    """What a place of a running lab has beside what its plan says, in the notation of the tool that shows it."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def _range(ports: PortRange | None) -> str | None:
     return None if ports is None else str(ports).replace("-", ":")
 
@@ -669,6 +678,7 @@ Item: TypeAlias = (
     | DropFragments
     | IkeDaemon
     | Tunnel
+    | Foreign
 )
 #: The order in which kinds are made, and printed.
 KINDS: tuple[type[Item], ...] = get_args(Item)
