@@ -89,7 +89,8 @@ def plan(file: Path | None, diff: bool, kernel: bool, time_scale: int | None, pr
 
     network = lifecycle.load(chosen, time_scale=time_scale, profile=profile)
     if kernel:
-        change = planning.difference(show.held(network.name), lifecycle.plan_now(network))
+        there, beside = show.held(network.name)
+        change = planning.difference(there, lifecycle.plan_now(network), beside)
     else:
         change = planning.difference(existing(network.name)[0].plan(), lifecycle.plan_now(network))
     if output == "json":

@@ -30,7 +30,8 @@ def up(file: Path | None, time_scale: int | None, profile: str | None, output: s
 
     Live flows are kept. What was altered by hand in the lab's namespaces is mended, and listed. Changes that other
     commands made since (`lab gateway`, `nsg`, `service`, `vm`, …) are undone, unless the file has them too; what is
-    removed is listed. If a step fails, everything that was made is removed or changed back. If a killed command left a lab half made, it is made anew. Needs root.
+    removed is listed. If a step fails, everything that was made is removed or changed back. If a killed command left
+    a lab half made, it is made anew. Needs root.
 
     \b
     Example:

@@ -427,7 +427,7 @@ def _change(
     """Apply a difference; ``drift``: what differs from the record's plan now, and is mended with it."""
     old = folder.plan()
     seen = drift.seen(old)
-    change = plan.difference(seen, made)
+    change = plan.difference(seen, made, drift.beside)
     if not change:
         # What no plan shows, such as a shared key, may differ.
         changed = folder.network_file.read_bytes() != source.network
@@ -483,9 +483,9 @@ def _mend(folder: StateDir, record: LabState, made: Plan, source: Source, progre
 
 
 def _let_go(folder: StateDir, record: LabState, drift: Drift) -> LabState:
-    """Have the agent close what it has open in namespaces that are made anew, and on wires; it opens them again after.
+    """Make the agent close what it has open in namespaces and on wires that are made anew.
 
-    It is told by a plan without them, as when a VM is stopped.
+    It is told by a plan without them, as when a VM is stopped, and opens them again when it reads the plan after that.
     """
     lost = {item.place for item in drift.missing if isinstance(item, Namespace)}
     wires = {place for item in drift.missing if isinstance(item, VethPair) for place, _ in _ends(item)}

@@ -73,10 +73,14 @@ class Drift(msgspec.Struct, frozen=True):
         )
 
     def seen(self, made: Plan) -> Plan:
-        """Return what the kernel has of a plan, and beside it."""
+        """Return what the kernel has of a plan."""
         missing = set(self.missing)
-        there = tuple(item for item in made.items if item not in missing)
-        return Plan(made.lab, (*there, *(extra.what for extra in self.extra)))
+        return Plan(made.lab, tuple(item for item in made.items if item not in missing))
+
+    @property
+    def beside(self) -> tuple[Foreign, ...]:
+        """What the kernel has that is of no plan."""
+        return tuple(extra.what for extra in self.extra)
 
 
 def find(made: Plan) -> Drift:

@@ -27,6 +27,7 @@ from lab.plan import (
     NODE_INTERFACE,
     Address,
     CtTarget,
+    Foreign,
     HealthCheck,
     Namespace,
     Plan,
@@ -164,8 +165,8 @@ def compared(name: str) -> Lab:
     return msgspec.structs.replace(described, differs=_drift(folder)[1].lines())
 
 
-def held(name: str) -> Plan:
-    """Return what the kernel has of a lab's plan, and beside it. Needs root.
+def held(name: str) -> tuple[Plan, tuple[Foreign, ...]]:
+    """Return what the kernel has of a lab's plan, and what beside it. Needs root.
 
     Raises:
         UsageError: there is no such lab.
@@ -173,7 +174,7 @@ def held(name: str) -> Plan:
     """
     folder, _ = existing(name)
     made, drift = _drift(folder)
-    return drift.seen(made)
+    return drift.seen(made), drift.beside
 
 
 def _drift(folder: StateDir) -> tuple[Plan, Drift]:
