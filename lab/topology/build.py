@@ -1,8 +1,9 @@
 """A file of the right shape becomes a ``Network``: names are resolved and addresses allocated."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
+from itertools import chain
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -51,6 +52,7 @@ class Builder:
         self.raw = raw.model_copy(update={"virtual_machines": self._machines(raw)})
         self.kept = kept
         self.exhausted = False  # more public addresses are wanted than there are
+        self._next: dict[bool, Iterator[IPv4Address]] = {}  # the free addresses, descending or not
         self.cut = cut
         self.time_scale = time_scale
 
@@ -171,21 +173,22 @@ class Builder:
         had = self.kept.get(path)
         if had is None or had in self.taken or had in self.private:
             # Not what another part of the network had, if there is enough.
-            free, spare = allocation.candidates(self.taken, self.private, descending=descending), None
-            for had in free if not self.exhausted else ():
-                if had not in self._had_by_any:
-                    break
-                spare = spare or had
-            else:
-                had = spare
+            had = next(self._free(descending), None)
             if had is None:
                 return self._exhausted(path)
         self.taken.add(had)
         return had
 
-    @functools.cached_property
-    def _had_by_any(self) -> frozenset[IPv4Address]:
-        return frozenset(self.kept.values())
+    def _free(self, descending: bool) -> Iterator[IPv4Address]:
+        """Return what yields the next free address, not what another part had if there is enough: one for all calls."""
+        if descending not in self._next:
+            others = frozenset(self.kept.values())
+
+            def free() -> Iterator[IPv4Address]:
+                return allocation.candidates(self.taken, self.private, descending=descending)
+
+            self._next[descending] = chain((a for a in free() if a not in others), (a for a in free() if a in others))
+        return self._next[descending]
 
     @functools.cached_property
     def private(self) -> Ranges:
