@@ -6,7 +6,7 @@ difference applied to the running lab, and the lab is changed back after it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -40,7 +40,7 @@ __all__ = [
     "settle", "source", "taken_back", "tried", "verify",
 ]  # fmt: skip
 
-_Judged: TypeAlias = list[tuple[Trial, Judgement, Evidence | None]]
+_Judged: TypeAlias = Sequence[tuple[Trial, Judgement, Evidence | None]]
 Planned: TypeAlias = list[tuple[str, list[Trial]]]  # trials by claim
 
 _AGENT_S = AGENT_S
