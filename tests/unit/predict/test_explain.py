@@ -159,10 +159,11 @@ load_balancers:
 # --- what was seen ----------------------------------------------------------------------------
 
 
-def arrivals(what: ex.Send, *seen: ex.Seen | None) -> ex.Arrivals:
-    found = tuple(() if one is None else (one,) for one in seen)
-    assert len(found) == len(what.watches)
-    return ex.Arrivals(sent=1, source_ports=(40000,), control=True, seen=found, strays=(), seconds=0.0)
+def arrivals(what: ex.Flow, *seen: ex.Seen | None) -> ex.FlowResult:
+    assert len(seen) == len(what.looks)
+    at = dict(zip(what.looks, seen, strict=True))
+    end = next((watch.name for watch in what.ends if at.get(watch)), "")
+    return ex.FlowResult(passed=seen[0] is not None, end=end, looks=seen)
 
 
 def test_what_is_seen_as_predicted_blames_nothing_and_what_is_not_names_its_hop_and_rule() -> None:
@@ -186,7 +187,7 @@ def test_a_denied_flow_that_arrives_is_a_difference() -> None:
     found = explain.explain(network, "web", "client", HTTP)
     what = observed.experiment(network, found)
     packet = ex.Seen(0, "10.1.0.4", 40000, "198.51.100.30", 80)
-    silent = [None] * (len(what.watches) - 1)
+    silent = [None] * (len(what.looks) - 1)
     assert observed.compare(found, what, arrivals(what, packet, *silent)).blamed == ""
     compared = observed.compare(found, what, arrivals(what, packet, *silent[1:], packet))
     assert compared.astray
