@@ -335,17 +335,9 @@ def _platform(vnet: VirtualNetwork) -> Iterator[Item]:
         place=edge,
         table="filter",
         chain="FORWARD",
-        ctstate="ESTABLISHED,RELATED",
+        ctstate="ESTABLISHED,RELATED,DNAT",
         target=Terminal("ACCEPT"),
-        why=Provenance("wiring", f"flows of {vnet.name} that a rule let begin, and the ICMP errors about them"),
-    )
-    # From inside, a flow to a public address of its own network needs a way out besides, as any other does.
-    yield Rule(
-        place=edge,
-        table="filter",
-        chain="FORWARD",
-        in_interface=to(INTERNET),
-        ctstate="DNAT",
-        target=Terminal("ACCEPT"),
-        why=Provenance("wiring", f"flows from outside that a rule led into {vnet.name}"),
+        why=Provenance(
+            "wiring", f"flows of {vnet.name} that a rule let begin or led inside, and the ICMP errors about them"
+        ),
     )
