@@ -333,6 +333,7 @@ class Agent:
     def _try_rewrite(self) -> bool:
         """Rewrite the rules; return False if another command is changing the lab."""
         from lab.compile import compile as compile_network  # noqa: PLC0415 - a lab without pools does not need it
+        from lab.kernel import netfilter  # noqa: F401, PLC0415 - once here, not in each child that writes tables
 
         try:
             with locked(self.plan.lab, deadline_s=0):

@@ -333,6 +333,7 @@ def _explanation_json(found: "Explanation", compared: "Comparison | None") -> di
         "connectionStatus": found.connection,
         "access": predicted.access,
         "ruleName": _rule_name(last.rule, last.priority) if last else None,
+        "evaluatedNetworkSecurityGroups": _groups_json(found),
         "nextHopType": found.hops[0].next_hop_type,
         "nextHopIpAddress": None,
         "routeTableId": "System Route",
@@ -360,6 +361,20 @@ def _explanation_json(found: "Explanation", compared: "Comparison | None") -> di
         "wayOut": _way_json(found.way_out) if found.way_out else None,
         "blamed": compared.blamed or None if compared else None,
     }
+
+
+def _groups_json(found: "Explanation") -> list[dict[str, Any]]:
+    """Return each group that was asked, with the rule that matched, on whichever way the flow takes."""
+    decisions = dict.fromkeys(d for way in found.predicted.ways for d in way.decisions)
+    return [
+        {
+            "networkSecurityGroup": d.group,
+            "appliedTo": d.vm,
+            "direction": d.direction,
+            "matchedRule": {"ruleName": _rule_name(d.rule, d.priority), "priority": d.priority, "action": d.access},
+        }
+        for d in decisions
+    ]
 
 
 def _next_ids(found: "Explanation", ids: list[str], number: int) -> list[str]:

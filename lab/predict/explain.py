@@ -23,7 +23,7 @@ from lab.azure.model import (
 )
 from lab.azure.security_groups import STANDARD, Decision, spaces
 from lab.flow import PortRange
-from lab.predict import documents, forecast, reaction
+from lab.predict import answer, documents, forecast, reaction
 from lab.predict.forecast import EPHEMERAL, Forecast, Service
 from lab.predict.outbound import Outbound, WayOut, rule_at
 from lab.verify import experiment as ex
@@ -42,13 +42,7 @@ HopType = Literal[
 NextHopType = Literal["VnetLocal", "VirtualNetworkGateway", "Internet", "None"]
 IssueType = Literal["NetworkSecurityRule", "Platform", "GuestFirewall"]
 #: What stands for every address outside that the topology does not name.
-INTERNET = "internet"
-#: What a port serves, by what makes it unique.
-REUSE = {
-    "destination address": "one flow to each destination address",
-    "destination": "one flow to each destination address, port and protocol",
-    "nothing": "one flow in all",
-}
+INTERNET = answer.INTERNET
 _DISTRIBUTIONS = {
     "Default": "by a hash of addresses, ports and protocol",
     "SourceIP": "by a hash of the two addresses",
@@ -81,7 +75,7 @@ class Packet(msgspec.Struct, frozen=True):
     protocol: str
 
     def __str__(self) -> str:
-        either = (" or ".join(map(str, ends)) for ends in (self.sources, self.destinations))
+        either = (" or ".join(dict.fromkeys(map(str, ends))) or "?" for ends in (self.sources, self.destinations))
         return " -> ".join(either) + f" {self.protocol}"
 
     def is_like(self, seen: ex.Seen) -> bool:
@@ -160,13 +154,14 @@ def explain(
     predicted = forecast.forecast(network, sender, to, service, source_port=source_port, down=down, broken=broken)
     walk = _Walk(network, predicted, down, broken or {}, outbound or Outbound(network))
     walk.go()
+    told = answer.Answer(network, predicted, walk.way_out, walk.outbound)
     return Explanation(
         predicted=predicted,
         hops=tuple(walk.hops),
         way_out=walk.way_out,
-        answer=tuple(walk.answer()),
-        not_otherwise=tuple(walk.not_otherwise()),
-        changes=tuple(dict.fromkeys(walk.changes())),
+        answer=tuple(told.lines(walk.sources)),
+        not_otherwise=tuple(told.not_otherwise()),
+        changes=tuple(dict.fromkeys(told.changes())),
     )
 
 
@@ -202,7 +197,7 @@ class _Walk:
             self.predicted.destination,
         )
         if destination is None or (vm is not None and vm.power_state != "Started"):
-            self.add("Source", self.predicted.sender, self.predicted.source, [self.obstacle()])
+            self.add("Source", self.predicted.sender, destination or (), [self.obstacle()])
         elif self.predicted.source == destination:
             itself = Rule(name="loopback", says="its own address, which no wire sees", document=documents.INTERFACES)
             self.add("Source", self.predicted.sender, destination, [itself])
@@ -304,7 +299,7 @@ class _Walk:
         bound_by = list(dict.fromkeys(bound for supply in way_out.of(protocol) for bound in supply.bound_by))
         says = f"{', '.join(bound_by)}: the source becomes {' or '.join(map(str, after))}"
         rules = [Rule(name=bound_by[0], says=says, document=way_out.document)]
-        home = self.home(destination)
+        home = forecast.home_of_address(self.network, destination)
         if home is not None and home.name == vnet.name:
             rules += self.listening(destination)
             self.add(kind, name, destination, rules, watch=watch)
@@ -340,7 +335,7 @@ class _Walk:
             self.add("Internet", "internet", destination, [self.route("Internet", str(destination))], watch=watch)
             self.add("Destination", host.name, destination, watch=ex.Watch("node", host.name))
             return
-        home = self.home(destination)
+        home = forecast.home_of_address(self.network, destination)
         if home is None:
             self.add("Internet", "internet", destination, [self.obstacle()], watch=watch)
             return
@@ -494,118 +489,3 @@ class _Walk:
                         name=f"ACL of {endpoint.name}", says=says, document=documents.ENDPOINTS, stops=bool(denied)
                     )
                 return
-
-    def home(self, address: IPv4Address) -> VirtualNetwork | None:
-        """Return the virtual network that a public address is led to."""
-        for vnet in self.network.virtual_networks:
-            own = (vm.instance_public_ip for vm in self.network.vms_of(vnet))
-            frontends = (f for lb in self.network.load_balancers_of(vnet) for f in lb.frontends if not f.private)
-            if any(one is not None and one.address == address for one in (*own, *frontends)):
-                return vnet
-        return None
-
-    # --- what is said of it ------------------------------------------------------------------
-
-    def answer(self) -> Iterator[str]:
-        """Yield the answer: whether it arrives, what it is seen with, how many there may be, when it ends."""
-        predicted, profile = self.predicted, self.network.profile
-        last = predicted.decision
-        by = f" by rule {last.rule} of {last.group} at {last.vm}" if last else ""
-        words = {"Allow": "allowed", "Deny": "denied", "NoWay": "no way", "Depends": "it depends"}
-        said = f"{words[predicted.access]}{by}{reaction.said(predicted)}"
-        yield f"{predicted.sender} to {predicted.to}, {predicted.service}: {said}"
-        if self.way_out is not None and predicted.access in ("Allow", "Depends"):
-            yield f"the far side sees {' or '.join(map(str, self.sources))}"
-            yield from self.supply(self.way_out)
-        if predicted.access in ("Allow", "Depends") and predicted.service.protocol != "icmp":
-            yield from self.idle()
-        if INTERNET in (predicted.sender, predicted.to):
-            here = predicted.source if predicted.sender == INTERNET else predicted.destination
-            yield f"{here} stands for any address outside"
-        if predicted.access in ("Allow", "Depends"):
-            yield f"by the documents of profile {profile.name}"
-
-    def supply(self, way_out: WayOut) -> Iterator[str]:
-        """Yield how many flows there may be at once."""
-        profile = self.network.profile
-        supplies = way_out.of(self.predicted.service.protocol)
-        for supply in supplies:
-            if supply.ports is None:
-                yield f"{supply.address}: {way_out.vm}'s own, no SNAT port is taken"
-                continue
-            others = [name for name in self.outbound.sharers(supply.address) if name != way_out.vm]
-            named = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
-            kind = "preallocated to it" if supply.alone else f"shared with {named}"
-            beside = f"; the address is shared with {named}" if supply.alone and others else ""
-            yield f"{supply.address}: {supply.count:,} SNAT ports, {kind}{beside}"
-        if way_out.kind == "NAT gateway":
-            yield f"a port serves {REUSE['destination']} ({profile.sources['nat_fin_s']})"
-        elif any(supply.ports for supply in supplies):
-            yield f"a port serves {REUSE[profile.tcp_reuse]} ({profile.sources['tcp_reuse']})"
-
-    def idle(self) -> Iterator[str]:
-        """Yield when an idle flow ends."""
-        profile = self.network.profile
-        seconds, source = profile.idle_timeout_s, profile.sources["idle_timeout_s"]
-        destination, service, told = self.predicted.destination, self.predicted.service, ""
-        public = self.way_out is not None
-        vm = self.network.vm(self.predicted.sender)
-        gateway = self.network.nat_gateway_of(vm.virtual_network, vm.subnet) if vm and public else None
-        if gateway is not None:
-            tcp = service.protocol == "tcp"
-            seconds, source = gateway.idle_timeout_min * 60 if tcp else profile.nat_udp_idle_s, documents.NAT_GATEWAY
-            told = ", in silence; a later segment is reset" if tcp else ""
-        if destination is not None and gateway is None:
-            vm = self.network.vm(self.predicted.sender)
-            inside = forecast.home_of_frontend(self.network, vm, destination) if vm is not None else ""
-            found = rule_at(self.network, destination, service.protocol, service.port, inside)
-            own = [v.instance_public_ip for v in self.network.virtual_machines if v.instance_public_ip]
-            theirs = next((ip for ip in own if ip.address == destination), None)
-            if found is not None and service.protocol == "tcp":
-                seconds, source, public = found[1].idle_timeout_min * 60, documents.IDLE, True
-                told = ", and both ends are reset" if found[1].tcp_reset else ""
-            elif theirs is not None and service.protocol == "tcp":
-                seconds, source, public = theirs.idle_timeout_min * 60, documents.IDLE, True
-        if public:
-            yield f"a flow without packets for {seconds} s is forgotten{told or ', in silence'} ({source})"
-
-    def not_otherwise(self) -> Iterator[str]:
-        """Yield each way out that was considered and is not taken, and why."""
-        if self.way_out is None:
-            return
-        for found in self.way_out.considered:
-            if not found.applies:
-                yield f"{found.way}: {found.because} ({found.document})"
-            elif found.kind not in (self.way_out.kind, "none"):
-                yield f"{found.way}: it applies, but {_BEFORE[self.way_out.kind]} goes before it ({found.document})"
-
-    def changes(self) -> Iterator[str]:
-        """Yield what would change the answer."""
-        for decision in (way.decisions[-1] for way in self.predicted.ways if way.access == "Deny"):
-            if decision.group == STANDARD:
-                yield f"Give {decision.vm} a network security group that allows it inbound."
-            else:
-                yield (
-                    f"Add a rule to {decision.group} that allows it {decision.direction.lower()}, "
-                    f"with a priority below {decision.priority}."
-                )
-        destination, service = self.predicted.destination, self.predicted.service
-        if self.predicted.access == "NoWay" and destination is not None and self.home(destination):
-            yield f"Add a load-balancing rule or an inbound NAT rule for {service} at {destination}."
-        yield from reaction.changes(self.network, self.predicted)
-        if self.way_out is not None:
-            kind = self.way_out.kind
-            protocol = self.predicted.service.protocol
-            if kind != "load balancer" or self.way_out.of(protocol):
-                yield from (found.change for found in self.way_out.considered if found.change and found.kind != kind)
-            elif protocol != "icmp":
-                yield f"Add an outbound rule for {protocol.upper()} to a pool that {self.way_out.vm} is in."
-
-
-_BEFORE = {
-    "NAT gateway": "a NAT gateway",
-    "instance-level public IP": "an instance-level public IP",
-    "load balancer": "a load balancer",
-    "default outbound": "the platform's address",
-    "none": "the power state",
-}

@@ -23,6 +23,7 @@ from lab.azure.model import (
     NatGateway,
     Network,
     VirtualMachine,
+    VirtualNetwork,
     listeners,
 )
 from lab.azure.security_groups import Decision, Groups, Packet, spaces
@@ -228,6 +229,16 @@ def home_of_frontend(network: Network, vm: VirtualMachine, address: IPv4Address)
             ):
                 return there.name
     return ""
+
+
+def home_of_address(network: Network, address: IPv4Address) -> VirtualNetwork | None:
+    """Return the virtual network that a public address is led to."""
+    for vnet in network.virtual_networks:
+        own = (vm.instance_public_ip for vm in network.vms_of(vnet))
+        frontends = (f for lb in network.load_balancers_of(vnet) for f in lb.frontends if not f.private)
+        if any(one is not None and one.address == address for one in (*own, *frontends)):
+            return vnet
+    return None
 
 
 def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool:

@@ -91,6 +91,7 @@ def test_a_denied_flow_ends_at_the_group_that_denies_it_and_the_change_names_the
         ("40.1.1.1", Service("tcp", 81), "40.1.1.1, 81/tcp"),
         ("203.0.113.99", HTTP, "203.0.113.99"),
         ("web1", HTTP, "no address"),
+        ("40.1.1.1", Service("icmp"), "40.1.1.1, icmp"),
     ],
 )
 def test_a_flow_that_nothing_leads_on_ends_where_it_is_lost(to: str, service: Service, says: str) -> None:
@@ -131,6 +132,28 @@ def test_a_flow_of_a_protocol_that_no_rule_translates_ends_at_the_edge() -> None
             assert any("outbound rule" in change for change in found.changes)
         else:
             assert len(found.hops[-1].packet.sources) == 1
+
+
+def test_a_flow_that_depends_is_told_way_by_way() -> None:
+    network = worlds.network(
+        """
+internet: {client: {address: 198.51.100.30}}
+virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}
+virtual_machines: {a: {subnet: v/s, network_security_group: g}, b: {subnet: v/s}}
+network_security_groups: {g: [{name: low, priority: 100, direction: Inbound, access: Deny}]}
+load_balancers:
+  lb1:
+    frontend_ip_configurations: {public: 40.1.1.1}
+    backend_address_pools: {pool: [a, b]}
+    probes: {p: {port: 80}}
+    load_balancing_rules: {r: {frontend: public, backend_pool: pool, probe: p, frontend_port: 80, backend_port: 80}}
+"""
+    )
+    assert explain.explain(network, "client", "40.1.1.1", HTTP).answer[:3] == (
+        "client to 40.1.1.1, 80/tcp: it depends",
+        "denied by rule low of g, inbound at a",
+        "allowed to b",
+    )
 
 
 # --- what was seen ----------------------------------------------------------------------------
