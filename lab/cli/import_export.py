@@ -90,8 +90,8 @@ def import_azure(
 
     FILE is an Azure Resource Manager template, its parameter file, or resources as Azure prints them: the answer of
     `az graph query`, `az ... list -o json`, `az ... show -o json`, `az rest`, `bicep snapshot`, or a Terraform state
-    that `terraform show -json` prints. Several files make one topology. A warning is a thing that may change an answer;
-    it says whether that of `lab outbound` may be wrong.
+    or plan that `terraform show -json` prints. Several files make one topology. A warning is a thing that may change
+    an answer; it says whether that of `lab outbound` may be wrong.
 
     \b
     Example:

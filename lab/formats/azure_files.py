@@ -7,7 +7,7 @@ from typing import cast
 from urllib.parse import unquote, urlsplit
 
 from lab.errors import TopologyError
-from lab.formats import arm, azure_resources, terraform, xml
+from lab.formats import arm, azure_resources, terraform, terraform_plan, xml
 
 #: As large as Azure Resource Manager allows a template; what a whole subscription prints is larger.
 MAX_BYTES = 32 * 1024 * 1024
@@ -18,7 +18,10 @@ _GRAPH = (
     "import what was deployed: `az graph query -q \"resources | where type startswith 'microsoft.network' or type "
     "startswith 'microsoft.compute'\" -o json > resources.json`"
 )
-_TERRAFORM = "import the state after `terraform apply`: `terraform show -json > state.json`; or " + _GRAPH
+_TERRAFORM = (
+    "import the state after `terraform apply`: `terraform show -json > state.json`, or a plan: `terraform plan "
+    "-out=plan`, and `terraform show -json plan > plan.json`; or " + _GRAPH
+)
 #: Names of files that say nothing of what is in them.
 _COMMON = ("azuredeploy", "main", "template", "deploy", "index")
 
@@ -42,6 +45,8 @@ def read(texts: Sequence[tuple[Path, str]]) -> azure_resources.Read:
             except arm.TemplateError as error:
                 problems.append(f"{path}: {error}")
                 continue
+            if terraform_plan.is_plan(data):
+                data = terraform_plan.state_of(cast("dict[str, object]", data)) | {"terraform_version": ""}
             if terraform.is_state(data) and azure_resources.kind_of(data) == "terraform":
                 data = {"value": terraform.resources(cast("dict[str, object]", data))}
             kind = azure_resources.kind_of(data)
