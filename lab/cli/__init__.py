@@ -42,6 +42,7 @@ from lab.cli import (
     service,
     show,
     starter,
+    top,
     verify,
     vm,
 )
@@ -144,6 +145,7 @@ _MODULES = (
     capture,
     report,
     metrics,
+    top,
     learn,
 )
 for _module in _MODULES:
