@@ -44,6 +44,7 @@ from lab.cli import (
     service,
     show,
     starter,
+    top,
     verify,
     vm,
 )
@@ -152,6 +153,7 @@ _MODULES = (
     capture,
     report,
     metrics,
+    top,
     learn,
 )
 for _module in _MODULES:
