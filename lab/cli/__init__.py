@@ -35,6 +35,7 @@ from lab.cli import (
     node,
     node_files,
     nsg,
+    peering,
     ports,
     public_ip,
     replay,
@@ -49,6 +50,8 @@ from lab.cli import (
 from lab.errors import did_you_mean
 
 _ALIASES = {"deploy": "up", "destroy": "down", "inspect": "show"}
+#: Commands that were taken away, and what does the same now.
+_GONE = {"check-flow": "lab explain LAB|FILE FROM TO:PORT"}
 
 
 class _Commands(click.Group):
@@ -63,6 +66,8 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in _GONE:
+            raise click.UsageError(f'no command "{args[0]}"; another command says what it said; use `{_GONE[args[0]]}`')
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(f'no command "{args[0]}"; {did_you_mean(args[0], [*self.commands, *_ALIASES])}')
         return super().resolve_command(ctx, args)
@@ -132,6 +137,7 @@ _MODULES = (
     vm,
     public_ip,
     gateway,
+    peering,
     import_export,
     replay,
     node,

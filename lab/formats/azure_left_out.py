@@ -132,7 +132,6 @@ PROPERTIES: dict[str, dict[str, Effect]] = {
     "load balancer": {"outboundnatrules": _wrong("these rules give no way out")},
     "frontend": {
         "gatewayloadbalancer": _wrong("flows do not go through the gateway load balancer"),
-        "privateipaddress": _DATA,
     },
     "pool": {
         "tunnelinterfaces": _wrong("flows do not go through the gateway load balancer"),

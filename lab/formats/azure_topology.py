@@ -128,7 +128,7 @@ def _services(draft: Draft) -> None:
     for balancer in draft.data.get("load_balancers", {}).values():
         pools, probes = (balancer.get(key, {}) for key in ("backend_address_pools", "probes"))
         for rule in balancer.get("load_balancing_rules", {}).values():
-            ports = {(rule["protocol"], rule["backend_port"])}
+            ports = {(rule["protocol"], rule["backend_port"])} if rule["backend_port"] else set()  # 0: all ports
             probe = probes.get(rule.get("probe"))
             if probe:
                 ports.add((probe["protocol"], probe["port"]))

@@ -12,7 +12,7 @@ import msgspec
 from lab.azure.model import Network
 from lab.azure.security_groups import STANDARD, Groups
 from lab.predict import forecast, matrix
-from lab.predict.explain import REUSE
+from lab.predict.answer import REUSE
 from lab.predict.forecast import Forecast, Service
 from lab.predict.outbound import Outbound, Supply, WayOut
 
