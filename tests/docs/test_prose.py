@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
-SOURCES = sorted([*(CHECKOUT / "lab").rglob("*.py"), *(CHECKOUT / "scripts").glob("*")])
+SOURCES = sorted([*(CHECKOUT / "lab").rglob("*.py"), *(f for f in (CHECKOUT / "scripts").iterdir() if f.is_file())])
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md"), *(CHECKOUT / "topologies").glob("*.yaml")])
 #: Claims are reworded with their statements, one document at a time.
 CLAIMS = CHECKOUT / "lab" / "verify" / "claims"
