@@ -13,7 +13,10 @@ from lab.formats import arm, azure_resources, terraform, terraform_plan, xml
 MAX_BYTES = 32 * 1024 * 1024
 WHAT = "template, a parameter file, or resources that Azure printed"
 _MUST = f"a file must be a {WHAT}"
-_BICEP = "run `az bicep build --file {0}`, and import the JSON file that it makes"
+_BICEP = (
+    "put the compiler `bicep` on PATH, or run `az bicep {1} --file {0}` in the folder of the file, on a machine that "
+    "has the Azure CLI, and import the JSON file that it makes"
+)
 _GRAPH = (
     "import what was deployed: `az graph query -q \"resources | where type startswith 'microsoft.network' or type "
     "startswith 'microsoft.compute'\" -o json > resources.json`"
@@ -71,14 +74,14 @@ def _foreign(path: Path, text: str) -> tuple[str, str] | None:
     """Return what a file of another tool is, and what to do with it."""
     suffix = path.suffix.lower()
     begins = text.lstrip("\ufeff \t\r\n")[:1]
-    if suffix in (".bicep", ".bicepparam"):
-        return "a Bicep file", _BICEP.format(path.name)
+    if suffix in (".bicep", ".bicepparam") and begins != "{":  # of a compiler's, it is a template
+        return "a Bicep file", _BICEP.format(path.name, "build" if suffix == ".bicep" else "build-params")
     if suffix in (".tf", ".tfstate", ".tfplan") or (
         begins not in "{[/" and re.search(r'^resource\s+"azurerm_', text, re.MULTILINE)
     ):
         return "a Terraform file", _TERRAFORM
     if begins not in "{[/" and re.search(r"^(?:targetScope\b|param \w+ |resource \w+ ')", text, re.MULTILINE):
-        return "a Bicep file", _BICEP.format(path.name)
+        return "a Bicep file", _BICEP.format(path.name, "build")
     return None
 
 

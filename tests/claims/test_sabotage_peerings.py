@@ -46,7 +46,10 @@ SABOTAGES: dict[str, tuple[tuple[Act, ...], str]] = {
 
 #: What the tool's own programs do otherwise, where no rule of the kernel is behind a claim.
 PROGRAMS = {
-    "T-PE-2": ("import lab.azure.peerings\nlab.azure.peerings.state = lambda *_: 'Connected'\n", "the other half is not Disconnected"),
+    "T-PE-2": (
+        "import lab.azure.peerings\nlab.azure.peerings.state = lambda *_: 'Connected'\n",
+        "the other half is not Disconnected",
+    ),
 }
 
 
