@@ -55,6 +55,7 @@ class End(msgspec.Struct, frozen=True):
 
     address: IPv4Address
     ports: PortRange | None
+    kept: bool = False  # the port is the one that the sender has chosen
 
     def __str__(self) -> str:
         if self.ports is None:
@@ -62,9 +63,10 @@ class End(msgspec.Struct, frozen=True):
         one = self.ports.first == self.ports.last
         return f"{self.address}:{self.ports.first if one else f'{self.ports.first}-{self.ports.last}'}"
 
-    def is_of(self, address: str, port: int) -> bool:
-        """Tell whether what was seen is this end."""
-        return str(self.address) == address and (self.ports is None or port in self.ports)
+    def is_of(self, address: str, port: int, chosen: int | None = None) -> bool:
+        """Tell whether what was seen is this end; ``chosen``: the port that the sender has chosen."""
+        is_kept = not self.kept or chosen is None or port == chosen
+        return str(self.address) == address and (self.ports is None or (port in self.ports and is_kept))
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -78,9 +80,9 @@ class Packet(msgspec.Struct, frozen=True):
         either = (" or ".join(dict.fromkeys(map(str, ends))) or "?" for ends in (self.sources, self.destinations))
         return " -> ".join(either) + f" {self.protocol}"
 
-    def is_like(self, seen: ex.Seen) -> bool:
-        """Tell whether a packet that was seen looks like this."""
-        return any(end.is_of(seen.source, seen.source_port) for end in self.sources) and any(
+    def is_like(self, seen: ex.Seen, chosen: int | None = None) -> bool:
+        """Tell whether a packet that was seen looks like this; ``chosen``: the source port that its sender chose."""
+        return any(end.is_of(seen.source, seen.source_port, chosen) for end in self.sources) and any(
             end.is_of(seen.destination, seen.destination_port) for end in self.destinations
         )
 
@@ -180,7 +182,7 @@ class _Walk:
         self.way_out: WayOut | None = None
         port = predicted.source_port
         ports = None if predicted.service.protocol == "icmp" else PortRange(port, port) if port else EPHEMERAL
-        self.sources: tuple[End, ...] = (End(predicted.source, ports),)
+        self.sources: tuple[End, ...] = (End(predicted.source, ports, kept=True),)
 
     # --- the way -----------------------------------------------------------------------------
 
@@ -252,7 +254,10 @@ class _Walk:
                 return
             for name, says in ((vnet.name, f"encrypted, to the gateway of {far}"), (far, "decrypted")):
                 tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
-                self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
+                here = ex.Watch("gateway", name)
+                self.add(
+                    "VirtualNetworkGateway", name, destination, [tunnel], watch=here, following="VirtualNetworkGateway"
+                )
             self.into(targets, ex.Watch("gateway inside", far))
 
     def to_frontend(
@@ -266,7 +271,10 @@ class _Walk:
                 return
             for name, says in ((vnet.name, f"encrypted, to the gateway of {home}"), (home, "decrypted")):
                 tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
-                self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
+                here = ex.Watch("gateway", name)
+                self.add(
+                    "VirtualNetworkGateway", name, destination, [tunnel], watch=here, following="VirtualNetworkGateway"
+                )
             rules, wire = [], ex.Watch("gateway inside", home)
         rules = [*rules, *self.listening(destination, home)]
         self.add("InternalLoadBalancer", f"frontend in {home}", destination, rules, watch=wire, following="VnetLocal")
@@ -289,7 +297,9 @@ class _Walk:
             return
         kind: HopType = "PublicLoadBalancer" if way_out.kind == "load balancer" else "PublicIPAddress"
         name = f"edge of {vnet.name}"
-        after = tuple(End(s.address, s.ports or self.sources[0].ports) for s in way_out.of(protocol))
+        after = tuple(
+            End(s.address, s.ports or self.sources[0].ports, kept=s.ports is None) for s in way_out.of(protocol)
+        )
         bound_by = list(dict.fromkeys(bound for supply in way_out.of(protocol) for bound in supply.bound_by))
         says = f"{', '.join(bound_by)}: the source becomes {' or '.join(map(str, after))}"
         rules = [Rule(name=bound_by[0], says=says, document=way_out.document)]
