@@ -28,9 +28,9 @@ class Watch(msgspec.Struct, frozen=True):
     ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes
     into a virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes
     into a virtual network's router from its load balancer, ``gateway inside``: from its gateway, ``peering inside``:
-    from the router of its peer ``network``. ``gateway wire``: what comes out of its gateway to the internet. ``NAT
-    gateway inside``: what comes into the NAT gateway ``name`` from the router of ``network``, ``NAT gateway wire``:
-    what comes out of it to the internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its
+    from the router of its peer ``network``. ``gateway``: what comes into its gateway, from its router or out of a
+    tunnel. ``gateway wire``: what comes out of its gateway to the internet. ``NAT gateway inside``: what comes into the
+    NAT gateway ``name`` from the router of ``network``, ``NAT gateway wire``: what comes out of it to the internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its
     wire. ``network`` is the virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the
     primary one.
     """
@@ -43,6 +43,7 @@ class Watch(msgspec.Struct, frozen=True):
         "router",
         "gateway inside",
         "peering inside",
+        "gateway",
         "gateway wire",
         "NAT gateway inside",
         "NAT gateway wire",
