@@ -63,7 +63,6 @@ REFUSED: frozenset[str] = frozenset(
 )
 #: Statements with a claim that leaves something out, and what.
 MISSING: dict[str, str] = {
-    "S1-2": "a destination that admits the frontend's address alone rejects the flow",
     "N-SN-2": "what a Standard load balancer of 2017-09 preallocates; the sizes of pools",
     "N-SN-13": "a NAT gateway comes first (2026-07-07)",
     "N-SN-20": "secondary IP configurations have no way out by a load balancer",
