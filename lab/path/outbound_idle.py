@@ -1,8 +1,9 @@
 """How long TCP flows of outbound rules may be idle, and which of them are told at both ends that their time is over.
 
-The agent enters these flows into the connection table itself, and an entry of that kind takes no timeout object. So
-where a rule has another timeout than the documents' default the edge's own timers are the longest one of its rules, and
-the agent ends what may be idle for less (``deciders/idle_flows``). All other TCP flows of that edge have an object.
+Owns the timeouts of flows that no rule names, and tells the timers of an edge. The agent enters outbound flows into the
+connection table itself, and an entry of that kind takes no timeout object. So where a rule has another timeout than the
+documents' default the edge's own timers are the longest one of its rules, and the agent ends what may be idle for less
+(``deciders/idle_flows``). All other TCP flows of that edge have an object.
 
 The timeout is one of TCP (load-balancer-tcp-reset.md, 2020-10-07): UDP keeps the default.
 """
@@ -57,8 +58,14 @@ def by_address(network: Network, vnet: VirtualNetwork) -> tuple[tuple[str, int],
     return tuple(sorted((address, s) for address, s in found.items() if s != default_s(network)))
 
 
-def items(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
-    """Yield what all other flows of the edge have, and which flows are reset; after the timeouts of all other rules."""
+def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
+    """Yield what all other flows of an edge have, and which flows are reset; after the timeouts of all other rules."""
+    for vnet in network.virtual_networks:
+        if network.vms_of(vnet):
+            yield from _at_edge(network, vnet)
+
+
+def _at_edge(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     place = wiring.load_balancer(vnet)
     if differs(network, vnet):
         nominal_s = network.profile.idle_timeout_s

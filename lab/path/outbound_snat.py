@@ -323,7 +323,6 @@ def _timers(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         yield Sysctl(place=place, key=f"net.netfilter.nf_conntrack_tcp_timeout_{state}", value=value, why=closed)
     # Events also for flows that begin while the agent is away; it need not hear of those that come in.
     yield Sysctl(place=place, key="net.netfilter.nf_conntrack_events", value=1, why=closed)
-    yield from outbound_idle.items(network, vnet)
     yield Rule(
         place=place,
         table="raw",
