@@ -30,11 +30,13 @@ from lab.cli import (
     gc,
     graph,
     import_export,
+    learn,
     lifecycle,
     metrics,
     node,
     node_files,
     nsg,
+    peering,
     ports,
     public_ip,
     replay,
@@ -42,6 +44,7 @@ from lab.cli import (
     service,
     show,
     starter,
+    top,
     verify,
     vm,
 )
@@ -135,6 +138,7 @@ _MODULES = (
     vm,
     public_ip,
     gateway,
+    peering,
     import_export,
     replay,
     node,
@@ -149,6 +153,8 @@ _MODULES = (
     capture,
     report,
     metrics,
+    top,
+    learn,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:

@@ -19,6 +19,7 @@ _FILLS = {
 _LINES = {
     "rule": ("#2e7d32", "#81c784"),
     "tunnel": ("#b26a00", "#ffb74d"),
+    "peering": ("#1565c0", "#64b5f6"),
     "broken": ("#c62828", "#ef9a9a"),
 }
 _INK, _FRAME, _PAGE = ("#1b1b1b", "#f2f2f2"), ("#8a8a8a", "#7d7d7d"), ("#ffffff", "#121417")

@@ -253,6 +253,8 @@ REFUSALS = {
     "T-NG-14": ("nat-timers", "azure.nat_gateways._subnet"),
     "T-NG-15": ("nat-timers", "azure.nat_gateways._subnet"),
     "T-OR-12": ("outbound-rules", "azure.outbound_rules._beside_load_balancing_rules"),
+    "T-IL-9": ("internal", "azure.internal_balancers._ha_ports"),
+    "T-IL-12": ("internal", "azure.internal_balancers._one_of_a_type"),
 }
 
 

@@ -260,7 +260,7 @@ NO_LAB = {
     "gc": "it is of what dead labs left",
     "check": "it takes files", "plan": "it takes a file", "schema": "it is of all files", "up": "it takes a file",
     "down": "it takes several labs", "list": "it lists labs", "verify": "it takes files", "claims": "it is of no lab",
-    "init": "it makes a file", "completion": "it is of the shell",
+    "learn": "it takes a lesson", "init": "it makes a file", "completion": "it is of the shell",
     "report": "it takes results", "whatif": "it compares two",
     "doctor": "it is of the machine", "import azure": "it takes files",
 }  # fmt: skip

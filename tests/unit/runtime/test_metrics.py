@@ -82,8 +82,12 @@ def test_every_value_has_the_name_that_azure_monitor_gives_it():
     }
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:9464", "192.0.2.1:80", "localhost:80", "127.0.0.1:x", "127.0.0.1:70000"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:9464", "192.0.2.1:80", "localhost:80", "127.0.0.1:x", "127.0.0.1:70000", "unix:"]
+)
 def test_only_this_machine_may_ask(address: str):
     done = CliRunner().invoke(cli.cli, ["metrics", "a", "--listen", address])
     assert done.exit_code == 2
-    assert "it must be a loopback address and a port; use 127.0.0.1:9464" in " ".join(done.output.split())
+    assert "it must be a loopback address and a port, or unix: and a path; use 127.0.0.1:9464" in " ".join(
+        done.output.split()
+    )
