@@ -21,6 +21,7 @@ from lab import __version__
 from lab.cli import (
     capture,
     check_plan,
+    compare,
     completion,
     ending,
     endpoint,
@@ -145,6 +146,7 @@ _MODULES = (
     verify,
     nsg,
     explain,
+    compare,
     starter,
     completion,
     graph,
