@@ -25,14 +25,14 @@ class _Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Watch(msgspec.Struct, frozen=True):
     """Where incoming packets are captured.
 
-    ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes
-    into a virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes
-    into a virtual network's router from its load balancer, ``gateway inside``: from its gateway, ``peering inside``:
-    from the router of its peer ``network``. ``gateway``: what comes into its gateway, from its router or out of a
-    tunnel. ``gateway wire``: what comes out of its gateway to the internet. ``NAT gateway inside``: what comes into the
-    NAT gateway ``name`` from the router of ``network``, ``NAT gateway wire``: what comes out of it to the internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its
-    wire. ``network`` is the virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the
-    primary one.
+    ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes into a
+    virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes into a
+    virtual network's router from its load balancer, ``gateway inside``: from its gateway, ``peering inside``: from
+    the router of its peer ``network``. ``gateway``: what comes into its gateway, from its router or out of a
+    tunnel. ``gateway wire``: what comes out of its gateway to the internet. ``NAT gateway inside``: what comes into
+    the NAT gateway ``name`` from the router of ``network``, ``NAT gateway wire``: what comes out of it to the
+    internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its wire. ``network`` is the
+    virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the primary one.
     """
 
     kind: Literal[
