@@ -10,6 +10,7 @@ import yaml
 Data = dict[str, Any]
 PROFILES = ("seeds", "seeds", "2018-12", "2019-05")
 TIME_SCALE = 30
+_SUBNETS = {"a": "10.1.0.0/24", "b": "10.1.1.0/24", "c": "10.1.2.0/24"}
 
 
 def text_of(data: Data) -> str:
@@ -28,7 +29,10 @@ def draw(seed: int, name: str = "differ") -> Data:
             "h1": {"address": "175.1.0.77", "services": ["tcp:7000", "udp:7001"]},
         },
         "virtual_networks": {
-            "v": {"address_space": ["10.1.0.0/16"], "subnets": {"a": "10.1.0.0/24", "b": "10.1.1.0/24"}}
+            "v": {
+                "address_space": ["10.1.0.0/16"],
+                "subnets": {"a": "10.1.0.0/24", "b": "10.1.1.0/24", "c": "10.1.2.0/24"},
+            }
         },
         "virtual_machines": {},
         "overrides": {"time_scale": TIME_SCALE},
@@ -42,6 +46,13 @@ def draw(seed: int, name: str = "differ") -> Data:
             "services": ["tcp:80", "udp:80", "tcp:8080", "tcp:8081", "tcp:82"],
         }
     free = list(machines)
+    # One VM is open to all by an address of its own, so that every other one has a public address to reach inside.
+    machines["z"] = {
+        "subnet": "v/c",
+        "private_ip_address": "10.1.2.9",
+        "services": ["tcp:80", "udp:80", "tcp:8081"],
+        "instance_public_ip": {"name": "ip-z", "address": "104.43.142.9"},
+    }
     random.shuffle(free)
     for name_ in free[: random.choice((0, 1, 1, 2))]:
         machines[name_]["instance_public_ip"] = {"name": f"ip-{name_}", "address": f"104.43.142.{10 + int(name_[1:])}"}
@@ -138,13 +149,13 @@ def _guard(random: Random, data: Data) -> None:
             endpoint.pop("acl", None)
     data["network_security_groups"] = {f"g{i}": _rules(random) for i in range(2)}
     for name, prefix in data["virtual_networks"]["v"]["subnets"].items():
-        if random.random() < 0.5:
+        if name != "c" and random.random() < 0.5:
             data["virtual_networks"]["v"]["subnets"][name] = {
                 "address_prefix": prefix,
                 "network_security_group": random.choice(("g0", "g1")),
             }
-    for vm in data["virtual_machines"].values():
-        if random.random() < 0.5:
+    for name, vm in data["virtual_machines"].items():
+        if name != "z" and random.random() < 0.5:
             vm["network_security_group"] = random.choice(("g0", "g1"))
 
 
@@ -207,7 +218,7 @@ def _group(random: Random, data: Data) -> list[str] | None:
 
 
 def _take_ip(random: Random, data: Data) -> list[str] | None:
-    having = [name for name, vm in data["virtual_machines"].items() if "instance_public_ip" in vm]
+    having = [n for n, vm in data["virtual_machines"].items() if n != "z" and "instance_public_ip" in vm]
     if not having:
         return None
     vm = random.choice(having)
@@ -265,7 +276,7 @@ def _parts(data: Data) -> Iterator[tuple[Any, ...]]:
     for group, rules in data.get("network_security_groups", {}).items():
         yield from (("network_security_groups", group, n) for n in range(len(rules) if len(rules) > 1 else 0))
     for name, vm in data["virtual_machines"].items():
-        keys = ("instance_public_ip", "network_security_group")
+        keys = ("instance_public_ip", "network_security_group") if name != "z" else ()
         yield from (("virtual_machines", name, key) for key in keys if key in vm)
 
 
