@@ -112,7 +112,7 @@ def _begin() -> daemons.Process:
     os.waitpid(starter, 0)
     holder = daemons.identify(int(number)) if words == "ready\n" else None
     if holder is None:
-        found = (words or number).strip() or "it ended at once"
+        found = (words or number).strip().removeprefix("refused ") or "it ended at once"
         raise MachineError(
             f"user namespace: {found}; this user must be let make user, network, mount and process namespaces; "
             "see user.max_user_namespaces, kernel.unprivileged_userns_clone and "
