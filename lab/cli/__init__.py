@@ -22,6 +22,7 @@ from lab import __version__
 from lab.cli import (
     capture,
     check_plan,
+    compare,
     completion,
     ending,
     endpoint,
@@ -30,11 +31,13 @@ from lab.cli import (
     gc,
     graph,
     import_export,
+    learn,
     lifecycle,
     metrics,
     node,
     node_files,
     nsg,
+    peering,
     ports,
     public_ip,
     replay,
@@ -42,12 +45,15 @@ from lab.cli import (
     service,
     show,
     starter,
+    top,
     verify,
     vm,
 )
 from lab.errors import did_you_mean
 
 _ALIASES = {"deploy": "up", "destroy": "down", "inspect": "show"}
+#: Commands that were taken away, and what does the same now.
+_GONE = {"check-flow": "lab explain LAB|FILE FROM TO:PORT"}
 
 
 class _Commands(click.Group):
@@ -62,6 +68,8 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in _GONE:
+            raise click.UsageError(f'no command "{args[0]}"; another command says what it said; use `{_GONE[args[0]]}`')
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(f'no command "{args[0]}"; {did_you_mean(args[0], [*self.commands, *_ALIASES])}')
         return super().resolve_command(ctx, args)
@@ -136,6 +144,7 @@ _MODULES = (
     vm,
     public_ip,
     gateway,
+    peering,
     import_export,
     replay,
     node,
@@ -143,12 +152,15 @@ _MODULES = (
     verify,
     nsg,
     explain,
+    compare,
     starter,
     completion,
     graph,
     capture,
     report,
     metrics,
+    top,
+    learn,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:

@@ -228,11 +228,13 @@ def explain_flow(
 
 def _state(name: str, network: "Network") -> "tuple[frozenset[str], dict[frozenset[str], str]]":
     """Return the pool members that are down and the tunnels that are broken; of a file, what its groups deny alone."""
-    from lab.predict import forecast, matrix
+    if name.endswith(SUFFIX):
+        from lab.predict import forecast
+
+        return frozenset(forecast.unprobed(network)), {}
+    from lab.predict import matrix
     from lab.runtime import lifecycle, show
 
-    if name.endswith(SUFFIX):
-        return frozenset(forecast.unprobed(network)), {}
     return lifecycle.down_now(network), matrix.broken(network, show.describe(name).gateways)
 
 
@@ -321,9 +323,6 @@ def _say(text: str, first: str = "", others: str | None = None) -> None:
         click.echo(line)
 
 
-_STATUS = {"Allow": "Reachable", "Deny": "Unreachable", "NoWay": "Unreachable", "Depends": "Unknown"}
-
-
 def _explanation_json(found: "Explanation", compared: "Comparison | None") -> dict[str, Any]:
     """Return a flow in the keys of Network Watcher: connection troubleshoot, IP flow verify and next hop."""
     predicted, last = found.predicted, found.predicted.decision
@@ -333,9 +332,10 @@ def _explanation_json(found: "Explanation", compared: "Comparison | None") -> di
         "from": predicted.sender,
         "to": predicted.to,
         "service": str(predicted.service),
-        "connectionStatus": _STATUS[predicted.access],
+        "connectionStatus": found.connection,
         "access": predicted.access,
         "ruleName": _rule_name(last.rule, last.priority) if last else None,
+        "evaluatedNetworkSecurityGroups": _groups_json(found),
         "nextHopType": found.hops[0].next_hop_type,
         "nextHopIpAddress": None,
         "routeTableId": "System Route",
@@ -363,6 +363,20 @@ def _explanation_json(found: "Explanation", compared: "Comparison | None") -> di
         "wayOut": _way_json(found.way_out) if found.way_out else None,
         "blamed": compared.blamed or None if compared else None,
     }
+
+
+def _groups_json(found: "Explanation") -> list[dict[str, Any]]:
+    """Return each group that was asked, with the rule that matched, on whichever way the flow takes."""
+    decisions = dict.fromkeys(d for way in found.predicted.ways for d in way.decisions)
+    return [
+        {
+            "networkSecurityGroup": d.group,
+            "appliedTo": d.vm,
+            "direction": d.direction,
+            "matchedRule": {"ruleName": _rule_name(d.rule, d.priority), "priority": d.priority, "action": d.access},
+        }
+        for d in decisions
+    ]
 
 
 def _next_ids(found: "Explanation", ids: list[str], number: int) -> list[str]:
@@ -534,7 +548,8 @@ def _proofs(files: tuple[str, str], networks: "tuple[Network, Network]", changes
 
     sides = []
     with interruptible(), progress() as say:
-        for is_after, (file, network) in enumerate(zip(files, networks, strict=True)):
+        for is_after, (file, asked) in enumerate(zip(files, networks, strict=True)):
+            network = proof.answering(asked)
             with Prober() as prober, runner.running(network, Path(file), say):
                 down = lifecycle.down_now(network)
                 sides.append(proof.prove(network, changes, down, prober, is_after=bool(is_after)))

@@ -1,4 +1,4 @@
-"""``lab nsg`` and ``check-flow``: network security groups, and who may speak to whom."""
+"""``lab nsg``: network security groups, and who may speak to whom."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -242,77 +242,6 @@ def truth_table(name: str, nodes: tuple[str, ...], wanted: tuple[str, ...], send
     _hold_against(outcomes)
 
 
-@click.command("check-flow")
-@lab_or_file_argument
-@click.argument("sender", metavar="FROM")
-@click.argument("to")
-@click.option(
-    "--source-port", type=click.IntRange(1, 65535), metavar="PORT", help="The port it is sent from.  [default: any]"
-)
-@click.option("--send", is_flag=True, help="Send it too, and hold the prediction against what is seen.")
-@output_option
-def check_flow(name: str, sender: str, to: str, source_port: int | None, send: bool, output: str) -> None:
-    """Say whether a flow is allowed, and which rule of which network security group decides.
-
-    TO is a node or an address, with a port: web1:80, web1:53/udp, web1/icmp. The answer is predicted without any
-    kernel; with --send a packet goes out as well, and if it does not do as predicted, that is an error. NAME is a
-    running lab, which needs root, or a topology file, whose pool members are taken to be up unless a group denies
-    their probe, and whose tunnels are taken to be connected.
-
-    \b
-    Example:
-      sudo lab check-flow nsg client 65.52.0.10:80
-      sudo lab check-flow nsg web1 client:443 --send
-      lab check-flow nsg.lab.yaml web1 sql1:1433
-    """
-    from lab.predict import forecast
-
-    network = network_named(name)
-    host, _, service = (to.removesuffix("/icmp"), "", "icmp") if to.endswith("/icmp") else to.partition(":")
-    wanted = read_service(service)
-
-    broken = _broken(name, network)
-
-    def predict(down: frozenset[str]) -> "tuple[Forecast, ...]":
-        try:
-            found = forecast.forecast(network, sender, host, wanted, source_port=source_port, down=down, broken=broken)
-        except KeyError as error:
-            known = [*(v.name for v in network.virtual_machines), *(h.name for h in network.internet)]
-            raise UsageError(f'{name}: no node "{error.args[0]}"; {did_you_mean(error.args[0], known)}') from None
-        if found.destination == found.source:
-            raise UsageError(
-                f"{sender} to {found.destination}, its own; a flow goes over a wire to be filtered; name another node"
-            )
-        return (found,)
-
-    outcomes = _outcomes(name, network, send, predict)
-    if output == "json":
-        print_json(_outcome_json(outcomes[0]))
-    else:
-        _show_flow(outcomes[0])
-    _hold_against(outcomes)
-
-
-def _show_flow(outcome: "Outcome") -> None:
-    predicted = outcome.predicted
-    last = predicted.decision
-    by = f" by {last.rule} of {last.group}, {last.direction.lower()} at {last.vm}" if last else ""
-    obstacles = ", ".join(dict.fromkeys(way.obstacle for way in predicted.ways if way.obstacle))
-    because = f": {obstacles}" if obstacles and predicted.access != "Deny" else ""
-    click.echo(f"{predicted.sender} to {predicted.to}, {predicted.service}: {predicted.access}{by}{because}")
-    rows = [
-        (str(number), d.vm, d.direction, d.group, str(d.priority), d.rule, d.access)
-        for number, way in enumerate(predicted.ways, start=1)
-        for d in way.decisions
-    ]
-    if rows:
-        print_table(("WAY", "VM", "DIRECTION", "GROUP", "PRIORITY", "RULE", "ACCESS"), rows)
-    if outcome.seen is not None:
-        # Beyond its wire no server takes a flow that arrives at an obstacle.
-        wire = "'s wire" if any(way.end == outcome.end and way.obstacle for way in predicted.ways) else ""
-        click.echo(f"seen: {outcome.seen}" + (f" at {outcome.end}{wire}" if outcome.end else ""))
-
-
 def _outcomes(
     name: str, network: "Network", send: bool | None, predict: "Callable[[frozenset[str]], tuple[Forecast, ...]]"
 ) -> "tuple[Outcome, ...]":
@@ -391,4 +320,4 @@ def _hold_against(outcomes: "Sequence[Outcome]") -> None:
         click.echo(f"{count(len(judged), 'flow')} sent, each seen to do as predicted", err=True)
 
 
-COMMANDS: tuple[click.Command, ...] = (nsg, check_flow)
+COMMANDS: tuple[click.Command, ...] = (nsg,)

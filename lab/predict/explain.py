@@ -4,12 +4,13 @@ Whether it arrives is ``forecast``'s answer, the address it is seen with ``outbo
 way, in an order in which each hop can be held against a capture.
 """
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 import msgspec
 
+from lab.azure import peerings
 from lab.azure.cloud_services import access_list
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -21,9 +22,9 @@ from lab.azure.model import (
     VirtualMachine,
     VirtualNetwork,
 )
-from lab.azure.security_groups import STANDARD, Decision, spaces
+from lab.azure.security_groups import STANDARD, Decision
 from lab.flow import PortRange
-from lab.predict import documents, forecast
+from lab.predict import answer, documents, forecast, reaction
 from lab.predict.forecast import EPHEMERAL, Forecast, Service
 from lab.predict.outbound import Outbound, WayOut, rule_at
 from lab.verify import experiment as ex
@@ -31,6 +32,7 @@ from lab.verify import experiment as ex
 HopType = Literal[
     "Source",
     "VirtualNetwork",
+    "VirtualNetworkPeering",
     "VirtualNetworkGateway",
     "NatGateway",
     "PublicLoadBalancer",
@@ -39,16 +41,10 @@ HopType = Literal[
     "Internet",
     "Destination",
 ]
-NextHopType = Literal["VnetLocal", "VirtualNetworkGateway", "Internet", "None"]
+NextHopType = Literal["VnetLocal", "VNetPeering", "VirtualNetworkGateway", "Internet", "None"]
 IssueType = Literal["NetworkSecurityRule", "Platform", "GuestFirewall"]
 #: What stands for every address outside that the topology does not name.
-INTERNET = "internet"
-#: What a port serves, by what makes it unique.
-REUSE = {
-    "destination address": "one flow to each destination address",
-    "destination": "one flow to each destination address, port and protocol",
-    "nothing": "one flow in all",
-}
+INTERNET = answer.INTERNET
 _DISTRIBUTIONS = {
     "Default": "by a hash of addresses, ports and protocol",
     "SourceIP": "by a hash of the two addresses",
@@ -61,6 +57,7 @@ class End(msgspec.Struct, frozen=True):
 
     address: IPv4Address
     ports: PortRange | None
+    kept: bool = False  # the port is the one that the sender has chosen
 
     def __str__(self) -> str:
         if self.ports is None:
@@ -68,9 +65,10 @@ class End(msgspec.Struct, frozen=True):
         one = self.ports.first == self.ports.last
         return f"{self.address}:{self.ports.first if one else f'{self.ports.first}-{self.ports.last}'}"
 
-    def is_of(self, address: str, port: int) -> bool:
-        """Tell whether what was seen is this end."""
-        return str(self.address) == address and (self.ports is None or port in self.ports)
+    def is_of(self, address: str, port: int, chosen: int | None = None) -> bool:
+        """Tell whether what was seen is this end; ``chosen``: the port that the sender has chosen."""
+        is_kept = not self.kept or chosen is None or port == chosen
+        return str(self.address) == address and (self.ports is None or (port in self.ports and is_kept))
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -81,12 +79,12 @@ class Packet(msgspec.Struct, frozen=True):
     protocol: str
 
     def __str__(self) -> str:
-        either = (" or ".join(map(str, ends)) for ends in (self.sources, self.destinations))
+        either = (" or ".join(dict.fromkeys(map(str, ends))) or "?" for ends in (self.sources, self.destinations))
         return " -> ".join(either) + f" {self.protocol}"
 
-    def is_like(self, seen: ex.Seen) -> bool:
-        """Tell whether a packet that was seen looks like this."""
-        return any(end.is_of(seen.source, seen.source_port) for end in self.sources) and any(
+    def is_like(self, seen: ex.Seen, chosen: int | None = None) -> bool:
+        """Tell whether a packet that was seen looks like this; ``chosen``: the source port that its sender chose."""
+        return any(end.is_of(seen.source, seen.source_port, chosen) for end in self.sources) and any(
             end.is_of(seen.destination, seen.destination_port) for end in self.destinations
         )
 
@@ -123,6 +121,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     not_otherwise: tuple[str, ...]
     changes: tuple[str, ...]
 
+    @property
+    def connection(self) -> reaction.Connection:
+        """Whether it is answered."""
+        return reaction.connection(self.predicted)
+
 
 def with_internet(network: Network, *names: str) -> Network:
     """Return a network with a host that stands for the internet, if that is named and no node is called so."""
@@ -155,13 +158,14 @@ def explain(
     predicted = forecast.forecast(network, sender, to, service, source_port=source_port, down=down, broken=broken)
     walk = _Walk(network, predicted, down, broken or {}, outbound or Outbound(network))
     walk.go()
+    told = answer.Answer(network, predicted, walk.way_out, walk.outbound)
     return Explanation(
         predicted=predicted,
         hops=tuple(walk.hops),
         way_out=walk.way_out,
-        answer=tuple(walk.answer()),
-        not_otherwise=tuple(walk.not_otherwise()),
-        changes=tuple(dict.fromkeys(walk.changes())),
+        answer=tuple(told.lines(walk.sources)),
+        not_otherwise=tuple(told.not_otherwise()),
+        changes=tuple(dict.fromkeys(told.changes())),
     )
 
 
@@ -185,7 +189,7 @@ class _Walk:
         self.way_out: WayOut | None = None
         port = predicted.source_port
         ports = None if predicted.service.protocol == "icmp" else PortRange(port, port) if port else EPHEMERAL
-        self.sources: tuple[End, ...] = (End(predicted.source, ports),)
+        self.sources: tuple[End, ...] = (End(predicted.source, ports, kept=True),)
 
     # --- the way -----------------------------------------------------------------------------
 
@@ -197,7 +201,7 @@ class _Walk:
             self.predicted.destination,
         )
         if destination is None or (vm is not None and vm.power_state != "Started"):
-            self.add("Source", self.predicted.sender, self.predicted.source, [self.obstacle()])
+            self.add("Source", self.predicted.sender, destination or (), [self.obstacle()])
         elif self.predicted.source == destination:
             itself = Rule(name="loopback", says="its own address, which no wire sees", document=documents.INTERFACES)
             self.add("Source", self.predicted.sender, destination, [itself])
@@ -212,11 +216,7 @@ class _Walk:
         vnet = self.network.virtual_network(vm.virtual_network)
         interface = vm.network_interfaces.index(vm.interface_with(self.predicted.source))
         wire = ex.Watch("VM wire", vm.name, vnet.name, interface)
-        inside = next((space for space in spaces(self.network, vnet) if destination in space), None)
-        following: NextHopType = "Internet"
-        if inside is not None:
-            near = any(destination in space for space in vnet.address_space)
-            following = "VnetLocal" if near else "VirtualNetworkGateway"
+        following, inside = self.following(vnet, destination)
         route = self.route(following, str(inside or "0.0.0.0/0"))
         self.add("Source", vm.name, destination, [route], following=following)
         rules = list(self.groups(vm, "Outbound"))
@@ -235,6 +235,29 @@ class _Walk:
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="Internet")
             self.to_public(vm, vnet, destination)
 
+    def following(self, vnet: VirtualNetwork, destination: IPv4Address) -> tuple[NextHopType, IPv4Network | None]:
+        """Return where a network's routes lead next, and the range that they have for it; None: all that is left."""
+        ways: tuple[tuple[NextHopType, Iterable[IPv4Network]], ...] = (
+            ("VnetLocal", vnet.address_space),
+            ("VNetPeering", (p for link in peerings.links(self.network, vnet) for p in link.remote.address_space)),
+            ("VirtualNetworkGateway", peerings.reached(self.network, vnet)),
+        )
+        found = ((kind, prefix) for kind, prefixes in ways for prefix in prefixes if destination in prefix)
+        return next(found, ("Internet", None))
+
+    def by_peering(self, vnet: VirtualNetwork, far: str, destination: IPv4Address) -> ex.Watch:
+        """Walk through a peering; return where what comes out of it is seen."""
+        link = peerings.link(self.network, vnet.name, far)
+        assert link is not None
+        watch = ex.Watch("peering inside", far, vnet.name)
+        says = f"{link.own.name} of {vnet.name} and {link.theirs.name} of {far}: Connected"
+        rule = Rule(name=link.own.name, says=says, document=documents.PEERING)
+        if not link.is_open:
+            rule = msgspec.structs.replace(self.obstacle(), document=documents.PEERING)
+        seen = watch if link.own.allow_virtual_network_access else None
+        self.add("VirtualNetworkPeering", link.own.name, destination, [rule], watch=seen, following="VNetPeering")
+        return watch
+
     def to_private(
         self, vnet: VirtualNetwork, destination: IPv4Address, rules: list[Rule], wire: ex.Watch, following: NextHopType
     ) -> None:
@@ -251,30 +274,41 @@ class _Walk:
             self.into(targets, wire, rules)
         else:
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following=following)
-            far = targets[0][0].virtual_network
-            if frozenset((vnet.name, far)) in self.broken:
+            came = self.across(vnet, targets[0][0].virtual_network, destination)
+            if came is not None:
+                self.into(targets, came)
+
+    def across(self, vnet: VirtualNetwork, far: str, destination: IPv4Address) -> ex.Watch | None:
+        """Walk to another network, by peering or by tunnel; return where it is seen to come in, None: it does not."""
+        if peerings.link(self.network, vnet.name, far) is not None:
+            watch = self.by_peering(vnet, far, destination)
+        else:
+            watch = ex.Watch("gateway inside", far)
+            if forecast.between(self.network, vnet.name, far, self.broken):
                 self.add("VirtualNetworkGateway", vnet.name, destination, [self.obstacle()])
-                return
+                return None
             for name, says in ((vnet.name, f"encrypted, to the gateway of {far}"), (far, "decrypted")):
                 tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
-                self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
-            self.into(targets, ex.Watch("gateway inside", far))
+                here = ex.Watch("gateway", name)
+                self.add(
+                    "VirtualNetworkGateway", name, destination, [tunnel], watch=here, following="VirtualNetworkGateway"
+                )
+        return None if self.stopped(list(self.hops[-1].rules)) else watch
 
     def to_frontend(
         self, vnet: VirtualNetwork, home: str, destination: IPv4Address, rules: list[Rule], wire: ex.Watch
     ) -> None:
         """Walk to a private frontend, through a tunnel if it is another network's, and on to a member."""
         if home != vnet.name:
-            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="VirtualNetworkGateway")
-            if frozenset((vnet.name, home)) in self.broken:
-                self.add("VirtualNetworkGateway", vnet.name, destination, [self.obstacle()])
+            following = self.following(vnet, destination)[0]
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following=following)
+            came = self.across(vnet, home, destination)
+            if came is None:
                 return
-            for name, says in ((vnet.name, f"encrypted, to the gateway of {home}"), (home, "decrypted")):
-                tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
-                self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
-            rules, wire = [], ex.Watch("gateway inside", home)
+            rules, wire = [], came
         rules = [*rules, *self.listening(destination, home)]
-        self.add("InternalLoadBalancer", f"frontend in {home}", destination, rules, watch=wire, following="VnetLocal")
+        name = reaction.frontend_at(self.network, home, destination)
+        self.add("InternalLoadBalancer", name, destination, rules, watch=wire, following="VnetLocal")
         if not self.stopped(rules):
             self.into(forecast.behind(self.network, self.predicted.service, destination, self.down, home), None)
 
@@ -294,11 +328,13 @@ class _Walk:
             return
         kind: HopType = "PublicLoadBalancer" if way_out.kind == "load balancer" else "PublicIPAddress"
         name = f"edge of {vnet.name}"
-        after = tuple(End(s.address, s.ports or self.sources[0].ports) for s in way_out.of(protocol))
+        after = tuple(
+            End(s.address, s.ports or self.sources[0].ports, kept=s.ports is None) for s in way_out.of(protocol)
+        )
         bound_by = list(dict.fromkeys(bound for supply in way_out.of(protocol) for bound in supply.bound_by))
         says = f"{', '.join(bound_by)}: the source becomes {' or '.join(map(str, after))}"
         rules = [Rule(name=bound_by[0], says=says, document=way_out.document)]
-        home = self.home(destination)
+        home = forecast.home_of_address(self.network, destination)
         if home is not None and home.name == vnet.name:
             rules += self.listening(destination)
             self.add(kind, name, destination, rules, watch=watch)
@@ -334,7 +370,7 @@ class _Walk:
             self.add("Internet", "internet", destination, [self.route("Internet", str(destination))], watch=watch)
             self.add("Destination", host.name, destination, watch=ex.Watch("node", host.name))
             return
-        home = self.home(destination)
+        home = forecast.home_of_address(self.network, destination)
         if home is None:
             self.add("Internet", "internet", destination, [self.obstacle()], watch=watch)
             return
@@ -454,10 +490,11 @@ class _Walk:
         found = rule_at(self.network, address, service.protocol, service.port, inside)
         targets = forecast.behind(self.network, service, address, self.down, inside)
         if found is None or not targets:
-            yield msgspec.structs.replace(self.obstacle(), document=documents.SOURCE_IP)
+            document = documents.INTERNAL if inside else documents.SOURCE_IP
+            yield msgspec.structs.replace(self.obstacle(), document=document)
             return
         lb, rule = found
-        yield from self.listed(lb, rule.name, service)
+        yield from self.listed(lb, rule.frontend, service)
         names = [vm.name for vm, _, _ in targets]
         way = (
             f", {_DISTRIBUTIONS[rule.load_distribution]}"
@@ -470,135 +507,15 @@ class _Walk:
         document = documents.INTERNAL if inside else document
         yield Rule(name=rule.name, says=f"{kind} {rule.name} of {lb.name} leads to {ends}{way}", document=document)
 
-    def listed(self, lb: LoadBalancer, rule: str, service: Service) -> Iterator[Rule]:
+    def listed(self, lb: LoadBalancer, frontend: str, service: Service) -> Iterator[Rule]:
         """Yield what the access list of an endpoint says."""
         cloud_service = self.network.cloud_service(lb.name)
         denied = [w.obstacle for w in self.predicted.ways if "access list" in w.obstacle]
         for endpoint in cloud_service.endpoints if cloud_service else ():
-            listens = (endpoint.protocol, endpoint.public_port) == (service.protocol, service.port)
-            if (
-                cloud_service
-                and listens
-                and rule in (endpoint.load_balanced_set, f"{endpoint.virtual_machine}-{endpoint.name}")
-            ):
+            there = (endpoint.virtual_ip, endpoint.protocol, endpoint.public_port)
+            if cloud_service and there == (frontend, service.protocol, service.port):
                 if access_list(cloud_service, endpoint):
                     says = denied[0] if denied else f"the access list of endpoint {endpoint.name} permits it"
-                    yield Rule(
-                        name=f"ACL of {endpoint.name}", says=says, document=documents.ENDPOINTS, stops=bool(denied)
-                    )
+                    name = f"ACL of {endpoint.name}"
+                    yield Rule(name=name, says=says, document=documents.ACCESS_LISTS, stops=bool(denied))
                 return
-
-    def home(self, address: IPv4Address) -> VirtualNetwork | None:
-        """Return the virtual network that a public address is led to."""
-        for vnet in self.network.virtual_networks:
-            own = (vm.instance_public_ip for vm in self.network.vms_of(vnet))
-            frontends = (f for lb in self.network.load_balancers_of(vnet) for f in lb.frontends if not f.private)
-            if any(one is not None and one.address == address for one in (*own, *frontends)):
-                return vnet
-        return None
-
-    # --- what is said of it ------------------------------------------------------------------
-
-    def answer(self) -> Iterator[str]:
-        """Yield the answer: whether it arrives, what it is seen with, how many there may be, when it ends."""
-        predicted, profile = self.predicted, self.network.profile
-        last = predicted.decision
-        by = f" by rule {last.rule} of {last.group} at {last.vm}" if last else ""
-        obstacles = "; ".join(dict.fromkeys(way.obstacle for way in predicted.ways if way.obstacle))
-        words = {"Allow": "allowed", "Deny": "denied", "NoWay": "no way", "Depends": "it depends"}
-        reason = f": {obstacles}" if obstacles and predicted.access != "Deny" else ""
-        yield f"{predicted.sender} to {predicted.to}, {predicted.service}: {words[predicted.access]}{by}{reason}"
-        if self.way_out is not None and predicted.access in ("Allow", "Depends"):
-            yield f"the far side sees {' or '.join(map(str, self.sources))}"
-            yield from self.supply(self.way_out)
-        if predicted.access in ("Allow", "Depends") and predicted.service.protocol != "icmp":
-            yield from self.idle()
-        if INTERNET in (predicted.sender, predicted.to):
-            here = predicted.source if predicted.sender == INTERNET else predicted.destination
-            yield f"{here} stands for any address outside"
-        if predicted.access in ("Allow", "Depends"):
-            yield f"by the documents of profile {profile.name}"
-
-    def supply(self, way_out: WayOut) -> Iterator[str]:
-        """Yield how many flows there may be at once."""
-        profile = self.network.profile
-        supplies = way_out.of(self.predicted.service.protocol)
-        for supply in supplies:
-            if supply.ports is None:
-                yield f"{supply.address}: {way_out.vm}'s own, no SNAT port is taken"
-                continue
-            others = [name for name in self.outbound.sharers(supply.address) if name != way_out.vm]
-            named = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
-            kind = "preallocated to it" if supply.alone else f"shared with {named}"
-            beside = f"; the address is shared with {named}" if supply.alone and others else ""
-            yield f"{supply.address}: {supply.count:,} SNAT ports, {kind}{beside}"
-        if way_out.kind == "NAT gateway":
-            yield f"a port serves {REUSE['destination']} ({profile.sources['nat_fin_s']})"
-        elif any(supply.ports for supply in supplies):
-            yield f"a port serves {REUSE[profile.tcp_reuse]} ({profile.sources['tcp_reuse']})"
-
-    def idle(self) -> Iterator[str]:
-        """Yield when an idle flow ends."""
-        profile = self.network.profile
-        seconds, source = profile.idle_timeout_s, profile.sources["idle_timeout_s"]
-        destination, service, told = self.predicted.destination, self.predicted.service, ""
-        public = self.way_out is not None
-        vm = self.network.vm(self.predicted.sender)
-        gateway = self.network.nat_gateway_of(vm.virtual_network, vm.subnet) if vm and public else None
-        if gateway is not None:
-            tcp = service.protocol == "tcp"
-            seconds, source = gateway.idle_timeout_min * 60 if tcp else profile.nat_udp_idle_s, documents.NAT_GATEWAY
-            told = ", in silence; a later segment is reset" if tcp else ""
-        if destination is not None and gateway is None:
-            vm = self.network.vm(self.predicted.sender)
-            inside = forecast.home_of_frontend(self.network, vm, destination) if vm is not None else ""
-            found = rule_at(self.network, destination, service.protocol, service.port, inside)
-            own = [v.instance_public_ip for v in self.network.virtual_machines if v.instance_public_ip]
-            theirs = next((ip for ip in own if ip.address == destination), None)
-            if found is not None and service.protocol == "tcp":
-                seconds, source, public = found[1].idle_timeout_min * 60, documents.IDLE, True
-                told = ", and both ends are reset" if found[1].tcp_reset else ""
-            elif theirs is not None and service.protocol == "tcp":
-                seconds, source, public = theirs.idle_timeout_min * 60, documents.IDLE, True
-        if public:
-            yield f"a flow without packets for {seconds} s is forgotten{told or ', in silence'} ({source})"
-
-    def not_otherwise(self) -> Iterator[str]:
-        """Yield each way out that was considered and is not taken, and why."""
-        if self.way_out is None:
-            return
-        for found in self.way_out.considered:
-            if not found.applies:
-                yield f"{found.way}: {found.because} ({found.document})"
-            elif found.kind not in (self.way_out.kind, "none"):
-                yield f"{found.way}: it applies, but {_BEFORE[self.way_out.kind]} goes before it ({found.document})"
-
-    def changes(self) -> Iterator[str]:
-        """Yield what would change the answer."""
-        for decision in (way.decisions[-1] for way in self.predicted.ways if way.access == "Deny"):
-            if decision.group == STANDARD:
-                yield f"Give {decision.vm} a network security group that allows it inbound."
-            else:
-                yield (
-                    f"Add a rule to {decision.group} that allows it {decision.direction.lower()}, "
-                    f"with a priority below {decision.priority}."
-                )
-        destination, service = self.predicted.destination, self.predicted.service
-        if self.predicted.access == "NoWay" and destination is not None and self.home(destination):
-            yield f"Add a load-balancing rule or an inbound NAT rule for {service} at {destination}."
-        if self.way_out is not None:
-            kind = self.way_out.kind
-            protocol = self.predicted.service.protocol
-            if kind != "load balancer" or self.way_out.of(protocol):
-                yield from (found.change for found in self.way_out.considered if found.change and found.kind != kind)
-            elif protocol != "icmp":
-                yield f"Add an outbound rule for {protocol.upper()} to a pool that {self.way_out.vm} is in."
-
-
-_BEFORE = {
-    "NAT gateway": "a NAT gateway",
-    "instance-level public IP": "an instance-level public IP",
-    "load balancer": "a load balancer",
-    "default outbound": "the platform's address",
-    "none": "the power state",
-}

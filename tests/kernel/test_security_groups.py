@@ -176,16 +176,22 @@ def test_the_grid_of_a_bundled_topology_is_as_predicted(file: Path, tmp_path: Pa
         assert {o["seen"] for o in grid if o["access"] in ("Deny", "NoWay")} == {"lost"}
 
 
-def test_a_flow_is_checked_with_the_rule_that_decides_and_seen(lab: str):
+@pytest.mark.parametrize(
+    ("sender", "to", "access", "rule", "last"),
+    [
+        ("far", "104.43.142.1:80", "Allow", "securityRules/web", "a"),
+        ("far", "a/icmp", "Deny", "defaultSecurityRules/DenyAllInbound", "v"),
+        ("a", "168.63.129.16:53/udp", "Allow", None, "platform"),
+    ],
+)
+def test_a_flow_is_explained_with_the_rule_that_decides_and_seen(
+    lab: str, sender: str, to: str, access: str, rule: str | None, last: str
+):
     add(lab, "web", 100, *_OPEN, "--protocol", "Tcp", "--destination-ports", "80")
-    allowed = json.loads(rootlab.ok("check-flow", lab, "far", "104.43.142.1:80", "--send", "-o", "json"))
-    assert [allowed[key] for key in ("access", "rule", "group", "seen", "seen_at")] == [
-        "Allow", "web", "on-subnet", "arrived", "a",
-    ]  # fmt: skip
-    denied = json.loads(rootlab.ok("check-flow", lab, "far", "a/icmp", "--send", "-o", "json"))
-    assert [denied[key] for key in ("access", "rule", "seen")] == ["Deny", "DenyAllInbound", "lost"]
-    asked = json.loads(rootlab.ok("check-flow", lab, "a", "168.63.129.16:53/udp", "--send", "-o", "json"))
-    assert [asked[key] for key in ("access", "rule", "seen", "seen_at")] == ["Allow", None, "arrived", "v"]
+    found = json.loads(rootlab.ok("explain", lab, sender, to, "--send", "-o", "json"))
+    assert (found["access"], found["ruleName"], found["hops"][-1]["name"]) == (access, rule, last)
+    assert found["blamed"] is None
+    assert found["hops"][-1]["observed"]
 
 
 # --- flows and rules --------------------------------------------------------------------------

@@ -248,6 +248,12 @@ def test_down_takes_no_name_that_leads_out_of_the_labs_folder(
     assert lab("down", name) == Done(2, "", f'lab down: "{name}" is not the name of a lab; see `lab list`\n')
 
 
+def test_a_command_that_was_taken_away_names_what_does_the_same(lab: Run) -> None:
+    done = lab("check-flow", "nsg", "client", "web1:80")
+    assert done.status == 2
+    assert "use `lab explain LAB|FILE FROM TO:PORT`" in done.err
+
+
 def test_an_unknown_command_gets_a_suggestion(lab: Run) -> None:
     done = lab("verfy")
     assert done.status == 2

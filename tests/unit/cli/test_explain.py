@@ -4,13 +4,14 @@ import csv
 import io
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from lab.cli import cli
 from lab.errors import UsageError
 from tests.rootlab import TOPOLOGIES
 
-SOURCE_IP = str(TOPOLOGIES / "source-ip.lab.yaml")
+SOURCE_IP, NSG, FLOATING = (str(TOPOLOGIES / f"{n}.lab.yaml") for n in ("source-ip", "nsg", "load-balancer"))
 
 
 def run(*arguments: str, exit_code: int = 0) -> str:
@@ -67,6 +68,38 @@ def test_explain_names_the_rule_that_denies_as_ip_flow_verify_does() -> None:
     assert found["ruleName"].endswith("/" + issues[0]["context"][0]["value"])
 
 
+def test_explain_lists_every_group_that_was_asked_with_the_rule_that_matched() -> None:
+    found = json.loads(run("explain", NSG, "web1", "sql1:1433", "-o", "json"))["evaluatedNetworkSecurityGroups"]
+    asked = [(g["networkSecurityGroup"], g["appliedTo"], g["direction"], g["matchedRule"]["ruleName"]) for g in found]
+    assert asked == [
+        ("NSG-FrontEnd", "web1", "Outbound", "defaultSecurityRules/AllowVnetOutBound"),
+        ("NSG-BackEnd", "sql1", "Inbound", "securityRules/sql-rule"),
+        ("NSG-Sql", "sql1", "Inbound", "defaultSecurityRules/AllowVnetInBound"),
+    ]
+    assert {g["matchedRule"]["action"] for g in found} == {"Allow"}
+
+
+_SILENT = "does not have 65.52.0.5 on a loopback interface and does not answer"
+
+
+@pytest.mark.parametrize(
+    ("file", "sender", "to", "said"),
+    [
+        (NSG, "client", "web1:3389", "denied by rule no-other-internet of NSG-FrontEnd, inbound at web1"),
+        (NSG, "free", "app1:22", "allowed by rule AllowVnetInBound of NSG-App, inbound at app1"),
+        (NSG, "free", "client:22", "allowed"),
+        (NSG, "client", "65.52.0.10:81", "no way: no rule leads anywhere from 65.52.0.10, 81/tcp"),
+        (NSG, "client", "sql1/icmp", "no way: sql1 has no address that client can reach"),
+        (NSG, "client", "65.52.0.11:80", "denied by rule DenyAllInbound of (Standard SKU), inbound at shut"),
+        (FLOATING, "client", "65.52.0.4:1433", "allowed"),
+        (FLOATING, "client", "65.52.0.5:1433", f"allowed, and not answered: sql1 {_SILENT}; sql2 {_SILENT}"),
+    ],
+)
+def test_the_first_line_of_explain_is_the_answer_and_what_decides(file: str, sender: str, to: str, said: str) -> None:
+    answer = json.loads(run("explain", file, sender, to, "-o", "json"))["answer"][0]
+    assert answer.partition(": ")[2] == said
+
+
 def test_explain_takes_the_name_of_a_load_balancer_and_the_internet() -> None:
     assert run("explain", SOURCE_IP, "internet", "lb-lbrule").startswith("internet to 40.125.161.56, 80/tcp: allowed")
 
@@ -75,6 +108,12 @@ def test_explain_says_what_is_not_there() -> None:
     assert 'no node "test3vm"; did you mean "test2vm"?' in failing("explain", SOURCE_IP, "test3vm", "lbvm")
     assert "it cannot be sent" in failing("explain", SOURCE_IP, "test2vm", "lbvm", "--send")
     assert "its own address" in failing("explain", SOURCE_IP, "test2vm", "10.1.0.4")
+    assert "its own address" in failing("explain", FLOATING, "sql1", "65.52.0.4:80")
+    assert '"80/sctp" is no service; it must be PORT/tcp, PORT/udp or icmp' in failing(
+        "explain", NSG, "client", "web1:80/sctp"
+    )
+    assert '"0" is no service' in failing("explain", NSG, "client", "web1:0")
+    assert "with a PORT of 1-65535; use one such as" in failing("explain", NSG, "client", "web1:99999")
 
 
 def failing(*arguments: str) -> str:

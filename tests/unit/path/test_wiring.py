@@ -99,8 +99,7 @@ def test_nothing_is_forwarded_by_the_load_balancer_unless_a_rule_accepts_it() ->
     assert rules == [
         "-t filter -A INPUT -i internet -j DROP",
         "-t filter -A OUTPUT -o internet -j DROP",
-        "-t filter -A FORWARD --ctstate ESTABLISHED,RELATED -j ACCEPT",
-        "-t filter -A FORWARD -i internet --ctstate DNAT -j ACCEPT",
+        "-t filter -A FORWARD --ctstate ESTABLISHED,RELATED,DNAT -j ACCEPT",
         "-t filter -A OUTPUT -p icmp --icmp-type fragmentation-needed -j ACCEPT",
         "-t filter -A OUTPUT -p icmp -j DROP",
     ]
