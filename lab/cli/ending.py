@@ -118,12 +118,10 @@ def _status(run: Callable[[], object]) -> int:
     except LabError as error:
         _say(f"{error}")
         return error.exit_code
-    except MemoryError:
-        _say(f"{refused(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))}")
-        return MachineError.exit_code
     except Exception as error:  # noqa: BLE001 - or Python would end with the status of a contradiction
-        _say(_own_fault(error))
-        return LabError.exit_code
+        full = refused(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))) if isinstance(error, MemoryError) else None
+        _say(f"{full}" if full else _own_fault(error))
+        return (full or LabError).exit_code
     return 0
 
 
