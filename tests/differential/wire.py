@@ -90,12 +90,14 @@ def targets(oracle: Oracle) -> list[tuple[str, str, int]]:
     return sorted(set(found))
 
 
-def send(lab: str, wanted: Sequence[Flow], hosts: Sequence[str] = ()) -> tuple[list[Answer | None], list[str]]:
+def send(
+    lab: str, wanted: Sequence[Flow], hosts: Sequence[str] = (), deadline_s: float = _DEADLINE_S
+) -> tuple[list[Answer | None], list[str]]:
     """Send flows, all at once; return each one's answer, None for silence and for what was refused.
 
     And the private addresses that ``hosts`` saw packets from meanwhile: none may leave a network.
     """
-    return netns.in_child(_send, lab, list(wanted), list(hosts))
+    return netns.in_child(_send, lab, list(wanted), list(hosts), deadline_s)
 
 
 def _listen(lab: str, hosts: Sequence[str]) -> list[socket.socket]:
@@ -190,7 +192,7 @@ def _echo(number: int) -> bytes:
     return struct.pack("!BBHHH", 8, 0, ~total & 0xFFFF, number & 0xFFFF, 1)
 
 
-def _send(lab: str, wanted: list[Flow], hosts: list[str]) -> tuple[list[Answer | None], list[str]]:
+def _send(lab: str, wanted: list[Flow], hosts: list[str], deadline_s: float) -> tuple[list[Answer | None], list[str]]:
     netns.prepare()
     listening = _listen(lab, hosts)
     first = random.randrange(1 << 16)  # what is known of an echo must not be what was known of one before
@@ -205,7 +207,7 @@ def _send(lab: str, wanted: list[Flow], hosts: list[str]) -> tuple[list[Answer |
     by_number = {sender.socket.fileno(): sender for sender in made if not sender.over}
     for number in by_number:
         poll.register(number, select.POLLIN)
-    deadline = time.monotonic() + _DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     silence = time.monotonic() + _SILENCE_S
     while by_number:
         waited = any(not s.flow.expected.silent for s in by_number.values())
@@ -311,7 +313,7 @@ def look(lab: str, text: str) -> list[str]:
     return late + tried(lab, oracle, wanted)
 
 
-def tried(lab: str, oracle: Oracle, wanted: Sequence[Flow]) -> list[str]:
+def tried(lab: str, oracle: Oracle, wanted: Sequence[Flow], deadline_s: float = _DEADLINE_S) -> list[str]:
     """Send flows; return what differs."""
-    answers, private = send(lab, wanted, list(oracle.hosts))
+    answers, private = send(lab, wanted, list(oracle.hosts), deadline_s)
     return differences(oracle, wanted, answers) + [f"{address}: a host saw a packet from it" for address in private]
