@@ -13,6 +13,7 @@ with other members down, compiled and applied like any other.
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -409,6 +410,8 @@ def main() -> None:
     """Wait for ``go``, then serve; if the pipe ends without it, the parent is gone."""
     lab, ready = sys.argv[1], int(sys.argv[2])
     CALLER.command = "the lab's agent"
+    # Memory holds shared keys: neither this process nor what it starts leaves a core, unless that asks for it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     os.umask(0o022)  # for all that is written here, and by the programs that are started here
     netns.prepare()
     if sys.stdin.readline() != "go\n":

@@ -181,7 +181,7 @@ def agent_trouble(record: LabState) -> str:
     if not agent_alive(record):
         if is_restarting(record):
             return "the agent has ended and is being started again"
-        return "the agent does not run; `lab up` heals it"
+        return "the agent does not run, nor does its keeper, which would start it again; `lab up` starts both"
     if record.agent is not None and daemons.is_stopped(record.agent):
         return f"the agent is stopped; `kill -CONT {record.agent.pid}` lets it go on"
     return ""

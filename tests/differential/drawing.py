@@ -10,6 +10,7 @@ import yaml
 Data = dict[str, Any]
 PROFILES = ("seeds", "seeds", "2018-12", "2019-05")
 TIME_SCALE = 30
+_SUBNETS = {"a": "10.1.0.0/24", "b": "10.1.1.0/24", "c": "10.1.2.0/24"}
 
 
 def text_of(data: Data) -> str:
@@ -17,8 +18,8 @@ def text_of(data: Data) -> str:
     return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=120)
 
 
-def draw(seed: int, name: str = "differ") -> Data:
-    """Return the topology of a number."""
+def draw(seed: int, name: str = "differ", *, rich: bool = False) -> Data:
+    """Return the topology of a number; ``rich``: a larger one, in which little is shut off by chance."""
     random = Random(seed)
     data: Data = {
         "name": name,
@@ -28,13 +29,16 @@ def draw(seed: int, name: str = "differ") -> Data:
             "h1": {"address": "175.1.0.77", "services": ["tcp:7000", "udp:7001"]},
         },
         "virtual_networks": {
-            "v": {"address_space": ["10.1.0.0/16"], "subnets": {"a": "10.1.0.0/24", "b": "10.1.1.0/24"}}
+            "v": {
+                "address_space": ["10.1.0.0/16"],
+                "subnets": {"a": "10.1.0.0/24", "b": "10.1.1.0/24", "c": "10.1.2.0/24"},
+            }
         },
         "virtual_machines": {},
         "overrides": {"time_scale": TIME_SCALE},
     }
     machines: Data = data["virtual_machines"]
-    for number in range(random.randint(3, 6)):
+    for number in range(random.randint(8, 10) if rich else random.randint(3, 6)):
         subnet = random.choice("ab")
         machines[f"m{number}"] = {
             "subnet": f"v/{subnet}",
@@ -42,26 +46,33 @@ def draw(seed: int, name: str = "differ") -> Data:
             "services": ["tcp:80", "udp:80", "tcp:8080", "tcp:8081", "tcp:82"],
         }
     free = list(machines)
+    # One VM is open to all by an address of its own, so that every other one has a public address to reach inside.
+    machines["z"] = {
+        "subnet": "v/c",
+        "private_ip_address": "10.1.2.9",
+        "services": ["tcp:80", "udp:80", "tcp:8081"],
+        "instance_public_ip": {"name": "ip-z", "address": "104.43.142.9"},
+    }
     random.shuffle(free)
     for name_ in free[: random.choice((0, 1, 1, 2))]:
         machines[name_]["instance_public_ip"] = {"name": f"ip-{name_}", "address": f"104.43.142.{10 + int(name_[1:])}"}
     random.shuffle(free)
     balancers = {}
-    for number in range(random.choice((0, 1, 1, 2))):
+    for number in range(2 if rich else random.choice((0, 1, 1, 2))):
         members = [free.pop() for _ in range(min(len(free), random.randint(1, 3)))]
         if members:
-            balancers[f"lb{number}"] = _balancer(random, number, members)
+            balancers[f"lb{number}"] = _balancer(random, number, members, rich=rich)
     if balancers:
         data["load_balancers"] = balancers
-    if free and random.random() < 0.7:
+    if free and (rich or random.random() < 0.7):
         members = free[: random.randint(1, 3)]
         data["cloud_services"] = {"svc": _service(random, members)}
-    if random.random() < 0.6:
-        _guard(random, data)
+    if random.random() < (0.5 if rich else 0.6):
+        _guard(random, data, 0.2 if rich else 0.5)
     return data
 
 
-def _balancer(random: Random, number: int, members: list[str]) -> Data:
+def _balancer(random: Random, number: int, members: list[str], *, rich: bool) -> Data:
     sku = random.choice(("Basic", "Basic", "Standard"))
     lb: Data = {
         "sku": sku,
@@ -73,11 +84,11 @@ def _balancer(random: Random, number: int, members: list[str]) -> Data:
     }
     fronts = list(lb["frontend_ip_configurations"])
     for rule, protocol, port in (("tcp80", "Tcp", 80), ("udp80", "Udp", 80), ("tcp81", "Tcp", 8080)):
-        if random.random() < 0.55:
+        if rich or random.random() < 0.55:
             lb["load_balancing_rules"][rule] = {
                 "frontend": random.choice(fronts),
                 "backend_pool": "pool",
-                "probe": random.choice(("alive", "alive", "alive", "dead")),
+                "probe": "alive" if rich else random.choice(("alive", "alive", "alive", "dead")),
                 "protocol": protocol,
                 "frontend_port": port if port == 80 else 81,
                 "backend_port": port,
@@ -131,20 +142,20 @@ def _acl(random: Random) -> list[Data]:
     ]
 
 
-def _guard(random: Random, data: Data) -> None:
+def _guard(random: Random, data: Data, often: float) -> None:
     """Draw security groups; endpoints then have no access list, since a VM has one or the other."""
     for service in data.get("cloud_services", {}).values():
         for endpoint in service["endpoints"]:
             endpoint.pop("acl", None)
     data["network_security_groups"] = {f"g{i}": _rules(random) for i in range(2)}
     for name, prefix in data["virtual_networks"]["v"]["subnets"].items():
-        if random.random() < 0.5:
+        if name != "c" and random.random() < often:
             data["virtual_networks"]["v"]["subnets"][name] = {
                 "address_prefix": prefix,
                 "network_security_group": random.choice(("g0", "g1")),
             }
-    for vm in data["virtual_machines"].values():
-        if random.random() < 0.5:
+    for name, vm in data["virtual_machines"].items():
+        if name != "z" and random.random() < often:
             vm["network_security_group"] = random.choice(("g0", "g1"))
 
 
@@ -207,7 +218,7 @@ def _group(random: Random, data: Data) -> list[str] | None:
 
 
 def _take_ip(random: Random, data: Data) -> list[str] | None:
-    having = [name for name, vm in data["virtual_machines"].items() if "instance_public_ip" in vm]
+    having = [n for n, vm in data["virtual_machines"].items() if n != "z" and "instance_public_ip" in vm]
     if not having:
         return None
     vm = random.choice(having)
@@ -265,7 +276,7 @@ def _parts(data: Data) -> Iterator[tuple[Any, ...]]:
     for group, rules in data.get("network_security_groups", {}).items():
         yield from (("network_security_groups", group, n) for n in range(len(rules) if len(rules) > 1 else 0))
     for name, vm in data["virtual_machines"].items():
-        keys = ("instance_public_ip", "network_security_group")
+        keys = ("instance_public_ip", "network_security_group") if name != "z" else ()
         yield from (("virtual_machines", name, key) for key in keys if key in vm)
 
 

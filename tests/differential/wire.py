@@ -1,7 +1,9 @@
 """Flows of a topology on the wire: all at once, from every node, by one process that wanders through the lab."""
 
+import contextlib
 import errno
 import json
+import random
 import select
 import socket
 import struct
@@ -12,7 +14,7 @@ from typing import Any
 
 from lab.kernel import netns
 from lab.plan import namespace
-from tests.differential.oracle import DEFAULT, Expected, Oracle, Way
+from tests.differential.oracle import DEFAULT, HOST, SILENCE, Expected, Oracle, Way
 
 _DEADLINE_S, _SILENCE_S = 10.0, 0.35
 _FLOWS = 24  # to each public address and port: enough that each of three members is seen
@@ -30,6 +32,7 @@ class Flow:
     port: int
     expected: Expected
     balanced: bool = False  # one of several that together are seen to reach every member
+    ttl: int = 64
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,14 @@ def flows(oracle: Oracle) -> list[Flow]:
                 for protocol, port in (("tcp", 80), ("udp", 80), ("tcp", 8081)):
                     expected = oracle.inner(vm, protocol, other, port)
                     found.append(Flow(vm, oracle.address(other), protocol, port, expected))
-        for front in oracle.fronts:
-            if vm not in front.members:
-                expected = oracle.hairpin(vm, front.protocol, front.address, front.port)
-                found.append(Flow(vm, front.address, front.protocol, front.port, expected))
+        inside = {(front.address, front.protocol, front.port) for front in oracle.fronts if vm not in front.members}
+        inside |= {(own, p, 80) for v in oracle.vms if v != vm and (own := oracle.own(v)) for p in ("tcp", "udp")}
+        found += [Flow(vm, *target, oracle.hairpin(vm, target[1], target[0], target[2])) for target in sorted(inside)]
+        found.append(Flow(vm, HOST, "dns", 53, Expected(frozenset({HOST}), silent=False)))
+        # Neither a gateway nor a router on the way says anything (virtual networks FAQ, 2019-02-12).
+        gateway = oracle.address(vm).rpartition(".")[0] + ".1"
+        found.append(Flow(vm, gateway, "icmp", 0, SILENCE))
+        found += [Flow(vm, address, "icmp", 0, SILENCE, ttl=ttl) for ttl in (1, 2, 3)]
     for host, settings in oracle.hosts.items():
         source = str(settings["address"])
         for address, protocol, port in targets(oracle):
@@ -83,9 +90,35 @@ def targets(oracle: Oracle) -> list[tuple[str, str, int]]:
     return sorted(set(found))
 
 
-def send(lab: str, wanted: Sequence[Flow]) -> list[Answer | None]:
-    """Send flows, all at once; return each one's answer, None for silence and for what was refused."""
-    return netns.in_child(_send, lab, list(wanted))
+def send(
+    lab: str, wanted: Sequence[Flow], hosts: Sequence[str] = (), deadline_s: float = _DEADLINE_S
+) -> tuple[list[Answer | None], list[str]]:
+    """Send flows, all at once; return each one's answer, None for silence and for what was refused.
+
+    And the private addresses that ``hosts`` saw packets from meanwhile: none may leave a network.
+    """
+    return netns.in_child(_send, lab, list(wanted), list(hosts), deadline_s)
+
+
+def _listen(lab: str, hosts: Sequence[str]) -> list[socket.socket]:
+    """Return sockets that see what comes to hosts."""
+    opened = []
+    for host in hosts:
+        netns.enter(namespace(lab, host))
+        opened.append(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(0x0800)))
+    return opened
+
+
+def _private(listening: Iterable[socket.socket]) -> list[str]:
+    """Return the private addresses that packets came from."""
+    found = set()
+    for one in listening:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                packet = one.recv(64)
+                if packet[12] == 10:  # 10.0.0.0/8 (RFC 791: the source stands at 12)
+                    found.add(socket.inet_ntoa(packet[12:16]))
+    return sorted(found)
 
 
 class _Sender:
@@ -93,22 +126,27 @@ class _Sender:
 
     def __init__(self, flow: Flow, number: int) -> None:
         self.flow, self.number = flow, number
-        kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "icmp": socket.SOCK_RAW}[flow.protocol]
+        kind = {"tcp": socket.SOCK_STREAM, "icmp": socket.SOCK_RAW}.get(flow.protocol, socket.SOCK_DGRAM)
         protocol = socket.IPPROTO_ICMP if flow.protocol == "icmp" else 0
         self.socket = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
+        if flow.ttl != 64:
+            self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, flow.ttl)
         self.data = b""
         self.over = False
         self.answer: Answer | None = None
-        code = self.socket.connect_ex((flow.address, flow.port))
+        # An error about a packet comes from a router on its way, and a socket that is connected would not hear it.
+        code = 0 if flow.protocol == "icmp" else self.socket.connect_ex((flow.address, flow.port))
         self.over = code not in (0, errno.EINPROGRESS)
         if not self.over and flow.protocol == "udp":
             self._try(b"?\n")
+        if not self.over and flow.protocol == "dns":
+            self._try(_QUESTION)
         if not self.over and flow.protocol == "icmp":
             self._try(_echo(number))
 
     def _try(self, data: bytes) -> None:
         try:
-            self.socket.send(data)
+            self.socket.sendto(data, (self.flow.address, 0)) if self.flow.protocol == "icmp" else self.socket.send(data)
         except OSError:
             self.over = True
 
@@ -122,10 +160,17 @@ class _Sender:
             return
         own, own_port = self.socket.getsockname()[:2]
         if self.flow.protocol == "icmp":
-            if data[20] == 0 and struct.unpack_from("!H", data, 24)[0] == self.number & 0xFFFF:
-                node = next(iter(self.flow.expected.answerers), "?")
+            # An answer to our echo, or an error that holds our echo after its own header and that of IP.
+            at = {0: 24, 3: 52, 11: 52}.get(data[20], len(data))
+            if data[at : at + 2] == struct.pack("!H", self.number & 0xFFFF):
+                from_there = data[20] == 0 and socket.inet_ntoa(data[12:16]) == self.flow.address
+                node = next(iter(self.flow.expected.answerers), "?") if from_there else "a router"
                 self.answer = Answer(node, "", 0, own, 0)
                 self.over = True
+            return
+        if self.flow.protocol == "dns":
+            self.answer = Answer(HOST, own, own_port, own, own_port)
+            self.over = True
             return
         self.data += data
         self.over = not data
@@ -133,6 +178,10 @@ class _Sender:
             said: dict[str, Any] = json.loads(self.data)
             self.answer = Answer(said["node"], said["client_address"], said["client_port"], own, own_port)
             self.over = True
+
+
+#: A question for the address of "z" (RFC 1035).
+_QUESTION = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\x01z\0" + struct.pack("!2H", 1, 1)
 
 
 def _echo(number: int) -> bytes:
@@ -143,20 +192,22 @@ def _echo(number: int) -> bytes:
     return struct.pack("!BBHHH", 8, 0, ~total & 0xFFFF, number & 0xFFFF, 1)
 
 
-def _send(lab: str, wanted: list[Flow]) -> list[Answer | None]:
+def _send(lab: str, wanted: list[Flow], hosts: list[str], deadline_s: float) -> tuple[list[Answer | None], list[str]]:
     netns.prepare()
+    listening = _listen(lab, hosts)
+    first = random.randrange(1 << 16)  # what is known of an echo must not be what was known of one before
     senders: list[_Sender | None] = [None] * len(wanted)
     for place in dict.fromkeys(flow.sender for flow in wanted):
         netns.enter(namespace(lab, place))
         for number, flow in enumerate(wanted):
             if flow.sender == place:
-                senders[number] = _Sender(flow, number + 1)
+                senders[number] = _Sender(flow, first + number)
     made = [sender for sender in senders if sender is not None]
     poll = select.poll()
     by_number = {sender.socket.fileno(): sender for sender in made if not sender.over}
     for number in by_number:
         poll.register(number, select.POLLIN)
-    deadline = time.monotonic() + _DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     silence = time.monotonic() + _SILENCE_S
     while by_number:
         waited = any(not s.flow.expected.silent for s in by_number.values())
@@ -176,7 +227,7 @@ def _send(lab: str, wanted: list[Flow]) -> list[Answer | None]:
         if sender.flow.protocol == "tcp":
             sender.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sender.socket.close()
-    return answers
+    return answers, _private(listening)
 
 
 def differences(oracle: Oracle, wanted: Sequence[Flow], answers: Iterable[Answer | None]) -> list[str]:
@@ -255,9 +306,14 @@ def settled(lab: str, oracle: Oracle) -> list[str]:
 
 
 def look(lab: str, text: str) -> list[str]:
-    """Try all flows of a topology that runs; return what differs. What fails once is tried a second time alone."""
+    """Try all flows of a topology that runs; return what differs."""
     oracle = Oracle(text)
     wanted = flows(oracle)
     late = settled(lab, oracle)
-    found = differences(oracle, wanted, send(lab, wanted))
-    return late + found
+    return late + tried(lab, oracle, wanted)
+
+
+def tried(lab: str, oracle: Oracle, wanted: Sequence[Flow], deadline_s: float = _DEADLINE_S) -> list[str]:
+    """Send flows; return what differs."""
+    answers, private = send(lab, wanted, list(oracle.hosts), deadline_s)
+    return differences(oracle, wanted, answers) + [f"{address}: a host saw a packet from it" for address in private]

@@ -338,7 +338,7 @@ def test_an_interrupted_verify_cleans_up_and_exits_130(tmp_path: Path, delay_s: 
 def test_a_dead_agent_is_reported_and_up_starts_another(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("agent")) as name:
         rootlab.end_agent(name)
-        assert "the agent does not run" in rootlab.ok("show", name)
+        assert "the agent does not run, nor does its keeper" in rootlab.ok("show", name)
         rootlab.ok("up", tmp_path / "agent.lab.yaml")
         assert rootlab.ask(name, "web", "http://198.51.100.10/")["node"] == "far"
 
