@@ -50,6 +50,8 @@ def exported(network: Topology) -> Exported:
     for vnet in network.virtual_networks:
         if vnet.name != PLATFORM_NETWORK:
             _virtual_network(parts, vnet)
+    for vnet in network.virtual_networks:
+        _peerings(parts, vnet)
     for balancer in network.load_balancers:
         azure_template_balancers.add(parts, balancer)
     _availability_sets(parts)
@@ -92,6 +94,21 @@ def _virtual_network(parts: Parts, vnet: VirtualNetwork) -> None:
         properties["dhcpOptions"] = {"dnsServers": [str(server) for server in vnet.dns_servers]}
     properties["subnets"] = subnets
     parts.add("virtualNetworks", vnet.name, vnet.location, properties, depends)
+
+
+def _peerings(parts: Parts, vnet: VirtualNetwork) -> None:
+    """Add the halves of a network, which wait for both networks."""
+    for peering in vnet.peerings:
+        own, remote = (parts.reference("virtualNetworks", name) for name in (vnet.name, peering.remote_virtual_network))
+        properties = {
+            "remoteVirtualNetwork": {"id": remote},
+            "allowVirtualNetworkAccess": peering.allow_virtual_network_access,
+            "allowForwardedTraffic": peering.allow_forwarded_traffic,
+            "allowGatewayTransit": peering.allow_gateway_transit,
+            "useRemoteGateways": peering.use_remote_gateways,
+        }
+        name = parts.child("virtualNetworkPeerings", vnet.name, peering.name)
+        parts.add_child("virtualNetworks", "virtualNetworkPeerings", vnet.name, name, properties, [own, remote])
 
 
 def _nat_gateway(parts: Parts, gateway: NatGateway) -> None:

@@ -18,6 +18,9 @@ def lacks(network: Network) -> Iterator[str]:
     for vnet in network.virtual_networks:
         if vnet.subscription != "default":
             yield f"virtual_networks.{vnet.name}.subscription: a template is of the subscription that it is deployed to"
+        for peering in vnet.peerings:
+            if peering.disconnected:
+                yield f"virtual_networks.{vnet.name}.peerings.{peering.name}: disconnected; the template joins it"
     for server in network.dns_servers:
         yield f"dns server {server.name}: the names of DNS servers are of the classic model; addresses are kept"
     if str(network.overrides):

@@ -98,6 +98,19 @@ class Parts:
             made["dependsOn"] = list(dict.fromkeys(depends))
         self.resources.append({**made, "properties": properties})
 
+    def add_child(
+        self, parent_kind: str, kind: str, parent: str, name: str, properties: Body, depends: Sequence[str]
+    ) -> None:
+        """Add a part of a resource as a resource of its own."""
+        space = _space(parent_kind)
+        made: Body = {
+            "type": f"{space}/{parent_kind}/{kind}",
+            "apiVersion": _VERSIONS[space],
+            "name": f"{self.name(parent_kind, parent)}/{name}",
+            "dependsOn": list(dict.fromkeys(depends)),
+        }
+        self.resources.append({**made, "properties": properties})
+
     def public_ip(
         self,
         wanted: str,

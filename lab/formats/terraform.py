@@ -243,6 +243,17 @@ def _nat_gateway(values: Values) -> Values:
     return {**sku, "idleTimeoutInMinutes": values.get("idle_timeout_in_minutes"), **listed}
 
 
+def _peering(values: Values) -> Values:
+    return {
+        **_reference("remoteVirtualNetwork", values.get("remote_virtual_network_id")),
+        "allowVirtualNetworkAccess": values.get("allow_virtual_network_access"),
+        "allowForwardedTraffic": values.get("allow_forwarded_traffic"),
+        "allowGatewayTransit": values.get("allow_gateway_transit"),
+        "useRemoteGateways": values.get("use_remote_gateways"),
+        "peerCompleteVnets": values.get("peer_complete_virtual_networks_enabled"),
+    }
+
+
 def _prefix(values: Values) -> Values:
     return {"prefixLength": values.get("prefix_length"), "ipPrefix": values.get("ip_prefix")}
 
@@ -316,6 +327,7 @@ _TYPES: dict[str, Callable[[Values], Values]] = {
     "azurerm_lb": _balancer,
     "azurerm_nat_gateway": _nat_gateway,
     "azurerm_public_ip_prefix": _prefix,
+    "azurerm_virtual_network_peering": _peering,
     "azurerm_linux_virtual_machine_scale_set": _scale_set,
     "azurerm_orchestrated_virtual_machine_scale_set": _scale_set,
     "azurerm_windows_virtual_machine_scale_set": _scale_set,

@@ -79,6 +79,7 @@ _WANTED = {
     "probe_id": "azurerm_lb_probe",
     "public_ip_address_id": "azurerm_public_ip",
     "public_ip_prefix_id": "azurerm_public_ip_prefix",
+    "remote_virtual_network_id": "azurerm_virtual_network",
     "route_table_name": "azurerm_route_table",
     "subnet_id": "azurerm_subnet",
     "virtual_network_gateway_id": "azurerm_virtual_network_gateway",

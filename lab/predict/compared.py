@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from lab.azure import peerings
 from lab.azure.model import Direction, InternetHost, Network, SecurityRule, VirtualMachine
-from lab.azure.security_groups import Effective, Groups, Packet, spaces
+from lab.azure.security_groups import Effective, Groups, Packet
 from lab.formats import azure_answers
 from lab.formats.azure_answers import Answer, Asked, Kind, Route, Rule
 from lab.formats.azure_resources import shown
@@ -193,9 +194,13 @@ class _Compared:
     def document_routes(self, vm: VirtualMachine) -> dict[IPv4Network, str]:
         """Return the system routes of a VM."""
         vnet = self.network.virtual_network(vm.virtual_network)
-        own = dict.fromkeys(vnet.address_space, "VnetLocal")
-        far = {space: "VirtualNetworkGateway" for space in spaces(self.network, vnet) if space not in own}
-        return {**own, **far, IPv4Network("0.0.0.0/0"): "Internet"}
+        found = dict.fromkeys(vnet.address_space, "VnetLocal")
+        for link in peerings.links(self.network, vnet):
+            found |= {space: "VNetPeering" for space in link.remote.address_space if space not in found}
+        found |= {
+            space: "VirtualNetworkGateway" for space in peerings.reached(self.network, vnet) if space not in found
+        }
+        return {**found, IPv4Network("0.0.0.0/0"): "Internet"}
 
     def routes(self) -> Found:
         vm = self.vm()
@@ -211,8 +216,8 @@ class _Compared:
                 nowhere.append(str(prefix))
                 continue
             words = f"{route.next_hop} {route.address}".strip()
-            rows.append(self.row(vm.name, f"route {prefix}", words, said, differs=route.next_hop != said))
-        known = {prefix: route.next_hop for prefix, route in azure.items()}
+            rows.append(self.row(vm.name, f"route {prefix}", words, said, differs=_hop(route.next_hop) != said))
+        known = {prefix: _hop(route.next_hop) for prefix, route in azure.items()}
         for prefix, said in document.items():
             if prefix not in azure:
                 theirs = _longest(known, prefix)
@@ -233,7 +238,7 @@ class _Compared:
         if said == "Internet" and any(address in space for space in _NOWHERE):
             said = "None"
         azure = f"{self.answer.value} {self.answer.address}".strip()
-        differs = self.answer.value.lower() != said.lower()
+        differs = _hop(self.answer.value).lower() != said.lower()
         return Found(rows=(self.row(vm.name, f"next hop to {address}", azure, said, differs=differs),))
 
     # --- security groups -----------------------------------------------------------------------
@@ -358,6 +363,12 @@ class _Compared:
         pair = (node, vm.name) if inbound else (vm.name, node)
         service = Service(protocol, 0 if protocol == "icmp" else destination[1])
         return Found(rows=(row,), flow=explain(self.network, *pair, service, down=self.down, broken=self.broken))
+
+
+def _hop(azure: str) -> str:
+    """Return a type of next hop in the word for it that a route has."""
+    words = {"vnetglobalpeering": "VNetPeering", "virtualnetworkpeering": "VNetPeering", "virtualnetwork": "VnetLocal"}
+    return words.get(azure.lower(), azure)
 
 
 def _is_prefix(text: str) -> bool:

@@ -289,6 +289,17 @@ def test_a_next_hop_is_that_of_the_system_routes(lab: Run, vm: str, remote: str,
     assert [row["document"] for row in found["comparisons"]] == [document]
 
 
+@pytest.mark.parametrize("azure", ["VNetPeering", "VNetGlobalPeering", "VirtualNetworkPeering"])
+def test_a_route_to_a_peer_has_the_words_of_either_command(lab: Run, azure: str) -> None:
+    prefixes = {"10.0.0.0/16": azure, "10.1.0.0/16": "VnetLocal", "10.11.0.0/24": "VnetLocal", "0.0.0.0/0": "Internet"}
+    routes = {"value": [_route(prefix, following) for prefix, following in prefixes.items()]}
+    found = _compared(lab, _stored("r.json", routes), "--vm", "app1", topology="peerings.lab.yaml")
+    assert found["summary"] == {"differ": 0, "same": 4}
+    answer = _stored("n.json", {"nextHopType": azure})
+    words = (answer, "--vm", "app1", "--remote", "10.0.0.4")
+    assert _compared(lab, *words, topology="peerings.lab.yaml")["comparisons"][0]["document"] == "VNetPeering"
+
+
 def test_a_file_may_hold_questions_with_their_answers(lab: Run) -> None:
     target = f"{ROOT}/Microsoft.Compute/virtualMachines/WEB1"
     flow = {

@@ -29,7 +29,6 @@ PARTS = ("azuredeploy.json", "azuredeploy.parameters.json")
 LACKS = {
     "route table (UDR)": "routetables",
     "IP forwarding (NVA)": "enableipforwarding",
-    "VNet peering": "virtualnetworkpeerings",
     "IP-based backend pool": "members by address",
     "LB member of a multi-NIC VM": "the VM has its first interface only",
 }

@@ -68,7 +68,7 @@ def _plain(network: Network) -> dict[str, Any]:
         "profile": network.profile.name,
         "virtual_networks": [
             (
-                *(v.name, v.location, v.address_space, v.dns_servers),
+                *(v.name, v.location, v.address_space, v.dns_servers, v.peerings),
                 [
                     (*(s.name, s.address_prefix, s.network_security_group, s.nat_gateway), s.default_outbound_access)
                     for s in v.subnets
