@@ -40,7 +40,7 @@ def evidence(subject: str, experiments: Sequence[ex.Experiment], observations: S
     kept = pairs[:OBSERVATIONS]
     lines = [*chain.from_iterable(_few(_lines(asked, seen)) for asked, seen in kept)]
     if len(pairs) > len(kept):
-        lines.append(f"… and {len(pairs) - len(kept)} experiments more")
+        lines.append(f"… and of {len(pairs) - len(kept)} more experiments")
     held = ((asked, seen) for asked, seen in pairs if isinstance(asked, ex.HoldFlows) and isinstance(seen, ex.Occupied))
     samples = next((found for asked, seen in held if (found := _samples(asked, seen))), ())
     return Evidence(subject=subject, seen=tuple(lines), ports=tuple(samples))
@@ -68,6 +68,12 @@ def _lines(asked: ex.Experiment, seen: ex.Observation) -> Iterator[str]:
         case ex.Ask(), ex.Answers():
             where = f"{asked.client} to {asked.address}:{asked.port}"
             yield from (f"{where}: {_answer(one)}" for one in seen.answers)
+        case _, ex.Answers():
+            yield from map(_answer, seen.answers)
+        case _, ex.Checked():
+            words = " ".join(("lab", *asked.words)) if isinstance(asked, ex.Run) else "lab check"
+            yield f"{words.replace('{lab}', 'LAB').replace('{file}', 'FILE')}: exit status {seen.status}"
+            yield from seen.said.splitlines()
         case ex.Sweep(), ex.Swept():
             for flow, result in zip(asked.flows, seen.passages, strict=False):
                 to = f"{flow.destination}:{flow.port}/{flow.protocol}"

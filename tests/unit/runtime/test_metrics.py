@@ -20,6 +20,10 @@ _USED = (
         node="web1", address="40.1.1.1", protocol="tcp", allocated=64, ports=9, flows=12, cooling=0, given=70,
         fullest=9, peak=64, refused=6, destinations=(),
     ),
+    Usage(  # of a VM that never used one
+        node="web2", address="40.1.1.1", protocol="tcp", allocated=64, ports=0, flows=0, cooling=0, given=0,
+        fullest=0, peak=0, refused=0, destinations=(),
+    ),
 )  # fmt: skip
 
 
@@ -63,6 +67,7 @@ def _values() -> dict[tuple[str, str, str], float]:
 def test_every_value_has_the_name_that_azure_monitor_gives_it():
     assert _values() == {
         ("AllocatedSnatPorts", "web1", ""): 64,
+        ("AllocatedSnatPorts", "web2", ""): 64,
         ("UsedSnatPorts", "web1", ""): 12,
         ("FullestSnatPorts", "web1", ""): 9,
         ("PeakSnatPorts", "web1", ""): 64,

@@ -1,7 +1,5 @@
 """Evidence: what was captured, entered, answered and recorded is said in lines that fit a page, few of many."""
 
-import msgspec
-
 from lab.verify import experiment as ex
 from lab.verify.evidence import evidence
 
@@ -38,21 +36,20 @@ def test_few_lines_of_many_are_kept_and_the_others_counted() -> None:
     found = evidence("web1", [_SEND] * 5, [_arrivals(9)] * 5)
     assert len(found.seen) == 4 * 7 + 1
     assert found.seen[6] == "… and 4 more"
-    assert found.seen[-1] == "… and 1 experiments more"
+    assert found.seen[-1] == "… and of 1 more experiments"
     long = ex.Executed(status=0, output="x" * 500, error="")
     assert max(map(len, evidence("web1", [_SEND], [long]).seen)) == 140
 
 
-def test_every_kind_of_observation_can_be_told() -> None:
-    kinds = msgspec.inspect.type_info(ex.Observation).types  # type: ignore[attr-defined]
-    for kind in kinds:
-        for name in kind.cls.__struct_fields__:
-            assert name
-    assert evidence("a", [ex.Health()], [ex.Members(up=("x",), down={"y": "no answer"})]).seen == (
-        "x: up",
-        "y: down, no answer",
-    )
+def test_commands_members_and_failures_are_told() -> None:
+    asked: list[ex.Experiment] = [ex.Run(words=("vm", "stop", "{lab}", "web1"))]
+    checked = ex.Checked(status=2, said="no VM\nsee", began=1.0, ended=2.0)
+    assert evidence("a", asked, [checked]).seen == ("lab vm stop LAB web1: exit status 2", "no VM", "see")
+    members = ex.Members(up=("x",), down={"y": "no answer"})
+    assert evidence("a", [ex.Health()], [members]).seen == ("x: up", "y: down, no answer")
     assert evidence("a", [ex.Health()], [ex.Failed(reason="no")]).seen == ("reason: no",)
+    reused = ex.Answers(answers=(ex.Answer("timeout"), ex.Answer("answered", "web1", "10.0.0.4", 4000)))
+    assert evidence("a", [ex.Health()], [reused]).seen == ("timeout", "web1 answered, and saw 10.0.0.4:4000")
 
 
 def _held(*steps: tuple[object, ex.Happened]) -> tuple[list[ex.Experiment], list[ex.Observation]]:
