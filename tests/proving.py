@@ -29,6 +29,7 @@ from lab.verify.probe import Prober
 from tests import strategies
 
 _DRAWN = 2  # of each number the last one is taken: the first that hypothesis draws is the simplest there is
+_FEW = 8  # of no more VMs each is sent to each
 _MANY = 100  # of more VMs one service to each host is enough
 _HTTP, _NAMES, _PING = Service("tcp", 80), Service("udp", 53), Service("icmp")
 
@@ -167,6 +168,8 @@ def _pairs(network: Network) -> Iterator[tuple[str, str, Service]]:
         offered = [Service(s.protocol, s.port) for s in host.services]
         for service in offered[:1] if many else dict.fromkeys((*offered[:2], _HTTP, _NAMES, _PING)):
             yield from ((vm, host.name, service) for vm in vms)
+    if len(vms) <= _FEW:
+        yield from ((one, other, _HTTP) for one in vms for other in vms if one != other)
     for lb in network.balancers:
         for rule in lb.rules():
             frontend = next(f for f in lb.frontends if f.name == rule.frontend)

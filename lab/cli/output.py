@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lab.errors import UsageError
+
 if TYPE_CHECKING:
     from lab.runtime.show import Lab
 
@@ -180,3 +182,18 @@ def event_line(record: dict[str, Any]) -> str:
     else:
         about = f"port {own['port']}/{own['protocol']}"
     return f"{when}  {where:<15}  {what}; {about}"
+
+
+@contextmanager
+def to_file(file: Path) -> Iterator[None]:
+    """Say of a file that was named for a result, and cannot be made, what must hold.
+
+    Raises:
+        UsageError: its folder is not there, it is a folder, or the user may not write there.
+
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        must = "it must be a file in a folder that is there, and that you may write to"
+        raise UsageError(f"{file}: {error.strerror}; {must}; make the folder, or name another file") from None

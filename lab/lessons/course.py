@@ -28,7 +28,7 @@ from lab.verify.probe import Prober
 from lab.verify.verdict import Word
 
 #: How long flows, and conversations, are waited for that are not answered.
-_FLOWS_S, _ANSWER_S = 1.5, 1.5
+_FLOWS_S, _ANSWER_S = 1.0, 1.0
 #: How long members are waited for, at most, that may go up or down by what a step begins with, or its solution.
 _HEALTH_S = 5.0
 _LOOK_S = 0.02

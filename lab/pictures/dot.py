@@ -93,10 +93,13 @@ def _escaped(words: str) -> str:
 
 
 def _style() -> str:
-    """Return what turns the colours of a light surrounding into those of a dark one."""
+    """Return what turns the colours of a light surrounding into those of a dark one.
+
+    What has a tooltip is drawn within a link of its own, so the shape of a card is not a child of its group.
+    """
     rules = [f"svg{{background:{_PAGE[1]}}}", f".graph>polygon{{fill:{_PAGE[1]};stroke:none}}"]
-    rules += [f"text{{fill:{_INK[1]}}}", f".box>path,.node>path{{stroke:{_FRAME[1]}}}"]
-    rules += [f".{kind}>path{{fill:{dark}}}" for kind, (_, dark) in _FILLS.items()]
+    rules += [f"text{{fill:{_INK[1]}}}", f".box>path,.node path{{stroke:{_FRAME[1]}}}"]
+    rules += [f".{kind} path{{fill:{dark}}}" for kind, (_, dark) in _FILLS.items()]
     for kind, (_, dark) in _LINES.items():
-        rules.append(f".{kind}>path{{stroke:{dark};fill:none}}.{kind}>polygon{{stroke:{dark};fill:{dark}}}")
+        rules.append(f".{kind} path{{stroke:{dark};fill:none}}.{kind} polygon{{stroke:{dark};fill:{dark}}}")
     return "@media (prefers-color-scheme:dark){" + "".join(rules) + "}"

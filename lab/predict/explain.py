@@ -57,6 +57,7 @@ class End(msgspec.Struct, frozen=True):
 
     address: IPv4Address
     ports: PortRange | None
+    kept: bool = False  # the port is the one that the sender has chosen
 
     def __str__(self) -> str:
         if self.ports is None:
@@ -64,9 +65,10 @@ class End(msgspec.Struct, frozen=True):
         one = self.ports.first == self.ports.last
         return f"{self.address}:{self.ports.first if one else f'{self.ports.first}-{self.ports.last}'}"
 
-    def is_of(self, address: str, port: int) -> bool:
-        """Tell whether what was seen is this end."""
-        return str(self.address) == address and (self.ports is None or port in self.ports)
+    def is_of(self, address: str, port: int, chosen: int | None = None) -> bool:
+        """Tell whether what was seen is this end; ``chosen``: the port that the sender has chosen."""
+        is_kept = not self.kept or chosen is None or port == chosen
+        return str(self.address) == address and (self.ports is None or (port in self.ports and is_kept))
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -80,9 +82,9 @@ class Packet(msgspec.Struct, frozen=True):
         either = (" or ".join(dict.fromkeys(map(str, ends))) or "?" for ends in (self.sources, self.destinations))
         return " -> ".join(either) + f" {self.protocol}"
 
-    def is_like(self, seen: ex.Seen) -> bool:
-        """Tell whether a packet that was seen looks like this."""
-        return any(end.is_of(seen.source, seen.source_port) for end in self.sources) and any(
+    def is_like(self, seen: ex.Seen, chosen: int | None = None) -> bool:
+        """Tell whether a packet that was seen looks like this; ``chosen``: the source port that its sender chose."""
+        return any(end.is_of(seen.source, seen.source_port, chosen) for end in self.sources) and any(
             end.is_of(seen.destination, seen.destination_port) for end in self.destinations
         )
 
@@ -187,7 +189,7 @@ class _Walk:
         self.way_out: WayOut | None = None
         port = predicted.source_port
         ports = None if predicted.service.protocol == "icmp" else PortRange(port, port) if port else EPHEMERAL
-        self.sources: tuple[End, ...] = (End(predicted.source, ports),)
+        self.sources: tuple[End, ...] = (End(predicted.source, ports, kept=True),)
 
     # --- the way -----------------------------------------------------------------------------
 
@@ -287,7 +289,10 @@ class _Walk:
                 return None
             for name, says in ((vnet.name, f"encrypted, to the gateway of {far}"), (far, "decrypted")):
                 tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
-                self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
+                here = ex.Watch("gateway", name)
+                self.add(
+                    "VirtualNetworkGateway", name, destination, [tunnel], watch=here, following="VirtualNetworkGateway"
+                )
         return None if self.stopped(list(self.hops[-1].rules)) else watch
 
     def to_frontend(
@@ -323,7 +328,9 @@ class _Walk:
             return
         kind: HopType = "PublicLoadBalancer" if way_out.kind == "load balancer" else "PublicIPAddress"
         name = f"edge of {vnet.name}"
-        after = tuple(End(s.address, s.ports or self.sources[0].ports) for s in way_out.of(protocol))
+        after = tuple(
+            End(s.address, s.ports or self.sources[0].ports, kept=s.ports is None) for s in way_out.of(protocol)
+        )
         bound_by = list(dict.fromkeys(bound for supply in way_out.of(protocol) for bound in supply.bound_by))
         says = f"{', '.join(bound_by)}: the source becomes {' or '.join(map(str, after))}"
         rules = [Rule(name=bound_by[0], says=says, document=way_out.document)]

@@ -64,6 +64,7 @@ def compare(explained: Explanation, sent: ex.Flow, found: ex.FlowResult) -> Comp
     at = {watch: seen for watch, seen in zip(sent.looks, found.looks, strict=True) if seen is not None}
     hops, depends = explained.hops, explained.predicted.access == "Depends"
     reached = any(hop.type == "Destination" and hop.watch in at for hop in hops)
+    chosen = next((at[hop.watch].source_port for hop in hops if hop.watch in at), None)
     observed: list[Observed] = []
     for hop in hops:
         seen = at.get(hop.watch) if hop.watch is not None else None
@@ -73,13 +74,14 @@ def compare(explained: Explanation, sent: ex.Flow, found: ex.FlowResult) -> Comp
             elsewhere = depends or (hop.type == "Destination" and reached)
             observed.append(Observed(seen="nothing", differs=not elsewhere))
         else:
-            observed.append(Observed(seen=_words(seen), differs=not hop.packet.is_like(seen)))
+            observed.append(Observed(seen=_words(seen), differs=not hop.packet.is_like(seen, chosen)))
     watched = {hop.watch for hop in hops}
     astray = tuple(f"{_words(seen)} at {watch}" for watch, seen in at.items() if watch not in watched)
     first = next((number for number, one in enumerate(observed) if one.differs), None)
     blamed = ""
     if first is not None:
-        start = max((n for n in range(first) if hops[n].watch is not None), default=0)
+        before = (n for n in range(first) if hops[n].watch is not None and hops[n].type != "Destination")
+        start = max(before, default=0)
         blamed = "; ".join(_rules(hop) for hop in hops[start:first]) or _rules(hops[first])
     elif astray and not depends:
         blamed = _rules(hops[-1])

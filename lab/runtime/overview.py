@@ -2,19 +2,20 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from lab.deciders.snat_ports import Usage
 from lab.kernel import apply
-from lab.kernel.state import MemberHealth, StateDir, existing
+from lab.kernel.state import existing
 from lab.plan import Namespace
 from lab.runtime import snat_usage
 
 _EVENTS = 8
+_Held = TypeVar("_Held")
 
 
 class PortRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,13 +70,31 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[dict[str, Any], ...]  # the last records, oldest first
 
 
+class Cache:
+    """What files hold, read again only if a file is another one than the last time."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[tuple[int, int], Any]] = {}
+
+    def get(self, file: Path, read: Callable[[], _Held]) -> _Held | None:
+        """Return what ``read`` makes of a file; None if there is none."""
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            return None
+        now = (found.st_mtime_ns, found.st_size)
+        if file not in self._read or self._read[file][0] != now:
+            self._read[file] = (now, read())
+        held: _Held = self._read[file][1]
+        return held
+
+
 class Watcher:
     """Looks at one lab again and again."""
 
     def __init__(self, lab: str) -> None:
         self._lab = lab
-        self._folder = StateDir(lab)
-        self._read: dict[Path, tuple[tuple[int, int], Any]] = {}
+        self._cache = Cache()
 
     def look(self) -> Overview:
         """Return how the lab is now.
@@ -87,10 +106,10 @@ class Watcher:
         """
         folder, record = existing(self._lab)
         used = snat_usage.usage(self._lab)
-        roles = self._cached(folder.plan_file, lambda: [item.role for item in folder.plan().of(Namespace)]) or []
-        health: dict[str, MemberHealth] = self._cached(folder.health_file, folder.health) or {}
-        gateways = self._cached(folder.gateways_file, folder.tunnels) or {}
-        events = self._cached(folder.events_file, lambda: tuple(deque(snat_usage.events(self._lab), maxlen=_EVENTS)))
+        roles = self._cache.get(folder.plan_file, lambda: [item.role for item in folder.plan().of(Namespace)]) or []
+        health = self._cache.get(folder.health_file, folder.health) or {}
+        gateways = self._cache.get(folder.gateways_file, folder.tunnels) or {}
+        events = self._cache.get(folder.events_file, lambda: tuple(deque(snat_usage.events(self._lab), maxlen=_EVENTS)))
         return Overview(
             lab=self._lab,
             state=apply.agent_trouble(record) or record.state,
@@ -118,17 +137,6 @@ class Watcher:
             ),
             events=events or (),
         )
-
-    def _cached(self, file: Path, read: Any) -> Any:
-        """Return what a file holds, read again if it is another one than the last time; None if there is none."""
-        try:
-            found = file.stat()
-        except FileNotFoundError:
-            return None
-        now = (found.st_mtime_ns, found.st_size)
-        if file not in self._read or self._read[file][0] != now:
-            self._read[file] = (now, read())
-        return self._read[file][1]
 
 
 def _rows(used: Sequence[Usage]) -> tuple[PortRow, ...]:

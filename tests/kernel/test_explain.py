@@ -50,7 +50,10 @@ def test_every_vm_is_seen_at_every_hop_as_predicted_and_what_does_not_do_so_is_n
 
 def test_what_changes_without_a_rule_is_confirmed_by_packets_on_both_sides(tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.lab.yaml" for name in ("before", "after")]
-    text = rootlab.small("x-whatif")
+    # Nothing listens where the member is probed; differences take it to be up, and so it is while they are proved.
+    text = rootlab.small("x-whatif").replace(
+        "web: {subnet: vnet1/front, services: [http:80]}", "web: {subnet: vnet1/front}"
+    )
     files[0].write_text(text)
     files[1].write_text(text.partition("    load_balancing_rules:")[0])
     done = rootlab.run("whatif", *files, "--prove", "-o", "json")

@@ -44,6 +44,7 @@ FAMILIES: dict[str, int] = {
 #: Statements whose whole content is that something is refused. A refusal is recognised by its reason.
 REFUSED: frozenset[str] = frozenset(
     {
+        "N-OR-2",
         "S0-5",
         "S1-5",
         "S3-14",
@@ -63,7 +64,6 @@ REFUSED: frozenset[str] = frozenset(
 )
 #: Statements with a claim that leaves something out, and what.
 MISSING: dict[str, str] = {
-    "S1-2": "a destination that admits the frontend's address alone rejects the flow",
     "N-SN-2": "what a Standard load balancer of 2017-09 preallocates; the sizes of pools",
     "N-SN-13": "a NAT gateway comes first (2026-07-07)",
     "N-SN-20": "secondary IP configurations have no way out by a load balancer",
@@ -111,7 +111,6 @@ MISSING: dict[str, str] = {
 ABSENT: dict[str, str] = {
     "N-SN-22": "The default outbound address may change, carries no fragments, and is ended by explicit outbound.",
     "N-OR-1": "Outbound rules have frontends, ports, timeout, reset, protocol and pool; Standard public ones only.",
-    "N-OR-2": "The idle timeout of an outbound rule is 4 to 66 minutes (2018-09).",
     "N-OR-3": "64,000 ports for each frontend address, granted in multiples of eight; more is refused.",
     "N-OR-4": "A rule with disableOutboundSnat gives no outbound; it must be set beside an outbound rule.",
     "N-OR-5": "Outbound rules do not concern VMs with an address of their own.",
@@ -130,7 +129,6 @@ ABSENT: dict[str, str] = {
     "T-OR-7": "By the table a VM has at most 1,024 ports of all frontends together (2026-07-07).",
     "T-OR-8": "A pool that grows beyond what its rule's numbers allow does not grow, or leaves VMs without ports.",
     "T-OR-10": "A frontend may be a public IP prefix, each address of which adds 64,000 ports.",
-    "T-OR-15": "The idle timeout is 4 to 120 minutes; at its end silence, or a reset to both ends.",
     "T-OR-17": "Only the primary configuration of each network interface is served.",
     "T-OR-18": "All VMs of an availability set belong to the pool of an outbound rule.",
     "T-OR-20": "Belonging to a pool gives no outbound until an outbound rule is there; new flows then leave at once.",

@@ -1,5 +1,6 @@
 """Many different flows at once: sent in bursts, captured everywhere they may come by, told apart by their numbers."""
 
+import contextlib
 import socket
 import struct
 
@@ -58,7 +59,8 @@ class _Sweep:
                 if kind not in templates:
                     templates[kind] = Template(_send_of(flow), flow.port)
                 packet = templates[kind].packet(self.ports[index], self.first + index)
-                senders[flow.sender].sendto(packet, (flow.destination, 0))
+                with contextlib.suppress(PermissionError):  # the node's own kernel refuses it: it is seen nowhere
+                    senders[flow.sender].sendto(packet, (flow.destination, 0))
                 if index % packets.BURST == packets.BURST - 1:
                     self.read()
         finally:

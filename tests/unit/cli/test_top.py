@@ -96,17 +96,17 @@ def test_a_frame_of_1000_vms_costs_little(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_has_not_changed_is_not_read_again(tmp_path: Any) -> None:
     file, reads = tmp_path / "plan.json", []
-    watcher = overview.Watcher("shop")
+    cache = overview.Cache()
 
     def read() -> str:
         reads.append(file.read_text())
         return reads[-1]
 
-    assert watcher._cached(file, read) is None
+    assert cache.get(file, read) is None
     file.write_text("one")
-    assert [watcher._cached(file, read) for _ in range(3)] == ["one"] * 3
+    assert [cache.get(file, read) for _ in range(3)] == ["one"] * 3
     file.write_text("three")
-    assert (watcher._cached(file, read), reads) == ("three", ["one", "three"])
+    assert (cache.get(file, read), reads) == ("three", ["one", "three"])
 
 
 @pytest.mark.parametrize(

@@ -215,3 +215,15 @@ def test_a_denied_flow_that_arrives_is_a_difference() -> None:
     compared = observed.compare(found, what, arrivals(what, packet, *silent[1:], packet))
     assert compared.astray
     assert "no-internet" in compared.blamed
+
+
+def test_how_long_a_flow_of_an_outbound_rule_may_be_idle_is_told() -> None:
+    network = topology.load(TOPOLOGIES[0].parent / "outbound-rules.lab.yaml")
+
+    def idle(vm: str, protocol: str) -> str:
+        answer = explain.explain(network, vm, "api", Service(protocol, 443)).answer  # type: ignore[arg-type]
+        return next(line.partition(" (")[0] for line in answer if "forgotten" in line)
+
+    assert idle("table", "tcp") == "a flow without packets for 720 s is forgotten, and both ends are reset"
+    assert idle("many", "tcp") == "a flow without packets for 240 s is forgotten, in silence"
+    assert idle("table", "udp") == "a flow without packets for 240 s is forgotten, in silence"
