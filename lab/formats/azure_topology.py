@@ -111,7 +111,9 @@ def _unknown(draft: Draft) -> None:
         while stack and is_read(one.type):
             path, value = stack.pop()
             if isinstance(value, dict):
-                stack += [(f"{path}.{key}", part) for key, part in value.items() if path or key not in _GUEST]
+                # The profile of a scale set has what a VM has.
+                machine = path in ("", ".virtualmachineprofile")
+                stack += [(f"{path}.{key}", part) for key, part in value.items() if not machine or key not in _GUEST]
             elif isinstance(value, list):
                 stack += [(f"{path}[{index}]", part) for index, part in enumerate(value)]
             elif isinstance(value, Unknown) or (isinstance(value, str) and value.startswith("[")):
