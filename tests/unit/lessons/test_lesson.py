@@ -1,9 +1,11 @@
 """The file of a lesson: what is bundled is whole, and what is wrong is said with its line, all at once."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from lab.cli import cli
 from lab.errors import TopologyError, UsageError
 from lab.lessons import lesson as lessons
 from lab.lessons.lesson import Answer, Edit
@@ -128,3 +130,14 @@ def test_the_lesson_of_the_page_is_whole(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "how-to" / "teach-with-lessons.md").read_text()
     lesson = lessons.load(_written(tmp_path, page.partition("```yaml\n")[2].partition("```")[0]))
     assert [len(step.check) for step in lesson.steps] == [1, 1]
+
+
+def test_the_commands_that_lessons_name_are_there() -> None:
+    folder = Path(lessons.__file__).parent
+    named = {
+        word
+        for file in folder.glob("*.lesson.yaml")
+        for word in re.findall(r"(?:sudo |`|\"|: )lab ([a-z-]+) ", file.read_text())
+    }
+    assert {"explain", "outbound", "up"} <= named
+    assert named - set(cli.commands) == set()
