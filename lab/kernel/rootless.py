@@ -64,7 +64,7 @@ def _locked() -> Iterator[Path]:
 
 
 def enter() -> None:
-    """Go on in the user's namespaces, in a child process; this one ends as that does.
+    """Continue in a child process in the user's namespaces; end this one as that ends.
 
     Raises:
         MachineError: the kernel lets this user make no such namespaces.

@@ -145,6 +145,9 @@ def _parse(words: list[str]) -> click.Context:
     """Return the context of a command that was typed; the parser refuses what it does not know."""
     command: click.Command = cli
     context = click.Context(cli, info_name="lab", **cli.context_settings)
+    if words[0].startswith("-"):  # an option of the root, which takes no value
+        assert any(words[0] in option.opts for option in cli.params), f"no option {words[0]}"
+        words = words[1:]
     while isinstance(command, click.Group):
         found = command.get_command(context, words[0])
         assert found is not None, f"no command {words[0]}"
