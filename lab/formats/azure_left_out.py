@@ -63,9 +63,7 @@ TYPES: dict[str, Effect] = {
     "microsoft.network/privatednszones": _note("names of a zone are not resolved"),
     "microsoft.network/privateendpoints": Effect("the service has no address in the network"),
     "microsoft.network/publicipprefixes": _wrong("what it gives addresses to has others"),
-    "microsoft.network/routetables": _wrong("flows that its routes match go another way"),
     "microsoft.network/trafficmanagerprofiles": _note("it answers names, and carries no packet"),
-    "microsoft.network/virtualnetworks/virtualnetworkpeerings": Effect("the two networks do not reach each other"),
 }
 OTHER_NETWORK = _wrong("the vocabulary has no word for this type")
 NO_NETWORK = _note("no part of the network")
@@ -100,10 +98,8 @@ PROPERTIES: dict[str, dict[str, Effect]] = {
         "flowtimeoutinminutes": Effect("idle flows end at other times"),
         "bgpcommunities": _wrong("routes that it announces are not there"),
         "subnets": _DATA,
-        "virtualnetworkpeerings": Effect("the two networks do not reach each other"),
     },
     "subnet": {
-        "routetable": _wrong("flows that its routes match go another way"),
         "delegations": _DATA,
         "serviceendpoints": _wrong("flows to these services keep their private source address"),
         "serviceendpointpolicies": Effect("services that a policy shuts off are reached"),
@@ -114,7 +110,6 @@ PROPERTIES: dict[str, dict[str, Effect]] = {
         "addressprefixes": Effect("a subnet has one range of IPv4 addresses, the first"),
     },
     "network interface": {
-        "enableipforwarding": _wrong("the VM passes no flows of others on"),
         "dnssettings": Effect("the VM asks the network's DNS servers"),
         "enableacceleratednetworking": _DATA,
         "auxiliarymode": _DATA,
