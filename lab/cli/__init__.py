@@ -21,6 +21,7 @@ from lab import __version__
 from lab.cli import (
     capture,
     check_plan,
+    compare,
     completion,
     ending,
     endpoint,
@@ -44,6 +45,7 @@ from lab.cli import (
     service,
     show,
     starter,
+    top,
     verify,
     vm,
 )
@@ -146,12 +148,14 @@ _MODULES = (
     verify,
     nsg,
     explain,
+    compare,
     starter,
     completion,
     graph,
     capture,
     report,
     metrics,
+    top,
     learn,
 )
 for _module in _MODULES:

@@ -87,6 +87,7 @@ OFFERS: dict[str, Offer] = {
     "nodes": _nodes,
     "sender": _nodes,
     "to": _nodes,
+    "remote": _nodes,
     "vm": _nodes,
     "source": _nodes,
     "target": _nodes,

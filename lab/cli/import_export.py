@@ -90,8 +90,9 @@ def import_azure(
 
     FILE is an Azure Resource Manager template, its parameter file, or resources as Azure prints them: the answer of
     `az graph query`, `az ... list -o json`, `az ... show -o json`, `az rest`, `bicep snapshot`, or a Terraform state
-    that `terraform show -json` prints. Several files make one topology. A warning is a thing that may change an answer;
-    it says whether that of `lab outbound` may be wrong.
+    or plan that `terraform show -json` prints. A Bicep file is built, if the compiler `bicep` is on PATH. Several files
+    make one topology. A warning is a thing that may change an answer; it says whether that of `lab outbound` may be
+    wrong.
 
     \b
     Example:
@@ -103,7 +104,7 @@ def import_azure(
     from lab.formats import azure_files, azure_resources, azure_topology
     from lab.topology.imported import playable
 
-    found = azure_files.read([(file, _text(file, azure_files.MAX_BYTES, azure_files.WHAT)) for file in files])
+    found = azure_files.read([(file, text) for file in files for text in _azure_texts(file)])
     made = azure_topology.imported(
         found.resources,
         name or found.name or azure_files.name_of(files[0]),
@@ -123,6 +124,19 @@ def import_azure(
     if strict and warnings:
         told = count(len(warnings), "warning")
         raise InconclusiveError(f"{shown}: {told}; --strict allows none; change the input, or leave --strict out")
+
+
+def _azure_texts(file: Path) -> list[str]:
+    """Return the text of a file of Azure's; of a Bicep file what its compiler makes of it, if there is one."""
+    from lab.formats import azure_files
+
+    text = _text(file, azure_files.MAX_BYTES, azure_files.WHAT)
+    if file.suffix.lower() in (".bicep", ".bicepparam"):
+        from lab.runtime import bicep
+
+        if bicep.is_source(file):
+            return bicep.built(file)
+    return [text]
 
 
 def _into_file(file: Path, configuration: "Configuration", output: str) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -163,3 +163,20 @@ def print_gateways(lab: "Lab", only: str | None = None) -> None:
             rows.append((place, address, gateway.kind, shown, site, *traffic, tunnel.reason or "-"))
     print_table(("GATEWAY", "ADDRESS", "KIND", "STATE", "SITE", "BYTES IN", "OUT", "WHY"), rows)
     click.echo(f"encrypted {_BY[next(iter(lab.gateways.values())).esp]}")
+
+
+def event_line(record: dict[str, Any]) -> str:
+    """Say a record of an alert or a health event in one line."""
+    own = record.get("lab", {})
+    if "properties" in record:
+        found = record["properties"]
+        what = f"{found['eventName']}: {found['eventDescription']}"
+        where = found["eventProperties"]["public ip address"]
+    else:
+        what, where = f"{record['HealthEventType']} ({record['Severity']})", record["FrontendIP"]
+    when = record.get("time") or record["TimeGenerated"]
+    if "virtualMachine" in own:
+        about = f"{own['portsInUse']} of {own['portsAllocated']} {own['protocol']} ports of {own['virtualMachine']}"
+    else:
+        about = f"port {own['port']}/{own['protocol']}"
+    return f"{when}  {where:<15}  {what}; {about}"

@@ -3,6 +3,7 @@
 OUTBOUND = "Outbound connections (2017-05-31)"
 SOURCE_IP = "Source IP of outbound flows (2018-12-11)"
 ENDPOINTS = "Multiple VIPs (2015-07-23)"
+ACCESS_LISTS = "virtual-networks-acl.md (2016-03-15)"
 TUNNELS = "VNet to VNet connection (2015-05-15)"
 PLATFORM = "load-balancer-custom-probe-overview.md (2016-10-24)"
 INTERFACES = "virtual-networks-multiple-nics.md (2016-02-02)"

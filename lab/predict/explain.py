@@ -568,7 +568,7 @@ class _Walk:
             yield msgspec.structs.replace(self.obstacle(), document=document)
             return
         lb, rule = found
-        yield from self.listed(lb, rule.name, service)
+        yield from self.listed(lb, rule.frontend, service)
         names = [vm.name for vm, _, _ in targets]
         way = (
             f", {_DISTRIBUTIONS[rule.load_distribution]}"
@@ -581,20 +581,15 @@ class _Walk:
         document = documents.INTERNAL if inside else document
         yield Rule(name=rule.name, says=f"{kind} {rule.name} of {lb.name} leads to {ends}{way}", document=document)
 
-    def listed(self, lb: LoadBalancer, rule: str, service: Service) -> Iterator[Rule]:
+    def listed(self, lb: LoadBalancer, frontend: str, service: Service) -> Iterator[Rule]:
         """Yield what the access list of an endpoint says."""
         cloud_service = self.network.cloud_service(lb.name)
         denied = [w.obstacle for w in self.predicted.ways if "access list" in w.obstacle]
         for endpoint in cloud_service.endpoints if cloud_service else ():
-            listens = (endpoint.protocol, endpoint.public_port) == (service.protocol, service.port)
-            if (
-                cloud_service
-                and listens
-                and rule in (endpoint.load_balanced_set, f"{endpoint.virtual_machine}-{endpoint.name}")
-            ):
+            there = (endpoint.virtual_ip, endpoint.protocol, endpoint.public_port)
+            if cloud_service and there == (frontend, service.protocol, service.port):
                 if access_list(cloud_service, endpoint):
                     says = denied[0] if denied else f"the access list of endpoint {endpoint.name} permits it"
-                    yield Rule(
-                        name=f"ACL of {endpoint.name}", says=says, document=documents.ENDPOINTS, stops=bool(denied)
-                    )
+                    name = f"ACL of {endpoint.name}"
+                    yield Rule(name=name, says=says, document=documents.ACCESS_LISTS, stops=bool(denied))
                 return

@@ -202,12 +202,12 @@ def trace(network: Network, service: Service, down: frozenset[str]) -> "_Trace":
 def unprobed(network: Network, groups: Groups | None = None) -> dict[str, Decision]:
     """Return the members of pools whose probe a security group denies, by ``HealthCheck.key``: they go down."""
     groups = groups or Groups(network)
-    found = {}
+    vms, found = {vm.name: vm for vm in network.virtual_machines}, {}
     for lb in network.balancers:
         for rule in lb.load_balancing_rules:
             probe = next((probe for probe in lb.probes if probe.name == rule.probe), None)
             for name in lb.targets(rule) if probe is not None else ():
-                vm = network.vm(name)
+                vm = vms.get(name)
                 if vm is None or probe is None:
                     continue
                 packet = Packet(

@@ -1,8 +1,9 @@
 """A file of the right shape becomes a ``Network``: names are resolved and addresses allocated."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
+from itertools import chain
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -51,6 +52,7 @@ class Builder:
         self.raw = raw.model_copy(update={"virtual_machines": self._machines(raw)})
         self.kept = kept
         self.exhausted = False  # more public addresses are wanted than there are
+        self._next: dict[bool, Iterator[IPv4Address]] = {}  # the free addresses, descending or not
         self.cut = cut
         self.time_scale = time_scale
 
@@ -172,15 +174,22 @@ class Builder:
         had = self.kept.get(path)
         if had is None or had in self.taken or had in self.private:
             # Not what another part of the network had, if there is enough.
-            free = (
-                [] if self.exhausted else list(allocation.candidates(self.taken, self.private, descending=descending))
-            )
-            if not free:
+            had = next(self._free(descending), None)
+            if had is None:
                 return self._exhausted(path)
-            others = set(self.kept.values())
-            had = next((a for a in free if a not in others), free[0])
         self.taken.add(had)
         return had
+
+    def _free(self, descending: bool) -> Iterator[IPv4Address]:
+        """Return what yields the next free address, not what another part had if there is enough: one for all calls."""
+        if descending not in self._next:
+            others = frozenset(self.kept.values())
+
+            def free() -> Iterator[IPv4Address]:
+                return allocation.candidates(self.taken, self.private, descending=descending)
+
+            self._next[descending] = chain((a for a in free() if a not in others), (a for a in free() if a in others))
+        return self._next[descending]
 
     @functools.cached_property
     def private(self) -> Ranges:

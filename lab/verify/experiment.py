@@ -108,7 +108,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     ``passes``: where it comes by on its way to what decides about it. ``ends``: where it is seen if it is let, at one
     of them. ``source_port`` 0: one that no earlier flow has used. ``awaited`` False: it is meant to be lost, so it
-    need not be waited for.
+    need not be waited for. ``looks``: where it is told what its packet looks like.
     """
 
     sender: str
@@ -119,6 +119,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     source_port: int = 0
     passes: tuple[Watch, ...]
     ends: tuple[Watch, ...]
+    looks: tuple[Watch, ...] = ()
     awaited: bool = True
 
 
@@ -139,6 +140,7 @@ class FlowResult(msgspec.Struct, frozen=True):
     passed: bool
     end: str = ""  # empty: nowhere
     destination: str = ""  # ADDRESS:PORT that its packet had there
+    looks: tuple[Seen | None, ...] = ()  # in the order of the flow's; None: it did not come there
 
 
 class Swept(_Observation, frozen=True, kw_only=True):

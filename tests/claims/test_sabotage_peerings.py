@@ -1,8 +1,10 @@
 """Each claim about peerings on packets turns CONTRADICTED when the routers do otherwise."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.sabotage import Act, Labs, assert_noticed, first, of
+from tests.sabotage import Act, Labs, altered_programs, assert_noticed, first, of
 
 pytestmark = pytest.mark.root
 
@@ -29,9 +31,24 @@ SABOTAGES: dict[str, tuple[tuple[Act, ...], str]] = {
         (Act("router.hub", first("raw", "PREROUTING", "-s", "10.11.0.0/24", *_DROP)),),
         "flows between subnets of peers were not answered",
     ),
+    "T-PE-12": (
+        tuple(
+            Act(f"lb.{vnet}", ("iptables-legacy", "-I", "INPUT", "1", "-p", "udp", "--dport", "53", "-j", "REJECT"))
+            for vnet in ("hub", "spoke1", "spoke2")
+        ),
+        "",
+    ),
     "T-PE-11": (
         (Act("router.hub", ("iptables-legacy", "-t", "raw", "-I", "PREROUTING", "1", "-d", "10.0.1.100", *_ANY)),),
         "another region reaches the Basic one",
+    ),
+}
+
+#: What the tool's own programs do otherwise, where no rule of the kernel is behind a claim.
+PROGRAMS = {
+    "T-PE-2": (
+        "import lab.azure.peerings\nlab.azure.peerings.state = lambda *_: 'Connected'\n",
+        "the other half is not Disconnected",
     ),
 }
 
@@ -42,4 +59,13 @@ def test_a_claim_about_peerings_is_contradicted_when_the_routers_do_otherwise(la
     labs.run(_HERE)
     with labs.altered(acts):
         sabotaged = labs.judge(claim)
+    assert_noticed(sabotaged, labs.judge(claim), reason)
+
+
+@pytest.mark.parametrize("claim", [of(_HERE, claim) for claim in PROGRAMS])
+def test_a_claim_about_peerings_is_contradicted_when_the_programs_do_otherwise(labs: Labs, claim: str, tmp_path: Path):
+    code, reason = PROGRAMS[claim]
+    labs.run(_HERE)
+    with altered_programs(tmp_path, code) as without_it:
+        sabotaged = labs.judge(claim, without_it)
     assert_noticed(sabotaged, labs.judge(claim), reason)
