@@ -26,6 +26,7 @@ from lab.path import (
     outbound_idle,
     outbound_snat,
     peering,
+    route_table,
     security_group,
     vpn_gateway,
     wiring,
@@ -41,6 +42,7 @@ RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
         peering.items,
         "what may pass between networks is asked of every packet; security groups let the flows pass that they know",
     ),
+    (route_table.items, "what a subnet's route table decides is asked of its VMs' wires before any other way"),
     (security_group.items, "at the VM's wire: after a load balancer's translation inwards, before it outwards"),
     (
         vpn_gateway.items,

@@ -117,9 +117,10 @@ class Route(_Item, frozen=True, kw_only=True, tag="route"):
     interface: str | None = None
     via: str | None = None
     table: int | None = None  # None: the main one; another is asked where a ``RoutingRule`` says so
+    back: bool = False  # with no interface: the table has no answer, and the next rule is asked
 
     def __str__(self) -> str:
-        text = f"route {self.destination} blackhole"
+        text = f"route {self.destination} {'throw' if self.back else 'blackhole'}"
         if self.interface is not None:
             text = f"route {self.destination}" + (f" via {self.via}" if self.via else "") + f" dev {self.interface}"
         return text + ("" if self.table is None else f" table {self.table}")

@@ -16,6 +16,7 @@ from lab.azure import (
     peerings,
     places,
     public_ips,
+    routes,
     vpn_limits,
 )
 from lab.azure.addresses import Overlaps, Points, Ranges, is_address, unusable
@@ -69,6 +70,7 @@ def _violations(network: Network) -> Iterator[Problem]:
     yield from internal_balancers.violations(network)
     yield from nat_gateways.violations(network)
     yield from peerings.violations(network)
+    yield from routes.violations(network)
     yield from cloud_services.violations(network)
     yield from _rule_targets(network)
     yield from public_ips.violations(network)

@@ -24,6 +24,7 @@ Outcome = Literal["answered", "refused", "timeout"]
 Routing = Literal["dynamic", "static"]
 GatewaySku = Literal["Basic", "Standard", "HighPerformance"]
 Direction = Literal["Inbound", "Outbound"]
+RouteNextHop = Literal["VirtualAppliance", "VirtualNetworkGateway", "VnetLocal", "Internet", "None"]
 AclAction = Literal["permit", "deny"]
 #: As Get-AzureVM prints it (Instance level public IP, 2016-02-10). A stopped VM keeps what it was given, a
 #: deallocated one gives it back.
@@ -93,6 +94,7 @@ class Subnet(_Value, frozen=True, kw_only=True):
     nat_gateway: str | None = None
     #: Its VMs may be given the platform's address; None: as the revision has it for new virtual networks.
     default_outbound_access: bool | None = None
+    route_table: str | None = None
 
     @property
     def gateway(self) -> IPv4Address:
@@ -134,6 +136,24 @@ class VirtualNetwork(_Value, frozen=True, kw_only=True):
     #: Where a network configuration file names one in the place of a location.
     affinity_group: str | None = None
     peerings: tuple[Peering, ...] = ()
+
+
+class UserRoute(_Value, frozen=True, kw_only=True):
+    """A route of a route table."""
+
+    name: str
+    address_prefix: IPv4Network
+    next_hop_type: RouteNextHop
+    next_hop_ip_address: IPv4Address | None = None
+
+
+class RouteTable(_Value, frozen=True, kw_only=True):
+    """Routes of a user's, for the subnets that name the table."""
+
+    name: str
+    routes: tuple[UserRoute, ...] = ()
+    #: Its subnets have no routes of gateways.
+    disable_bgp_route_propagation: bool = False
 
 
 class NatGateway(_Value, frozen=True, kw_only=True):
@@ -208,6 +228,9 @@ class VirtualMachine(_Value, frozen=True, kw_only=True):
     #: The primary interface's name, where a file gives interfaces, and those beside it, in the file's order.
     primary_interface: str = ""
     secondary_interfaces: tuple[NetworkInterface, ...] = ()
+    #: Its primary interface is given what is for others, and the guest passes it on; to public addresses with its own.
+    enable_ip_forwarding: bool = False
+    masquerade: bool = False
 
     @property
     def network_interfaces(self) -> tuple[NetworkInterface, ...]:
@@ -685,6 +708,7 @@ class Network(_Value, frozen=True, kw_only=True):
     virtual_machines: tuple[VirtualMachine, ...] = ()
     load_balancers: tuple[LoadBalancer, ...] = ()
     nat_gateways: tuple[NatGateway, ...] = ()
+    route_tables: tuple[RouteTable, ...] = ()
     cloud_services: tuple[CloudService, ...] = ()
     reserved_ips: tuple[ReservedIp, ...] = ()
     vpn_gateways: tuple[VpnGateway, ...] = ()

@@ -337,8 +337,8 @@ def _explanation_json(found: "Explanation", compared: "Comparison | None") -> di
         "ruleName": _rule_name(last.rule, last.priority) if last else None,
         "evaluatedNetworkSecurityGroups": _groups_json(found),
         "nextHopType": found.hops[0].next_hop_type,
-        "nextHopIpAddress": None,
-        "routeTableId": "System Route",
+        "nextHopIpAddress": str(found.hops[0].next_hop) if found.hops[0].next_hop else None,
+        "routeTableId": found.hops[0].route_table,
         "sourceAddresses": [str(address) for address in found.way_out.addresses] if found.way_out else None,
         "hops": [
             {

@@ -63,7 +63,6 @@ TYPES: dict[str, Effect] = {
     "microsoft.network/privatednszones": _note("names of a zone are not resolved"),
     "microsoft.network/privateendpoints": Effect("the service has no address in the network"),
     "microsoft.network/publicipprefixes": _wrong("what it gives addresses to has others"),
-    "microsoft.network/routetables": _wrong("flows that its routes match go another way"),
     "microsoft.network/trafficmanagerprofiles": _note("it answers names, and carries no packet"),
 }
 OTHER_NETWORK = _wrong("the vocabulary has no word for this type")
@@ -101,7 +100,6 @@ PROPERTIES: dict[str, dict[str, Effect]] = {
         "subnets": _DATA,
     },
     "subnet": {
-        "routetable": _wrong("flows that its routes match go another way"),
         "delegations": _DATA,
         "serviceendpoints": _wrong("flows to these services keep their private source address"),
         "serviceendpointpolicies": Effect("services that a policy shuts off are reached"),
@@ -112,7 +110,6 @@ PROPERTIES: dict[str, dict[str, Effect]] = {
         "addressprefixes": Effect("a subnet has one range of IPv4 addresses, the first"),
     },
     "network interface": {
-        "enableipforwarding": _wrong("the VM passes no flows of others on"),
         "dnssettings": Effect("the VM asks the network's DNS servers"),
         "enableacceleratednetworking": _DATA,
         "auxiliarymode": _DATA,

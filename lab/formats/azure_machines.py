@@ -44,7 +44,7 @@ def _subnet(draft: Draft, network: Resource, subnet: dict[str, Any], subnets: di
     values = [get(subnet, "addressprefix"), *(several if isinstance(several, list) else [])]
     ranges = prefixes(values)
     many = "addressprefixes" if len(ranges) == 1 else ""
-    taken = f"addressprefix networksecuritygroup natgateway defaultoutboundaccess {many}"
+    taken = f"addressprefix networksecuritygroup natgateway routetable defaultoutboundaccess {many}"
     draft.check(title, "subnet", subnet, taken)
     if not ranges:
         draft.leave(title, "the subnet", "its range is not known as IPv4", way_out=True)
@@ -58,6 +58,9 @@ def _subnet(draft: Draft, network: Resource, subnet: dict[str, Any], subnets: di
     gateway = draft.target(title, "natGateway", get(subnet, "natgateway"), way_out=True)
     leaves_by = draft.named("nat", gateway.key) if gateway is not None else None
     made |= {"network_security_group": chosen} if chosen else {}
+    routes = draft.target(title, "routeTable", get(subnet, "routetable"), way_out=True)
+    led_by = draft.named("routes", routes.key) if routes is not None else None
+    made |= {"route_table": led_by} if led_by else {}
     subnets[name] = made | ({"nat_gateway": leaves_by} if leaves_by else {})
     draft.subnets[key] = f"{draft.name('vnet', network.key, network.name, title, node=False)}/{name}"
 
@@ -176,6 +179,8 @@ def _machine(draft: Draft, one: Resource, nics: list[Resource]) -> None:
         for nic, part, _ in made[1:]:
             effect = "the VM has its first interface only, as members of load balancers and of one subnet have one"
             draft.leave(nic.title, "the interface", effect, way_out=_is_member(part))
+    if is_true(get(made[0][0].body, "enableipforwarding")):
+        vm["enable_ip_forwarding"] = True
     _own_address(draft, name, vm, made[0][1], made[0][0])
     _details(draft, one, vm)
     for nic, _, home in made if len(homes) > 1 and not alone else made[:1]:
@@ -187,7 +192,7 @@ def _machine(draft: Draft, one: Resource, nics: list[Resource]) -> None:
 
 def _configuration(draft: Draft, nic: Resource) -> dict[str, Any]:
     """Return the IP configuration of an interface, of several the primary one."""
-    draft.check(nic.title, "network interface", nic.body, "ipconfigurations networksecuritygroup")
+    draft.check(nic.title, "network interface", nic.body, "ipconfigurations networksecuritygroup enableipforwarding")
     configurations = sorted(items(nic.body, "ipconfigurations"), key=lambda part: not is_true(get(part, "primary")))
     for extra in configurations[1:]:
         draft.leave(nic.title, f"ipConfiguration {shown(get(extra, 'name'))}", "an interface has one", way_out=True)

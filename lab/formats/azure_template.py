@@ -22,7 +22,7 @@ from lab.azure.model import (
     VirtualNetwork,
 )
 from lab.azure.model import Network as Topology
-from lab.formats import azure_template_balancers, azure_template_gateways
+from lab.formats import azure_template_balancers, azure_template_gateways, azure_template_routes
 from lab.formats.azure_template_lack import lacks
 from lab.formats.azure_template_parts import Body, Parts
 
@@ -47,6 +47,8 @@ def exported(network: Topology) -> Exported:
         _group(parts, group)
     for gateway in network.nat_gateways:
         _nat_gateway(parts, gateway)
+    for table in network.route_tables:
+        azure_template_routes.route_table(parts, table)
     for vnet in network.virtual_networks:
         if vnet.name != PLATFORM_NETWORK:
             _virtual_network(parts, vnet)
@@ -81,6 +83,7 @@ def _virtual_network(parts: Parts, vnet: VirtualNetwork) -> None:
         for key, kind, named in (
             ("networkSecurityGroup", "networkSecurityGroups", subnet.network_security_group),
             ("natGateway", "natGateways", subnet.nat_gateway),
+            ("routeTable", "routeTables", subnet.route_table),
         ):
             if named is not None:
                 reference = parts.reference(kind, named)
@@ -220,6 +223,8 @@ def _interface(parts: Parts, vm: VirtualMachine, interface: NetworkInterface, na
         depends += _public_ip(parts, vm, configuration)
         depends += _memberships(parts, vm, configuration)
     properties: Body = {"ipConfigurations": [{"name": "ipconfig1", "properties": configuration}]}
+    if is_primary and vm.enable_ip_forwarding:
+        properties["enableIPForwarding"] = True
     if interface.network_security_group is not None:
         depends.append(parts.reference("networkSecurityGroups", interface.network_security_group))
         properties["networkSecurityGroup"] = {"id": depends[-1]}

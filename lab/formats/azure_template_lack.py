@@ -40,6 +40,8 @@ def _of_machine(vm: VirtualMachine) -> Iterator[str]:
     if vm.loopback_addresses:
         addresses = ", ".join(map(str, vm.loopback_addresses))
         yield f"{path}.loopback_addresses: {addresses}: inside the guest; floating IP needs them there"
+    if vm.masquerade:
+        yield f"{path}.masquerade: inside the guest, which translates what it passes on"
     if not vm.size.startswith("Standard_"):
         yield f"{path}.size: {vm.size}: the parameter vmSize of the template stands for it"
     if vm.power_state != "Started":

@@ -18,9 +18,18 @@ from lab.formats.azure_machines import groups, machines, networks
 from lab.formats.azure_nat import nat_gateways
 from lab.formats.azure_peerings import peerings
 from lab.formats.azure_resources import Resource, is_read, shown
+from lab.formats.azure_routes import route_tables
 
 _SECTIONS = (
-    *("nat_gateways", "virtual_networks", "virtual_machines", "load_balancers", "vpn_gateways", "local_networks"),
+    *(
+        "nat_gateways",
+        "route_tables",
+        "virtual_networks",
+        "virtual_machines",
+        "load_balancers",
+        "vpn_gateways",
+        "local_networks",
+    ),
     *("connections", "network_security_groups"),
 )
 #: Types that a topology has words for.
@@ -29,6 +38,8 @@ _PLAYED = frozenset(
         *("microsoft.network/virtualnetworks", "microsoft.network/networkinterfaces", "microsoft.network/connections"),
         *("microsoft.network/networksecuritygroups", "microsoft.network/loadbalancers"),
         "microsoft.network/natgateways",
+        *("microsoft.network/routetables", "microsoft.network/routetables/routes"),
+        "microsoft.network/virtualnetworks/virtualnetworkpeerings",
         *("microsoft.network/virtualnetworkgateways", "microsoft.network/localnetworkgateways"),
         "microsoft.network/virtualnetworks/virtualnetworkpeerings",
         *("microsoft.network/virtualnetworks/subnets", "microsoft.network/networksecuritygroups/securityrules"),
@@ -56,6 +67,7 @@ def imported(resources: Sequence[Resource], name: str, profile: str, *, probes: 
     _unknown(draft)
     groups(draft)
     nat_gateways(draft)
+    route_tables(draft)
     networks(draft)
     peerings(draft)
     machines(draft, probes=probes)

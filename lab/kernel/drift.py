@@ -242,7 +242,8 @@ def _value(key: str) -> int | None:
 
 
 def _route(item: Route) -> reading.Route:
-    kind = "blackhole" if item.interface is None else ""
+    nowhere = "throw" if item.back else "blackhole"
+    kind = nowhere if item.interface is None else ""
     return reading.Route(item.destination, item.interface, item.via, item.table, kind, 0)
 
 

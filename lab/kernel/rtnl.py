@@ -29,7 +29,9 @@ _RTM_NEWRULE, _RTM_DELRULE = 32, 33
 _NLMSG_ERROR = 2
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _IFF_UP, _IFF_NOARP = 1, 0x80
-_RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
+_RTN_UNICAST = 1
+#: Kinds of routes that lead out of no interface.
+_TYPES = {"blackhole": 6, "throw": 9}
 _RTPROT_STATIC, _RT_TABLE_MAIN, _RT_TABLE_UNSPEC = 4, 254, 0
 _FR_ACT_TO_TBL = 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
@@ -130,13 +132,13 @@ def _address(kind: int) -> _Template:
 
 @cache
 def _route(kind: int, prefix_length: int, form: str, *, own_table: bool) -> _Template:
-    """Return a route message; ``form`` is ``via``, ``dev`` or ``blackhole``."""
+    """Return a route message; ``form`` is ``via``, ``dev``, ``blackhole`` or ``throw``."""
     message = rtmsg()
     message["family"] = socket.AF_INET
     message["dst_len"] = prefix_length
     message["table"] = _RT_TABLE_UNSPEC if own_table else _RT_TABLE_MAIN
     message["proto"] = _RTPROT_STATIC
-    message["type"] = _RTN_BLACKHOLE if form == "blackhole" else _RTN_UNICAST
+    message["type"] = _TYPES.get(form, _RTN_UNICAST)
     message["scope"] = _SCOPE_LINK if form == "dev" else _SCOPE_UNIVERSE
     marks: dict[str, bytes] = {}
     attributes: list[list[object]] = []
@@ -147,7 +149,7 @@ def _route(kind: int, prefix_length: int, form: str, *, own_table: bool) -> _Tem
         message["flags"] = _RTNH_F_ONLINK
         attributes.append(["RTA_GATEWAY", _MARK_VIA])
         marks["via"] = socket.inet_aton(_MARK_VIA)
-    if form != "blackhole":
+    if form not in _TYPES:
         attributes.append(["RTA_OIF", _MARK_INDEX])
         marks["index"] = _word(_MARK_INDEX)
     if own_table:
@@ -300,7 +302,8 @@ class Link:
 
     def _route_message(self, kind: int, item: Route) -> bytearray:
         prefix, length = item.destination.split("/")
-        form = "blackhole" if item.interface is None else "via" if item.via else "dev"
+        nowhere = "throw" if item.back else "blackhole"
+        form = nowhere if item.interface is None else "via" if item.via else "dev"
         values = {}
         if int(length):
             values["destination"] = socket.inet_aton(prefix)

@@ -13,7 +13,7 @@ passes.
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from lab.azure import peerings
+from lab.azure import peerings, routes
 from lab.azure.model import Network, VirtualNetwork
 from lab.azure.peerings import Link
 from lab.path import wiring
@@ -75,12 +75,13 @@ def _filter(network: Network, vnet: VirtualNetwork, link: Link) -> Iterator[Item
         return
     if vnet.location != link.remote.location:
         yield from _basic_frontends(network, vnet, link, wire)
-    if link.own.allow_forwarded_traffic:
+    if routes.answers_stray(network, vnet):
         # The edge's wire has an address as well, so a foreign source would pass there, too.
         for prefix in link.remote.address_space:
             why = _why(vnet, link, _OVERVIEW, ", from no other side")
             edge = to(wiring.load_balancer(vnet))
             yield rule("FORWARD", Terminal("DROP"), why, in_interface=edge, source=str(prefix))
+    if link.own.allow_forwarded_traffic:
         return
     chain = short(f"peering/{link.own.name}", CHAIN_MAX)
     entry = _why(vnet, link, _MANAGE, ", what originates there")

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from lab.azure import peerings, places, programs
+from lab.azure import places, programs, routes
 from lab.azure.model import (
     PLATFORM_ADDRESS,
     PUBLIC_RESOLVER,
@@ -235,8 +235,7 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     why = Provenance("wiring", f"virtual network {vnet.name}", _SPLIT)
     yield Namespace(place=inside, role="router", why=why)
     yield Namespace(place=edge, role="load balancer", why=why)
-    loosely = any(link.own.allow_forwarded_traffic for link in peerings.links(network, vnet))
-    yield from forwarder(inside, why, checks_source=True, loosely=loosely)
+    yield from forwarder(inside, why, checks_source=True, loosely=routes.answers_stray(network, vnet))
     yield from forwarder(edge, why, checks_source=True)
     yield VethPair(place=inside, interface=to(edge), peer_place=edge, peer_interface=to(inside), why=why)
     yield VethPair(place=INTERNET, interface=to(edge), peer_place=edge, peer_interface=to(INTERNET), why=why)

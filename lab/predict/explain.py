@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from lab.azure import peerings
+from lab.azure import peerings, routes
 from lab.azure.cloud_services import access_list
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -34,6 +34,7 @@ HopType = Literal[
     "VirtualNetwork",
     "VirtualNetworkPeering",
     "VirtualNetworkGateway",
+    "VirtualAppliance",
     "NatGateway",
     "PublicLoadBalancer",
     "InternalLoadBalancer",
@@ -41,7 +42,7 @@ HopType = Literal[
     "Internet",
     "Destination",
 ]
-NextHopType = Literal["VnetLocal", "VNetPeering", "VirtualNetworkGateway", "Internet", "None"]
+NextHopType = Literal["VnetLocal", "VNetPeering", "VirtualNetworkGateway", "VirtualAppliance", "Internet", "None"]
 IssueType = Literal["NetworkSecurityRule", "Platform", "GuestFirewall"]
 #: What stands for every address outside that the topology does not name.
 INTERNET = answer.INTERNET
@@ -109,6 +110,8 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     next_hop_type: NextHopType = "None"
     watch: ex.Watch | None = None  # where its coming is seen; None: it comes from here, or no capture reads it
+    next_hop: IPv4Address | None = None  # of a route to an appliance
+    route_table: str = "System Route"
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,9 +219,19 @@ class _Walk:
         vnet = self.network.virtual_network(vm.virtual_network)
         interface = vm.network_interfaces.index(vm.interface_with(self.predicted.source))
         wire = ex.Watch("VM wire", vm.name, vnet.name, interface)
+        led = routes.user_route(self.network, vm, destination, vm.interface_with(self.predicted.source).subnet)
         following, inside = self.following(vnet, destination)
         route = self.route(following, str(inside or "0.0.0.0/0"))
+        if led is not None and destination != PLATFORM_ADDRESS:
+            following, route = led.next_hop_type, self.user_route(vm, led)
         self.add("Source", vm.name, destination, [route], following=following)
+        if led is not None:
+            table = next(
+                s.route_table for s in vnet.subnets if s.name == vm.interface_with(self.predicted.source).subnet
+            )
+            self.hops[-1] = msgspec.structs.replace(
+                self.hops[-1], next_hop=led.next_hop, route_table=(table if led.name else None) or "System Route"
+            )
         rules = list(self.groups(vm, "Outbound"))
         if self.stopped(rules):
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire)
@@ -227,6 +240,11 @@ class _Walk:
             rules = [Rule(name="platform", says=says, document=documents.PLATFORM)]
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire)
             self.add("Destination", "platform", destination, watch=ex.Watch("edge inside", vnet.name))
+        elif led is not None and led.next_hop_type in ("VirtualAppliance", "None"):
+            self.by_appliance(vm, led, destination, rules, wire)
+        elif led is not None and led.next_hop_type == "Internet":
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="Internet")
+            self.to_public(vm, vnet, destination)
         elif home := forecast.home_of_frontend(self.network, vm, destination):
             self.to_frontend(vnet, home, destination, rules, wire)
         elif inside is not None:
@@ -234,6 +252,69 @@ class _Walk:
         else:
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="Internet")
             self.to_public(vm, vnet, destination)
+
+    def user_route(self, vm: VirtualMachine, led: routes.EffectiveRoute) -> Rule:
+        """Return a route of a table as what decides at a hop."""
+        hop = f" {led.next_hop}" if led.next_hop else ""
+        name = f"route {led.name}" if led.name else "System Route"
+        says = f"{led.prefix} to {led.next_hop_type}{hop}, of the subnet of {vm.name}"
+        return Rule(name=name, says=says, document=documents.ROUTES)
+
+    def by_appliance(
+        self,
+        vm: VirtualMachine,
+        led: routes.EffectiveRoute,
+        destination: IPv4Address,
+        rules: list[Rule],
+        wire: ex.Watch,
+    ) -> None:
+        """Walk to the appliance that a route names, and on from there."""
+        vnet = self.network.virtual_network(vm.virtual_network)
+        found = routes.appliance(self.network, vnet, led.next_hop) if led.next_hop is not None else None
+        passed = [hop.name for hop in self.hops if hop.type == "VirtualAppliance"]
+        trace = forecast.trace(self.network, self.predicted.service, self.down)
+        source = (self.sources[0].address, None)
+        if found is None or trace.refuses(found, vm, source, tuple(passed)):
+            self.add("VirtualNetwork", vnet.name, destination, [*rules, self.obstacle()], watch=wire)
+            return
+        self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="VirtualAppliance")
+        if found.virtual_network != vnet.name:
+            self.by_peering(vnet, found.virtual_network, destination)
+        there = self.network.virtual_network(found.virtual_network)
+        inward = list(self.groups(found, "Inbound"))
+        if any(rule.stops for rule in inward):
+            self.add("VirtualNetwork", there.name, destination, inward)
+            return
+        following, inside = self.following(there, destination)
+        again = routes.user_route(self.network, found, destination)
+        route = self.user_route(found, again) if again else self.route(following, str(inside or "0.0.0.0/0"))
+        passes = Rule(name="IP forwarding", says=f"{found.name} passes it on", document=documents.FORWARDING)
+        watch = ex.Watch("node", found.name, there.name)
+        self.add(
+            "VirtualAppliance", found.name, destination, [*inward, passes, route], watch=watch, following=following
+        )
+        masked = found.masquerade and not any(destination in prefix for prefix in routes.NOWHERE)
+        if masked:
+            self.sources = (End(found.private_ip_address, self.sources[0].ports and EPHEMERAL),)
+        self.onward(found, again, destination, following)
+
+    def onward(
+        self, vm: VirtualMachine, led: routes.EffectiveRoute | None, destination: IPv4Address, following: NextHopType
+    ) -> None:
+        """Walk on from an appliance."""
+        vnet = self.network.virtual_network(vm.virtual_network)
+        rules, wire = list(self.groups(vm, "Outbound")), ex.Watch("VM wire", vm.name, vnet.name)
+        foreign = following == "Internet" and self.sources[0].address != vm.private_ip_address
+        if any(rule.stops for rule in rules) or (foreign and led is None):
+            rules += [] if any(rule.stops for rule in rules) else [self.obstacle()]
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire)
+        elif led is not None and led.next_hop_type in ("VirtualAppliance", "None"):
+            self.by_appliance(vm, led, destination, rules, wire)
+        elif following == "Internet":
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="Internet")
+            self.to_public(vm, vnet, destination)
+        else:
+            self.to_private(vnet, destination, rules, wire, following)
 
     def following(self, vnet: VirtualNetwork, destination: IPv4Address) -> tuple[NextHopType, IPv4Network | None]:
         """Return where a network's routes lead next, and the range that they have for it; None: all that is left."""

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from lab.azure import outbound, peerings
+from lab.azure import outbound, peerings, routes
 from lab.azure.cloud_services import access_list, permits
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -160,7 +160,7 @@ def address_of(network: Network, sender: str, to: str) -> IPv4Address | None:
             return IPv4Address(to)
         except ValueError:
             raise KeyError(to) from None
-    if from_vm is not None and joined(network, from_vm, vm):
+    if from_vm is not None and (joined(network, from_vm, vm) or _led(network, from_vm, vm.private_ip_address)):
         return vm.private_ip_address
     return vm.instance_public_ip.address if vm.instance_public_ip else None
 
@@ -192,6 +192,11 @@ def behind(
     ``inside``: that a private frontend of that virtual network leads to.
     """
     return tuple(_Trace(network, service, down, Groups(network)).behind(address, inside))
+
+
+def trace(network: Network, service: Service, down: frozenset[str]) -> "_Trace":
+    """Return what follows flows of a service through a network."""
+    return _Trace(network, service, down, Groups(network))
 
 
 def unprobed(network: Network, groups: Groups | None = None) -> dict[str, Decision]:
@@ -245,6 +250,12 @@ def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool
         return True
     first, second = (network.virtual_network(vm.virtual_network) for vm in (one, other))
     return routed(network, first, other.private_ip_address) and routed(network, second, one.private_ip_address)
+
+
+def _led(network: Network, vm: VirtualMachine, address: IPv4Address) -> bool:
+    """Tell whether a user's route leads a VM's packets for a private address to an appliance."""
+    route = routes.user_route(network, vm, address)
+    return route is not None and route.next_hop_type == "VirtualAppliance"
 
 
 def routed(network: Network, vnet: VirtualNetwork, address: IPv4Address) -> bool:
@@ -308,25 +319,141 @@ class _Trace:
                 yield Way(decisions=out)
             elif destination == PLATFORM_ADDRESS:
                 yield Way(decisions=out, end=vnet.name)
-            elif home := home_of_frontend(self.network, vm, destination):
-                yield from self.to_frontend(vm, own, destination, home, out)
-            elif routed(self.network, vnet, destination):
-                yield from self.to_private(vm, own, destination, out)
-            elif (gateway := self.network.nat_gateway_of(vm.virtual_network, vm.subnet)) is not None:
-                yield from self.by_gateway(gateway, destination, out)
-            elif vm.instance_public_ip is not None:
-                seen: _Source = (vm.instance_public_ip.address, source_port)
-                yield from self.over_the_internet([seen], destination, out, vm)
-            elif self.service.protocol == "icmp":
-                yield Way(decisions=out, obstacle="what leaves by a shared address is TCP or UDP")
+            elif (route := routes.user_route(self.network, vm, destination, self.leaving(vm, own))) is not None:
+                yield from self.by_route(route, vm, own, destination, out)
             else:
-                protocol = self.service.protocol
-                linked = [frontend.address for _, frontend in outbound.links(self.network, vm.name, protocol)]
-                if not linked and not outbound.has_default(self.network, vm.name):
-                    yield Way(decisions=out, obstacle=f"{vm.name} has no way out for {protocol.upper()}")
-                    return
-                frontends = linked or [vnet.default_outbound_address]
-                yield from self.over_the_internet([(address, None) for address in frontends], destination, out, vm)
+                yield from self.onward(vm, own, destination, out)
+
+    def leaving(self, vm: VirtualMachine, own: _Source) -> str:
+        """Return the subnet whose routes a VM's packets take: that of the interface with their source."""
+        return vm.interface_with(own[0]).subnet
+
+    def onward(
+        self, vm: VirtualMachine, own: _Source, destination: IPv4Address, before: tuple[Decision, ...]
+    ) -> Iterator[Way]:
+        """Yield the ways that system routes lead."""
+        if home := home_of_frontend(self.network, vm, destination):
+            yield from self.to_frontend(vm, own, destination, home, before)
+        elif routed(self.network, self.network.virtual_network(vm.virtual_network), destination):
+            yield from self.to_private(vm, own, destination, before)
+        else:
+            yield from self.outside(vm, own[1], destination, before)
+
+    def outside(
+        self, vm: VirtualMachine, source_port: int | None, destination: IPv4Address, before: tuple[Decision, ...]
+    ) -> Iterator[Way]:
+        """Yield the ways by which a VM's packets leave to public addresses."""
+        if (gateway := self.network.nat_gateway_of(vm.virtual_network, vm.subnet)) is not None:
+            yield from self.by_gateway(gateway, destination, before)
+        elif vm.instance_public_ip is not None:
+            seen: _Source = (vm.instance_public_ip.address, source_port)
+            yield from self.over_the_internet([seen], destination, before, vm)
+        elif self.service.protocol == "icmp":
+            yield Way(decisions=before, obstacle="what leaves by a shared address is TCP or UDP")
+        else:
+            protocol = self.service.protocol
+            linked = [frontend.address for _, frontend in outbound.links(self.network, vm.name, protocol)]
+            if not linked and not outbound.has_default(self.network, vm.name):
+                yield Way(decisions=before, obstacle=f"{vm.name} has no way out for {protocol.upper()}")
+                return
+            vnet = self.network.virtual_network(vm.virtual_network)
+            frontends = linked or [vnet.default_outbound_address]
+            yield from self.over_the_internet([(address, None) for address in frontends], destination, before, vm)
+
+    def by_route(
+        self,
+        route: routes.EffectiveRoute,
+        vm: VirtualMachine,
+        own: _Source,
+        destination: IPv4Address,
+        before: tuple[Decision, ...],
+        passed: tuple[str, ...] = (),
+    ) -> Iterator[Way]:
+        """Yield the ways that a user's route leads; ``passed``: the appliances that the packet has been through."""
+        vnet = self.network.virtual_network(vm.virtual_network)
+        name = f"route {route.name}" if route.name else "the system route"
+        match route.next_hop_type:
+            case "Internet":
+                yield from self.outside(vm, own[1], destination, before)
+            case "VnetLocal" if any(destination in prefix for prefix in vnet.address_space):
+                yield from self.onward(vm, own, destination, before)
+            case "VirtualNetworkGateway" if routed(self.network, vnet, destination):
+                yield from self.onward(vm, own, destination, before)
+            case "VirtualAppliance":
+                yield from self.by_appliance(route, vm, own, destination, before, passed)
+            case _:
+                yield Way(decisions=before, obstacle=f"{name} for {route.prefix} leads nowhere: {route.next_hop_type}")
+
+    def by_appliance(
+        self,
+        route: routes.EffectiveRoute,
+        vm: VirtualMachine,
+        own: _Source,
+        destination: IPv4Address,
+        before: tuple[Decision, ...],
+        passed: tuple[str, ...],
+    ) -> Iterator[Way]:
+        """Yield the ways through an appliance, which sends packets on as a VM of its own subnet."""
+        vnet = self.network.virtual_network(vm.virtual_network)
+        hop = route.next_hop
+        found = routes.appliance(self.network, vnet, hop) if hop is not None else None
+        if found is None:
+            yield Way(decisions=before, obstacle=f"route {route.name} leads to {hop}, which no VM in reach has")
+        elif reason := self.refuses(found, vm, own, passed):
+            yield Way(decisions=before, obstacle=reason)
+        else:
+            for entered in self.asked(found, "Inbound", own, destination, self.service.port):
+                if any(decision.access == "Deny" for decision in entered):
+                    yield Way(decisions=(*before, *entered))
+                    continue
+                masked = found.masquerade and not any(destination in prefix for prefix in routes.NOWHERE)
+                source: _Source = (found.private_ip_address, None) if masked else own
+                for left in self.asked(found, "Outbound", source, destination, self.service.port):
+                    decisions = (*before, *entered, *left)
+                    if any(decision.access == "Deny" for decision in left):
+                        yield Way(decisions=decisions)
+                    else:
+                        yield from self.from_appliance(found, source, destination, decisions, (*passed, found.name))
+
+    def from_appliance(
+        self,
+        vm: VirtualMachine,
+        source: _Source,
+        destination: IPv4Address,
+        before: tuple[Decision, ...],
+        passed: tuple[str, ...],
+    ) -> Iterator[Way]:
+        """Yield the ways of what an appliance passes on."""
+        route = routes.user_route(self.network, vm, destination)
+        vnet = self.network.virtual_network(vm.virtual_network)
+        if route is not None and route.next_hop_type == "VirtualAppliance":
+            yield from self.by_route(route, vm, source, destination, before, passed)
+        elif not routed(self.network, vnet, destination) and source[0] != vm.private_ip_address:
+            yield Way(decisions=before, obstacle=f"what {vm.name} sends to the internet has not its own address")
+        elif route is not None:
+            yield from self.by_route(route, vm, source, destination, before, passed)
+        else:
+            yield from self.onward(vm, source, destination, before)
+
+    def refuses(self, found: VirtualMachine, vm: VirtualMachine, own: _Source, passed: tuple[str, ...]) -> str:
+        """Say why an appliance does not pass on what a VM sends, "" if it does."""
+        if found.power_state != "Started":
+            return f"{found.name} is {found.power_state.lower()}"
+        if found.name in passed or found == vm:
+            return f"{found.name} is led to itself by its own subnet's route, until the time to live runs out"
+        if not found.enable_ip_forwarding:
+            return f"{found.name} has no IP forwarding, and is given nothing that is for others"
+        return self.foreign(vm.virtual_network, found.virtual_network, own)
+
+    def foreign(self, near: str, far: str, source: _Source) -> str:
+        """Say that a peering lets in no packet that did not begin in the peer, "" if it does."""
+        link = peerings.link(self.network, far, near)
+        if link is None or link.own.allow_forwarded_traffic:
+            return ""
+        lent = self.network.sites_of(near) if link.lends_gateway else ()
+        spaces = (*link.remote.address_space, *(prefix for site in lent for prefix in site.address_space))
+        known = any(source[0] in prefix for prefix in spaces)
+        return "" if known else f"peering {link.own.name} of {far} lets in no forwarded traffic"
 
     def by_gateway(self, gateway: NatGateway, destination: IPv4Address, before: tuple[Decision, ...]) -> Iterator[Way]:
         """Yield the ways by a NAT gateway, which is no part of the load balancer: what returns is from outside."""
@@ -344,7 +471,9 @@ class _Trace:
         if not targets:
             yield Way(decisions=before, obstacle=f"no VM has {destination}")
         for target in targets:
-            if reason := between(self.network, vm.virtual_network, target.virtual_network, self.broken):
+            far = target.virtual_network
+            reason = between(self.network, vm.virtual_network, far, self.broken)
+            if reason := reason or self.foreign(vm.virtual_network, far, own):
                 yield Way(decisions=before, obstacle=reason)
             else:
                 yield from self.into(target, own, destination, self.service.port, before)
@@ -546,7 +675,7 @@ def _ends(network: Network, predicted: Forecast) -> Iterator[ex.Watch]:
     running = [vm for vm in network.virtual_machines if vm.power_state == "Started"]
     for vm in running:
         own = vm.instance_public_ip.address if vm.instance_public_ip else None
-        near = sender is not None and joined(network, sender, vm)
+        near = sender is not None and (joined(network, sender, vm) or _led(network, sender, vm.private_ip_address))
         if predicted.destination is not None and (
             predicted.destination == own or (near and _has(vm, predicted.destination))
         ):

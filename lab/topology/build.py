@@ -138,6 +138,7 @@ class Builder:
             virtual_machines=vms,
             load_balancers=load_balancers,
             nat_gateways=nat_gateways,
+            route_tables=self._route_tables(),
             vpn_gateways=gateways,
             local_networks=sites,
             connections=self._connections({site.name for site in sites}),
@@ -272,6 +273,9 @@ class Builder:
                             ("virtual_networks", name, "subnets", n), raw.subnets[n].nat_gateway
                         ),
                         default_outbound_access=raw.subnets[n].default_outbound_access,
+                        route_table=self._route_table(
+                            ("virtual_networks", name, "subnets", n), raw.subnets[n].route_table
+                        ),
                     )
                     for n in _ordered(raw.subnets)
                 ),
@@ -308,6 +312,22 @@ class Builder:
         known = self.raw.nat_gateways
         where = (*path, "nat_gateway")
         return None if name is None or self._dangling(where, "NAT gateway", name, known) else name
+
+    def _route_table(self, path: Position, name: str | None) -> str | None:
+        """Return the name of a route table that is there."""
+        known = self.raw.route_tables
+        where = (*path, "route_table")
+        return None if name is None or self._dangling(where, "route table", name, known) else name
+
+    def _route_tables(self) -> tuple[model.RouteTable, ...]:
+        return tuple(
+            model.RouteTable(
+                name=name,
+                disable_bgp_route_propagation=raw.disable_bgp_route_propagation,
+                routes=tuple(model.UserRoute(name=n, **raw.routes[n].model_dump()) for n in _ordered(raw.routes)),
+            )
+            for name, raw in ((n, self.raw.route_tables[n]) for n in _ordered(self.raw.route_tables))
+        )
 
     def _nat_gateways(self) -> tuple[model.NatGateway, ...]:
         return tuple(
@@ -390,6 +410,8 @@ class Builder:
                     primary_interface=primary.name,
                     secondary_interfaces=tuple(others),
                     loopback_addresses=tuple(sorted(raw_vm.loopback_addresses)),
+                    enable_ip_forwarding=raw_vm.enable_ip_forwarding,
+                    masquerade=raw_vm.masquerade,
                 )
             )
         return tuple(made)

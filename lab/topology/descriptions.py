@@ -32,6 +32,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "cloud_services": "Classic cloud services, by name",
         "reserved_ips": "Reserved public addresses, by name",
         "nat_gateways": "NAT gateways, by name",
+        "route_tables": "Route tables, by name",
         "vpn_gateways": "VPN gateways, each by the name of its virtual network",
         "local_networks": "What tunnels lead to, by name: sites, or other virtual networks",
         "connections": "Tunnels from virtual networks to local networks",
@@ -106,6 +107,15 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "idle_timeout_in_minutes": _IDLE,
         "enable_floating_ip": _FLOATING,
         "enable_tcp_reset": _RESET,
+    },
+    "RouteTable": {
+        "disable_bgp_route_propagation": "Whether its subnets have no routes of gateways",
+        "routes": "Its routes, by name",
+    },
+    "UserRoute": {
+        "address_prefix": "What it is for, as a prefix",
+        "next_hop_type": "VirtualAppliance, VirtualNetworkGateway, VnetLocal, Internet or None",
+        "next_hop_ip_address": "The private address of the VM that is a VirtualAppliance",
     },
     "Peering": {
         "remote_virtual_network": "The virtual network at the other end, by name",
@@ -224,6 +234,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "network_security_group": _NSG,
         "nat_gateway": "The NAT gateway that its VMs leave by",
         "default_outbound_access": "Whether its VMs may leave by the platform's default address",
+        "route_table": "The route table that decides where its VMs' packets go",
     },
     "VirtualIp": {
         "reserved_ip": "The reserved address that it has, by name",
@@ -238,6 +249,8 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "availability_set": "The availability set that it is in",
         "size": "What its size is called; it changes nothing here",
         "network_security_group": _NSG,
+        "enable_ip_forwarding": "Whether it is given what is for others, and passes it on, as an appliance",
+        "masquerade": "Whether what it passes on to public addresses has its own address",
         "loopback_addresses": "Frontends' addresses that its guest has, as rules with floating IP ask for",
     },
     "VirtualNetwork": {

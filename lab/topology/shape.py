@@ -161,6 +161,13 @@ def _one_gateway(value: object) -> object:
     return value
 
 
+def _one_table(value: object) -> object:
+    if isinstance(value, list):
+        most = "a subnet has at most one (virtual-networks-udr-overview.md, 2023-05-27)"
+        raise ValueError(f"{len(value)} route tables; {most}; name one")  # noqa: TRY004 - pydantic asks for it
+    return value
+
+
 def _of_http(path: str, info: ValidationInfo) -> str:
     # A protocol that is none has its problem already, and is not in the data.
     if str(info.data.get("protocol")).lower() == "tcp":
@@ -237,6 +244,25 @@ class Subnet(_File):
     network_security_group: Group = None
     nat_gateway: Annotated[str | None, BeforeValidator(_one_gateway)] = None
     default_outbound_access: Annotated[bool, Field(strict=True)] | None = None
+    route_table: Annotated[str | None, BeforeValidator(_one_table)] = None
+
+
+class UserRoute(_File):
+    """A route of a route table."""
+
+    address_prefix: Prefix
+    next_hop_type: Annotated[
+        Literal["VirtualAppliance", "VirtualNetworkGateway", "VnetLocal", "Internet", "None"],
+        _any_case("VirtualAppliance", "VirtualNetworkGateway", "VnetLocal", "Internet", "None"),
+    ]
+    next_hop_ip_address: Address | None = None
+
+
+class RouteTable(_File):
+    """Routes of your own, for the subnets that name the table."""
+
+    disable_bgp_route_propagation: Annotated[bool, Field(strict=True)] = False
+    routes: dict[Title, UserRoute] = Field(default_factory=dict)
 
 
 class NatGateway(_File):
@@ -302,6 +328,8 @@ class VirtualMachine(_File):
     size: Name = "Small"
     network_security_group: Group = None
     loopback_addresses: tuple[Address, ...] = ()
+    enable_ip_forwarding: Annotated[bool, Field(strict=True)] = False
+    masquerade: Annotated[bool, Field(strict=True)] = False
 
 
 class PrivateFrontend(_File):
@@ -559,6 +587,7 @@ class Topology(_File):
     virtual_machines: dict[Name, VirtualMachine] = Field(default_factory=dict)
     load_balancers: dict[Name, LoadBalancer] = Field(default_factory=dict)
     nat_gateways: dict[Name, NatGateway] = Field(default_factory=dict)
+    route_tables: dict[Title, RouteTable] = Field(default_factory=dict)
     cloud_services: dict[Name, CloudService] = Field(default_factory=dict)
     reserved_ips: dict[Title, ReservedIp] = Field(default_factory=dict)
     vpn_gateways: dict[Title, VpnGateway] = Field(default_factory=dict)

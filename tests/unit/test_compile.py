@@ -18,6 +18,7 @@ from lab.path import (
     nat_gateway,
     outbound_snat,
     peering,
+    route_table,
     security_group,
     vpn_gateway,
     wiring,
@@ -33,6 +34,7 @@ def test_the_precedence_is_wiring_groups_tunnels_own_address_load_balancer_share
     wanted = [
         wiring.items,
         peering.items,
+        route_table.items,
         security_group.items,
         vpn_gateway.items,
         cloud_service.items,

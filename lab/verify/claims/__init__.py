@@ -42,6 +42,7 @@ from lab.verify.claims import (
     peerings,
     preallocated_ports,
     reserved_ips,
+    route_tables,
     security_groups,
     service_files,
     several_frontends,
@@ -73,6 +74,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *nat_gateways.CLAIMS,
     *internal_balancers.CLAIMS,
     *peerings.CLAIMS,
+    *route_tables.CLAIMS,
     *distribution_mode.CLAIMS,
     *idle_timeouts.CLAIMS,
     *several_frontends.CLAIMS,
@@ -97,7 +99,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *guarantees.CLAIMS,
 )
 #: Claims that speak of private frontends; all others see public ones alone.
-_OF_PRIVATE_FRONTENDS = frozenset(c.id for c in (*internal_balancers.CLAIMS, *peerings.CLAIMS))
+_OF_PRIVATE_FRONTENDS = frozenset(c.id for c in (*internal_balancers.CLAIMS, *peerings.CLAIMS, *route_tables.CLAIMS))
 #: A trial that lets more time pass is left out unless its claim is asked for: timers of four minutes in real time.
 _PATIENCE_S = 60.0
 
@@ -110,8 +112,10 @@ def find(claim: str) -> Claim | None:
 def _public(network: Network) -> Network:
     """Return a network as the documents of public load balancers speak of it: without the rules of private frontends.
 
-    Its load balancers are all there, with their pools, since a VM's way out follows from what it belongs to.
+    Its load balancers are all there, with their pools, since a VM's way out follows from what it belongs to. VMs whose
+    packets a route table leads elsewhere are not, unless a load balancer has them.
     """
+    network = _unrouted(network)
     if not any(True for _ in network.private_frontends()):
         return network
 
@@ -123,6 +127,17 @@ def _public(network: Network) -> Network:
         )
 
     return msgspec.structs.replace(network, load_balancers=tuple(map(public, network.load_balancers)))
+
+
+def _unrouted(network: Network) -> Network:
+    if not network.route_tables:
+        return network
+    led = {
+        (vnet.name, subnet.name) for vnet in network.virtual_networks for subnet in vnet.subnets if subnet.route_table
+    }
+    behind = frozenset().union(*(lb.virtual_machines() for lb in network.balancers))
+    kept = (vm for vm in network.virtual_machines if (vm.virtual_network, vm.subnet) not in led or vm.name in behind)
+    return msgspec.structs.replace(network, virtual_machines=tuple(kept))
 
 
 def trials(

@@ -47,9 +47,12 @@ def _pairs(network: Network) -> list[_Pair]:
 
 
 def _web(network: Network, vnet: str) -> list[VirtualMachine]:
-    """Return the VMs of a network that answer at port 80 and that no rule of a user's narrows."""
+    """Return the VMs of a network that answer at port 80, that no rule of a user's narrows and no route table leads."""
+    led = {
+        subnet.name for v in network.virtual_networks if v.name == vnet for subnet in v.subnets if subnet.route_table
+    }
     serving = [vm for vm in speaking_freely(network) if any((s.kind, s.port) == ("http", 80) for s in vm.services)]
-    return [vm for vm in serving if vm.virtual_network == vnet]
+    return [vm for vm in serving if vm.virtual_network == vnet and vm.subnet not in led]
 
 
 def _ask(client: VirtualMachine, to: VirtualMachine | IPv4Address, port: int = 80, count: int = 1) -> Ask:

@@ -27,8 +27,6 @@ INDEX: dict[str, dict[str, Any]] = {one["name"]: one for one in json.loads((FIXT
 PARTS = ("azuredeploy.json", "azuredeploy.parameters.json")
 #: Words of a warning for each thing that the vocabulary lacks.
 LACKS = {
-    "route table (UDR)": "routetables",
-    "IP forwarding (NVA)": "enableipforwarding",
     "IP-based backend pool": "members by address",
     "LB member of a multi-NIC VM": "the VM has its first interface only",
 }

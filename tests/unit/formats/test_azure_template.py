@@ -97,6 +97,7 @@ def _machine(vm: VirtualMachine) -> VirtualMachine:
         programs=(),
         size="",
         loopback_addresses=(),
+        masquerade=False,
         instance_public_ip=msgspec.structs.replace(own, domain_name_label=None) if own else None,
     )
 
