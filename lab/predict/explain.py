@@ -459,7 +459,8 @@ class _Walk:
         found = rule_at(self.network, address, service.protocol, service.port, inside)
         targets = forecast.behind(self.network, service, address, self.down, inside)
         if found is None or not targets:
-            yield msgspec.structs.replace(self.obstacle(), document=documents.SOURCE_IP)
+            document = documents.INTERNAL if inside else documents.SOURCE_IP
+            yield msgspec.structs.replace(self.obstacle(), document=document)
             return
         lb, rule = found
         yield from self.listed(lb, rule.frontend, service)

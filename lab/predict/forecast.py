@@ -382,6 +382,9 @@ class _Trace:
 
     def silence(self, address: IPv4Address, inside: str = "") -> str:
         """Say why nothing answers at a public address: no rule leads anywhere from it, or no member is up."""
+        private = next((f for _, f in self.network.private_frontends() if f.address == address), None)
+        if private is not None and not inside:
+            return f"{address} is a private frontend of {private.virtual_network}, which is reached from inside alone"
         members = list(_Trace(self.network, self.service, frozenset(), self.groups).behind(address, inside))
         if not members:
             return f"no rule leads anywhere from {address}, {self.service}"

@@ -157,6 +157,34 @@ cloud_services:
     assert (found.hops[-1].type == "PublicLoadBalancer") == stops
 
 
+@pytest.mark.parametrize(
+    ("sender", "service", "says"),
+    [
+        ("peer", Service("tcp", 8080), "the member sees 10.1.0.4: a private frontend keeps the client's address"),
+        ("peer", Service("tcp", 8081), "no way: no rule leads anywhere from 10.1.1.100, 8081/tcp"),
+        (
+            "client",
+            Service("tcp", 8080),
+            "10.1.1.100 is a private frontend of vnet1, which is reached from inside alone",
+        ),
+    ],
+)
+def test_a_private_frontend_is_explained_from_inside_and_from_outside(sender: str, service: Service, says: str) -> None:
+    network = topology.load(next(file for file in TOPOLOGIES if file.name == "internal.lab.yaml"))
+    found = explain.explain(network, sender, "10.1.1.100", service)
+    assert any(says in line for line in found.answer), found.answer
+    wanted = ("Add a load-balancing rule for 8081/tcp at 10.1.1.100.",) if service.port == 8081 else ()
+    assert found.changes == wanted
+
+
+def test_only_what_goes_before_the_way_that_is_taken_is_said_to_change_it() -> None:
+    network = topology.load(next(file for file in TOPOLOGIES if file.name == "nat-gateway.lab.yaml"))
+    found = explain.explain(network, "plain", "api", HTTP)
+    assert found.changes == ("Take the NAT gateway from the subnet of plain; nothing goes before it.",)
+    own = explain.explain(worlds.one_vm_with_public_ip(), "vm", "far", HTTP)
+    assert not any("load-balancing rule" in change for change in own.changes)
+
+
 def test_a_flow_that_depends_is_told_way_by_way() -> None:
     network = worlds.network(
         """
