@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from lab.kernel import apply
 from lab.kernel.state import StateDir
 from lab.verify import runner
 from lab.verify.probe import Prober
@@ -95,6 +96,7 @@ class Labs:
     """
 
     def __init__(self, folder: Path, prober: Prober) -> None:
+        apply.preload()
         self._folder = folder
         self._prober = prober
         self._runs = ""

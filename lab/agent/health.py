@@ -133,6 +133,9 @@ class Members:
                 number += 1
                 due = max(due + interval_s, loop.time())
                 await asyncio.sleep(due - loop.time())
+                if asking and loop.time() > due + _LATE_S:
+                    # We were kept waiting, and answers that came meanwhile are not judged yet: they come first.
+                    await asyncio.wait(asking, timeout=_LATE_S)
         finally:
             for task in asking:
                 task.cancel()

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from lab.azure import peerings
 from lab.azure.model import (
     PLATFORM_ADDRESS,
     Access,
@@ -84,6 +85,7 @@ def spaces(network: Network, vnet: VirtualNetwork) -> tuple[IPv4Network, ...]:
     """Return what the tag VirtualNetwork stands for: the network's own space, and what is connected to it."""
     sites = {c.local_network for c in network.connections if c.virtual_network == vnet.name}
     connected = {prefix for site in network.local_networks if site.name in sites for prefix in site.address_space}
+    connected.update(peerings.tagged(network, vnet))
     return (*vnet.address_space, *sorted(connected))
 
 

@@ -21,6 +21,7 @@ from lab import __version__
 from lab.cli import (
     capture,
     check_plan,
+    compare,
     completion,
     ending,
     endpoint,
@@ -29,11 +30,13 @@ from lab.cli import (
     gc,
     graph,
     import_export,
+    learn,
     lifecycle,
     metrics,
     node,
     node_files,
     nsg,
+    peering,
     ports,
     public_ip,
     replay,
@@ -41,6 +44,7 @@ from lab.cli import (
     service,
     show,
     starter,
+    top,
     verify,
     vm,
 )
@@ -134,6 +138,7 @@ _MODULES = (
     vm,
     public_ip,
     gateway,
+    peering,
     import_export,
     replay,
     node,
@@ -141,12 +146,15 @@ _MODULES = (
     verify,
     nsg,
     explain,
+    compare,
     starter,
     completion,
     graph,
     capture,
     report,
     metrics,
+    top,
+    learn,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:

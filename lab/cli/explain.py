@@ -323,9 +323,6 @@ def _say(text: str, first: str = "", others: str | None = None) -> None:
         click.echo(line)
 
 
-_STATUS = {"Allow": "Reachable", "Deny": "Unreachable", "NoWay": "Unreachable", "Depends": "Unknown"}
-
-
 def _explanation_json(found: "Explanation", compared: "Comparison | None") -> dict[str, Any]:
     """Return a flow in the keys of Network Watcher: connection troubleshoot, IP flow verify and next hop."""
     predicted, last = found.predicted, found.predicted.decision
@@ -335,7 +332,7 @@ def _explanation_json(found: "Explanation", compared: "Comparison | None") -> di
         "from": predicted.sender,
         "to": predicted.to,
         "service": str(predicted.service),
-        "connectionStatus": _STATUS[predicted.access],
+        "connectionStatus": found.connection,
         "access": predicted.access,
         "ruleName": _rule_name(last.rule, last.priority) if last else None,
         "evaluatedNetworkSecurityGroups": _groups_json(found),

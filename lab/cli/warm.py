@@ -6,7 +6,7 @@ What claims ask of the command line is asked of the very program that a user sta
 import importlib
 
 import lab.cli
-from lab.kernel import warm
+from lab.kernel import apply, warm
 
 #: What commands import when they run.
 _LOADED = (
@@ -20,6 +20,7 @@ def main() -> None:
     """Run the command line for each order."""
     for module in _LOADED:
         importlib.import_module(module)
+    apply.preload()
     warm.serve("lab", lab.cli.main)
 
 

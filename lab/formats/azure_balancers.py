@@ -1,4 +1,4 @@
-"""Public load balancers of a topology; what the vocabulary lacks of them is told."""
+"""Load balancers of a topology, public and internal; what the vocabulary lacks of them is told."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ _PARTS = "frontendipconfigurations backendaddresspools loadbalancingrules probes
 
 
 def balancers(draft: Draft) -> None:
-    """Add the load balancers that have a public frontend."""
+    """Add the load balancers that have a frontend with an address."""
     seen: dict[str, Resource] = {}
     for one in draft.of_type("microsoft.network/loadbalancers"):
         _Balancer(draft, one, seen).add()
@@ -49,11 +49,11 @@ class _Balancer:
             return
         frontends = self._frontends()
         if not frontends:
+            effect = "it has no frontend that is played; VMs behind it do not answer at its address"
             standard = self.sku == "Standard"
-            effect = "an internal load balancer is not played; VMs behind it do not answer at its address"
             if standard:
                 effect += ", and those without another way out have none in Azure"
-            draft.leave(one.title, "no public frontend", effect, way_out=standard)
+            draft.leave(one.title, "the load balancer", effect, way_out=standard)
             return
         self.made = {"sku": self.sku, "frontend_ip_configurations": frontends}
         self._put("backend_address_pools", self._pools())
@@ -71,29 +71,50 @@ class _Balancer:
         made: dict[str, Any] = {}
         for part in items(self.one.body, "frontendipconfigurations"):
             where = self.where("frontend", part)
-            self.draft.check(where, "frontend", part, "publicipaddress subnet publicipprefix")
+            own = "publicipaddress subnet publicipprefix privateipaddress"
+            self.draft.check(where, "frontend", part, own)
             public = reference(get(part, "publicipaddress"))
-            if not public:
-                effect = "an internal frontend, or one of a prefix, is not played, nor are its rules"
-                self.draft.leave(where, "the frontend", effect, way_out=bool(get(part, "publicipprefix")))
-                continue
-            ip = self.draft.by_id.get(public)
-            if ip is not None:
-                self.draft.part_of(self.one, ip)
-                self.draft.check(ip.title, "public IP", ip.body)
-                if word(get(ip.body, "publicipaddressversion"), "IPv6"):
-                    self.draft.leave(where, "an IPv6 address", "only IPv4 is played, and its rules are not there")
-                    continue
-            else:
-                self.draft.leave(where, f"publicIPAddress {shown(public)}", "in none of the files; one is allocated")
-            own = address(get(ip.body, "ipaddress")) if ip is not None else None
-            if public in self.seen:
-                effect = f"{self.seen[public].name} has the address too; it can have one place, so another is allocated"
-                self.draft.leave(where, "a public IP that is used twice", effect, way_out=True)
-                own = None
-            self.seen.setdefault(public, self.one)
-            made[self.named("frontend", part)] = own
+            own_address, found = self._public(where, public) if public else self._private(where, part)
+            if found:
+                made[self.named("frontend", part)] = own_address
         return made
+
+    def _private(self, where: str, part: dict[str, Any]) -> tuple[object, bool]:
+        """Return a frontend in a subnet, and whether it is played."""
+        if word(get(part, "privateipaddressversion"), "IPv6"):
+            self.draft.leave(where, "an IPv6 address", "only IPv4 is played, and its rules are not there")
+            return None, False
+        key = reference(get(part, "subnet"))
+        home = self.draft.subnets.get(key)
+        if home is None:
+            found = f"subnet {shown(key)}" if key else "the frontend"
+            prefix = bool(get(part, "publicipprefix"))
+            effect = "it is not in the topology, so the frontend and its rules are not there"
+            if not key:
+                effect = "neither a public IP nor a subnet of it is known, so it is not played, nor are its rules"
+            self.draft.leave(where, found, effect, way_out=prefix or self.sku == "Standard")
+            return None, False
+        own = address(get(part, "privateipaddress"))
+        return {"subnet": home} | ({"private_ip_address": own} if own else {}), True
+
+    def _public(self, where: str, public: str) -> tuple[object, bool]:
+        """Return the address of a public frontend, and whether it is played; None: one is allocated."""
+        ip = self.draft.by_id.get(public)
+        if ip is not None:
+            self.draft.part_of(self.one, ip)
+            self.draft.check(ip.title, "public IP", ip.body)
+            if word(get(ip.body, "publicipaddressversion"), "IPv6"):
+                self.draft.leave(where, "an IPv6 address", "only IPv4 is played, and its rules are not there")
+                return None, False
+        else:
+            self.draft.leave(where, f"publicIPAddress {shown(public)}", "in none of the files; one is allocated")
+        own = address(get(ip.body, "ipaddress")) if ip is not None else None
+        if public in self.seen:
+            effect = f"{self.seen[public].name} has the address too; it can have one place, so another is allocated"
+            self.draft.leave(where, "a public IP that is used twice", effect, way_out=True)
+            own = None
+        self.seen.setdefault(public, self.one)
+        return own, True
 
     def _members(self, pool: dict[str, Any]) -> list[str]:
         key = f"{self.one.key}/backendaddresspools/{str(get(pool, 'name')).lower()}"
@@ -162,13 +183,14 @@ class _Balancer:
     def _common(self, rule: dict[str, Any], where: str) -> dict[str, Any] | None:
         """Return what load-balancing rules and NAT rules share."""
         frontend = self.known("frontend", get(rule, "frontendipconfiguration"))
-        protocol = word(get(rule, "protocol"), "Tcp", "Udp")
-        front, back = (whole(get(rule, f"{end}port"), 1) for end in ("frontend", "backend"))
+        protocol = word(get(rule, "protocol"), "Tcp", "Udp", "All")
+        first = 0 if protocol == "All" else 1
+        front, back = (whole(get(rule, f"{end}port"), first) for end in ("frontend", "backend"))
         no_snat = is_true(get(rule, "disableoutboundsnat"))
         if frontend is None:
             self.draft.leave(where, "the rule", "its frontend is not in the topology")
         elif protocol is None or front is None or back is None:
-            effect = "the vocabulary has no HA ports, and no rule without one protocol and known ports"
+            effect = "the vocabulary has no rule without a protocol of Tcp, Udp or All, and known ports"
             self.draft.leave(where, "the rule", effect, way_out=not no_snat)
         else:
             made = {"frontend": frontend, "protocol": protocol, "frontend_port": front, "backend_port": back}

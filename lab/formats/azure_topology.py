@@ -16,6 +16,7 @@ from lab.formats.azure_gateways import gateways
 from lab.formats.azure_left_out import LeftOut, of_type
 from lab.formats.azure_machines import groups, machines, networks
 from lab.formats.azure_nat import nat_gateways
+from lab.formats.azure_peerings import peerings
 from lab.formats.azure_resources import Resource, is_read, shown
 
 _SECTIONS = (
@@ -29,6 +30,7 @@ _PLAYED = frozenset(
         *("microsoft.network/networksecuritygroups", "microsoft.network/loadbalancers"),
         "microsoft.network/natgateways",
         *("microsoft.network/virtualnetworkgateways", "microsoft.network/localnetworkgateways"),
+        "microsoft.network/virtualnetworks/virtualnetworkpeerings",
         *("microsoft.network/virtualnetworks/subnets", "microsoft.network/networksecuritygroups/securityrules"),
         *("microsoft.network/loadbalancers/backendaddresspools", "microsoft.network/loadbalancers/inboundnatrules"),
         *("microsoft.compute/virtualmachines", "microsoft.compute/virtualmachinescalesets"),
@@ -55,6 +57,7 @@ def imported(resources: Sequence[Resource], name: str, profile: str, *, probes: 
     groups(draft)
     nat_gateways(draft)
     networks(draft)
+    peerings(draft)
     machines(draft, probes=probes)
     balancers(draft)
     gateways(draft)
@@ -128,7 +131,7 @@ def _services(draft: Draft) -> None:
     for balancer in draft.data.get("load_balancers", {}).values():
         pools, probes = (balancer.get(key, {}) for key in ("backend_address_pools", "probes"))
         for rule in balancer.get("load_balancing_rules", {}).values():
-            ports = {(rule["protocol"], rule["backend_port"])}
+            ports = {(rule["protocol"], rule["backend_port"])} if rule["backend_port"] else set()  # 0: all ports
             probe = probes.get(rule.get("probe"))
             if probe:
                 ports.add((probe["protocol"], probe["port"]))

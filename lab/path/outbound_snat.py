@@ -33,7 +33,7 @@ from lab.azure.model import (
 )
 from lab.azure.outbound import linked_frontends, picked, place, without_default
 from lab.flow import Transport
-from lab.path import wiring
+from lab.path import outbound_idle, wiring
 from lab.plan import (
     CHAIN_MAX,
     CtTarget,
@@ -298,7 +298,7 @@ def _why(vnet: VirtualNetwork, vm: VirtualMachine, given: tuple[SnatRange, ...])
 def _timers(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield the idle timeout, and that a flow is not picked up in its middle after it."""
     profile, scale = network.profile, network.overrides.time_scale
-    idle = max(1, profile.idle_timeout_s // scale)
+    idle, longest = outbound_idle.default_s(network), outbound_idle.longest_s(network, vnet)
     why = Provenance("outbound_snat", f"idle flows of {vnet.name}", profile.sources["idle_timeout_s"])
     place = wiring.load_balancer(vnet)
     # The documents know one timeout for all flows that are not closed, half-open and half-closed ones too.
@@ -312,8 +312,10 @@ def _timers(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         "unacknowledged",
         "max_retrans",
     )
-    for timer in (*(f"tcp_timeout_{state}" for state in states), "udp_timeout", "udp_timeout_stream"):
-        yield Sysctl(place=place, key=f"net.netfilter.nf_conntrack_{timer}", value=idle, why=why)
+    timers = dict.fromkeys((f"tcp_timeout_{state}" for state in states), longest)
+    timers |= {"udp_timeout": idle, "udp_timeout_stream": idle}
+    for timer, value in timers.items():
+        yield Sysctl(place=place, key=f"net.netfilter.nf_conntrack_{timer}", value=value, why=why)
     yield Sysctl(place=place, key="net.netfilter.nf_conntrack_tcp_loose", value=0, why=why)
     # The agent keeps the time of closed flows; the kernel must only not forget them before.
     closed = Provenance("outbound_snat", f"closed flows of {vnet.name}", profile.sources["fin_s"])
@@ -346,7 +348,9 @@ def _policy(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         fin_close=profile.fin_close,
         fin_s=profile.fin_s / scale,
         rst_s=profile.rst_s / scale,
-        idle_s=max(1, profile.idle_timeout_s // scale),
+        idle_s=outbound_idle.default_s(network),
+        kernel_s=outbound_idle.longest_s(network, vnet) if outbound_idle.differs(network, vnet) else 0,
+        tcp_idle=outbound_idle.by_address(network, vnet),
         alert_s=_ALERT_S / scale,
         blocks=tuple(_blocks(network, vnet)),
         resources=_resources(network, vnet),

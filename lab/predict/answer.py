@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from lab.azure.model import Network
 from lab.azure.security_groups import STANDARD, Decision
-from lab.predict import documents, forecast
+from lab.predict import documents, forecast, reaction
 from lab.predict.forecast import Forecast
 from lab.predict.outbound import Outbound, WayOut, rule_at
 
@@ -50,8 +50,7 @@ class Answer:
         """Yield the answer: whether it arrives, what it is seen with, how many there may be, when it ends."""
         predicted, profile = self.predicted, self.network.profile
         words = {"Allow": "allowed", "Deny": "denied", "NoWay": "no way", "Depends": "it depends"}
-        obstacles = "; ".join(dict.fromkeys(way.obstacle for way in predicted.ways if way.obstacle))
-        reason = f": {obstacles}" if obstacles and predicted.access not in ("Deny", "Depends") else ""
+        reason = reaction.said(predicted) if predicted.access != "Depends" else ""  # each way says its own below
         by = _by(predicted.decision)
         yield f"{predicted.sender} to {predicted.to}, {predicted.service}: {words[predicted.access]}{by}{reason}"
         if predicted.access == "Depends":
@@ -111,8 +110,20 @@ class Answer:
                 told = ", and both ends are reset" if found[1].tcp_reset else ""
             elif theirs is not None and service.protocol == "tcp":
                 seconds, source, public = theirs.idle_timeout_min * 60, documents.IDLE, True
+            elif found is None and self.way_out is not None and service.protocol == "tcp":
+                seconds, told, source = self._of_outbound_rule(self.way_out) or (seconds, told, source)
         if public:
             yield f"a flow without packets for {seconds} s is forgotten{told or ', in silence'} ({source})"
+
+    def _of_outbound_rule(self, way_out: WayOut) -> tuple[int, str, str] | None:
+        """Return how long a TCP flow of an outbound rule may be idle, what its ends are told, and by which document."""
+        addresses = {supply.address for supply in way_out.of("tcp") if supply.ports is not None}
+        for lb in self.network.balancers:
+            for rule in (rule for rule in lb.outbound_rules if "tcp" in rule.protocols):
+                if addresses & {lb.frontend(name).address for name in rule.frontends}:
+                    told = ", and both ends are reset" if rule.tcp_reset else ""
+                    return rule.idle_timeout_min * 60, told, self.network.profile.sources["outbound_idle_min"]
+        return None
 
     def not_otherwise(self) -> Iterator[str]:
         """Yield each way out that was considered and is not taken, and why."""
@@ -135,13 +146,13 @@ class Answer:
                     f"with a priority below {decision.priority}."
                 )
         destination, service = self.predicted.destination, self.predicted.service
-        ours = destination is not None and (self.inside or forecast.home_of_address(self.network, destination))
+        ours = destination is not None and forecast.home_of_address(self.network, destination)
         listed = any("access list" in way.obstacle for way in self.predicted.ways)
         if listed:
             yield f"Permit the client in the access list of the endpoint for {service} at {destination}."
         elif self.predicted.access == "NoWay" and ours:
-            kinds = "a load-balancing rule" if self.inside else "a load-balancing rule or an inbound NAT rule"
-            yield f"Add {kinds} for {service} at {destination}."
+            yield f"Add a load-balancing rule or an inbound NAT rule for {service} at {destination}."
+        yield from reaction.changes(self.network, self.predicted)
         if self.way_out is not None:
             kind = self.way_out.kind
             protocol = self.predicted.service.protocol

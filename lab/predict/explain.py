@@ -4,12 +4,13 @@ Whether it arrives is ``forecast``'s answer, the address it is seen with ``outbo
 way, in an order in which each hop can be held against a capture.
 """
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 import msgspec
 
+from lab.azure import peerings
 from lab.azure.cloud_services import access_list
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -21,9 +22,9 @@ from lab.azure.model import (
     VirtualMachine,
     VirtualNetwork,
 )
-from lab.azure.security_groups import STANDARD, Decision, spaces
+from lab.azure.security_groups import STANDARD, Decision
 from lab.flow import PortRange
-from lab.predict import answer, documents, forecast
+from lab.predict import answer, documents, forecast, reaction
 from lab.predict.forecast import EPHEMERAL, Forecast, Service
 from lab.predict.outbound import Outbound, WayOut, rule_at
 from lab.verify import experiment as ex
@@ -31,6 +32,7 @@ from lab.verify import experiment as ex
 HopType = Literal[
     "Source",
     "VirtualNetwork",
+    "VirtualNetworkPeering",
     "VirtualNetworkGateway",
     "NatGateway",
     "PublicLoadBalancer",
@@ -39,7 +41,7 @@ HopType = Literal[
     "Internet",
     "Destination",
 ]
-NextHopType = Literal["VnetLocal", "VirtualNetworkGateway", "Internet", "None"]
+NextHopType = Literal["VnetLocal", "VNetPeering", "VirtualNetworkGateway", "Internet", "None"]
 IssueType = Literal["NetworkSecurityRule", "Platform", "GuestFirewall"]
 #: What stands for every address outside that the topology does not name.
 INTERNET = answer.INTERNET
@@ -118,6 +120,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     answer: tuple[str, ...]
     not_otherwise: tuple[str, ...]
     changes: tuple[str, ...]
+
+    @property
+    def connection(self) -> reaction.Connection:
+        """Whether it is answered."""
+        return reaction.connection(self.predicted)
 
 
 def with_internet(network: Network, *names: str) -> Network:
@@ -209,11 +216,7 @@ class _Walk:
         vnet = self.network.virtual_network(vm.virtual_network)
         interface = vm.network_interfaces.index(vm.interface_with(self.predicted.source))
         wire = ex.Watch("VM wire", vm.name, vnet.name, interface)
-        inside = next((space for space in spaces(self.network, vnet) if destination in space), None)
-        following: NextHopType = "Internet"
-        if inside is not None:
-            near = any(destination in space for space in vnet.address_space)
-            following = "VnetLocal" if near else "VirtualNetworkGateway"
+        following, inside = self.following(vnet, destination)
         route = self.route(following, str(inside or "0.0.0.0/0"))
         self.add("Source", vm.name, destination, [route], following=following)
         rules = list(self.groups(vm, "Outbound"))
@@ -232,6 +235,29 @@ class _Walk:
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="Internet")
             self.to_public(vm, vnet, destination)
 
+    def following(self, vnet: VirtualNetwork, destination: IPv4Address) -> tuple[NextHopType, IPv4Network | None]:
+        """Return where a network's routes lead next, and the range that they have for it; None: all that is left."""
+        ways: tuple[tuple[NextHopType, Iterable[IPv4Network]], ...] = (
+            ("VnetLocal", vnet.address_space),
+            ("VNetPeering", (p for link in peerings.links(self.network, vnet) for p in link.remote.address_space)),
+            ("VirtualNetworkGateway", peerings.reached(self.network, vnet)),
+        )
+        found = ((kind, prefix) for kind, prefixes in ways for prefix in prefixes if destination in prefix)
+        return next(found, ("Internet", None))
+
+    def by_peering(self, vnet: VirtualNetwork, far: str, destination: IPv4Address) -> ex.Watch:
+        """Walk through a peering; return where what comes out of it is seen."""
+        link = peerings.link(self.network, vnet.name, far)
+        assert link is not None
+        watch = ex.Watch("peering inside", far, vnet.name)
+        says = f"{link.own.name} of {vnet.name} and {link.theirs.name} of {far}: Connected"
+        rule = Rule(name=link.own.name, says=says, document=documents.PEERING)
+        if not link.is_open:
+            rule = msgspec.structs.replace(self.obstacle(), document=documents.PEERING)
+        seen = watch if link.own.allow_virtual_network_access else None
+        self.add("VirtualNetworkPeering", link.own.name, destination, [rule], watch=seen, following="VNetPeering")
+        return watch
+
     def to_private(
         self, vnet: VirtualNetwork, destination: IPv4Address, rules: list[Rule], wire: ex.Watch, following: NextHopType
     ) -> None:
@@ -248,36 +274,41 @@ class _Walk:
             self.into(targets, wire, rules)
         else:
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following=following)
-            far = targets[0][0].virtual_network
-            if frozenset((vnet.name, far)) in self.broken:
+            came = self.across(vnet, targets[0][0].virtual_network, destination)
+            if came is not None:
+                self.into(targets, came)
+
+    def across(self, vnet: VirtualNetwork, far: str, destination: IPv4Address) -> ex.Watch | None:
+        """Walk to another network, by peering or by tunnel; return where it is seen to come in, None: it does not."""
+        if peerings.link(self.network, vnet.name, far) is not None:
+            watch = self.by_peering(vnet, far, destination)
+        else:
+            watch = ex.Watch("gateway inside", far)
+            if forecast.between(self.network, vnet.name, far, self.broken):
                 self.add("VirtualNetworkGateway", vnet.name, destination, [self.obstacle()])
-                return
+                return None
             for name, says in ((vnet.name, f"encrypted, to the gateway of {far}"), (far, "decrypted")):
                 tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
                 here = ex.Watch("gateway", name)
                 self.add(
                     "VirtualNetworkGateway", name, destination, [tunnel], watch=here, following="VirtualNetworkGateway"
                 )
-            self.into(targets, ex.Watch("gateway inside", far))
+        return None if self.stopped(list(self.hops[-1].rules)) else watch
 
     def to_frontend(
         self, vnet: VirtualNetwork, home: str, destination: IPv4Address, rules: list[Rule], wire: ex.Watch
     ) -> None:
         """Walk to a private frontend, through a tunnel if it is another network's, and on to a member."""
         if home != vnet.name:
-            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="VirtualNetworkGateway")
-            if frozenset((vnet.name, home)) in self.broken:
-                self.add("VirtualNetworkGateway", vnet.name, destination, [self.obstacle()])
+            following = self.following(vnet, destination)[0]
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following=following)
+            came = self.across(vnet, home, destination)
+            if came is None:
                 return
-            for name, says in ((vnet.name, f"encrypted, to the gateway of {home}"), (home, "decrypted")):
-                tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
-                here = ex.Watch("gateway", name)
-                self.add(
-                    "VirtualNetworkGateway", name, destination, [tunnel], watch=here, following="VirtualNetworkGateway"
-                )
-            rules, wire = [], ex.Watch("gateway inside", home)
+            rules, wire = [], came
         rules = [*rules, *self.listening(destination, home)]
-        self.add("InternalLoadBalancer", f"frontend in {home}", destination, rules, watch=wire, following="VnetLocal")
+        name = reaction.frontend_at(self.network, home, destination)
+        self.add("InternalLoadBalancer", name, destination, rules, watch=wire, following="VnetLocal")
         if not self.stopped(rules):
             self.into(forecast.behind(self.network, self.predicted.service, destination, self.down, home), None)
 

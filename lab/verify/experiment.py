@@ -27,12 +27,12 @@ class Watch(msgspec.Struct, frozen=True):
 
     ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes into a
     virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes into a
-    virtual network's router from its load balancer, ``gateway inside``: from its gateway. ``gateway``: what comes into
-    its gateway, from its router or out of a tunnel. ``gateway wire``: what comes out of its gateway to the internet.
-    ``NAT gateway inside``: what comes into the NAT gateway ``name`` from the router of ``network``, ``NAT gateway
-    wire``: what comes out of it to the internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of
-    its wire. ``network`` is the virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the
-    primary one.
+    virtual network's router from its load balancer, ``gateway inside``: from its gateway, ``peering inside``: from
+    the router of its peer ``network``. ``gateway``: what comes into its gateway, from its router or out of a
+    tunnel. ``gateway wire``: what comes out of its gateway to the internet. ``NAT gateway inside``: what comes into
+    the NAT gateway ``name`` from the router of ``network``, ``NAT gateway wire``: what comes out of it to the
+    internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its wire. ``network`` is the
+    virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the primary one.
     """
 
     kind: Literal[
@@ -42,6 +42,7 @@ class Watch(msgspec.Struct, frozen=True):
         "edge inside",
         "router",
         "gateway inside",
+        "peering inside",
         "gateway",
         "gateway wire",
         "NAT gateway inside",
@@ -291,10 +292,14 @@ class Talk(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """End the flows that were opened first, as a program closes them or with a reset."""
+    """End the flows that were opened first, as a program closes them or with a reset.
+
+    ``side``: only that side closes, and the other one keeps the flow open; the far side must be the experiment's own.
+    """
 
     count: int
     how: Literal["fin", "rst"]
+    side: Literal["both", "VM", "far side"] = "both"
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -318,7 +323,8 @@ class HoldFlows(_Experiment, frozen=True, kw_only=True):
     """Hold real flows from a node, and see what becomes of them, step by step.
 
     Before the first step of a VM's, flows that earlier experiments left are forgotten, and their ports are waited for,
-    ``settle_s`` seconds at most. After the last step all flows are ended with a reset.
+    ``settle_s`` seconds at most. After the last step all flows are ended with a reset. ``far_side``: a node in which
+    the experiment itself serves TCP at ``far_port``: it names the source that it sees, and may close first, or never.
     """
 
     client: str
@@ -327,6 +333,8 @@ class HoldFlows(_Experiment, frozen=True, kw_only=True):
     gateway: str = ""  # the NAT gateway that its flows leave by; empty: the load balancer of its network
     steps: tuple[Step, ...]
     settle_s: float = 0.0
+    far_side: str = ""
+    far_port: int = 0
 
 
 class Source(msgspec.Struct, frozen=True, order=True):

@@ -10,14 +10,14 @@ import msgspec
 from lab import topology
 from lab.azure.model import Network
 from lab.errors import LabError
-from lab.kernel import workers
+from lab.kernel import apply, workers
 from lab.verify import claims, runner
 from lab.verify.probe import Prober, server
 from lab.verify.verdict import Result
 
 #: A lab that is judged mostly waits, so that a processor carries several; and the memory that one takes with its
 #: processes, in bytes.
-_A_PROCESSOR, _MEMORY = 3, 300 << 20
+_A_PROCESSOR, _MEMORY = 5, 300 << 20
 #: How long a change of the lab lasts, beside what a trial says of its own time; a share of the wait only, so rough.
 _CHANGE_S = 2.0
 
@@ -143,6 +143,8 @@ def judge(chosen: Sequence[Topology], at_once: int, show: Callable[[State], None
         begun.sort(key=Topology.lasts, reverse=True)  # so that the longest is not alone at the end
     watch = _Watch(begun, show)
     with server() as probers:
+        if begun:
+            apply.preload()
 
         def job(one: Topology) -> workers.Job:
             def judged(say: workers.Say) -> list[Result]:

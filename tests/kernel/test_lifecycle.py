@@ -84,7 +84,7 @@ def test_up_twice_changes_nothing(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("again")) as name:
         before, record = rootlab.world(name), StateDir(name).read()
         said = rootlab.ok("up", tmp_path / "again.lab.yaml")
-        assert said == "again: runs already, nothing to change; its rules were written again\n"
+        assert said == "again: runs already, nothing to change\n"
         rootlab.assert_same(before, rootlab.world(name))
         assert record is not None
         # The agent was told to read its plan again, and that is counted.

@@ -8,13 +8,15 @@ which is spoken to in JSON lines. It is forked from ``python -m lab.verify.probe
     commands.py        the lab's own command line, as a user runs it
     packets.py         flows: built by scapy, patched, sent, captured, matched
     sweep.py           many different flows at once
-    left_alone.py      flows without traffic, and what their ends are told
+    held_flows.py      flows that are opened and kept, until ports run out
+    idle_flows.py      flows without traffic, and what their ends are told
+    persistent_flows.py  flows that stay open while the lab is changed
     tracking.py        a flow's state in the load balancer, and what comes back
     tunnels.py         what crosses a tunnel, and what its gateways say of it
-    listening.py       who connects to a port of a node, and how
-    keeping.py         flows that stay open while the lab is changed
+    connection_capture.py  who connects to a port of a node, and how
     transfers.py       real FTP clients, and their data connections
-    conversations.py   real clients and servers: HTTP, TLS, ssh, nslookup
+    clients.py         real clients and servers: HTTP, TLS, ssh, nslookup
+    execution.py       a program of the user's in a node
 """
 
 import contextlib

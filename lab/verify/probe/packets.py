@@ -76,6 +76,7 @@ def _where(watch: ex.Watch) -> tuple[str, str]:
         "edge inside": (edge, interface_to(router)),
         "router": (router, interface_to(edge)),
         "gateway inside": (router, interface_to(f"gw.{watch.name}")),
+        "peering inside": (router, interface_to(f"router.{watch.network}")),
         "gateway": (f"gw.{watch.name}", ""),  # any interface
         "gateway wire": ("internet", interface_to(f"gw.{watch.name}")),
         "NAT gateway inside": (f"nat.{watch.name}", interface_to(f"router.{watch.network}")),

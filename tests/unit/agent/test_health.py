@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -116,7 +117,6 @@ def test_an_answer_that_we_ourselves_kept_waiting_counts() -> None:
 
 
 def _stand_still(seconds: float) -> None:
-    import time
 
     time.sleep(seconds)
 
@@ -149,6 +149,41 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.01)
     assert condition(), what
+
+
+def test_a_probe_that_is_late_lets_the_answers_that_came_meanwhile_be_judged_first(tmp_path: Path) -> None:
+    """The loop stands still for three intervals while the first one to be answered wrongly begins."""
+    asked: list[bool] = []  # for each probe: whether the server was sick already
+    sick = False
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % (503 if sick else 200))
+        writer.close()
+
+    @contextlib.contextmanager
+    def counted(_place: str) -> Iterator[None]:
+        asked.append(sick)
+        yield
+        if sick and asked.count(True) == 1:
+            _stand_still(0.35)
+
+    async def run() -> int:
+        nonlocal sick
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        one = check(server.sockets[0].getsockname()[1], "Http")
+        taken: list[int] = []
+        changed: Callable[[], None] = lambda: taken.append(asked.count(True))  # noqa: E731
+        made = Members("w", tmp_path / "log", counted, lambda: None, changed)
+        async with server:
+            made.change([one], ())
+            await until(lambda: made.known()[one.key], "it comes up")
+            sick = True
+            await until(lambda: not made.known()[one.key], "it goes down")
+            made.change((), ())
+        return taken[-1]
+
+    assert asyncio.run(run()) == 1
 
 
 def test_a_member_is_asked_again_and_again_and_what_is_known_survives_a_change(tmp_path: Path) -> None:

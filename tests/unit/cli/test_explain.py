@@ -92,7 +92,7 @@ _SILENT = "does not have 65.52.0.5 on a loopback interface and does not answer"
         (NSG, "client", "sql1/icmp", "no way: sql1 has no address that client can reach"),
         (NSG, "client", "65.52.0.11:80", "denied by rule DenyAllInbound of (Standard SKU), inbound at shut"),
         (FLOATING, "client", "65.52.0.4:1433", "allowed"),
-        (FLOATING, "client", "65.52.0.5:1433", f"allowed: sql1 {_SILENT}; sql2 {_SILENT}"),
+        (FLOATING, "client", "65.52.0.5:1433", f"allowed, and not answered: sql1 {_SILENT}; sql2 {_SILENT}"),
     ],
 )
 def test_the_first_line_of_explain_is_the_answer_and_what_decides(file: str, sender: str, to: str, said: str) -> None:

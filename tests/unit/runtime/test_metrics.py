@@ -13,8 +13,7 @@ from prometheus_client.registry import Collector
 from lab import cli
 from lab.deciders.snat_ports import Usage
 from lab.kernel.state import GatewayState, MemberHealth, TunnelState
-from lab.runtime.metrics import families
-from lab.runtime.show import Lab, Node
+from lab.runtime.metrics import Known, families
 
 _USED = (
     Usage(
@@ -30,23 +29,17 @@ def _tunnel(state: str) -> TunnelState:
     return msgspec.convert(said | {"ike": "", "esp": "", "ike_rekey_s": 0, "esp_life_s": 0}, TunnelState)
 
 
-def _lab() -> Lab:
+def _lab() -> Known:
     up, down = (MemberHealth(up, judged=True, applied=True, since=0.0, reason="") for up in (True, False))
-    nodes = tuple(
-        Node(
-            name=name, role="VM", address=address, namespace=name, there=True, services=(), outbound=(),
-            health={f"lb1/alive/{name}": health},
-        )
-        for name, address, health in (("web1", "10.0.0.4", up), ("web2", "10.0.0.5", down))
-    )  # fmt: skip
     gateway = GatewayState(
         kind="gateway", esp="kernel", address="40.1.1.8", ready_at=0.0, pid=1, starts=1, started=0.0,
         tunnels={"site1": _tunnel("Connected"), "site2": _tunnel("Connecting")},
     )  # fmt: skip
-    return Lab(
-        name="a", state="up", profile="seeds", time_scale=1, file="", created=0.0, nodes=nodes, public_addresses={},
-        agent=True, gateways={"vnet1": gateway}, virtual_networks={},
-    )  # fmt: skip
+    return Known(
+        addresses={"web1": "10.0.0.4", "web2": "10.0.0.5"},
+        health={"lb1/alive/web1": up, "lb1/alive/web2": down},
+        gateways={"vnet1": gateway},
+    )
 
 
 def _values() -> dict[tuple[str, str, str], float]:
@@ -82,8 +75,12 @@ def test_every_value_has_the_name_that_azure_monitor_gives_it():
     }
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:9464", "192.0.2.1:80", "localhost:80", "127.0.0.1:x", "127.0.0.1:70000"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:9464", "192.0.2.1:80", "localhost:80", "127.0.0.1:x", "127.0.0.1:70000", "unix:"]
+)
 def test_only_this_machine_may_ask(address: str):
     done = CliRunner().invoke(cli.cli, ["metrics", "a", "--listen", address])
     assert done.exit_code == 2
-    assert "it must be a loopback address and a port; use 127.0.0.1:9464" in " ".join(done.output.split())
+    assert "it must be a loopback address and a port, or unix: and a path; use 127.0.0.1:9464" in " ".join(
+        done.output.split()
+    )
