@@ -16,6 +16,8 @@ REUSE = {
     "destination": "one flow to each destination address, port and protocol",
     "nothing": "one flow in all",
 }
+#: The ways out, each before those after it.
+_ORDER = ("NAT gateway", "instance-level public IP", "load balancer", "default outbound", "none")
 _BEFORE = {
     "NAT gateway": "a NAT gateway",
     "instance-level public IP": "an instance-level public IP",
@@ -40,6 +42,9 @@ class Answer:
         self.predicted = predicted
         self.way_out = way_out
         self.outbound = outbound
+        vm, to = network.vm(predicted.sender), predicted.destination
+        #: The virtual network of the private frontend that is asked for; empty: none is.
+        self.inside = forecast.home_of_frontend(network, vm, to) if vm is not None and to is not None else ""
 
     def lines(self, sources: Sequence[object]) -> Iterator[str]:
         """Yield the answer: whether it arrives, what it is seen with, how many there may be, when it ends."""
@@ -56,6 +61,8 @@ class Answer:
         if self.way_out is not None and predicted.access in ("Allow", "Depends"):
             yield f"the far side sees {' or '.join(map(str, sources))}"
             yield from self.supply(self.way_out)
+        elif self.inside and predicted.access in ("Allow", "Depends"):
+            yield f"the member sees {predicted.source}: a private frontend keeps the client's address"
         if predicted.access in ("Allow", "Depends") and predicted.service.protocol != "icmp":
             yield from self.idle()
         if INTERNET in (predicted.sender, predicted.to):
@@ -95,9 +102,7 @@ class Answer:
             seconds, source = gateway.idle_timeout_min * 60 if tcp else profile.nat_udp_idle_s, documents.NAT_GATEWAY
             told = ", in silence; a later segment is reset" if tcp else ""
         if destination is not None and gateway is None:
-            vm = self.network.vm(self.predicted.sender)
-            inside = forecast.home_of_frontend(self.network, vm, destination) if vm is not None else ""
-            found = rule_at(self.network, destination, service.protocol, service.port, inside)
+            found = rule_at(self.network, destination, service.protocol, service.port, self.inside)
             own = [v.instance_public_ip for v in self.network.virtual_machines if v.instance_public_ip]
             theirs = next((ip for ip in own if ip.address == destination), None)
             if found is not None and service.protocol == "tcp":
@@ -152,6 +157,10 @@ class Answer:
             kind = self.way_out.kind
             protocol = self.predicted.service.protocol
             if kind != "load balancer" or self.way_out.of(protocol):
-                yield from (found.change for found in self.way_out.considered if found.change and found.kind != kind)
+                # What goes after the way that is taken would change nothing.
+                better = _ORDER[: _ORDER.index(kind)]
+                yield from (f.change for f in self.way_out.considered if f.change and f.kind in better)
+                if kind == "NAT gateway":
+                    yield f"Take the NAT gateway from the subnet of {self.way_out.vm}; nothing goes before it."
             elif protocol != "icmp":
                 yield f"Add an outbound rule for {protocol.upper()} to a pool that {self.way_out.vm} is in."

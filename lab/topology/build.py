@@ -158,7 +158,7 @@ class Builder:
         given = {h.address for h in raw.internet.values()}
         frontends = [a for lb in raw.load_balancers.values() for a in lb.frontend_ip_configurations.values()]
         given |= {a for a in frontends if isinstance(a, IPv4Address)}
-        given |= {a for g in raw.nat_gateways.values() for a in g.public_ip_addresses if a}
+        given |= {a for g in raw.nat_gateways.values() for a in (*g.public_ip_addresses, *g.public_ips) if a}
         given |= {a for g in raw.nat_gateways.values() for p in g.public_ip_prefixes if p.prefixlen >= 28 for a in p}
         given |= {g.address for g in raw.vpn_gateways.values() if g.address}
         given |= {s.vpn_gateway_address for s in raw.local_networks.values() if s.vpn_gateway_address}
@@ -335,7 +335,7 @@ class Builder:
                 name=name,
                 public_ip_addresses=tuple(
                     self._public(f"nat_gateways.{name}.public_ip_addresses.{index}", address)
-                    for index, address in enumerate(raw.public_ip_addresses)
+                    for index, address in enumerate((*raw.public_ip_addresses, *raw.public_ips))
                 ),
                 public_ip_prefixes=raw.public_ip_prefixes,
                 idle_timeout_min=raw.idle_timeout_in_minutes,

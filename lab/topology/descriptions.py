@@ -162,6 +162,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     "NatGateway": {
         "sku": "Standard",
         "public_ip_addresses": "The public addresses that its subnets leave by",
+        "public_ips": "Another name of public_ip_addresses; those of both are used",
         "public_ip_prefixes": "Ranges of public addresses that its subnets leave by",
         "idle_timeout_in_minutes": _IDLE,
     },

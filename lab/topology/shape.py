@@ -270,6 +270,7 @@ class NatGateway(_File):
 
     sku: Literal["Standard"] = "Standard"
     public_ip_addresses: tuple[Address | None, ...] = ()
+    public_ips: tuple[Address | None, ...] = ()
     public_ip_prefixes: tuple[Prefix, ...] = ()
     idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
 
@@ -731,7 +732,16 @@ def _shape_problem(path: Position, item: Any) -> Problem:
     if kind == "string_pattern_mismatch":
         return Problem(path=path, found=value, must=_pattern_text(context["pattern"]), advice="correct it")
     must = _MUST[kind].format(**context) if kind in _MUST else str(item["msg"])
-    return Problem(path=path, found=value, must=must, advice="correct it")
+    return Problem(path=path, found=value, must=must, advice=_form(kind, found))
+
+
+def _form(kind: str, found: object) -> str:
+    """Return the form to write, where a list or a mapping was left out or mistaken for the other."""
+    if kind == "tuple_type" and isinstance(found, str | int):
+        return f"write it as a list: [{str(found)[:60]}]"
+    if kind in ("dict_type", "model_type") and isinstance(found, list):
+        return "give each of them a name of your own: NAME: {…}"
+    return "correct it"
 
 
 def _pattern_text(pattern: str) -> str:
@@ -766,8 +776,20 @@ def _unknown_key(path: Position) -> Problem:
         path=path,
         found=f'unknown key "{key}"',
         must='keys are those of the vocabulary, or begin with "x-"',
-        advice=did_you_mean(key, _siblings(path)),
+        advice=_AZURE_SAYS.get((path[0], key)) or did_you_mean(key, _siblings(path)),
     )
+
+
+#: Keys of Azure that a file writes otherwise, by the part of the file: what to write.
+_AZURE_SAYS = {
+    ("vpn_gateways", "type"): "RouteBased is routing: dynamic, PolicyBased is routing: static",
+    ("vpn_gateways", "vpn_type"): "RouteBased is routing: dynamic, PolicyBased is routing: static",
+    ("connections", "from"): "name the virtual_network here, and a local_network that stands for the other side",
+    (
+        "connections",
+        "to",
+    ): "list the other side in local_networks (address_space, vpn_gateway), and name that entry here",
+}
 
 
 def _siblings(path: Position) -> Iterable[str]:

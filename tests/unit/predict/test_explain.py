@@ -157,6 +157,20 @@ cloud_services:
     assert (found.hops[-1].type == "PublicLoadBalancer") == stops
 
 
+def test_a_private_frontend_keeps_the_clients_address() -> None:
+    network = topology.load(next(file for file in TOPOLOGIES if file.name == "internal.lab.yaml"))
+    found = explain.explain(network, "peer", "10.1.1.100", Service("tcp", 8080))
+    assert "the member sees 10.1.0.4: a private frontend keeps the client's address" in found.answer
+
+
+def test_only_what_goes_before_the_way_that_is_taken_is_said_to_change_it() -> None:
+    network = topology.load(next(file for file in TOPOLOGIES if file.name == "nat-gateway.lab.yaml"))
+    found = explain.explain(network, "plain", "api", HTTP)
+    assert found.changes == ("Take the NAT gateway from the subnet of plain; nothing goes before it.",)
+    own = explain.explain(worlds.one_vm_with_public_ip(), "vm", "far", HTTP)
+    assert not any("load-balancing rule" in change for change in own.changes)
+
+
 def test_a_flow_that_depends_is_told_way_by_way() -> None:
     network = worlds.network(
         """
