@@ -257,6 +257,11 @@ REFUSALS = {
     "T-PE-4": ("peerings", "azure.peerings._overlaps"),
     "T-PE-7": ("peerings", "azure.peerings._gateways"),
     "T-PE-14": ("peerings", "azure.peerings._one_each"),
+    "T-UR-8": ("routes", "azure.routes._system"),
+    "T-UR-10": ("routes", "azure.routes._route"),
+    "T-UR-20": ("routes", "azure.routes._of_subnet"),
+    "T-UR-21": ("routes", "azure.routes.violations"),
+    "N-OR-2": ("outbound-rules", "azure.outbound_rules._idle"),
     "T-IL-12": ("internal", "azure.internal_balancers._one_of_a_type"),
 }
 
