@@ -13,6 +13,7 @@ import msgspec
 from lab.azure.model import LoadBalancer, Network
 from lab.azure.programs import Execution
 from lab.verify.claims import (
+    default_outbound,
     distribution_mode,
     endpoint_acls,
     endpoints,
@@ -68,6 +69,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *standard.CLAIMS,
     *outbound_rules.CLAIMS,
     *nat_gateways.CLAIMS,
+    *default_outbound.CLAIMS,
     *internal_balancers.CLAIMS,
     *distribution_mode.CLAIMS,
     *idle_timeouts.CLAIMS,

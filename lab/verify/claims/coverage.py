@@ -64,6 +64,7 @@ MISSING: dict[str, str] = {
     "N-SN-2": "what a Standard load balancer of 2017-09 preallocates; the sizes of pools",
     "N-SN-13": "a NAT gateway comes first (2026-07-07)",
     "N-SN-20": "secondary IP configurations have no way out by a load balancer",
+    "N-SN-22": "the address may change; a public IP of another interface ends it",
     "N-IT-2": "the timeout of an instance's own address is changed without an upgrade",
     "N-ML-1": "classic services write no record; the names of the containers",
     "N-ML-5": "data path availability; events that are told again every 5 and 60 minutes",
@@ -90,7 +91,6 @@ MISSING: dict[str, str] = {
     "T-NG-14": "800 subnets; SQL managed instances; NICs in failed state; deleting a gateway that is attached",
     "T-NG-18": "ICMP echo of a StandardV2 gateway",
     "T-NG-19": "fragments that come from outside",
-    "T-DO-3": "a NAT gateway ends it",
     "T-IL-1": "it is reached through tunnels and peerings; the address of a VM",
     "T-IL-3": "a second interface, a proxy or floating IP as ways out",
     "T-IL-4": "an own address, a NAT gateway or an outbound rule ends it",
@@ -100,7 +100,6 @@ MISSING: dict[str, str] = {
 }
 #: Statements without a claim, in our words.
 ABSENT: dict[str, str] = {
-    "N-SN-22": "The default outbound address may change, carries no fragments, and is ended by explicit outbound.",
     "N-OR-1": "Outbound rules have frontends, ports, timeout, reset, protocol and pool; Standard public ones only.",
     "N-OR-2": "The idle timeout of an outbound rule is 4 to 66 minutes (2018-09).",
     "N-OR-3": "64,000 ports for each frontend address, granted in multiples of eight; more is refused.",
