@@ -156,9 +156,9 @@ MUTATIONS = (
         "named.setdefault(vm, set()).update(out.frontends)",
         "named.setdefault(vm, set())",
     ),
-    _of_path("T-DO-3", "a NAT gateway works", _AT_ROUTER, "", _PRIVATE),
+    _of_path("T-DO-3", "a NAT gateway works", _AT_ROUTER, _around("vm.subnet == 'gated'"), _PRIVATE),
     Mutation("N-SN-22", "it carries no fragments", _PRIVATE, _PROFILE, _WHOLE, _WHOLE.replace("True", "False")),
-    _of_path("N-SN-22", "a NAT gateway ends it", _AT_ROUTER, "", _PRIVATE),
+    _of_path("N-SN-22", "a NAT gateway ends it", _AT_ROUTER, _around("vm.subnet == 'open'"), _PRIVATE),
     Mutation(
         "N-SN-22",
         "an outbound rule ends it",
@@ -173,7 +173,7 @@ MUTATIONS = (
         _PRIVATE,
         "lab/path/instance_public_ip.py",
         "        target=SourceNat(public),",
-        "        target=SourceNat(str(vnet.default_outbound_address)),",
+        "        target=SourceNat('192.0.2.254'),",
     ),
     Mutation("N-SN-22", "without these a VM has it", _PRIVATE, LINKS, _SHUT, "if not new"),
 )
