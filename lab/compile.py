@@ -23,7 +23,9 @@ from lab.path import (
     internal_load_balancer,
     load_balancer,
     nat_gateway,
+    outbound_idle,
     outbound_snat,
+    peering,
     security_group,
     vpn_gateway,
     wiring,
@@ -35,6 +37,10 @@ Down = frozenset[str]
 
 RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
     (wiring.items, "who is connected to whom; everything below needs it"),
+    (
+        peering.items,
+        "what may pass between networks is asked of every packet; security groups let the flows pass that they know",
+    ),
     (security_group.items, "at the VM's wire: after a load balancer's translation inwards, before it outwards"),
     (
         vpn_gateway.items,
@@ -54,6 +60,7 @@ RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
     (floating_ip.items, "frontends that VMs have themselves: beside the rules that translate, which they never meet"),
     (idle_timeout.items, "how long flows of rules live; nothing is decided by it"),
     (health_probe.items, "who of the VMs behind a frontend is asked for its health; no rule of the packet filter"),
+    (outbound_idle.items, "how long flows live that no rule above names; nothing is decided by it"),
     (
         outbound_snat.items,
         "a linked frontend beats the platform's address (Outbound connections, 2017-05-31, load-balanced VM)",

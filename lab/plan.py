@@ -353,6 +353,15 @@ class Rule(_Item, frozen=True, kw_only=True, tag="rule"):
         return " ".join([f"-t {self.table} -A {self.chain}", *words, str(self.target)])
 
 
+class Foreign(_Item, frozen=True, kw_only=True, tag="foreign"):
+    """What a place of a running lab has beside what its plan says, in the notation of the tool that shows it."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def _range(ports: PortRange | None) -> str | None:
     return None if ports is None else str(ports).replace("-", ":")
 
@@ -538,6 +547,8 @@ class SnatPolicy(_Item, frozen=True, kw_only=True, tag="snat-policy"):
     resources: tuple[tuple[str, str], ...]  # each address, and the documents' name for what it belongs to
     udp_s: float = 0.0  # how long a port is held after a UDP flow was idle for too long
     resent_by: str = ""  # the router's wire that first packets are sent on by; "": as its routes say
+    kernel_s: int = 0  # the kernel's timers of TCP, if they are longer than flows may be idle; 0: they are idle_s
+    tcp_idle: tuple[tuple[str, int], ...] = ()  # addresses whose TCP flows may be idle for another time
 
     def __str__(self) -> str:
         order = f"{self.order} first" + (", one address after the other" if self.sequential else "")
@@ -546,7 +557,8 @@ class SnatPolicy(_Item, frozen=True, kw_only=True, tag="snat-policy"):
             f"SNAT ports, {order}, unique for tcp {self.tcp_reuse}, udp {self.udp_reuse}"
             f"{', each protocol its own' if self.per_protocol else ''}; "
             f"back after {self.fin_close} FIN {self.fin_s:g} s, RST {self.rst_s:g} s, idle {self.idle_s:g} s"
-            f"{f', UDP {self.udp_s:g} s later' if self.udp_s else ''}{taken}"
+            f"{f', UDP {self.udp_s:g} s later' if self.udp_s else ''}"
+            f"{''.join(f', TCP from {address} idle {seconds} s' for address, seconds in self.tcp_idle)}{taken}"
         )
 
 
@@ -565,7 +577,10 @@ class SnatPool(_Item, frozen=True, kw_only=True, tag="snat-pool"):
 
 
 class IdleReset(_Item, frozen=True, kw_only=True, tag="idle-reset"):
-    """TCP flows to an address and port whose two ends are sent a reset when they time out; ``path/idle_reset``."""
+    """TCP flows to an address and port whose two ends are sent a reset when they time out; ``path/idle_reset``.
+
+    ``outbound``: those from an address, to any port.
+    """
 
     address: str
     port: int
@@ -573,9 +588,11 @@ class IdleReset(_Item, frozen=True, kw_only=True, tag="idle-reset"):
     inside: tuple[str, ...]  # prefixes that are reached by the first wire, all else by the second
     inner_interface: str
     outer_interface: str
+    outbound: bool = False
 
     def __str__(self) -> str:
-        return f"TCP reset of flows to {self.address}:{self.port} that are idle for {self.idle_s} s"
+        which = f"from {self.address}" if self.outbound else f"to {self.address}:{self.port}"
+        return f"TCP reset of flows {which} that are idle for {self.idle_s} s"
 
 
 # --- tunnels ----------------------------------------------------------------------------------
@@ -730,9 +747,9 @@ def _by(items: Iterable[Item], key: Callable[[Item], str]) -> list[tuple[str, li
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What turns one plan into another."""
+    """What turns one plan into another; what a place has beside its plan goes, too."""
 
-    gone: tuple[Item, ...]
+    gone: tuple[Item | Foreign, ...]
     new: tuple[Item, ...]
 
     def __bool__(self) -> bool:
@@ -744,8 +761,11 @@ class Difference(msgspec.Struct, frozen=True):
         return "\n".join(lines) + ("\n" if lines else "")
 
 
-def difference(old: Plan, new: Plan) -> Difference:
-    """Return what ``new`` lacks and adds. A table whose rules changed order counts as changed."""
+def difference(old: Plan, new: Plan, beside: Iterable[Foreign] = ()) -> Difference:
+    """Return what ``new`` lacks and adds. A table whose rules changed order counts as changed.
+
+    ``beside``: what there is with ``old`` that is of no plan.
+    """
     before, after = set(old.items), set(new.items)
     gone = tuple(i for i in old.items if i not in after)
     added = tuple(i for i in new.items if i not in before)
@@ -759,7 +779,7 @@ def difference(old: Plan, new: Plan) -> Difference:
     for key in moved:
         gone += tables_before[key]
         added += tables_after[key]
-    return Difference(gone, added)
+    return Difference((*gone, *beside), added)
 
 
 def encode(plan: Plan) -> bytes:

@@ -26,7 +26,7 @@ class Resetter(Carrier):
         super().__init__()
         self._items = tuple(items)
         first = self._items[0]
-        self._idle = Idle(_timeouts(self._items))
+        self._idle = Idle(*_timeouts(self._items))
         with inside(first.place):
             self._segments = Segments(item.address for item in self._items)
             self._ends = flows.Ends()
@@ -45,7 +45,7 @@ class Resetter(Carrier):
             return
         self._items, first = items, items[0]
         self._on_segments()
-        self._idle = self._idle.changed(_timeouts(items))
+        self._idle = self._idle.changed(*_timeouts(items))
         self._segments.watch(item.address for item in items)
         self._wires.close()
         with inside(first.place):
@@ -70,8 +70,9 @@ class Resetter(Carrier):
             found.add(flow)
             over = timed_out and state == flows.TCP_ESTABLISHED
             for number, reset in enumerate(self._idle.ended(flow, received, timed_out=over)):
-                # The server is inside, also where its address is the frontend's (floating IP).
-                (self._wires.send_in if number else self._wires.send)(reset)
+                # The server of a flow that came in is inside, also where its address is the frontend's (floating IP).
+                inside = number == 1 and not self._idle.is_outbound(flow)
+                (self._wires.send_in if inside else self._wires.send)(reset)
         return found
 
     def _keep_time(self) -> None:
@@ -84,12 +85,20 @@ class Resetter(Carrier):
             self._idle.heard(segment, time.monotonic())
         now = time.monotonic()
         due = self._idle.due(now - _MARGIN_S)
-        there = {flow for flow in due if self._ends.ask(flow)}
+        there = {flow for flow in due if self._ends.ask(self._asked(flow))}
         told = self._read_ends()
         self._idle.postpone(there, now)
         self._idle.forget(flow for flow in due if flow not in there and flow not in told)
         self._keep_time()
 
+    def _asked(self, flow: Flow) -> Flow:
+        """Return the direction of a flow that the table is asked for; of one that leaves it is its answers'."""
+        back = Flow(flow.protocol, flow.destination, flow.destination_port, flow.source, flow.source_port)
+        return back if self._idle.is_outbound(flow) else flow
 
-def _timeouts(items: Iterable[IdleReset]) -> dict[tuple[int, int], int]:
-    return {(int(IPv4Address(item.address)), item.port): item.idle_s for item in items}
+
+def _timeouts(items: Iterable[IdleReset]) -> tuple[dict[tuple[int, int], int], dict[int, int]]:
+    """Return how long flows may be idle: by the address and port that they are for, and by that which they leave by."""
+    items = tuple(items)
+    coming = {(int(IPv4Address(item.address)), item.port): item.idle_s for item in items if not item.outbound}
+    return coming, {int(IPv4Address(item.address)): item.idle_s for item in items if item.outbound}

@@ -5,10 +5,13 @@ What it decides by is ``deciders/snat_ports.Ports``; how a decision is carried o
 
 import time
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
 from typing import Literal
 
 from lab.agent.carrier import Carrier, Inside
+from lab.deciders.idle_flows import Watch
 from lab.deciders.snat_ports import Alert, Grant, Ports, Usage
+from lab.flow import TCP
 from lab.kernel import flows
 from lab.plan import SnatPolicy, SnatPool
 
@@ -29,12 +32,14 @@ class Allocator(Carrier):
         self._tell = tell
         self._given = policy, tuple(pools)
         self.ports = Ports(*self._given)
+        self._watch = _watch(policy)
         with inside(policy.place):
             self._table = flows.Table(closing_from=_closing_from(policy))
             self._queue = flows.Queue()
         with inside(policy.router):
             self._resend = flows.Resend(interface=policy.resent_by)
         self._adopt()
+        self._watch_all(since=0.0)
         self._swept = 0.0
         self.read(self._table.socket, self._on_events)
         self.read(self._queue.socket, self._on_packets)
@@ -48,11 +53,15 @@ class Allocator(Carrier):
         pools = tuple(pools)
         if (policy, pools) == self._given:
             return
-        self._given = policy, pools
+        (before, _), self._given = self._given, (policy, pools)
         self._drain_events()
         self._table.close_from(_closing_from(policy))
         self.ports, lost = self.ports.changed(policy, pools)
         self._table.forget(lost)
+        if (policy.kernel_s, policy.tcp_idle) != (before.kernel_s, before.tcp_idle):
+            self._watch = _watch(policy)
+            # Until a flow's next packet the table tells of the former timers.
+            self._watch_all(since=0.0 if policy.kernel_s == before.kernel_s else time.monotonic())
         self._keep_time()
 
     def usage(self) -> list[Usage]:
@@ -86,6 +95,8 @@ class Allocator(Carrier):
             if grant is not None:
                 granted.append((packet, grant))
         self._send_on(granted)
+        if self._watch is not None:
+            self._keep_time()
         alerts = self.ports.alerts()
         if alerts:
             self._tell(alerts)
@@ -102,6 +113,8 @@ class Allocator(Carrier):
                     self.ports.ended(packet.flow, grant.port)  # the port is free, and the flow lost, as in a full table
                 elif packet.flow not in taken:
                     self._resend.send(packet)
+                    if self._watch is not None and packet.flow.protocol == TCP:
+                        self._watch.begun(packet.flow, grant.address, time.monotonic())
             if not taken:
                 return
             # Rare: a flow that another revision gave the port to is still there.
@@ -119,6 +132,8 @@ class Allocator(Carrier):
             for kind, entry in events:
                 if kind == "gone":
                     self.ports.ended(entry.flow, entry.reply_port, now)
+                    if self._watch is not None:
+                        self._watch.ended(entry.flow)
                 elif self.ports.closed(entry.flow, _how(entry.state), now):
                     over.append(entry.flow)
             self._table.forget(over)
@@ -146,8 +161,40 @@ class Allocator(Carrier):
         self._table.forget(over)
 
     def _keep_time(self) -> None:
-        """End the next cool-down when it is due."""
-        self.wake_at(self.ports.next_due(), self._on_events)
+        """End the next cool-down when it is due, and look after flows that may be idle for too long."""
+        due = [self.ports.next_due(), self._watch.next_due() if self._watch is not None else None]
+        self.wake_at(min((moment for moment in due if moment is not None), default=None), self._on_time)
+
+    def _on_time(self) -> None:
+        self._drain_events()
+        if self._watch is not None:
+            now = time.monotonic()
+            for flow in self._watch.due(now):
+                left = self._table.left(flow)
+                if left is None or left[1] >= flows.TCP_TIME_WAIT:
+                    self._watch.ended(flow)  # gone, or closed: its port cools down
+                elif self._watch.judged(flow, left[0], now):
+                    self._watch.ended(flow)
+                    self._table.expire(flow)
+            self._drain_events()
+        self._keep_time()
+
+    def _watch_all(self, *, since: float) -> None:
+        """Look after the flows that are there already; they are asked about at once."""
+        if self._watch is None:
+            return
+        now = time.monotonic()
+        for flow, grant in self.ports.flows():
+            if flow.protocol == TCP:
+                self._watch.begun(flow, grant.address, since, due=now)
+
+
+def _watch(policy: SnatPolicy) -> Watch | None:
+    """Return what looks after idle flows, None if the kernel's timers do."""
+    if not policy.kernel_s:
+        return None
+    others = {int(IPv4Address(address)): seconds for address, seconds in policy.tcp_idle}
+    return Watch(policy.kernel_s, int(policy.idle_s), others)
 
 
 def _closing_from(policy: SnatPolicy) -> int:

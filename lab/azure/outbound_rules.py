@@ -100,20 +100,6 @@ def _idle(profile: Profile, where: tuple[str, ...], rule: OutboundRule) -> Itera
             must=f"an idle timeout is {low} to {high} minutes ({profile.sources['outbound_idle_min']})",
             advice=f"use a value from {low} to {high}",
         )
-    elif rule.idle_timeout_min * 60 != profile.idle_timeout_s:
-        yield Problem(
-            path=(*where, "idle_timeout_in_minutes"),
-            found=f"{rule.idle_timeout_min}",
-            must="the lab plays outbound rules with the timeout that the documents have by default, 4 minutes",
-            advice="leave it out",
-        )
-    if rule.tcp_reset:
-        yield Problem(
-            path=(*where, "enable_tcp_reset"),
-            found="true",
-            must="the lab lets idle flows of outbound rules end in silence, as the documents have it by default",
-            advice="leave it out",
-        )
 
 
 def _alone_at_frontends(path: tuple[str, ...], lb: LoadBalancer) -> Iterator[Problem]:

@@ -27,32 +27,52 @@ class _Heard:
 class Idle:
     """The flows of one edge whose ends are told of their timeout. Times are seconds of a clock that only goes on."""
 
-    def __init__(self, timeouts: dict[tuple[int, int], int]) -> None:
-        """Begin with what is watched: address, port, and how long a flow may be idle."""
-        self._timeouts = timeouts
+    def __init__(self, timeouts: dict[tuple[int, int], int], outbound: dict[int, int] | None = None) -> None:
+        """Begin with what is watched: address, port, and how long a flow may be idle.
+
+        ``outbound``: addresses from which flows leave, and how long these may be idle. Such a flow is known as its
+        receiver sees it.
+        """
+        self._timeouts, self._outbound = timeouts, outbound or {}
         #: By how long they may be, the flows in the order in which they were heard of last.
         self._heard: dict[int, dict[Flow, _Heard]] = {}
 
-    def changed(self, timeouts: dict[tuple[int, int], int]) -> "Idle":
-        """Return what is known with other timeouts; flows to what is no longer watched are left out."""
-        new = Idle(timeouts)
+    def changed(self, timeouts: dict[tuple[int, int], int], outbound: dict[int, int] | None = None) -> "Idle":
+        """Return what is known with other timeouts; flows of what is no longer watched are left out."""
+        new = Idle(timeouts, outbound)
         known = [(flow, heard) for flows in self._heard.values() for flow, heard in flows.items()]
         for flow, heard in sorted(known, key=lambda entry: entry[1].last):
-            if (flow.destination, flow.destination_port) in timeouts:
+            if new._is_watched(flow):
                 new._of(flow)[flow] = heard
         return new
 
     def _of(self, flow: Flow) -> dict[Flow, _Heard]:
-        return self._heard.setdefault(self._timeouts[flow.destination, flow.destination_port], {})
+        seconds = self._timeouts.get((flow.destination, flow.destination_port))
+        return self._heard.setdefault(self._outbound[flow.source] if seconds is None else seconds, {})
+
+    def _is_watched(self, flow: Flow) -> bool:
+        return (flow.destination, flow.destination_port) in self._timeouts or flow.source in self._outbound
+
+    def is_outbound(self, flow: Flow) -> bool:
+        """Tell whether a flow is one that leaves, known as its receiver sees it."""
+        return (flow.destination, flow.destination_port) not in self._timeouts
 
     def heard(self, segment: Segment, now: float) -> None:
         """Note a segment, of whichever direction."""
         source, source_port, destination, destination_port, acknowledged = segment
+        said, answered = (
+            Flow(TCP, source, source_port, destination, destination_port),
+            Flow(TCP, destination, destination_port, source, source_port),
+        )
         from_client = (destination, destination_port) in self._timeouts
         if from_client:
-            flow = Flow(TCP, source, source_port, destination, destination_port)
+            flow = said
         elif (source, source_port) in self._timeouts:
-            flow = Flow(TCP, destination, destination_port, source, source_port)
+            flow = answered
+        elif source in self._outbound:
+            flow, from_client = said, True
+        elif destination in self._outbound:
+            flow = answered
         else:
             return
         flows = self._of(flow)
@@ -99,9 +119,10 @@ class Idle:
 
         ``received`` is the flow as its server saw it; ``timed_out``: it was established, and its time was over.
         """
-        if (flow.destination, flow.destination_port) not in self._timeouts:
+        watched = received if received.source in self._outbound else flow
+        if not self._is_watched(watched):
             return ()
-        known = self._of(flow).pop(flow, None)
+        known = self._of(watched).pop(watched, None)
         if known is None or not timed_out or known.by_client is None or known.by_server is None:
             return ()
         client = (flow.destination, flow.destination_port, flow.source, flow.source_port)

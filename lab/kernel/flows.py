@@ -215,6 +215,27 @@ class Table:
         (kind,) = struct.unpack_from("=H", self._asking.recv(4096), 4)
         return bool(kind == _CT_NEW)
 
+    def left(self, flow: Flow) -> tuple[int, int] | None:
+        """Return how many seconds a flow has left, rounded down, and the state of a TCP connection; None: it is gone.
+
+        The kernel removes a flow whose time is over when it is asked for.
+        """
+        self._asking.send(netlink.of_netfilter(_CT_GET, 0, _original(flow)))
+        message = self._asking.recv(4096)
+        if struct.unpack_from("=H", message, 4)[0] != _CT_NEW:
+            return None
+        for kind, begin, _ in netlink.attributes(message, 20, len(message)):
+            if kind == _TIMEOUT:
+                return int(_ADDRESS.unpack_from(message, begin)[0]), _tcp_state(message)
+        return 0, _tcp_state(message)
+
+    def expire(self, flow: Flow) -> None:
+        """End a flow as the kernel ends one whose time is over, and report it likewise."""
+        over = _original(flow) + netlink.attribute(_TIMEOUT, _ADDRESS.pack(0))
+        self._asking.send(netlink.of_netfilter(_CT_NEW, netlink.ACK, over))
+        self._asking.recv(4096)
+        self.left(flow)
+
     def forget(self, flows: Iterable[Flow]) -> None:
         """Remove flows; one that is not there is fine."""
         messages = [netlink.of_netfilter(_CT_DELETE, 0, _original(flow)) for flow in flows]

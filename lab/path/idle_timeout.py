@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import ceil
 
 from lab.azure.model import InboundNatRule, LoadBalancer, LoadBalancingRule, Network, VirtualNetwork
-from lab.path import wiring
+from lab.path import outbound_idle, wiring
 from lab.plan import CtTarget, IdleReset, Item, Provenance, Rule, Timeout
 from lab.plan import interface_to as to
 
@@ -41,7 +41,7 @@ def _of_rule(
     edge, inside = wiring.load_balancer(vnet), wiring.router(vnet)
     address = lb.frontend(rule.frontend).address
     # The edge's own timers are those of outbound flows; the router has none of ours.
-    differs = nominal_s != network.profile.idle_timeout_s
+    differs = nominal_s != network.profile.idle_timeout_s or outbound_idle.differs(network, vnet)
     name = str(rule.idle_timeout_min)
     # What is for a private frontend never comes to the edge.
     private = lb.is_private(rule)

@@ -10,7 +10,7 @@ from math import ceil
 
 from lab.azure import public_ips
 from lab.azure.model import Network, VirtualNetwork
-from lab.path import wiring
+from lab.path import outbound_idle, wiring
 from lab.plan import CtTarget, DestinationNat, Item, Provenance, Rule, SourceNat, Terminal, Timeout
 
 _SOURCE = "Outbound connections, 2017-05-31: VM with an instance-level public IP"
@@ -86,7 +86,7 @@ def _idle(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         if own is None:
             continue
         nominal_s = own.idle_timeout_min * 60
-        if nominal_s == network.profile.idle_timeout_s:
+        if nominal_s == network.profile.idle_timeout_s and not outbound_idle.differs(network, vnet):
             continue
         name = f"o{own.idle_timeout_min}"
         why = Provenance("instance_public_ip", f"addresses of {own.idle_timeout_min} min", _IDLE)

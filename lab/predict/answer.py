@@ -105,8 +105,20 @@ class Answer:
                 told = ", and both ends are reset" if found[1].tcp_reset else ""
             elif theirs is not None and service.protocol == "tcp":
                 seconds, source, public = theirs.idle_timeout_min * 60, documents.IDLE, True
+            elif found is None and self.way_out is not None and service.protocol == "tcp":
+                seconds, told, source = self._of_outbound_rule(self.way_out) or (seconds, told, source)
         if public:
             yield f"a flow without packets for {seconds} s is forgotten{told or ', in silence'} ({source})"
+
+    def _of_outbound_rule(self, way_out: WayOut) -> tuple[int, str, str] | None:
+        """Return how long a TCP flow of an outbound rule may be idle, what its ends are told, and by which document."""
+        addresses = {supply.address for supply in way_out.of("tcp") if supply.ports is not None}
+        for lb in self.network.balancers:
+            for rule in (rule for rule in lb.outbound_rules if "tcp" in rule.protocols):
+                if addresses & {lb.frontend(name).address for name in rule.frontends}:
+                    told = ", and both ends are reset" if rule.tcp_reset else ""
+                    return rule.idle_timeout_min * 60, told, self.network.profile.sources["outbound_idle_min"]
+        return None
 
     def not_otherwise(self) -> Iterator[str]:
         """Yield each way out that was considered and is not taken, and why."""
@@ -129,11 +141,11 @@ class Answer:
                     f"with a priority below {decision.priority}."
                 )
         destination, service = self.predicted.destination, self.predicted.service
-        if (
-            self.predicted.access == "NoWay"
-            and destination is not None
-            and forecast.home_of_address(self.network, destination)
-        ):
+        ours = destination is not None and forecast.home_of_address(self.network, destination)
+        listed = any("access list" in way.obstacle for way in self.predicted.ways)
+        if listed:
+            yield f"Permit the client in the access list of the endpoint for {service} at {destination}."
+        elif self.predicted.access == "NoWay" and ours:
             yield f"Add a load-balancing rule or an inbound NAT rule for {service} at {destination}."
         yield from reaction.changes(self.network, self.predicted)
         if self.way_out is not None:

@@ -160,10 +160,24 @@ def _rules(before: Network, after: Network) -> Iterator[Change]:
             for rule in lb.rules()
         }
 
+    def outbound(network: Network) -> dict[tuple[str, str], Side]:
+        return {
+            (lb.name, rule.name): Side(
+                f"{rule.idle_timeout_min} min, {'both ends are reset' if rule.tcp_reset else 'in silence'}",
+                f"outbound rule {rule.name}",
+            )
+            for lb in network.load_balancers
+            for rule in lb.outbound_rules
+            if "tcp" in rule.protocols
+        }
+
     one, other = timeouts(before), timeouts(after)
     for key in (key for key in one if key in other and one[key] != other[key]):
         lb, _, service = key
         yield Change(what="idle timeout", sender=OUTSIDE, to=lb, services=(service,), before=one[key], after=other[key])
+    out, of_it = outbound(before), outbound(after)
+    for name in (name for name in out if name in of_it and out[name] != of_it[name]):
+        yield Change(what="idle timeout", sender=name[0], to=OUTSIDE, before=out[name], after=of_it[name])
 
 
 def _nat_gateways(before: Network, after: Network) -> Iterator[Change]:

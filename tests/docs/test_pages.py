@@ -145,6 +145,9 @@ def _parse(words: list[str]) -> click.Context:
     """Return the context of a command that was typed; the parser refuses what it does not know."""
     command: click.Command = cli
     context = click.Context(cli, info_name="lab", **cli.context_settings)
+    if words[0].startswith("-"):  # an option of the root, which takes no value
+        assert any(words[0] in option.opts for option in cli.params), f"no option {words[0]}"
+        words = words[1:]
     while isinstance(command, click.Group):
         found = command.get_command(context, words[0])
         assert found is not None, f"no command {words[0]}"
@@ -253,13 +256,14 @@ NO_JSON = {
     "export netcfg": "it prints a file of a form of its own",
     "export cscfg": "it prints a file of a form of its own",
     "import azure": "it prints a topology file; its -o names the file to write",
+    "export azure": "it prints a template; its -o names the file to write",
 }
 #: Commands that take no running lab, or that take two, and why.
 NO_LAB = {
     "gc": "it is of what dead labs left",
     "check": "it takes files", "plan": "it takes a file", "schema": "it is of all files", "up": "it takes a file",
     "down": "it takes several labs", "list": "it lists labs", "verify": "it takes files", "claims": "it is of no lab",
-    "init": "it makes a file", "completion": "it is of the shell",
+    "learn": "it takes a lesson", "init": "it makes a file", "completion": "it is of the shell",
     "report": "it takes results", "whatif": "it compares two",
     "doctor": "it is of the machine", "import azure": "it takes files",
 }  # fmt: skip

@@ -21,6 +21,9 @@ _GIVEN = "blocks, over = divmod(rule.ports // _BLOCK, len(rule.frontends))"
 _SHARED = "shared = [(f, seen[f, p]) for f in rule.frontends for p in rule.protocols if (f, p) in seen]"
 _QUIET = "if isinstance(rule, LoadBalancingRule) and rule.disable_outbound_snat:"
 _TAKEN = "(lb.frontend(rule.frontend).address, rule.frontend_port // size * size)"
+_IDLE = "lab/path/outbound_idle.py"
+_TOLD = "        if rule.tcp_reset:"
+_BOUNDS = "    if not low <= rule.idle_timeout_min <= high:"
 
 
 def _of(protocols: str) -> str:
@@ -130,6 +133,26 @@ MUTATIONS = (
     Mutation("T-OR-14", "a rule for TCP translates no UDP", _HERE, LINKS, _MEMBERS, _of('*out.protocols, "udp"')),
     Mutation("T-OR-14", "a rule for UDP translates no TCP", _HERE, LINKS, _MEMBERS, _of('*out.protocols, "tcp"')),
     Mutation("T-OR-14", "a rule for both translates both", _HERE, LINKS, _MEMBERS, _of("*out.protocols[:1]")),
+    Mutation(
+        "T-OR-15",
+        "4 minutes where the rule names none",
+        _HERE,
+        "lab/agent/snat.py",
+        "Watch(policy.kernel_s, int(policy.idle_s), others)",
+        "Watch(policy.kernel_s, policy.kernel_s, others)",
+    ),
+    Mutation(
+        "T-OR-15",
+        "as long as the rule says",
+        _HERE,
+        _IDLE,
+        "nominal_s = rule.idle_timeout_min * 60",
+        "nominal_s = min(rule.idle_timeout_min, 8) * 60",
+    ),
+    Mutation("T-OR-15", "with TCP reset both ends are told", _HERE, _IDLE, _TOLD, "        if False:"),
+    Mutation("T-OR-15", "without it they end in silence", _HERE, _IDLE, _TOLD, "        if True:"),
+    Mutation("T-OR-15", "other values are refused", _HERE, _RULES, _BOUNDS, "    if False:"),
+    Mutation("N-OR-2", "other values are refused", _HERE, _RULES, _BOUNDS, "    if False:"),
     Mutation(
         "T-OR-16",
         "a VM with an address of its own leaves by it",

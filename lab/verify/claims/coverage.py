@@ -39,10 +39,12 @@ FAMILIES: dict[str, int] = {
     "T-NG": 24,
     "T-DO": 12,
     "T-IL": 12,
+    "T-PE": 15,
 }
 #: Statements whose whole content is that something is refused. A refusal is recognised by its reason.
 REFUSED: frozenset[str] = frozenset(
     {
+        "N-OR-2",
         "S0-5",
         "S1-5",
         "S3-14",
@@ -57,6 +59,7 @@ REFUSED: frozenset[str] = frozenset(
         "T-OR-11",
         "T-OR-12",
         "T-NG-15",
+        "T-PE-4",
     }
 )
 #: Statements with a claim that leaves something out, and what.
@@ -98,11 +101,16 @@ MISSING: dict[str, str] = {
     "T-IL-8": "a public load balancer has none",
     "T-IL-9": "another internal load balancer of its members; a public one may be added",
     "T-IL-12": "a second public load balancer; availability sets in different pools; backend ports used twice",
+    "T-PE-1": "a peering with a classic network",
+    "T-PE-5": "a rule of a group that names the addresses lets flows pass although access is off",
+    "T-PE-7": "flows through a remote gateway, which the lab plays",
+    "T-PE-8": "effective routes",
+    "T-PE-11": "public frontends",
+    "T-PE-14": "1,000 with Virtual Network Manager; moving a peered network, peering across clouds",
 }
 #: Statements without a claim, in our words.
 ABSENT: dict[str, str] = {
     "N-OR-1": "Outbound rules have frontends, ports, timeout, reset, protocol and pool; Standard public ones only.",
-    "N-OR-2": "The idle timeout of an outbound rule is 4 to 66 minutes (2018-09).",
     "N-OR-3": "64,000 ports for each frontend address, granted in multiples of eight; more is refused.",
     "N-OR-4": "A rule with disableOutboundSnat gives no outbound; it must be set beside an outbound rule.",
     "N-OR-5": "Outbound rules do not concern VMs with an address of their own.",
@@ -120,7 +128,6 @@ ABSENT: dict[str, str] = {
     "T-OR-7": "By the table a VM has at most 1,024 ports of all frontends together (2026-07-07).",
     "T-OR-8": "A pool that grows beyond what its rule's numbers allow does not grow, or leaves VMs without ports.",
     "T-OR-10": "A frontend may be a public IP prefix, each address of which adds 64,000 ports.",
-    "T-OR-15": "The idle timeout is 4 to 120 minutes; at its end silence, or a reset to both ends.",
     "T-OR-17": "Only the primary configuration of each network interface is served.",
     "T-OR-18": "All VMs of an availability set belong to the pool of an outbound rule.",
     "T-OR-20": "Belonging to a pool gives no outbound until an outbound rule is there; new flows then leave at once.",
@@ -150,6 +157,11 @@ ABSENT: dict[str, str] = {
     "T-IL-7": "Probes of internal load balancers come from 168.63.129.16; members are of their network.",
     "T-IL-10": "A route to the frontend of an HA-ports rule makes its appliances the next hop, both ways the same one.",
     "T-IL-11": "HA ports carry no fragments, and no idle flow of theirs is reset.",
+    "T-PE-6": "What a peer forwards is let in only with allow_forwarded_traffic, which makes no routes.",
+    "T-PE-9": "A route may lead to an appliance or an internal frontend of a peer.",
+    "T-PE-10": "Between two networks with both a peering and gateways the peering carries what passes.",
+    "T-PE-13": "An address space is changed while it is peered; the peer knows it after a synchronisation.",
+    "T-PE-15": "A peering of some subnets alone: others have the route, and their packets are lost.",
     "T-OR-22": "A load balancer has at most 600 outbound rules and 600 frontends.",
 }
 

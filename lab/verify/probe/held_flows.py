@@ -52,7 +52,7 @@ def occupy(lab: str, what: ex.HoldFlows) -> ex.Occupied:
 
 
 def _close_one_side(client: Client, step: ex.End) -> list[socket.socket]:
-    """Have one side of the flows that were opened first close, and return them; the other side stays open."""
+    """Close one side of the flows that were opened first, and return them; the other side stays open."""
     ended, client.flows = client.flows[: step.count], client.flows[step.count :]
     for flow in ended:
         flow.socket.send(KEEP if step.side == "VM" else CLOSE)

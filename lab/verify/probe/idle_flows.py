@@ -6,7 +6,7 @@ import selectors
 import socket
 import struct
 import time
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from lab.kernel.sockets import enlarge
 from lab.plan import NODE_INTERFACE
@@ -24,10 +24,12 @@ _RST, _ACK = 0x04, 0x10
 
 _Kind = Literal["udp", "half closed", "tcp"]
 _End = Literal["client", "server"]
+#: The client's own port by the protocol and the port that the server sees.
+_Translated: TypeAlias = dict[tuple[int, int], int]
 
 
 class _Ear:
-    """What passes one end of the flows, and what is told there; a flow is known by its client's port."""
+    """What passes one end of the flows, and what is told there; a flow is known by its client's own port."""
 
     def __init__(self, lab: str, node: str, end: _End) -> None:
         self.end: _End = end
@@ -39,6 +41,7 @@ class _Ear:
         self.expected: dict[int, int] = {}  # what this end acknowledged last
         self.last: dict[int, float] = {}
         self.told: dict[int, list[ex.Told]] = {}
+        self.translated: _Translated = {}
 
     def read(self, ports: dict[int, _Kind]) -> None:
         """Read what has passed."""
@@ -55,13 +58,13 @@ class _Ear:
         head, protocol = (packet[0] & 15) * 4, packet[9]
         if protocol == socket.IPPROTO_ICMP and not sent and len(packet) >= head + 8 + 24:
             quoted = packet[head + 8 :]
-            flow = next((p for p in struct.unpack_from("!HH", quoted, (quoted[0] & 15) * 4) if p in ports), None)
+            flow = self._flow(quoted, (quoted[0] & 15) * 4, ports)
             if flow is not None:
                 self._tell(flow, f"ICMP {packet[head]}/{packet[head + 1]}", now, believed=True)
             return
         if protocol not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
             return
-        flow = next((p for p in struct.unpack_from("!HH", packet, head) if p in ports), None)
+        flow = self._flow(packet, head, ports)
         if flow is None:
             return
         if protocol == socket.IPPROTO_TCP:
@@ -72,6 +75,11 @@ class _Ear:
             if sent and flags & _ACK:
                 self.expected[flow] = acknowledged
         self.last[flow] = now
+
+    def _flow(self, packet: bytes, at: int, ports: dict[int, _Kind]) -> int | None:
+        """Return which flow a packet is of, whose ports are at a place in it."""
+        seen = (self.translated.get((packet[9], port), port) for port in struct.unpack_from("!HH", packet, at))
+        return next((port for port in seen if port in ports), None)
 
     def _tell(self, flow: int, what: str, now: float, *, believed: bool) -> None:
         seconds = round(now - self.last.get(flow, now), 3)
@@ -94,7 +102,8 @@ def leave(lab: str, what: ex.IdleFlows) -> ex.Left:
             opened.bind(("", 0))
             ports[opened.getsockname()[1]] = kind
             clients[kind] = opened
-            answered[kind] = _converse(opened, servers["udp" if kind == "udp" else "tcp"], what, stack)
+            known = ears[1].translated
+            answered[kind] = _converse(opened, servers["udp" if kind == "udp" else "tcp"], what, stack, known)
             if kind == "half closed" and answered[kind]:
                 opened.shutdown(socket.SHUT_WR)
         _listen(ears, ports, what.wait_s)
@@ -128,16 +137,28 @@ def _servers(lab: str, what: ex.IdleFlows, stack: contextlib.ExitStack) -> dict[
     return servers
 
 
-def _converse(opened: socket.socket, server: socket.socket, what: ex.IdleFlows, stack: contextlib.ExitStack) -> bool:
-    """Let each side say something; tell whether the client heard the server."""
+def _converse(
+    opened: socket.socket,
+    server: socket.socket,
+    what: ex.IdleFlows,
+    stack: contextlib.ExitStack,
+    translated: _Translated,
+) -> bool:
+    """Let each side say something; note what the server sees the client as, tell whether this heard the server."""
     with contextlib.suppress(TimeoutError, ConnectionError):
         opened.connect((what.address, what.port))
         opened.send(_HELLO)
         if server.type == socket.SOCK_DGRAM:
             _, client = server.recvfrom(16)
             server.sendto(_HELLO, client)
+            translated[socket.IPPROTO_UDP, client[1]] = opened.getsockname()[1]
         else:
-            accepted = stack.enter_context(server.accept()[0])
+            accepted, client = server.accept()
+            translated[socket.IPPROTO_TCP, client[1]] = opened.getsockname()[1]
+            stack.enter_context(accepted)
+            for end in (opened, accepted):
+                # Closed, it is gone: its port may soon be that of another flow.
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             accepted.settimeout(_ANSWER_S)
             accepted.recv(16)
             accepted.send(_HELLO)

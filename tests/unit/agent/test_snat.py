@@ -37,7 +37,7 @@ def test_flows_that_a_full_table_refuses_cost_no_ports():
     kernel = Kernel()
     allocator = object.__new__(Allocator)  # without the kernel's own sockets
     allocator.ports = Ports(_POLICY, [_POOL])
-    vars(allocator).update(_table=kernel, _resend=kernel)
+    vars(allocator).update(_table=kernel, _resend=kernel, _watch=None)
 
     def begin(number: int) -> None:
         flow = Flow(6, 0x0A010004, 40000 + number, 0xC6336414, 80)

@@ -117,8 +117,6 @@ def test_the_most_that_each_vm_can_have(members: int, addresses: int, blocks: in
         ("4 to 120 minutes", out(more=", idle_timeout_in_minutes: 121"), {}),
         ("4 to 66 minutes", out(more=", idle_timeout_in_minutes: 67"), {"profile": "2018-12"}),
         ("4 to 120 minutes", out(more=", idle_timeout_in_minutes: 3"), {}),
-        ("by default, 4 minutes", out(more=", idle_timeout_in_minutes: 15"), {}),
-        ("end in silence", out(more=", enable_tcp_reset: true"), {}),
         ("no frontend", out(frontends="gone"), {}),
     ],
 )

@@ -103,3 +103,38 @@ def test_with_other_rules_what_is_known_of_flows_that_are_still_watched_stays() 
     assert idle.next_due() == 600.0
     assert len(idle.ended(_FLOW, _SEEN, timed_out=True)) == 2
     assert len(spoken().changed({(_VIP, 81): 240})) == 0
+
+
+_FRONTEND, _FAR = 0x28010102, 0xC6336420
+#: A flow that leaves by a frontend: as its VM began it, and as it is seen outside.
+_LEAVING = Flow(TCP, _VM, 50000, _FAR, 443)
+_TRANSLATED = Flow(TCP, _FRONTEND, 1024, _FAR, 443)
+
+
+def left() -> Idle:
+    """Return what is known of a flow that leaves, after each end has acknowledged something."""
+    idle = Idle({}, {_FRONTEND: 240})
+    idle.heard(Segment(_FRONTEND, 1024, _FAR, 443, 2001), 0.0)
+    idle.heard(Segment(_FAR, 443, _FRONTEND, 1024, 1001), 1.0)
+    return idle
+
+
+def test_both_ends_of_a_flow_that_left_are_told_where_each_knows_it() -> None:
+    assert left().ended(_LEAVING, _TRANSLATED, timed_out=True) == (
+        Reset(_FAR, 443, _VM, 50000, 2001, 1001),
+        Reset(_FRONTEND, 1024, _FAR, 443, 1001, 2001),
+    )
+
+
+def test_a_flow_that_left_is_known_as_its_receiver_sees_it() -> None:
+    idle = left()
+    assert idle.due(241.0) == [_TRANSLATED]
+    assert idle.is_outbound(_TRANSLATED)
+    assert not spoken().is_outbound(_FLOW)
+
+
+def test_flows_that_left_by_other_addresses_are_not_told() -> None:
+    other = _TRANSLATED._replace(source=_FRONTEND + 1)
+    assert left().ended(_LEAVING, other, timed_out=True) == ()
+    assert len(left().changed({}, {})) == 0
+    assert len(left().changed({}, {_FRONTEND: 300})) == 1

@@ -77,3 +77,25 @@ def test_the_idle_timeout_of_a_rule_and_nodes_of_one_side_are_told() -> None:
     (idle,) = found(before, after, "idle timeout")
     assert (idle.to, idle.before.value, idle.after.value) == ("lb1", "4 min, in silence", "15 min, both ends are reset")
     assert [(c.sender, c.after.value) for c in found(before, after, "there")] == [("far", "not there")]
+
+
+def test_the_idle_timeout_of_an_outbound_rule_is_told() -> None:
+    before, after = (
+        worlds.network(
+            f"""
+profile: 2022-03
+virtual_networks: {{v: {{address_space: [10.1.0.0/16], subnets: {{s: 10.1.0.0/24}}}}}}
+virtual_machines: {{vm: {{subnet: v/s}}}}
+load_balancers:
+  lb1:
+    sku: Standard
+    frontend_ip_configurations: {{f: 40.1.1.1}}
+    backend_address_pools: {{p: [vm]}}
+    outbound_rules: {{out: {{frontends: [f], backend_pool: p{more}}}}}
+"""
+        )
+        for more in ("", ", idle_timeout_in_minutes: 30, enable_tcp_reset: true")
+    )
+    (idle,) = found(before, after, "idle timeout")
+    told = ("lb1", "4 min, in silence", "30 min, both ends are reset", "outbound rule out")
+    assert (idle.sender, idle.before.value, idle.after.value, idle.reason) == told
