@@ -14,6 +14,7 @@ _IDLE = "idle, half_open = gateway.idle_timeout_min * 60, profile.nat_half_open_
 _RESET = "Reset(), protocol="
 _STEP = "self._step = random.randrange(self._size // 4 + 1, self._size - self._size // 4 + 1)"
 _SCOPE = "            key = (address, shared, flow.destination, flow.destination_port)"
+_WHOLE = '"fragments_need_own_address": Cell(value=True'
 _SHUT = "if not (new if subnet.default_outbound_access is None else subnet.default_outbound_access)"
 
 
@@ -155,4 +156,24 @@ MUTATIONS = (
         "named.setdefault(vm, set()).update(out.frontends)",
         "named.setdefault(vm, set())",
     ),
+    _of_path("T-DO-3", "a NAT gateway works", _AT_ROUTER, _around("vm.subnet == 'gated'"), _PRIVATE),
+    Mutation("N-SN-22", "it carries no fragments", _PRIVATE, _PROFILE, _WHOLE, _WHOLE.replace("True", "False")),
+    _of_path("N-SN-22", "a NAT gateway ends it", _AT_ROUTER, _around("vm.subnet == 'open'"), _PRIVATE),
+    Mutation(
+        "N-SN-22",
+        "an outbound rule ends it",
+        _PRIVATE,
+        LINKS,
+        "named.setdefault(vm, set()).update(out.frontends)",
+        "named.setdefault(vm, set())",
+    ),
+    Mutation(
+        "N-SN-22",
+        "a public IP ends it",
+        _PRIVATE,
+        "lab/path/instance_public_ip.py",
+        "        target=SourceNat(public),",
+        "        target=SourceNat('192.0.2.254'),",
+    ),
+    Mutation("N-SN-22", "without these a VM has it", _PRIVATE, LINKS, _SHUT, "if not new"),
 )

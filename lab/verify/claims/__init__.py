@@ -13,6 +13,7 @@ import msgspec
 from lab.azure.model import LoadBalancer, Network
 from lab.azure.programs import Execution
 from lab.verify.claims import (
+    default_outbound,
     distribution_mode,
     endpoint_acls,
     endpoints,
@@ -29,6 +30,7 @@ from lab.verify.claims import (
     logged,
     managed_vips,
     members_down,
+    metrics,
     multiple_vips,
     names,
     nat_gateways,
@@ -70,8 +72,10 @@ CATALOGUE: tuple[Claim, ...] = (
     *outbound_rules_needed.CLAIMS,
     *standard.CLAIMS,
     *outbound_rules.CLAIMS,
+    *metrics.CLAIMS,
     *outbound_idle.CLAIMS,
     *nat_gateways.CLAIMS,
+    *default_outbound.CLAIMS,
     *internal_balancers.CLAIMS,
     *peerings.CLAIMS,
     *route_tables.CLAIMS,

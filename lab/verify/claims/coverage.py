@@ -69,8 +69,10 @@ MISSING: dict[str, str] = {
     "N-SN-2": "what a Standard load balancer of 2017-09 preallocates; the sizes of pools",
     "N-SN-13": "a NAT gateway comes first (2026-07-07)",
     "N-SN-20": "secondary IP configurations have no way out by a load balancer",
+    "N-SN-22": "the address may change; a public IP of another interface ends it",
     "N-IT-2": "the timeout of an instance's own address is changed without an upgrade",
     "N-ML-1": "classic services write no record; the names of the containers",
+    "N-ML-4": "pending connections; SYN count, health, data path availability, bytes and packets; frontend ports",
     "N-ML-5": "data path availability; events that are told again every 5 and 60 minutes",
     "N-NS-9": "the tags of 2025 for the platform's services",
     "N-AC-5": "the endpoints that the portal makes by itself",
@@ -95,7 +97,6 @@ MISSING: dict[str, str] = {
     "T-NG-14": "800 subnets; SQL managed instances; NICs in failed state; deleting a gateway that is attached",
     "T-NG-18": "ICMP echo of a StandardV2 gateway",
     "T-NG-19": "fragments that come from outside",
-    "T-DO-3": "a NAT gateway ends it",
     "T-IL-1": "it is reached through tunnels and peerings; the address of a VM",
     "T-IL-3": "a second interface, a proxy or floating IP as ways out",
     "T-IL-4": "an own address, a NAT gateway or an outbound rule ends it",
@@ -116,7 +117,6 @@ MISSING: dict[str, str] = {
 }
 #: Statements without a claim, in our words.
 ABSENT: dict[str, str] = {
-    "N-SN-22": "The default outbound address may change, carries no fragments, and is ended by explicit outbound.",
     "N-OR-1": "Outbound rules have frontends, ports, timeout, reset, protocol and pool; Standard public ones only.",
     "N-OR-3": "64,000 ports for each frontend address, granted in multiples of eight; more is refused.",
     "N-OR-4": "A rule with disableOutboundSnat gives no outbound; it must be set beside an outbound rule.",
@@ -130,7 +130,6 @@ ABSENT: dict[str, str] = {
     "N-NG-3": "Its TCP idle timeout is 4 to 120 minutes; later traffic of a dead flow draws a reset to its sender.",
     "N-NG-4": "Two gateways of a subnet, a gateway subnet, Basic resources beside it, ICMP and fragments: refused.",
     "N-NG-5": "The example: four flows, of which two to different destinations share a port.",
-    "N-ML-4": "Metrics: SNAT connections by state, ports allocated and used, SYN count, health, bytes and packets.",
     "T-OR-5": "The number of available ports in a refusal is rounded down to eight for each VM.",
     "T-OR-6": "A number of 0 is the table's, by the size of the pool.",
     "T-OR-7": "By the table a VM has at most 1,024 ports of all frontends together (2026-07-07).",

@@ -517,13 +517,18 @@ def new_subnets_are_private(network: Network) -> Iterator[Trial]:
     f"{_DEFAULT}, private subnets",
     "A private subnet gives its VMs no default outbound; explicit ways out of its VMs work.",
     profiles=_PRIVATE,
-    facts=("no default address in a private subnet", "an own address works", "an outbound rule works"),
+    facts=(
+        "no default address in a private subnet",
+        "an own address works",
+        "an outbound rule works",
+        "a NAT gateway works",
+    ),
 )
 def private_subnet_has_no_default_outbound(network: Network) -> Iterator[Trial]:
     """Take, of the VMs of private subnets, one of each way out."""
     found: dict[str, VirtualMachine] = {}
     for vm in speaking_freely(network):
-        if private(network, vm) and nat_gateway(network, vm) is None:
+        if private(network, vm):
             found.setdefault(way_out(network, vm).kind, vm)
     if len(found) > 2:
         yield from ways_trial("private subnets", network, list(found.values()))

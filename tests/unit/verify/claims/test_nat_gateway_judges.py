@@ -25,6 +25,8 @@ _SEEN: dict[str, tuple[str, ...]] = {
     "free": _PLATFORM,
 }
 _PRIVATE = {**_SEEN, "own": ("104.43.142.188",), "ruled": ("40.117.227.1",), "private": (), "unsaid": ()}
+_PRIVATE |= {"gated": ("40.117.230.4", "40.117.230.5"), "ends-by-gateway": ("40.117.230.4", "40.117.230.5")}
+_PRIVATE |= {"ends-by-own": ("104.43.142.189",), "ends-by-rule": ("40.117.227.1",)}
 #: What comes of the steps of each experiment that holds flows, at 30 times the documents' pace.
 _STEPS: dict[tuple[str, str], tuple[ex.Happened, ...]] = {
     ("T-NG-8", "tcp"): (
@@ -53,7 +55,7 @@ _STEPS: dict[tuple[str, str], tuple[ex.Happened, ...]] = {
 }
 WORLDS = (
     "T-NG-1", "T-NG-2", "T-NG-4", "T-NG-5", "T-NG-6", "T-NG-7", "T-NG-8", "T-NG-9", "T-NG-11", "T-NG-12", "T-NG-14",
-    "T-NG-15", "T-NG-18", "T-NG-19", "T-DO-2", "T-DO-3",
+    "T-NG-15", "T-NG-18", "T-NG-19", "T-DO-2", "T-DO-3", "N-SN-22",
 )  # fmt: skip
 
 
@@ -202,6 +204,11 @@ def _about(kind: type, **fields: Any) -> Callable[[ex.Experiment, Any], Any]:
         ("T-DO-3", _from("private", pretend.DEFAULT), "private: "),
         ("T-DO-3", _from("own", pretend.DEFAULT), "own: "),
         ("T-DO-3", _from("ruled"), "ruled: "),
+        ("T-DO-3", _from("gated"), "gated: "),
+        ("N-SN-22", _from("ends-by-gateway", pretend.DEFAULT), "ends-by-gateway: "),
+        ("N-SN-22", _from("ends-by-own", pretend.DEFAULT), "ends-by-own: "),
+        ("N-SN-22", _from("ends-by-rule", pretend.DEFAULT), "ends-by-rule: "),
+        ("N-SN-22", _from("free", pretend.DEFAULT), "fragments left the virtual network"),
     ],
 )
 def test_a_claim_is_contradicted_where_the_lab_does_otherwise(
