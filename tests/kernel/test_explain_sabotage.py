@@ -123,7 +123,8 @@ SHOWN: dict[str, list[list[Shown]]] = {
     ],
     "internal": [
         [
-            *_shown("frontend in vnet1", "T-IL-2,T-IL-3 peer 10.1.1.100:8080", "T-IL-8 peer 10.1.0.200:5001/udp"),
+            *_shown("private of ilb", "T-IL-2,T-IL-3 peer 10.1.1.100:8080"),
+            *_shown("private of all-ports", "T-IL-8 peer 10.1.0.200:5001/udp"),
             *_shown(_EDGE, "T-IL-4 web1 api:443"),
         ]
     ],
@@ -178,7 +179,7 @@ UNSEEN: dict[str, str] = {
         S2-6 S2-19 N-SN-5 N-SN-6 N-SN-9"""),
     **_all("another address, as S1-2, S1-3 and S2-12 show, in a topology of its own", "S2-10 S2-14 N-SN-13 N-SN-15"),
     **_all("how long a flow lives, and what ends it", """
-        S2-9 N-SN-18 N-IT-1 N-IT-4 T-NG-8 T-NG-9 T-NG-11 N-HP-9 N-HP-10"""),
+        S2-9 N-SN-18 N-IT-1 N-IT-4 T-OR-15 T-NG-8 T-NG-9 T-NG-11 N-HP-9 N-HP-10"""),
     **_all("the answer to a flow: its first packet arrives as predicted", "S2-1 N-NS-5 T-NG-12 N-DM-5 N-AC-5"),
     **_all("names: what a server answers", "S0-11 S4-3 N-IL-1 N-DN-1 N-DN-3"),
     **_all("which member is chosen: each may be", "S0-14 S2-16 N-DM-1 N-DM-2 N-DM-3 N-DM-6 T-IL-1 N-HP-14"),
@@ -195,6 +196,8 @@ UNSEEN: dict[str, str] = {
     **_all("endpoints that S0-2 and S0-3 show, with the same rules", "S0-1 N-HP-5"),
     **_all("a gateway of another topology that loses inner packets, as S3-2 and S3-12 show", """
         S3-3 S3-7 N-GW-2 N-GW-3 N-GW-5 N-GW-7 N-GW-8 N-GW-10 N-GW-13 N-GW-14 N-NC-2 N-NC-3 N-DN-2"""),
+    **_all("a rule of a router between networks, as S3-17 shows, in a topology of its own", """
+        T-PE-1 T-PE-3 T-PE-5 T-PE-8 T-PE-11 T-PE-12"""),
     **_all("what a command says, or refuses", """
         S0-5 S0-6 S0-7 S0-8 S0-10 S0-12 N-CS-1 N-RI-2 N-RI-4 N-IT-2"""),
     **dict.fromkeys(REFUSALS, "what is refused: no rule of a kernel is behind it"),
