@@ -25,6 +25,7 @@ from lab.path import (
     nat_gateway,
     outbound_idle,
     outbound_snat,
+    peering,
     security_group,
     vpn_gateway,
     wiring,
@@ -36,6 +37,10 @@ Down = frozenset[str]
 
 RULES: tuple[tuple[Callable[[Network, Down], Iterable[Item]], str], ...] = (
     (wiring.items, "who is connected to whom; everything below needs it"),
+    (
+        peering.items,
+        "what may pass between networks is asked of every packet; security groups let the flows pass that they know",
+    ),
     (security_group.items, "at the VM's wire: after a load balancer's translation inwards, before it outwards"),
     (
         vpn_gateway.items,

@@ -353,6 +353,15 @@ class Rule(_Item, frozen=True, kw_only=True, tag="rule"):
         return " ".join([f"-t {self.table} -A {self.chain}", *words, str(self.target)])
 
 
+class Foreign(_Item, frozen=True, kw_only=True, tag="foreign"):
+    """What a place of a running lab has beside what its plan says, in the notation of the tool that shows it."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def _range(ports: PortRange | None) -> str | None:
     return None if ports is None else str(ports).replace("-", ":")
 
@@ -738,9 +747,9 @@ def _by(items: Iterable[Item], key: Callable[[Item], str]) -> list[tuple[str, li
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What turns one plan into another."""
+    """What turns one plan into another; what a place has beside its plan goes, too."""
 
-    gone: tuple[Item, ...]
+    gone: tuple[Item | Foreign, ...]
     new: tuple[Item, ...]
 
     def __bool__(self) -> bool:
@@ -752,8 +761,11 @@ class Difference(msgspec.Struct, frozen=True):
         return "\n".join(lines) + ("\n" if lines else "")
 
 
-def difference(old: Plan, new: Plan) -> Difference:
-    """Return what ``new`` lacks and adds. A table whose rules changed order counts as changed."""
+def difference(old: Plan, new: Plan, beside: Iterable[Foreign] = ()) -> Difference:
+    """Return what ``new`` lacks and adds. A table whose rules changed order counts as changed.
+
+    ``beside``: what there is with ``old`` that is of no plan.
+    """
     before, after = set(old.items), set(new.items)
     gone = tuple(i for i in old.items if i not in after)
     added = tuple(i for i in new.items if i not in before)
@@ -767,7 +779,7 @@ def difference(old: Plan, new: Plan) -> Difference:
     for key in moved:
         gone += tables_before[key]
         added += tables_after[key]
-    return Difference(gone, added)
+    return Difference((*gone, *beside), added)
 
 
 def encode(plan: Plan) -> bytes:

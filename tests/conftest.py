@@ -1,6 +1,6 @@
 """What all tests share: what they need, which of them share a process, and how many of those that need root ran.
 
-With pytest-xdist (``-n 3``) each process has a /run of its own, and with it labs of its own: those of one name do not
+With pytest-xdist (``-n 4``) each process has a /run of its own, and with it labs of its own: those of one name do not
 meet. Tests of one file share a process; of one whose parameters say ``this: that``, those with the same ``this``.
 Whatever looks at the whole machine is marked ``alone``; ``scripts/test`` runs it after the others.
 

@@ -98,10 +98,15 @@ def misfits(words: Sequence[str], answer: str) -> list[str]:
     """Return in which places the answer of a command, of these words, is not as the page says."""
     answers, named = read()
     typed = f"lab {' '.join(words)} "
-    fitting = [name for name in answers if typed.startswith(name.partition(" LAB")[0].partition(" P1")[0] + " ")]
+    fitting = [name for name in answers if typed.startswith(_literal(name) + " ")]
     if not fitting:
         return [f"{typed}: no shape is documented"]
     value = json.loads(answer)
-    longest = max(len(name.partition(" LAB")[0]) for name in fitting)
-    wrong = [unlike(value, answers[n], named) for n in fitting if len(n.partition(" LAB")[0]) == longest]
+    longest = max(len(_literal(name)) for name in fitting)
+    wrong = [unlike(value, answers[name], named) for name in fitting if len(_literal(name)) == longest]
     return min(wrong, key=len)
+
+
+def _literal(name: str) -> str:
+    """Return what is typed of a command as it stands on the page, before the first word in capitals."""
+    return re.split(r" [A-Z]", name, maxsplit=1)[0]

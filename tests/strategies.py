@@ -35,6 +35,8 @@ def topologies(draw: st.DrawFn) -> dict[str, Any]:
         }
         for i in range(draw(st.sampled_from([1, 1, 2])))
     }
+    if len(topology["virtual_networks"]) == 2:
+        draw(_peerings(topology["virtual_networks"]))
     subnets = [f"{v}/{s}" for v, vnet in topology["virtual_networks"].items() for s in vnet["subnets"]]
     machines: dict[str, Any] = {}
     for i in range(draw(st.sampled_from([7, 5, 3, 2, 1, 0]))):
@@ -205,6 +207,16 @@ def _load_balancer(draw: st.DrawFn, number: int, inside: list[str]) -> dict[str,
                 **common, "backend_pool": pool, "probe": "alive", "load_distribution": spread,
             }  # fmt: skip
     return {**balancer, **rules}
+
+
+@st.composite
+def _peerings(draw: st.DrawFn, vnets: dict[str, Any]) -> None:
+    """Give two networks both halves of a peering, or one, or none."""
+    for near, far in (("vnet0", "vnet1"), ("vnet1", "vnet0")):
+        if draw(st.booleans()):
+            kinds = ("virtual_network_access", "forwarded_traffic")
+            switches = {f"allow_{what}": draw(st.booleans()) for what in kinds}
+            vnets[near]["peerings"] = {f"to-{far}": {"remote_virtual_network": far, **switches}}
 
 
 @st.composite

@@ -13,6 +13,7 @@ with other members down, compiled and applied like any other.
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,7 +33,7 @@ from lab.agent.snat import Allocator
 from lab.azure.model import decode
 from lab.deciders.snat_ports import Alert
 from lab.errors import LabError, LabLocked
-from lab.kernel import apply, keeper, netns
+from lab.kernel import apply, daemons, keeper, netns
 from lab.kernel.daemons import Attended
 from lab.kernel.sockets import enlarge
 from lab.kernel.state import CALLER, AgentState, MemberHealth, Restarts, StateDir, locked, replace
@@ -114,7 +115,7 @@ class Agent:
             try:
                 await self.read_plan()
             except (LabError, OSError) as error:
-                say(f"{error}; reading the plan again")
+                daemons.say("agent", f"{error}; reading the plan again")
                 await asyncio.sleep(_AGAIN_S)
             else:
                 return
@@ -184,7 +185,7 @@ class Agent:
             with self.folder.events_file.open("ab") as log:
                 log.write(b"".join(msgspec.json.encode(record) + b"\n" for record in found))
         except OSError as error:
-            say(f"{error}; {len(found)} records are lost")
+            daemons.say("agent", f"{error}; {len(found)} records are lost")
 
     def _unserved(self, backends: list[Backends]) -> None:
         """Write which frontends' ports have no healthy member any more."""
@@ -282,13 +283,13 @@ class Agent:
             async with self.reading:
                 self.own.keep()
                 for server in [server for server, program in self.programs.items() if not program.running()]:
-                    say(f"{server.node}: {server}: its program has ended; starting it again")
+                    daemons.say("agent", f"{server.node}: {server}: its program has ended; starting it again")
                     await self.open.pop(server).aclose()
                     try:
                         self.open[server] = await self._serve(server)
                         self._note_restart(f"{server.node} {server.kind}:{server.port}")
                     except (LabError, OSError) as error:
-                        say(f"{error}; `lab up` tries it again")
+                        daemons.say("agent", f"{error}; `lab up` tries it again")
 
     def _note_restart(self, what: str) -> None:
         times = self.restarted[what].times if what in self.restarted else 0
@@ -313,7 +314,7 @@ class Agent:
         try:
             replace(self.folder.health_file, msgspec.json.encode(shown))
         except OSError as error:
-            say(f"{error}; writing it again")
+            daemons.say("agent", f"{error}; writing it again")
             self.telling = True
             asyncio.get_running_loop().call_later(_AGAIN_S, self._write_health)
 
@@ -326,7 +327,7 @@ class Agent:
                 while not self._try_rewrite():  # noqa: ASYNC110 - another process tells of its end by a file lock only
                     await asyncio.sleep(_LOCK_S)
             except (LabError, OSError) as error:
-                say(f"{error}; trying again")
+                daemons.say("agent", f"{error}; trying again")
                 self.changed.set()
                 await asyncio.sleep(_AGAIN_S)
 
@@ -397,24 +398,20 @@ def keep_keeper(folder: StateDir) -> None:
     try:
         keeper.ensure(folder)
     except (LabError, OSError) as error:
-        say(f"{error}; nothing starts the agent again if it ends")
-
-
-def say(words: str) -> None:
-    """Write to the agent's log, if there is room."""
-    with contextlib.suppress(OSError):
-        print(f"agent: {words}", file=sys.stderr, flush=True)
+        daemons.say("agent", f"{error}; nothing starts the agent again if it ends")
 
 
 def _report(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        say(repr(task.exception()))
+        daemons.say("agent", repr(task.exception()))
 
 
 def main() -> None:
     """Wait for ``go``, then serve; if the pipe ends without it, the parent is gone."""
     lab, ready = sys.argv[1], int(sys.argv[2])
     CALLER.command = "the lab's agent"
+    # Memory holds shared keys: neither this process nor what it starts leaves a core, unless that asks for it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     os.umask(0o022)  # for all that is written here, and by the programs that are started here
     netns.prepare()
     if sys.stdin.readline() != "go\n":

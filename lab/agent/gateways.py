@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import itertools
 import shutil
-import sys
 import time
 from collections.abc import Collection, Coroutine, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
@@ -168,7 +167,7 @@ class Gateway:
             self._remember(told)
             await self.load()
         except LabError as error:
-            print(f"{self.item.place}: {error}; starting its daemon anew", file=sys.stderr, flush=True)
+            daemons.say(self.item.place, f"{error}; starting its daemon anew")
             await self.end()
             return False
         return True
@@ -287,8 +286,7 @@ class Gateway:
                         await self.stirred.wait()
                 self.stirred.clear()
             except (LabError, OSError) as error:
-                with contextlib.suppress(OSError):
-                    print(f"{self.item.place}: {error}; starting it again", file=sys.stderr, flush=True)
+                daemons.say(self.item.place, f"{error}; starting it again")
                 await self.end()
                 await asyncio.sleep(_RESTART_S)
                 with contextlib.suppress(LabError, OSError):  # a full disk, perhaps: it is tried again
@@ -606,4 +604,4 @@ class Gateways:
 
 def _report(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        print(f"agent: {task.exception()!r}", file=sys.stderr, flush=True)
+        daemons.say("agent", repr(task.exception()))

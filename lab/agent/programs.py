@@ -7,7 +7,6 @@ first, and after twice as long each time that it ends soon; `restart: never` lea
 import asyncio
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import cast
@@ -17,7 +16,7 @@ import msgspec
 from lab.errors import LabError
 from lab.kernel import apply, daemons, netns
 from lab.kernel.state import StateDir
-from lab.plan import Plan, Program, Provenance, namespace
+from lab.plan import NO_WHY, Plan, Program, namespace
 
 _READY_S = 20.0  # how long a program may take to be ready
 _END_S = 1.0  # how long one may take to end when it is asked to
@@ -47,8 +46,7 @@ class Programs:
 
     async def read(self, plan: Plan) -> tuple[str, ...]:
         """Run the programs of a plan, and no other; return what is wrong with those that are not ready."""
-        nowhere = Provenance("", "")
-        wanted = [msgspec.structs.replace(one, why=nowhere) for one in plan.of(Program)]
+        wanted = [msgspec.structs.replace(one, why=NO_WHY) for one in plan.of(Program)]
         self._plan = plan
         await self._end([self._runs.pop(one) for one in self._runs.keys() - set(wanted)])
         problems: list[str] = []
@@ -71,14 +69,14 @@ class Programs:
                 run.pause_s = _FIRST_PAUSE_S if now - run.began > _SOON_S else run.pause_s
                 run.again = now + run.pause_s if program.restarts else float("inf")
                 then = f"starting it again in {run.pause_s:g} s" if program.restarts else "it stays so"
-                _say(f"{program.place}: {program.name} {_ending(run.process)}; {then}")
+                daemons.say("agent", f"{program.place}: {program.name} {_ending(run.process)}; {then}")
                 continue
             run.pause_s = min(2 * run.pause_s, _LAST_PAUSE_S)
             try:
                 run.process, run.began, run.again = self._start(program), now, None
             except (LabError, OSError) as error:
                 run.again = now + run.pause_s
-                _say(f"{error}; trying again in {run.pause_s:g} s")
+                daemons.say("agent", f"{error}; trying again in {run.pause_s:g} s")
 
     async def close(self) -> None:
         """End all of them: ask first, then force."""
@@ -171,10 +169,3 @@ def _found(program: Program, folder: Path, path: str | None) -> str:
 def _ending(process: daemons.Attended) -> str:
     status = cast("int", process.status)
     return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-
-
-def _say(words: str) -> None:
-    try:
-        print(f"agent: {words}", file=sys.stderr, flush=True)
-    except OSError:
-        return

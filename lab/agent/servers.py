@@ -289,7 +289,7 @@ class Sshd:
         sshd = find_sshd()
         if sshd is None:
             connection.close()
-            print(f"{node}: no sshd on this machine; run `lab doctor`", file=sys.stderr, flush=True)
+            daemons.say(node, "no sshd on this machine; run `lab doctor`")
             return
         passwd = _passwd_with_sshd()
         config = _SSHD_CONFIG

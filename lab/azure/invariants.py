@@ -8,7 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.azure import cloud_services, internal_balancers, nat_gateways, outbound_rules, places, public_ips, vpn_limits
+from lab.azure import (
+    cloud_services,
+    internal_balancers,
+    nat_gateways,
+    outbound_rules,
+    peerings,
+    places,
+    public_ips,
+    vpn_limits,
+)
 from lab.azure.addresses import Overlaps, Points, Ranges, is_address, unusable
 from lab.azure.model import (
     GATEWAY_SUBNET,
@@ -59,6 +68,7 @@ def _violations(network: Network) -> Iterator[Problem]:
         yield from outbound_rules.violations(network.profile, lb)
     yield from internal_balancers.violations(network)
     yield from nat_gateways.violations(network)
+    yield from peerings.violations(network)
     yield from cloud_services.violations(network)
     yield from _rule_targets(network)
     yield from public_ips.violations(network)
@@ -140,6 +150,7 @@ def _titles(network: Network) -> Iterator[Problem]:
     vnets = [vnet for vnet in network.virtual_networks if vnet.name != PLATFORM_NETWORK]
     found: list[tuple[str, ...]] = [("virtual_networks", vnet.name) for vnet in vnets]
     found += [("virtual_networks", vnet.name, "subnets", subnet.name) for vnet in vnets for subnet in vnet.subnets]
+    found += [("virtual_networks", vnet.name, "peerings", peering.name) for vnet in vnets for peering in vnet.peerings]
     found += [("local_networks", s.name) for s in network.local_networks]
     found += [("dns_servers", d.name) for d in network.dns_servers]
     for path in found:

@@ -106,6 +106,19 @@ class Subnet(_Value, frozen=True, kw_only=True):
             yield IPv4Address(number)
 
 
+class Peering(_Value, frozen=True, kw_only=True):
+    """One half of a peering: what a virtual network lets the other one do. What two halves are is in ``peerings``."""
+
+    name: str
+    remote_virtual_network: str
+    allow_virtual_network_access: bool = True
+    allow_forwarded_traffic: bool = False
+    allow_gateway_transit: bool = False
+    use_remote_gateways: bool = False
+    #: The other half was deleted; only a peering that is made anew is joined with another one.
+    disconnected: bool = False
+
+
 class VirtualNetwork(_Value, frozen=True, kw_only=True):
     """A private address space with its subnets."""
 
@@ -120,6 +133,7 @@ class VirtualNetwork(_Value, frozen=True, kw_only=True):
     dns_servers: tuple[IPv4Address, ...] = ()
     #: Where a network configuration file names one in the place of a location.
     affinity_group: str | None = None
+    peerings: tuple[Peering, ...] = ()
 
 
 class NatGateway(_Value, frozen=True, kw_only=True):

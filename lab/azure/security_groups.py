@@ -7,12 +7,14 @@ the VM's own address and port, never a load balancer's. Only the first packet of
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise, product
 from typing import Literal, TypeAlias
 
 import msgspec
 
+from lab.azure import peerings
 from lab.azure.model import (
     PLATFORM_ADDRESS,
     Access,
@@ -83,6 +85,7 @@ def spaces(network: Network, vnet: VirtualNetwork) -> tuple[IPv4Network, ...]:
     """Return what the tag VirtualNetwork stands for: the network's own space, and what is connected to it."""
     sites = {c.local_network for c in network.connections if c.virtual_network == vnet.name}
     connected = {prefix for site in network.local_networks if site.name in sites for prefix in site.address_space}
+    connected.update(peerings.tagged(network, vnet))
     return (*vnet.address_space, *sorted(connected))
 
 
@@ -239,11 +242,16 @@ class Groups:
             self._rules[name, direction] = tuple(rule for rule in rules if rule.direction == direction)
         return self._rules[name, direction]
 
+    @cached_property
+    def _standard(self) -> frozenset[str]:
+        """The VMs of Standard load balancers."""
+        found = (lb.virtual_machines() for lb in self.network.balancers if lb.sku == "Standard")
+        return frozenset(name for names in found for name in names)
+
     def _is_closed(self, vm: VirtualMachine) -> bool:
-        standard = (lb for lb in self.network.balancers if lb.sku == "Standard")
         required = self.network.profile.nsg_required_standard
         own = vm.instance_public_ip is not None and vm.instance_public_ip.sku == "Standard"
-        return required and (own or any(vm.name in lb.virtual_machines() for lb in standard))
+        return required and (own or vm.name in self._standard)
 
     def matches(self, vnet: VirtualNetwork, asked: Filter) -> list[tuple[SecurityRule, tuple[Box, ...]]]:
         """Return the rules of a filter, each with the flows it matches in a virtual network."""

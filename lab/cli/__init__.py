@@ -12,6 +12,7 @@ Here are the root, its help and its aliases. Each other file has the commands of
 A function imports what it needs when it runs: `lab --help` is fast because of it.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -21,6 +22,7 @@ from lab import __version__
 from lab.cli import (
     capture,
     check_plan,
+    compare,
     completion,
     ending,
     endpoint,
@@ -29,11 +31,13 @@ from lab.cli import (
     gc,
     graph,
     import_export,
+    learn,
     lifecycle,
     metrics,
     node,
     node_files,
     nsg,
+    peering,
     ports,
     public_ip,
     replay,
@@ -41,6 +45,7 @@ from lab.cli import (
     service,
     show,
     starter,
+    top,
     verify,
     vm,
 )
@@ -100,7 +105,8 @@ def _lab_first(error: click.NoSuchOption) -> click.UsageError:
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LAB", "max_content_width": 100},
 )
 @click.version_option(__version__, "-V", "--version", prog_name="lab")
-def cli() -> None:
+@click.option("--rootless", is_flag=True, help="Run labs in a user namespace of your own: no root is needed.")
+def cli(*, rootless: bool) -> None:
     """Rebuild Azure's documented data plane on this machine, and prove it with real packets.
 
     \b
@@ -120,6 +126,10 @@ def cli() -> None:
     lacks what is needed; 130 interrupted, and cleaned up. Options are also read from the
     environment: LAB_UP_TIME_SCALE=60.
     """
+    if rootless and os.geteuid() != 0:
+        from lab.kernel import rootless as own
+
+        own.enter()
 
 
 # In the order of their use, which is the order of `lab --help`.
@@ -134,6 +144,7 @@ _MODULES = (
     vm,
     public_ip,
     gateway,
+    peering,
     import_export,
     replay,
     node,
@@ -141,12 +152,15 @@ _MODULES = (
     verify,
     nsg,
     explain,
+    compare,
     starter,
     completion,
     graph,
     capture,
     report,
     metrics,
+    top,
+    learn,
 )
 for _module in _MODULES:
     for _command in _module.COMMANDS:

@@ -12,7 +12,7 @@ import click
 from lab.cli.execution import need_root
 from lab.cli.options import output_option, shown_lab_argument
 from lab.cli.output import count as counted
-from lab.cli.output import print_json
+from lab.cli.output import print_json, to_file
 from lab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def _writer(stack: ExitStack, file: Path | None) -> "Writer | None":
     from lab import __version__
     from lab.formats.pcap import Writer
 
-    return Writer(stack.enter_context(file.open("wb")), f"lab {__version__}")
+    with to_file(file):
+        return Writer(stack.enter_context(file.open("wb")), f"lab {__version__}")
 
 
 def _annotator(name: str) -> "Annotator":

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from lab.cli.arguments import only_file
+from lab.cli.execution import need_root
 from lab.cli.options import output_option, profile_option, time_scale_option
 from lab.cli.output import count, print_json
 from lab.errors import TopologyError, UsageError
@@ -51,10 +52,11 @@ def check(files: tuple[Path, ...], output: str) -> None:
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--diff", is_flag=True, help="Only what `up` would change in the lab of that name that runs now.")
+@click.option("--kernel", is_flag=True, help="With --diff: compare with what the kernel has, not with the record.")
 @time_scale_option
 @profile_option
 @output_option
-def plan(file: Path | None, diff: bool, time_scale: int | None, profile: str | None, output: str) -> None:
+def plan(file: Path | None, diff: bool, kernel: bool, time_scale: int | None, profile: str | None, output: str) -> None:
     """Print every kernel object that `up` would make, each with its why.
 
     The why names the rule file under lab/path/, the entity, and the document that says so; the same
@@ -64,11 +66,16 @@ def plan(file: Path | None, diff: bool, time_scale: int | None, profile: str | N
     Example:
       lab plan source-ip.lab.yaml
       lab plan source-ip.lab.yaml --diff
+      sudo lab plan source-ip.lab.yaml --diff --kernel
     """
     from lab import topology
     from lab.compile import compile as compile_network
 
     chosen = file or only_file()
+    if kernel and not diff:
+        raise UsageError("lab plan: --kernel says what --diff compares with; it must stand with it; add --diff")
+    if kernel:
+        need_root()
     if not diff:
         made = compile_network(topology.load(chosen, time_scale=time_scale, profile=profile))
         if output == "json":
@@ -78,11 +85,14 @@ def plan(file: Path | None, diff: bool, time_scale: int | None, profile: str | N
         return
     from lab import plan as planning
     from lab.kernel.state import existing
-    from lab.runtime import lifecycle
+    from lab.runtime import lifecycle, show
 
     network = lifecycle.load(chosen, time_scale=time_scale, profile=profile)
-    folder, _ = existing(network.name)
-    change = planning.difference(folder.plan(), lifecycle.plan_now(network))
+    if kernel:
+        there, beside = show.held(network.name)
+        change = planning.difference(there, lifecycle.plan_now(network), beside)
+    else:
+        change = planning.difference(existing(network.name)[0].plan(), lifecycle.plan_now(network))
     if output == "json":
         print_json(change)
     else:

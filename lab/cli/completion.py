@@ -71,6 +71,12 @@ def _claims(_ctx: click.Context) -> Iterator[str]:
     yield from (claim.id for claim in claims.CATALOGUE)
 
 
+def _lessons(_ctx: click.Context) -> Iterator[str]:
+    from lab.lessons import lesson
+
+    yield from lesson.names()
+
+
 Offer = Callable[[click.Context], Iterable[str]]
 #: What is offered for a parameter, by its name.
 OFFERS: dict[str, Offer] = {
@@ -81,6 +87,7 @@ OFFERS: dict[str, Offer] = {
     "nodes": _nodes,
     "sender": _nodes,
     "to": _nodes,
+    "remote": _nodes,
     "vm": _nodes,
     "source": _nodes,
     "target": _nodes,
@@ -92,6 +99,7 @@ OFFERS: dict[str, Offer] = {
     "to_profile": _profiles,
     "only": _claims,
     "claim": _claims,
+    "lesson": _lessons,
 }
 
 

@@ -119,8 +119,9 @@ def _status(run: Callable[[], object]) -> int:
         _say(f"{error}")
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - or Python would end with the status of a contradiction
-        _say(_own_fault(error))
-        return LabError.exit_code
+        full = refused(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))) if isinstance(error, MemoryError) else None
+        _say(f"{full}" if full else _own_fault(error))
+        return (full or LabError).exit_code
     return 0
 
 
@@ -131,6 +132,7 @@ _ADVICE = {
     errno.EROFS: "it must be writable; mount it so, then run the command again",
     errno.EMFILE: "more files must be open at a time; raise `ulimit -n`",
     errno.ENFILE: "more files must be open at a time; raise fs.file-max",
+    errno.EAGAIN: "more processes must be allowed; end others, or raise `ulimit -u` or the cgroup's pids.max",
     errno.ENOMEM: "more memory must be free; end other programs, or use a larger machine",
 }
 

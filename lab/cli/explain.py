@@ -228,11 +228,13 @@ def explain_flow(
 
 def _state(name: str, network: "Network") -> "tuple[frozenset[str], dict[frozenset[str], str]]":
     """Return the pool members that are down and the tunnels that are broken; of a file, what its groups deny alone."""
-    from lab.predict import forecast, matrix
+    if name.endswith(SUFFIX):
+        from lab.predict import forecast
+
+        return frozenset(forecast.unprobed(network)), {}
+    from lab.predict import matrix
     from lab.runtime import lifecycle, show
 
-    if name.endswith(SUFFIX):
-        return frozenset(forecast.unprobed(network)), {}
     return lifecycle.down_now(network), matrix.broken(network, show.describe(name).gateways)
 
 
@@ -546,7 +548,8 @@ def _proofs(files: tuple[str, str], networks: "tuple[Network, Network]", changes
 
     sides = []
     with interruptible(), progress() as say:
-        for is_after, (file, network) in enumerate(zip(files, networks, strict=True)):
+        for is_after, (file, asked) in enumerate(zip(files, networks, strict=True)):
+            network = proof.answering(asked)
             with Prober() as prober, runner.running(network, Path(file), say):
                 down = lifecycle.down_now(network)
                 sides.append(proof.prove(network, changes, down, prober, is_after=bool(is_after)))

@@ -151,7 +151,21 @@ def gateway_key() -> None:
     """
 
 
-@gateway_key.command("set")
+class _WithKey(click.Command):
+    """A command that takes a key. What stands where it has no argument may be one, and is not repeated."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        expected = self.collect_usage_pieces(ctx)[1:]
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            words = f"more arguments than {' '.join(expected)}; a key must not be one of them; give it by --key-file"
+            raise click.UsageError(words, ctx) from None
+
+
+@gateway_key.command("set", cls=_WithKey)
 @lab_argument
 @click.argument("network")
 @click.argument("site")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lab.cli.options import profile_option
-from lab.cli.output import print_json
+from lab.cli.output import print_json, to_file
 from lab.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def graph(name: str, output: str | None, write: Path | None, profile: str | None
     if write is None:
         click.echo(words, nl=False)
     else:
-        write.write_text(words, encoding="utf-8")
+        with to_file(write):
+            write.write_text(words, encoding="utf-8")
 
 
 def _of_file(name: str, profile: str | None) -> "tuple[Network, Live | None]":

@@ -90,8 +90,9 @@ def import_azure(
 
     FILE is an Azure Resource Manager template, its parameter file, or resources as Azure prints them: the answer of
     `az graph query`, `az ... list -o json`, `az ... show -o json`, `az rest`, `bicep snapshot`, or a Terraform state
-    that `terraform show -json` prints. Several files make one topology. A warning is a thing that may change an answer;
-    it says whether that of `lab outbound` may be wrong.
+    or plan that `terraform show -json` prints. A Bicep file is built, if the compiler `bicep` is on PATH. Several files
+    make one topology. A warning is a thing that may change an answer; it says whether that of `lab outbound` may be
+    wrong.
 
     \b
     Example:
@@ -103,19 +104,19 @@ def import_azure(
     from lab.formats import azure_files, azure_resources, azure_topology
     from lab.topology.imported import playable
 
-    found = azure_files.read([(file, _text(file, azure_files.MAX_BYTES, azure_files.WHAT)) for file in files])
+    found = azure_files.read([(file, text) for file in files for text in _azure_texts(file)])
     made = azure_topology.imported(
-        found.resources, name or azure_files.name_of(files[0]), profile or revisions.NAMES[-1], probes=probes
+        found.resources,
+        name or found.name or azure_files.name_of(files[0]),
+        profile or found.profile or revisions.NAMES[-1],
+        probes=probes,
     )
     shown = azure_resources.shown(" ".join(file.name for file in files))
     text, _, now = playable(made, str(output or files[0]), azure_files.head(shown))
     if output is None:
         click.echo(text, nl=False)
     else:
-        try:
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{output}: {error.strerror}; a file that can be written is needed; name one") from None
+        _write(output, text)
     warnings = [f"warning: {note}" for note in found.notes]
     warnings += [f"warning: {line}" for line in now.left if line.warning]
     for line in (*warnings, *(f"note: {line}" for line in now.left if not line.warning)):
@@ -123,6 +124,19 @@ def import_azure(
     if strict and warnings:
         told = count(len(warnings), "warning")
         raise InconclusiveError(f"{shown}: {told}; --strict allows none; change the input, or leave --strict out")
+
+
+def _azure_texts(file: Path) -> list[str]:
+    """Return the text of a file of Azure's; of a Bicep file what its compiler makes of it, if there is one."""
+    from lab.formats import azure_files
+
+    text = _text(file, azure_files.MAX_BYTES, azure_files.WHAT)
+    if file.suffix.lower() in (".bicep", ".bicepparam"):
+        from lab.runtime import bicep
+
+        if bicep.is_source(file):
+            return bicep.built(file)
+    return [text]
 
 
 def _into_file(file: Path, configuration: "Configuration", output: str) -> None:
@@ -164,10 +178,11 @@ def _text(file: Path, most: int, what: str) -> str:
 
 @click.group("export")
 def export_group() -> None:
-    """Write the configuration of a lab's networks, or of its cloud service, in the documents' own form.
+    """Write the configuration of a lab's networks, or of its cloud service, in the documents' or Azure's own form.
 
     \b
     Example:
+      lab export azure outbound.lab.yaml -o azuredeploy.json
       sudo lab export netcfg vnet-to-vnet > NetworkConfig.xml
       lab export cscfg instance-public-ip.lab.yaml --service ILPIPSample > ServiceConfiguration.cscfg
     """
@@ -211,6 +226,44 @@ def export_cscfg(name: str, service: str | None) -> None:
         found = ", ".join(names) or "none"
         raise UsageError(f"{network.name}: cloud services with roles: {found}; name one of several: --service SERVICE")
     click.echo(cscfg.write(network, chosen[0]), nl=False)
+
+
+@export_group.command("azure")
+@lab_or_file_argument
+@click.option("-o", "--output", metavar="TEMPLATE", type=click.Path(path_type=Path), help="Write here, not to stdout.")
+def export_azure(name: str, output: Path | None) -> None:
+    """Write an Azure Resource Manager template of a running lab, which needs root, or of a topology file.
+
+    What a template cannot hold is listed on stderr, a line for each. Passwords and shared keys are parameters without a
+    value. Azure chooses the addresses of public IPs itself; `lab import azure` takes those that the template names.
+
+    \b
+    Example:
+      lab export azure outbound.lab.yaml -o azuredeploy.json
+      sudo lab export azure outbound
+    """
+    from lab.formats import azure_template
+
+    made = azure_template.exported(network_named(name))
+    if output is None:
+        click.echo(made.text, nl=False)
+    else:
+        _write(output, made.text)
+    for line in made.left:
+        click.echo(f"not in the template: {line}", err=True)
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file that a user named.
+
+    Raises:
+        UsageError: it cannot be written.
+
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; a file that can be written is needed; name one") from None
 
 
 COMMANDS: tuple[click.Command, ...] = (import_group, export_group)

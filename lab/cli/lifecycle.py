@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 def up(file: Path | None, time_scale: int | None, profile: str | None, output: str) -> None:
     """Make a topology run; on a running lab, apply only the difference.
 
-    Live flows are kept. Changes that other commands made since (`lab gateway`, `nsg`, `service`, `vm`, …) are undone,
-    unless the file has them too; what is removed is listed. If a step fails, everything that was made is removed or
-    changed back. If a killed command left a lab half made, it is made anew. Needs root.
+    Live flows are kept. What was altered by hand in the lab's namespaces is mended, and listed. Changes that other
+    commands made since (`lab gateway`, `nsg`, `service`, `vm`, …) are undone, unless the file has them too; what is
+    removed is listed. If a step fails, everything that was made is removed or changed back. If a killed command left
+    a lab half made, it is made anew. Needs root.
 
     \b
     Example:
@@ -50,7 +51,8 @@ def up(file: Path | None, time_scale: int | None, profile: str | None, output: s
     seconds = time.monotonic() - began
     if output == "json":
         counts = {"vms": len(network.virtual_machines), "hosts": len(network.internet)}
-        done = {"built": outcome.built, "changed": outcome.changed, "taken_back": taken, "ended": outcome.ended}
+        done = {"built": outcome.built, "changed": outcome.changed, "mended": outcome.mended}
+        done |= {"taken_back": taken, "ended": outcome.ended}
         print_json({"lab": network.name, **done, **counts, "seconds": round(seconds, 1)})
     else:
         _print_up(network, chosen, outcome, taken, seconds)
@@ -62,8 +64,10 @@ def _print_up(network: "Network", chosen: Path, outcome: "Outcome", taken: Seque
     if taken:
         what = f"commands made this, and {chosen} does not have it; what shall stay must be in the file"
         click.echo(f"{network.name}: taken back: {', '.join(taken)}; {what}", err=True)
+    for line in outcome.mended:
+        click.echo(f"{network.name}: mended: {line}")
     if not outcome.built and not outcome.changed:
-        click.echo(f"{network.name}: runs already, nothing to change; its rules were written again")
+        click.echo(f"{network.name}: runs already, nothing to change")
         return
     what = f"{count(outcome.changed, 'object')}, " if outcome.built else f"{count(outcome.changed, 'change')}, "
     vms, hosts = len(network.virtual_machines), len(network.internet)

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.runtime.show import Lab
@@ -163,3 +165,35 @@ def print_gateways(lab: "Lab", only: str | None = None) -> None:
             rows.append((place, address, gateway.kind, shown, site, *traffic, tunnel.reason or "-"))
     print_table(("GATEWAY", "ADDRESS", "KIND", "STATE", "SITE", "BYTES IN", "OUT", "WHY"), rows)
     click.echo(f"encrypted {_BY[next(iter(lab.gateways.values())).esp]}")
+
+
+def event_line(record: dict[str, Any]) -> str:
+    """Say a record of an alert or a health event in one line."""
+    own = record.get("lab", {})
+    if "properties" in record:
+        found = record["properties"]
+        what = f"{found['eventName']}: {found['eventDescription']}"
+        where = found["eventProperties"]["public ip address"]
+    else:
+        what, where = f"{record['HealthEventType']} ({record['Severity']})", record["FrontendIP"]
+    when = record.get("time") or record["TimeGenerated"]
+    if "virtualMachine" in own:
+        about = f"{own['portsInUse']} of {own['portsAllocated']} {own['protocol']} ports of {own['virtualMachine']}"
+    else:
+        about = f"port {own['port']}/{own['protocol']}"
+    return f"{when}  {where:<15}  {what}; {about}"
+
+
+@contextmanager
+def to_file(file: Path) -> Iterator[None]:
+    """Say of a file that was named for a result, and cannot be made, what must hold.
+
+    Raises:
+        UsageError: its folder is not there, it is a folder, or the user may not write there.
+
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        must = "it must be a file in a folder that is there, and that you may write to"
+        raise UsageError(f"{file}: {error.strerror}; {must}; make the folder, or name another file") from None

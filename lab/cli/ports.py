@@ -10,7 +10,7 @@ import click
 from lab.cli.ending import is_read
 from lab.cli.execution import need_root
 from lab.cli.options import lab_argument, output_option, shown_lab_argument
-from lab.cli.output import count, print_json, print_table
+from lab.cli.output import count, event_line, print_json, print_table
 from lab.errors import LabError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -136,29 +136,12 @@ def show_events(name: str, probes: bool, follow: bool, output: str) -> None:
         return
     import msgspec
 
-    say = _probe_line if probes else _event_line
+    say = _probe_line if probes else event_line
     with contextlib.suppress(KeyboardInterrupt):
         for record in snat_usage.events(name, probes=probes, follow=follow):
             click.echo(msgspec.json.encode(record).decode() if output == "json" else say(record))
             if not is_read():
                 break
-
-
-def _event_line(record: dict[str, Any]) -> str:
-    """Say a record in one line."""
-    own = record.get("lab", {})
-    if "properties" in record:
-        found = record["properties"]
-        what = f"{found['eventName']}: {found['eventDescription']}"
-        where = found["eventProperties"]["public ip address"]
-    else:
-        what, where = f"{record['HealthEventType']} ({record['Severity']})", record["FrontendIP"]
-    when = record.get("time") or record["TimeGenerated"]
-    if "virtualMachine" in own:
-        about = f"{own['portsInUse']} of {own['portsAllocated']} {own['protocol']} ports of {own['virtualMachine']}"
-    else:
-        about = f"port {own['port']}/{own['protocol']}"
-    return f"{when}  {where:<15}  {what}; {about}"
 
 
 def _probe_line(record: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.output import print_json
+from lab.cli.output import print_json, to_file
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def report(results: tuple[Path, ...], output: str | None, write: Path | None) ->
     if write is None:
         click.echo(words, nl=False)
     else:
-        write.write_text(words, encoding="utf-8")
+        with to_file(write):
+            write.write_text(words, encoding="utf-8")
 
 
 def _read(files: tuple[Path, ...]) -> "Report":

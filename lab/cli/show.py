@@ -42,6 +42,8 @@ def list_labs(output: str) -> None:
 def show_lab(name: str, node: str | None, output: str) -> None:
     """Show a lab's nodes: addresses, the address each is seen with outside, health of pool members.
 
+    As root, the kernel is compared with the lab's plan: `-` is missing, `+` is there and should not be.
+
     \b
     Example:
       lab show source-ip
@@ -49,7 +51,7 @@ def show_lab(name: str, node: str | None, output: str) -> None:
     """
     from lab.runtime import show
 
-    lab = show.describe(name)
+    lab = show.describe(name) if node is not None else show.compared(name)
     nodes = [n for n in lab.nodes if node in (None, n.name)]
     if node is not None and not nodes:
         raise UsageError(f'{name}: no node "{node}"; {did_you_mean(node, [n.name for n in lab.nodes])}')
@@ -81,6 +83,12 @@ def _show_lab(lab: "Lab") -> None:
             if not member.up:
                 click.echo(f"{key}: {_health(member)}")
     say_timers(lab.name)
+    for line in lab.differs or ():
+        click.echo(f"differs: {line}")
+    if lab.differs:
+        number = len(lab.differs)
+        click.echo(f"{count(number, 'thing')} differ{'' if number > 1 else 's'} from its plan: `lab up` mends them")
+
     for what, restarts in lab.restarted.items():
         last = time.strftime("%H:%M:%S", time.localtime(restarts.last))
         click.echo(f"{what}: had ended, and was started again {count(restarts.times, 'time')}, last at {last}")

@@ -266,6 +266,12 @@ class _Balancer:
                 self.draft.leave(where, "the rule", "no VM of the topology refers to it")
                 continue
             self.draft.check(where, "rule", rule, taken)
+            last = whole(get(rule, "frontendportrangeend"), 1)
+            if pool is not None and start is not None and last is not None and len(members) > last - start + 1:
+                self.draft.leave(
+                    where, f"{len(members)} members", f"only {max(0, last - start + 1)} have a port of its range"
+                )
+                members = members[: max(0, last - start + 1)]
             for index, vm in enumerate(members):
                 body = {**rule}
                 if pool is not None and start is not None:

@@ -7,18 +7,24 @@ from typing import cast
 from urllib.parse import unquote, urlsplit
 
 from lab.errors import TopologyError
-from lab.formats import arm, azure_resources, terraform, xml
+from lab.formats import arm, azure_resources, terraform, terraform_plan, xml
 
 #: As large as Azure Resource Manager allows a template; what a whole subscription prints is larger.
 MAX_BYTES = 32 * 1024 * 1024
 WHAT = "template, a parameter file, or resources that Azure printed"
 _MUST = f"a file must be a {WHAT}"
-_BICEP = "run `az bicep build --file {0}`, and import the JSON file that it makes"
+_BICEP = (
+    "put the compiler `bicep` on PATH, or run `az bicep {1} --file {0}` in the folder of the file, on a machine that "
+    "has the Azure CLI, and import the JSON file that it makes"
+)
 _GRAPH = (
     "import what was deployed: `az graph query -q \"resources | where type startswith 'microsoft.network' or type "
     "startswith 'microsoft.compute'\" -o json > resources.json`"
 )
-_TERRAFORM = "import the state after `terraform apply`: `terraform show -json > state.json`; or " + _GRAPH
+_TERRAFORM = (
+    "import the state after `terraform apply`: `terraform show -json > state.json`, or a plan: `terraform plan "
+    "-out=plan`, and `terraform show -json plan > plan.json`; or " + _GRAPH
+)
 #: Names of files that say nothing of what is in them.
 _COMMON = ("azuredeploy", "main", "template", "deploy", "index")
 
@@ -42,6 +48,8 @@ def read(texts: Sequence[tuple[Path, str]]) -> azure_resources.Read:
             except arm.TemplateError as error:
                 problems.append(f"{path}: {error}")
                 continue
+            if terraform_plan.is_plan(data):
+                data = terraform_plan.state_of(cast("dict[str, object]", data)) | {"terraform_version": ""}
             if terraform.is_state(data) and azure_resources.kind_of(data) == "terraform":
                 data = {"value": terraform.resources(cast("dict[str, object]", data))}
             kind = azure_resources.kind_of(data)
@@ -66,14 +74,14 @@ def _foreign(path: Path, text: str) -> tuple[str, str] | None:
     """Return what a file of another tool is, and what to do with it."""
     suffix = path.suffix.lower()
     begins = text.lstrip("\ufeff \t\r\n")[:1]
-    if suffix in (".bicep", ".bicepparam"):
-        return "a Bicep file", _BICEP.format(path.name)
+    if suffix in (".bicep", ".bicepparam") and begins != "{":  # of a compiler's, it is a template
+        return "a Bicep file", _BICEP.format(path.name, "build" if suffix == ".bicep" else "build-params")
     if suffix in (".tf", ".tfstate", ".tfplan") or (
         begins not in "{[/" and re.search(r'^resource\s+"azurerm_', text, re.MULTILINE)
     ):
         return "a Terraform file", _TERRAFORM
     if begins not in "{[/" and re.search(r"^(?:targetScope\b|param \w+ |resource \w+ ')", text, re.MULTILINE):
-        return "a Bicep file", _BICEP.format(path.name)
+        return "a Bicep file", _BICEP.format(path.name, "build")
     return None
 
 

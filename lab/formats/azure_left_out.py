@@ -65,7 +65,6 @@ TYPES: dict[str, Effect] = {
     "microsoft.network/publicipprefixes": _wrong("what it gives addresses to has others"),
     "microsoft.network/routetables": _wrong("flows that its routes match go another way"),
     "microsoft.network/trafficmanagerprofiles": _note("it answers names, and carries no packet"),
-    "microsoft.network/virtualnetworks/virtualnetworkpeerings": Effect("the two networks do not reach each other"),
 }
 OTHER_NETWORK = _wrong("the vocabulary has no word for this type")
 NO_NETWORK = _note("no part of the network")
@@ -100,7 +99,6 @@ PROPERTIES: dict[str, dict[str, Effect]] = {
         "flowtimeoutinminutes": Effect("idle flows end at other times"),
         "bgpcommunities": _wrong("routes that it announces are not there"),
         "subnets": _DATA,
-        "virtualnetworkpeerings": Effect("the two networks do not reach each other"),
     },
     "subnet": {
         "routetable": _wrong("flows that its routes match go another way"),
@@ -186,6 +184,13 @@ _QUIET = {
         )
     ),
     "subnet": frozenset(_words("ipconfigurations purpose ipconfigurationprofiles resourcenavigationlinks")),
+    "peering": frozenset(
+        _words(
+            "peeringstate peeringsynclevel remoteaddressspace remotevirtualnetworkaddressspace localaddressspace "
+            "localvirtualnetworkaddressspace remotebgpcommunities remotevirtualnetworkencryption "
+            "donotverifyremotegateways"
+        )
+    ),
     "public IP": frozenset(
         _words(
             "ipconfiguration publicipallocationmethod publicipaddressversion sku ipaddress idletimeoutinminutes "

@@ -15,7 +15,7 @@ def networks(draft: Draft) -> None:
     for one in draft.of_type("microsoft.network/virtualnetworks"):
         space = get(get(one.body, "addressspace"), "addressprefixes")
         ranges = prefixes(space if isinstance(space, list) else [])
-        draft.check(one.title, "virtual network", one.body, "addressspace dhcpoptions subnets")
+        draft.check(one.title, "virtual network", one.body, "addressspace dhcpoptions subnets virtualnetworkpeerings")
         if not ranges:
             draft.leave(one.title, "the virtual network", "its address space is not known as IPv4", way_out=True)
             continue

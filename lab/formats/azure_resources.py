@@ -44,6 +44,9 @@ class Read(msgspec.Struct, frozen=True):
     resources: tuple[Resource, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    #: What the lab's own templates say of the topology that they were made of, "" if none does.
+    name: str = ""
+    profile: str = ""
 
 
 def shown(text: object) -> str:
@@ -107,7 +110,11 @@ def read(files: Sequence[tuple[str, object]], linked: Callable[[str], object]) -
             resources += [_resource(f"{file}: {one['place']}", one) for one in made.resources]
         elif kind == "resources":
             resources += _listed(file, data, problems)
-    return Read(tuple(_once(resources, notes)), tuple(problems), tuple(notes))
+    own = [get(get(data, "metadata"), "lab") for _, data in files if kind_of(data) == "template"]
+    name, profile = (
+        next((text for one in own if (text := known_text(get(one, key)))), "") for key in ("name", "profile")
+    )
+    return Read(tuple(_once(resources, notes)), tuple(problems), tuple(notes), name, profile)
 
 
 def shown_line(text: object) -> str:

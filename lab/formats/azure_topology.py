@@ -16,6 +16,7 @@ from lab.formats.azure_gateways import gateways
 from lab.formats.azure_left_out import LeftOut, of_type
 from lab.formats.azure_machines import groups, machines, networks
 from lab.formats.azure_nat import nat_gateways
+from lab.formats.azure_peerings import peerings
 from lab.formats.azure_resources import Resource, is_read, shown
 
 _SECTIONS = (
@@ -29,6 +30,7 @@ _PLAYED = frozenset(
         *("microsoft.network/networksecuritygroups", "microsoft.network/loadbalancers"),
         "microsoft.network/natgateways",
         *("microsoft.network/virtualnetworkgateways", "microsoft.network/localnetworkgateways"),
+        "microsoft.network/virtualnetworks/virtualnetworkpeerings",
         *("microsoft.network/virtualnetworks/subnets", "microsoft.network/networksecuritygroups/securityrules"),
         *("microsoft.network/loadbalancers/backendaddresspools", "microsoft.network/loadbalancers/inboundnatrules"),
         *("microsoft.compute/virtualmachines", "microsoft.compute/virtualmachinescalesets"),
@@ -55,6 +57,7 @@ def imported(resources: Sequence[Resource], name: str, profile: str, *, probes: 
     groups(draft)
     nat_gateways(draft)
     networks(draft)
+    peerings(draft)
     machines(draft, probes=probes)
     balancers(draft)
     gateways(draft)
@@ -108,7 +111,9 @@ def _unknown(draft: Draft) -> None:
         while stack and is_read(one.type):
             path, value = stack.pop()
             if isinstance(value, dict):
-                stack += [(f"{path}.{key}", part) for key, part in value.items() if path or key not in _GUEST]
+                # The profile of a scale set has what a VM has.
+                machine = path in ("", ".virtualmachineprofile")
+                stack += [(f"{path}.{key}", part) for key, part in value.items() if not machine or key not in _GUEST]
             elif isinstance(value, list):
                 stack += [(f"{path}[{index}]", part) for index, part in enumerate(value)]
             elif isinstance(value, Unknown) or (isinstance(value, str) and value.startswith("[")):

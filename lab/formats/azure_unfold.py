@@ -9,6 +9,7 @@ from lab.formats.azure_resources import Resource, items, known_text, reference
 #: Where a child stands in its parent.
 _CHILDREN = {
     "microsoft.network/virtualnetworks/subnets": "subnets",
+    "microsoft.network/virtualnetworks/virtualnetworkpeerings": "virtualnetworkpeerings",
     "microsoft.network/networksecuritygroups/securityrules": "securityrules",
     "microsoft.network/loadbalancers/backendaddresspools": "backendaddresspools",
     "microsoft.network/loadbalancers/inboundnatrules": "inboundnatrules",

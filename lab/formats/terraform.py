@@ -37,6 +37,7 @@ _PARTS = {
     "azurerm_lb_probe": "probes",
     "azurerm_lb_rule": "loadBalancingRules",
     "azurerm_lb_nat_rule": "inboundNatRules",
+    "azurerm_lb_nat_pool": "inboundNatPools",
     "azurerm_lb_outbound_rule": "outboundRules",
 }
 #: An association: the property that names what is changed, what it names, and where that stands there.
@@ -52,6 +53,11 @@ _MEMBERS = {
         "loadBalancerBackendAddressPools",
     ),
     "azurerm_network_interface_nat_rule_association": ("nat_rule_id", "loadBalancerInboundNatRules"),
+}
+#: What a NAT gateway leaves by: the property that names it, and where that stands there.
+_ADDRESSES = {
+    "azurerm_nat_gateway_public_ip_association": ("public_ip_address_id", "publicIpAddresses"),
+    "azurerm_nat_gateway_public_ip_prefix_association": ("public_ip_prefix_id", "publicIpPrefixes"),
 }
 #: What Terraform says beside what Azure does, and what changes no packet.
 _OWN = frozenset(
@@ -78,13 +84,14 @@ def resources(data: Values) -> list[Values]:
     for one in found:
         values = one["values"]
         kind, id_ = str(one.get("type")), values.get("id")
-        if kind in _PARTS or kind in _ASSOCIATIONS or kind in _MEMBERS:
+        if any(kind in known for known in (_PARTS, _ASSOCIATIONS, _MEMBERS, _ADDRESSES)):
             later.append(one)
         elif isinstance(id_, str) and "/providers/" in id_.lower():
             made[id_.lower()] = {"id": id_, **_TYPES.get(kind, _nothing)(values)}
         else:
             address = str(one.get("address")).replace("/", "-")
-            made[address] = {"type": f"terraform/{kind}", "name": address}
+            space = "microsoft.network" if kind in _TYPES else "terraform"
+            made[address] = {"type": f"{space}/{kind}", "name": address}
     # Pools and rules first: what is associated with them is known then.
     for one in sorted(later, key=lambda one: one.get("type") not in _PARTS):
         if not _joined(made, str(one.get("type")), one["values"]):
@@ -119,6 +126,11 @@ def _joined(made: dict[str, Values], kind: str, values: Values) -> bool:
         owner = made.get(str(values.get(target)).lower())
         if owner is not None:
             owner[_named(value)] = {"id": values.get(value)}
+    elif kind in _ADDRESSES:
+        value, where = _ADDRESSES[kind]
+        owner = made.get(str(values.get("nat_gateway_id")).lower())
+        if owner is not None:
+            owner[where] = [*_list(owner.get(where)), {"id": values.get(value)}]
     else:
         key, where = _MEMBERS[kind]
         owner = made.get(str(values.get("network_interface_id")).lower())
@@ -221,6 +233,59 @@ def _group(values: Values) -> Values:
     return {"securityRules": [{"name": one.get("name"), **_plain(one)} for one in _list(values.get("security_rule"))]}
 
 
+def _nat_gateway(values: Values) -> Values:
+    listed = {
+        where: [{"id": one} for one in found]
+        for key, where in (("public_ip_address_ids", "publicIpAddresses"), ("public_ip_prefix_ids", "publicIpPrefixes"))
+        if isinstance(found := values.get(key), list)
+    }
+    sku = {"sku": {"name": values.get("sku_name")}}
+    return {**sku, "idleTimeoutInMinutes": values.get("idle_timeout_in_minutes"), **listed}
+
+
+def _peering(values: Values) -> Values:
+    return {
+        **_reference("remoteVirtualNetwork", values.get("remote_virtual_network_id")),
+        "allowVirtualNetworkAccess": values.get("allow_virtual_network_access"),
+        "allowForwardedTraffic": values.get("allow_forwarded_traffic"),
+        "allowGatewayTransit": values.get("allow_gateway_transit"),
+        "useRemoteGateways": values.get("use_remote_gateways"),
+        "peerCompleteVnets": values.get("peer_complete_virtual_networks_enabled"),
+    }
+
+
+def _prefix(values: Values) -> Values:
+    return {"prefixLength": values.get("prefix_length"), "ipPrefix": values.get("ip_prefix")}
+
+
+def _scale_set(values: Values) -> Values:
+    """Return a scale set; what Terraform calls its NAT rules are pools of them."""
+    interfaces = []
+    for one in _list(values.get("network_interface")):
+        configurations = []
+        for part in _list(one.get("ip_configuration")):
+            made = {
+                "name": part.get("name"),
+                "primary": part.get("primary"),
+                **_reference("subnet", part.get("subnet_id")),
+            }
+            for key, where in (
+                ("load_balancer_backend_address_pool_ids", "loadBalancerBackendAddressPools"),
+                ("load_balancer_inbound_nat_rules_ids", "loadBalancerInboundNatPools"),
+            ):
+                ids = part.get(key)
+                made |= {where: [{"id": id_} for id_ in ids]} if isinstance(ids, list) and ids else {}
+            for public in _list(part.get("public_ip_address"))[:1]:
+                made["publicIPAddressConfiguration"] = {"name": public.get("name")}
+            configurations.append(made)
+        group = _reference("networkSecurityGroup", one.get("network_security_group_id"))
+        whole = {"name": one.get("name"), "primary": one.get("primary"), "ipConfigurations": configurations, **group}
+        interfaces.append(whole)
+    profile = {"networkProfile": {"networkInterfaceConfigurations": interfaces}}
+    sku = {"name": values.get("sku") or values.get("sku_name"), "capacity": values.get("instances")}
+    return {"sku": sku, "virtualMachineProfile": profile}
+
+
 def _site(values: Values) -> Values:
     space = {"addressPrefixes": values.get("address_space")}
     return {"localNetworkAddressSpace": space, "gatewayIpAddress": values.get("gateway_address")}
@@ -260,6 +325,12 @@ _TYPES: dict[str, Callable[[Values], Values]] = {
     "azurerm_network_security_group": _group,
     "azurerm_network_security_rule": _plain,
     "azurerm_lb": _balancer,
+    "azurerm_nat_gateway": _nat_gateway,
+    "azurerm_public_ip_prefix": _prefix,
+    "azurerm_virtual_network_peering": _peering,
+    "azurerm_linux_virtual_machine_scale_set": _scale_set,
+    "azurerm_orchestrated_virtual_machine_scale_set": _scale_set,
+    "azurerm_windows_virtual_machine_scale_set": _scale_set,
     "azurerm_virtual_network_gateway": _gateway,
     "azurerm_local_network_gateway": _site,
     "azurerm_virtual_network_gateway_connection": _connection,

@@ -1,7 +1,7 @@
 """A plan becomes a running lab, a running lab changes by a difference, and a lab is removed.
 
-``up`` on nothing builds; on a running lab it applies the difference and keeps live flows; on what
-a killed command left behind it removes that first. Whatever fails is undone before the error is
+``up`` on nothing builds; on a running lab it applies the difference, mends what was altered by hand, and keeps live
+flows; on what a killed command left behind it removes that first. Whatever fails is undone before the error is
 raised. The order is that of ``plan.KINDS``; whole packet-filter tables come last, each in one step.
 """
 
@@ -19,6 +19,8 @@ import msgspec
 from lab import plan
 from lab.errors import BrokenRecordError, LabError, UsageError
 from lab.kernel import daemons, netns, remains, timeouts
+from lab.kernel import drift as drifting
+from lab.kernel.drift import Drift
 from lab.kernel.state import LabState, StateDir, StoppedVm, existing, locked, note_removed, replace
 from lab.plan import (
     Address,
@@ -44,6 +46,7 @@ AGENT = "lab.agent"
 AGENT_RELOAD = signal.SIGHUP
 #: What the agent starts and what outlives it, by the names of programs.
 _DAEMONS = ("charon",)
+_NONE = Drift()
 _AGENT_S = 30.0  # how long the agent may take to have its servers listening
 
 Progress = Callable[[str], None]
@@ -55,6 +58,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     built: bool  # from nothing
     changed: int  # plan items made and removed
+    mended: tuple[str, ...] = ()  # what differed from the record, and is as it was
     ended: tuple[str, ...] = ()  # a user's processes in what was removed
 
 
@@ -88,8 +92,8 @@ def up(made: Plan, source: Source, progress: Progress) -> Outcome:
     folder = StateDir(made.lab)
     with locked(made.lab):
         record = _read(folder)
-        if record is not None and is_whole(record):
-            return _change(folder, record, made, source, progress)
+        if record is not None and is_there(record):
+            return _mend(folder, record, made, source, progress)
         ended: tuple[str, ...] = ()
         if record is not None:
             progress("removing what an interrupted command left")
@@ -157,6 +161,11 @@ def is_whole(record: LabState) -> bool:
     return record.state == "running" and all(netns.exists(name) for name in record.namespaces)
 
 
+def is_there(record: LabState) -> bool:
+    """Tell whether a lab runs, in part at least: what it lacks can be mended."""
+    return record.state == "running" and any(netns.exists(name) for name in record.namespaces)
+
+
 def agent_alive(record: LabState) -> bool:
     """Tell whether the lab's agent runs: its servers answer and its probes are sent."""
     return daemons.alive(record.agent)
@@ -172,7 +181,7 @@ def agent_trouble(record: LabState) -> str:
     if not agent_alive(record):
         if is_restarting(record):
             return "the agent has ended and is being started again"
-        return "the agent does not run; `lab up` heals it"
+        return "the agent does not run, nor does its keeper, which would start it again; `lab up` starts both"
     if record.agent is not None and daemons.is_stopped(record.agent):
         return f"the agent is stopped; `kill -CONT {record.agent.pid}` lets it go on"
     return ""
@@ -420,15 +429,17 @@ def _last_line(log: Path) -> str:
 # --- a running lab ----------------------------------------------------------------------------
 
 
-def _change(folder: StateDir, record: LabState, made: Plan, source: Source, progress: Progress) -> Outcome:
+def _change(
+    folder: StateDir, record: LabState, made: Plan, source: Source, progress: Progress, drift: Drift = _NONE
+) -> Outcome:
+    """Apply a difference; ``drift``: what differs from the record's plan now, and is mended with it."""
     old = folder.plan()
-    change = plan.difference(old, made)
+    seen = drift.seen(old)
+    change = plan.difference(seen, made, drift.beside)
     if not change:
-        # All is written again all the same: what was altered by hand is the lab's again. What no plan shows, such
-        # as a shared key, may differ too.
+        # What no plan shows, such as a shared key, may differ.
         changed = folder.network_file.read_bytes() != source.network
         _write_sources(folder, made, source)
-        _restore(made)
         _renew_agent(folder, msgspec.structs.replace(record, absent=source.absent, made=source.made), progress)
         return Outcome(built=False, changed=int(changed))
     _need_files(made)
@@ -441,7 +452,8 @@ def _change(folder: StateDir, record: LabState, made: Plan, source: Source, prog
     left = [one for one in daemons.left_in(gone, [record.agent]) if one.command not in _DAEMONS] if gone else []
     daemons.end_all(one.process for one in left)
     try:
-        _apply_difference(old, made)
+        _remove_extras(made, drift)
+        _apply_difference(seen, made)
     except BaseException:
         progress("changing back")
         _apply_difference(made, old)
@@ -459,7 +471,57 @@ def _change(folder: StateDir, record: LabState, made: Plan, source: Source, prog
     )
     folder.write(record)
     _renew_agent(folder, record, progress)
-    return Outcome(built=False, changed=len(change.gone) + len(change.new), ended=_told(made.lab, left))
+    changed_items = len(change.gone) + len(change.new)
+    return Outcome(built=False, changed=changed_items, mended=drift.lines(), ended=_told(made.lab, left))
+
+
+def _mend(folder: StateDir, record: LabState, made: Plan, source: Source, progress: Progress) -> Outcome:
+    """Apply a plan to a lab that may differ from its record by what was done to it by hand."""
+    drift = drifting.find(folder.plan())
+    if drift:
+        progress(f"mending {len(drift)} things that differ from the record")
+        record = _let_go(folder, record, drift)
+    outcome = _change(folder, record, made, source, progress, drift)
+    if drift and (stays := drifting.find(made)):
+        raise LabError(
+            f"{made.lab}: {stays.lines()[0]}: differs still, with {len(stays) - 1} more; what was mended must stay; "
+            f"look for what alters it, or make the lab anew: lab down {made.lab}, then lab up"
+        )
+    return outcome
+
+
+def _let_go(folder: StateDir, record: LabState, drift: Drift) -> LabState:
+    """Make the agent close what it has open in namespaces and on wires that are made anew.
+
+    It is told by a plan without them, as when a VM is stopped, and opens them again when it reads the plan after that.
+    """
+    lost = {item.place for item in drift.missing if isinstance(item, Namespace)}
+    wires = {place for item in drift.missing if isinstance(item, VethPair) for place, _ in _ends(item)}
+    agent = record.agent
+    if not wires or agent is None or not daemons.alive(agent) or daemons.is_stopped(agent):
+        return record
+    of_wires = (plan.SnatPolicy, plan.SnatPool, plan.IdleReset)
+    held = folder.plan()
+    kept = tuple(
+        item
+        for item in held.items
+        if item.place not in lost and not (isinstance(item, of_wires) and wires & {item.place, _router(item)})
+    )
+    if kept == held.items:
+        return record
+    record = msgspec.structs.replace(record, generation=record.generation + 1)
+    folder.write(record)
+    replace(folder.plan_file, plan.encode(Plan(held.lab, kept)))
+    try:
+        os.kill(agent.pid, AGENT_RELOAD)
+        folder.wait_agent(deadline_s=_AGENT_S)
+    finally:
+        replace(folder.plan_file, plan.encode(held))
+    return record
+
+
+def _router(item: Item) -> str:
+    return item.router if isinstance(item, plan.SnatPolicy) else ""
 
 
 def _renew_agent(folder: StateDir, record: LabState, progress: Progress) -> None:
@@ -537,21 +599,14 @@ def _ends(wire: VethPair) -> tuple[tuple[str, str], tuple[str, str]]:
     return (wire.place, wire.interface), (wire.peer_place, wire.peer_interface)
 
 
-def _restore(made: Plan) -> None:
-    """Make addresses, routes, sysctls and tables what the plan says, whatever was done to them by hand."""
-    placed: list[Item] = [item for item in made.items if isinstance(item, Address | Route | RoutingRule | Sysctl)]
-    netns.in_child(_alter, made.lab, [], placed)
-    _write_timeouts(made.lab, made.of(Timeout))
-    _write_late_sysctls(made.lab, made.of(Sysctl))
-    tables = made.tables()
-    for place in made.of(Namespace):
-        if place.role not in ("vm", "host"):
-            from lab.kernel import netfilter  # noqa: PLC0415
-
-            own = {table: items for (where, table), items in tables.items() if where == place.place}
-            netfilter.write(namespace(made.lab, place.place), own, only=True)
-    _write_shapes(made.lab, made.of(RateLimit))
-    _write_fragments(made.lab, made.of(DropFragments))
+def _remove_extras(made: Plan, drift: Drift) -> None:
+    """Take away what no plan has; a table that has more than its own is written again."""
+    if not drift.extra:
+        return
+    drifting.remove(made.lab, drift.extra)
+    tables, places = made.tables(), set(made.places())
+    keys = {(extra.what.place, extra.table) for extra in drift.extra if extra.table is not None}
+    _write_tables(made, {key: tables.get(key, ()) for key in sorted(keys) if key[0] in places})
 
 
 def _alter(lab: str, gone: list[Item], added: list[Item]) -> None:

@@ -24,6 +24,12 @@ _STOP_S = 3.0  # how long a process may take to end when asked
 _LEAVE_S = 1.0  # likewise, all of a user's in a lab that is removed
 
 
+def say(who: str, words: str) -> None:
+    """Write a line to this process's log, if there is room: what it does goes on without."""
+    with contextlib.suppress(OSError):
+        print(f"{who}: {words}", file=sys.stderr, flush=True)
+
+
 class Process(msgspec.Struct, frozen=True):
     """A process of ours: its number, and its start in clock ticks since boot (proc(5), stat field 22)."""
 

@@ -4,6 +4,7 @@ Tracking does that at priority -400 of the prerouting hook, and legacy tables be
 a fragment. A chain of nf_tables may come before. It holds nothing else, and is written in one step over netlink.
 """
 
+import socket
 import struct
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
@@ -18,6 +19,7 @@ _PRIORITY = -450  # NF_IP_PRI_RAW_BEFORE_DEFRAG, linux/netfilter_ipv4.h
 _IPV4 = 2  # NFPROTO_IPV4
 _NETWORK_HEADER = 1  # NFT_PAYLOAD_NETWORK_HEADER
 _EQUAL = 0  # NFT_CMP_EQ
+_GET_RULES, _RULE_TABLE = 0xA07, 1  # NFT_MSG_GETRULE of nf_tables, NFTA_RULE_TABLE
 _DROP, _ACCEPT = 0, 1  # NF_DROP, NF_ACCEPT
 #: Of the IPv4 header (RFC 791): more fragments follow, and the offset of this one; the source.
 _FRAGMENT_AT, _FRAGMENT_MASK = 6, struct.pack("!H", 0x3FFF)
@@ -52,6 +54,16 @@ def write_here(item: DropFragments | None) -> None:
             f"nf_tables: {error}; the kernel must have it where fragments are dropped; "
             "load the module nf_tables, or choose a profile before 2022-03"
         ) from None
+
+
+def is_there(item: DropFragments) -> bool:
+    """Tell whether the namespace this process is in has as many rules of ours as these fragments take."""
+    from lab.kernel import netlink  # noqa: PLC0415 - few labs need it
+
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETFILTER) as opened:
+        bodies = [body for _, body in netlink.dump(opened, _GET_RULES, struct.pack("=BBH", socket.AF_INET, 0, 0))]
+    name = netlink.attribute(_RULE_TABLE, TABLE.encode() + b"\0")
+    return sum(name in body for body in bodies) == len(list(_rules(item)))
 
 
 def _rules(item: DropFragments) -> Iterator[tuple[list[Any], list[Any]]]:

@@ -58,7 +58,7 @@ def keep(lab: str) -> None:
         except LabLocked:
             pass  # another command changes the lab, and starts an agent if none lives
         except (LabError, OSError) as error:
-            say(f"{error}; trying again")
+            daemons.say("keeper", f"{error}; trying again")
             pause_s = min(_LONGEST_S, 2 * pause_s)
 
 
@@ -76,19 +76,13 @@ def _start_again(folder: StateDir) -> None:
         record = folder.read()
         if record is None or record.state in ("building", "removing") or daemons.alive(record.agent):
             return
-        say(f"the agent (process {_pid(record)}) has ended; starting it again")
+        daemons.say("keeper", f"the agent (process {_pid(record)}) has ended; starting it again")
         now = time.time()
         apply.start_agent(folder, msgspec.structs.replace(record, restarts=record.restarts + 1, restarted=now))
 
 
 def _pid(record: LabState) -> object:
     return record.agent.pid if record.agent else "unknown"
-
-
-def say(words: str) -> None:
-    """Write to the agent's log, if there is room."""
-    with contextlib.suppress(OSError):
-        print(f"keeper: {words}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

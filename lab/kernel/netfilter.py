@@ -212,7 +212,7 @@ def _fill(table: Any, items: Iterable[Policy | Rule]) -> None:
     for name in sorted(chains - BUILTIN_CHAINS):
         if not table.is_chain(name):
             table.create_chain(name)
-    encode = _encoder()
+    encode = encoder()
     for item in ordered:
         if isinstance(item, Policy):
             table.set_policy(item.chain, iptc.Policy(item.verdict))
@@ -221,7 +221,7 @@ def _fill(table: Any, items: Iterable[Policy | Rule]) -> None:
             table.append_entry(item.chain, (ctypes.c_ubyte * len(data)).from_buffer(data))
 
 
-def _encoder() -> Callable[[Rule], bytearray]:
+def encoder() -> Callable[[Rule], bytearray]:
     """Return a function that encodes rules, building each shape once."""
     shapes: dict[Rule, _Shape] = {}
 

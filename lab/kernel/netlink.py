@@ -1,5 +1,6 @@
 """Netlink messages, framed: attributes, headers, and the kernel's answer to one message."""
 
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 NETFILTER = 12
 REQUEST, ACK = 0x1, 0x4
 NESTED = 0x8000
+_DUMP, _ERROR, _DONE = 0x300, 2, 3
+_DUMP_BYTES = 256 * 1024
 
 
 def attribute(kind: int, data: bytes) -> bytes:
@@ -38,3 +41,24 @@ def ask(opened: socket.socket, asked: bytes) -> int:
     """Send a message that asks for an answer; return the number of the error, 0 for none."""
     opened.send(asked)
     return -int(struct.unpack_from("=i", opened.recv(4096), 16)[0])
+
+
+def dump(opened: socket.socket, kind: int, body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Ask for all that the kernel has of a kind; yield the type and body of each answer.
+
+    Raises:
+        OSError: the kernel refuses.
+
+    """
+    opened.send(message(kind, _DUMP, body))
+    while True:
+        data, at = opened.recv(_DUMP_BYTES), 0
+        while at < len(data):
+            length, found, _, _, _ = struct.unpack_from("=IHHII", data, at)
+            if found == _ERROR:
+                number = -struct.unpack_from("=i", data, at + 16)[0]
+                raise OSError(number, os.strerror(number))
+            if found == _DONE:
+                return
+            yield found, data[at + 16 : at + length]
+            at += (length + 3) & ~3

@@ -220,8 +220,16 @@ def _seed() -> Path:
 def remove_seed() -> None:
     """Remove this process's seed, and those of processes that did not come to it."""
     for file in (_seed(), *RUN.glob(".lab.*")):
-        if file == _seed() or not Path(f"/proc/{file.name.removeprefix('.lab.')}").exists():
+        if file == _seed() or not _runs(file.name.removeprefix(".lab.")):
             file.unlink(missing_ok=True)
+
+
+def _runs(pid: str) -> bool:
+    """Tell whether a process runs; one that has ended and that its parent has not heard of yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (OSError, IndexError):
+        return False
 
 
 def exists(namespace: str) -> bool:

@@ -17,6 +17,7 @@ whatever moment a command is killed at, the next one knows what may be left.
     ftp/            a folder for each node with an ftp service: what it gives to everybody
     network.json    root only: what the plan was compiled from; it may hold shared keys
     outline.json    the same without shared keys, for commands that only read
+    lesson.json     readable by all: how far a learner is, in the lab of a lesson
     log/            what the agent and the servers said
 
 Beside the folders, ``.NAME.lock`` is held by the command that changes a lab, ``.NAME.busy``, readable by all, says
@@ -156,6 +157,7 @@ class StateDir:
         self.agent_socket = self.path / "agent.sock"
         self.network_file = self.path / "network.json"
         self.outline_file = self.path / "outline.json"
+        self.lesson_file = self.path / "lesson.json"
         self.certificate_file = self.path / "ca.pem"
         self.gateways_file = self.path / "gateways.json"
         self.gateways = self.path / "gateways"
@@ -282,6 +284,7 @@ class StateDir:
             self.gateways_file,
             self.network_file,
             self.outline_file,
+            self.lesson_file,
             self.certificate_file,
         )
         for file in (*files, *self.path.glob("*.tmp"), *self.log.glob("*")):

@@ -15,7 +15,7 @@ from lab.flow import TCP
 from lab.kernel import netlink
 from lab.plan import Timeout
 
-_NEW, _DELETE = 0x800, 0x802
+_NEW, _GET, _DELETE = 0x800, 0x801, 0x802
 _CREATE, _REPLACE = 0x400, 0x100
 _NAME, _LAYER_3, _LAYER_4, _DATA = 1, 2, 3, 4
 #: All states of a TCP connection, closed ones too: none is remembered for longer than its rule says.
@@ -68,3 +68,20 @@ def remove_here(items: Iterable[Timeout]) -> None:
             number = _ask(opened, _DELETE, 0, _name(item))
             if number not in (0, errno.ENOENT):
                 raise KernelError(f"{item.place}: {item}: {os.strerror(number)}; no rule may name it; run `lab doctor`")
+
+
+def read_here() -> dict[str, int]:
+    """Return the seconds of each timeout by its name, in the namespace this process is in; 0 if its states differ."""
+    found = {}
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETFILTER) as opened:
+        for _, body in netlink.dump(opened, _GET, struct.pack("=BBH", socket.AF_INET, 0, 0)):
+            values = {kind: body[begin:end] for kind, begin, end in netlink.attributes(body, 4, len(body))}
+            times = values[_DATA]
+            each = {
+                struct.unpack("!I", times[begin:end])[0]
+                for kind, begin, end in netlink.attributes(times, 0, len(times))
+                if kind in _STATES
+            }
+            name = values[_NAME].split(b"\0", 1)[0].decode(errors="replace")
+            found[name] = each.pop() if len(each) == 1 else 0
+    return found

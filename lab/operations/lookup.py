@@ -15,6 +15,7 @@ from lab.azure.model import (
     Endpoint,
     LocalNetwork,
     Network,
+    Peering,
     ReservedIp,
     SecurityGroup,
     Subnet,
@@ -26,7 +27,7 @@ from lab.errors import Problem, did_you_mean
 from lab.operations.base import Operation, Refused
 
 _Named = TypeVar(
-    "_Named", CloudService, LocalNetwork, ReservedIp, SecurityGroup, VirtualIp, VirtualMachine, VirtualNetwork
+    "_Named", CloudService, LocalNetwork, Peering, ReservedIp, SecurityGroup, VirtualIp, VirtualMachine, VirtualNetwork
 )
 
 

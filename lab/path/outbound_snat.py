@@ -260,6 +260,10 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         vms = [vm for vm in everyone if vm.name in given and vm.power_state != "Deallocated"]
         yield from _timers(network, vnet)
         yield from wiring.public_address(vnet, vnet.default_outbound_address, _default_why(vnet))
+        # What has a NAT gateway does not come here.
+        here = [vm for vm in everyone if _is_shared(vm) and not network.nat_gateway_of(vnet.name, vm.subnet)]
+        yield _inside(vnet, PLATFORM_ADDRESS)
+        yield from _shut(vnet, [(vm, given.get(vm.name, ())) for vm in here])
         yield from _queue_first_packets(network, vnet)
         yield from _policy(network, vnet)
         for vm in vms:
@@ -277,9 +281,6 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         for prefix in vnet.address_space:
             # VMs without ports of their own, with one rule for all.
             yield from _translation(vnet, "POSTROUTING", str(prefix), everybody, _default_why(vnet))
-        # What has a NAT gateway does not come here.
-        here = [vm for vm in everyone if _is_shared(vm) and not network.nat_gateway_of(vnet.name, vm.subnet)]
-        yield from _shut(vnet, [(vm, given.get(vm.name, ())) for vm in here])
         yield from _allow_snat_protocols(vnet)
         yield from _drop_fragments(network, vnet)
 
@@ -379,18 +380,10 @@ def _blocks(network: Network, vnet: VirtualNetwork) -> Iterator[SnatRange]:
 def _queue_first_packets(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     """Yield what keeps the first packet of a flow back until it has been given a port."""
     place, inside = wiring.load_balancer(vnet), to(wiring.router(vnet))
-    own = Provenance("outbound_snat", f"within {vnet.name}: the kernel translates both ends", _LINKED)
     public = [f.address for lb in network.load_balancers_of(vnet) for f in lb.addressed()]
     public += [vm.instance_public_ip.address for vm in network.vms_of(vnet) if vm.instance_public_ip]
-    for address in (PLATFORM_ADDRESS, vnet.default_outbound_address, *public):
-        yield Rule(
-            place=place,
-            table="mangle",
-            chain="PREROUTING",
-            destination=f"{address}/32",
-            target=Terminal("ACCEPT"),
-            why=own,
-        )
+    for address in (vnet.default_outbound_address, *public):
+        yield _inside(vnet, address)
     for protocol in _PROTOCOLS:
         yield Rule(
             place=place,
@@ -403,6 +396,18 @@ def _queue_first_packets(network: Network, vnet: VirtualNetwork) -> Iterator[Ite
             target=Queue(0),
             why=Provenance("outbound_snat", f"SNAT ports of {vnet.name}", network.profile.sources["tcp_reuse"]),
         )
+
+
+def _inside(vnet: VirtualNetwork, address: IPv4Address) -> Rule:
+    """Return what lets flows to an address of a virtual network by, for which no port is asked."""
+    return Rule(
+        place=wiring.load_balancer(vnet),
+        table="mangle",
+        chain="PREROUTING",
+        destination=f"{address}/32",
+        target=Terminal("ACCEPT"),
+        why=Provenance("outbound_snat", f"within {vnet.name}: the kernel translates both ends", _LINKED),
+    )
 
 
 def _hairpin_snat(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange, ...]]]) -> Iterator[Item]:
@@ -421,7 +426,8 @@ def _hairpin_snat(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[Sn
 def _shut(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange, ...]]]) -> Iterator[Item]:
     """Yield what keeps the flows of VMs inside that have no way out for their protocol.
 
-    Those to a public address of their own virtual network are kept as well; the allocator is not asked about them.
+    Those to a public address of their own virtual network are kept as well: before a rule leads them to a VM, and
+    before the kernel translates both ends.
     """
 
     def of_vm(chain: str, vm: VirtualMachine, given: tuple[SnatRange, ...]) -> Iterator[Item]:
@@ -429,7 +435,7 @@ def _shut(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange,
             if not any(share.serves(protocol) for share in given):
                 yield Rule(
                     place=wiring.load_balancer(vnet),
-                    table="filter",
+                    table="mangle",
                     chain=chain,
                     source=f"{vm.private_ip_address}/32",
                     in_interface=to(wiring.router(vnet)),
@@ -440,7 +446,7 @@ def _shut(vnet: VirtualNetwork, vms: list[tuple[VirtualMachine, tuple[SnatRange,
                 )
 
     shut = [(vm, given) for vm, given in vms if not all(any(s.serves(p) for s in given) for p in _PROTOCOLS)]
-    yield from _by_source(vnet, "filter", "FORWARD", "shut", shut, of_vm)
+    yield from _by_source(vnet, "mangle", "PREROUTING", "shut", shut, of_vm)
 
 
 def _is_shared(vm: VirtualMachine) -> bool:
@@ -450,7 +456,7 @@ def _is_shared(vm: VirtualMachine) -> bool:
 
 def _by_source(
     vnet: VirtualNetwork,
-    table: Literal["nat", "filter"],
+    table: Literal["nat", "mangle"],
     chain: str,
     name: str,
     vms: list[tuple[VirtualMachine, tuple[SnatRange, ...]]],

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from lab.azure import ike, places
+from lab.azure import ike, peerings, places
 from lab.azure.model import (
     GATEWAY_SUBNET,
     PUBLIC_RESOLVER,
@@ -77,7 +77,7 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
             yield from _gateway(network, vnet, gateway)
         for site in network.sites_of(vnet.name):
             why = Provenance("vpn_gateway", f"{vnet.name} to {site.name}", f"{_SEED}: connect to a local network")
-            for prefix in site.address_space:
+            for prefix in (p for p in site.address_space if not peerings.covers(network, vnet, p)):
                 # Without a gateway there is no way yet, and there must be no other one.
                 yield Route(
                     place=wiring.router(vnet),
@@ -109,7 +109,8 @@ def _gateway(network: Network, vnet: VirtualNetwork, gateway: VpnGateway) -> Ite
     yield VethPair(place=router, interface=to(here), peer_place=here, peer_interface=to(router), why=why)
     yield Address(place=here, interface=to(router), address=inside, why=why)
     yield Route(place=router, destination=f"{inside}/32", interface=to(here), why=why)
-    for prefix in vnet.address_space:
+    users = tuple(prefix for user in peerings.users(network, vnet) for prefix in user.address_space)
+    for prefix in (*vnet.address_space, *users):
         yield Route(place=here, destination=str(prefix), interface=to(router), via=wiring.ROUTER_SIDE, why=why)
     yield from _public(here, gateway.address, why, wiring.INTERNET)
     yield from _passes(here, router, why)
@@ -120,7 +121,7 @@ def _gateway(network: Network, vnet: VirtualNetwork, gateway: VpnGateway) -> Ite
     kind = f"{gateway.routing.capitalize()}Routing {gateway.sku}"
     yield IkeDaemon(place=here, kind=kind, address=str(gateway.address), ready_at=gateway.ready_at, why=why)
     sites = network.sites_of(vnet.name)
-    own = tuple(map(str, vnet.address_space))
+    own = tuple(map(str, (*vnet.address_space, *users)))
     for connection in network.connections:
         if connection.virtual_network != vnet.name:
             continue
@@ -234,7 +235,8 @@ def _device(network: Network, site: LocalNetwork) -> Iterator[Item]:
         if connection.local_network != site.name or gateway is None or vnet is None:
             continue
         tunnel = _tunnel(network, gateway, connection, site.name, vnet.name)
-        remote = tuple(map(str, vnet.address_space))
+        users = peerings.users(network, vnet)
+        remote = tuple(str(prefix) for one in (vnet, *users) for prefix in one.address_space)
         yield msgspec.structs.replace(tunnel, peer=str(gateway.address), local=own, remote=remote)
         for far in remote:
             yield Route(place=site.name, destination=far, why=tunnel.why)

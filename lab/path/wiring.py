@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from lab.azure import places, programs
+from lab.azure import peerings, places, programs
 from lab.azure.model import (
     PLATFORM_ADDRESS,
     PUBLIC_RESOLVER,
@@ -118,13 +118,15 @@ def items(network: Network, _down: frozenset[str]) -> Iterator[Item]:
         yield from _virtual_network(network, vnet)
 
 
-def forwarder(place: str, why: Provenance, *, checks_source: bool) -> Iterator[Item]:
+def forwarder(place: str, why: Provenance, *, checks_source: bool, loosely: bool = False) -> Iterator[Item]:
     """Yield the sysctls of a place that passes packets on."""
     # A new namespace begins with the machine's own values, so each that matters is written.
     # rp_filter=1 drops what claims a source that is not routed back the way it came:
-    # no VM can speak with another's address.
+    # no VM can speak with another's address. 2 asks less,
+    # and only of wires whose end has an address: those of VMs have none.
     values = {"ip_forward": 1, "conf.all.send_redirects": 0, "conf.default.send_redirects": 0}
-    values |= {"conf.all.rp_filter": int(checks_source), "conf.default.rp_filter": int(checks_source)}
+    values |= {"conf.all.rp_filter": 2 if loosely else int(checks_source)}
+    values |= {"conf.default.rp_filter": int(checks_source)}
     for key, value in values.items():
         yield Sysctl(place=place, key=f"net.ipv4.{key}", value=value, why=why)
 
@@ -233,7 +235,8 @@ def _virtual_network(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
     why = Provenance("wiring", f"virtual network {vnet.name}", _SPLIT)
     yield Namespace(place=inside, role="router", why=why)
     yield Namespace(place=edge, role="load balancer", why=why)
-    yield from forwarder(inside, why, checks_source=True)
+    loosely = any(link.own.allow_forwarded_traffic for link in peerings.links(network, vnet))
+    yield from forwarder(inside, why, checks_source=True, loosely=loosely)
     yield from forwarder(edge, why, checks_source=True)
     yield VethPair(place=inside, interface=to(edge), peer_place=edge, peer_interface=to(inside), why=why)
     yield VethPair(place=INTERNET, interface=to(edge), peer_place=edge, peer_interface=to(INTERNET), why=why)

@@ -21,10 +21,11 @@ from lab.azure.model import (
     VirtualNetwork,
     natural,
 )
+from lab.azure.peerings import links, state
 from lab.predict.outbound import Outbound, WayOut
 
 #: What a card or link stands for; a picture has a style for each.
-Kind = Literal["vm", "host", "balancer", "gateway", "site", "group", "down", "rule", "tunnel", "broken"]
+Kind = Literal["vm", "host", "balancer", "gateway", "site", "group", "down", "rule", "tunnel", "peering", "broken"]
 
 #: So many VMs that differ in name and address alone have a card each; more share one.
 ALONE = 4
@@ -98,8 +99,8 @@ class _Drawing:
         sites = Box(key="sites", title="Local networks", cards=tuple(self.sites()))
         boxes = [*outside, *(box for box in (balancers,) if box.cards), *inside]
         boxes += [box for box in (sites, groups) if box.cards]
-        links = [*self.rules(), *self.tunnels()]
-        return Diagram(title=self.network.name, boxes=tuple(boxes), links=tuple(links))
+        drawn = [*self.rules(), *self.tunnels(), *self.peerings()]
+        return Diagram(title=self.network.name, boxes=tuple(boxes), links=tuple(drawn))
 
     # --- cards ---------------------------------------------------------------------------------
 
@@ -135,6 +136,9 @@ class _Drawing:
             lines = (str(gateway.address), f"{gateway.routing} routing, {gateway.sku}")
             cards.append(Card(key=f"gateway {vnet.name}", kind="gateway", title="VPN gateway", lines=lines))
         cards += self.nat_gateways(vnet)
+        if vnet.peerings:
+            halves = [f"{p.name}: {p.remote_virtual_network}, {state(self.network, vnet, p)}" for p in vnet.peerings]
+            cards.append(Card(key=f"peerings {vnet.name}", kind="gateway", title="Peerings", lines=_few(halves)))
         subnets = tuple(box for box in (self.subnet(vnet, subnet) for subnet in vnet.subnets) if box is not None)
         return Box(key=f"vnet {vnet.name}", title=title + space, cards=tuple(cards), boxes=subnets)
 
@@ -239,6 +243,15 @@ class _Drawing:
             broken = bool(state) and state != "Connected"
             label = f"IPsec\n{state}" if state else "IPsec"
             yield Link(source=ends[0], target=ends[1], kind="broken" if broken else "tunnel", label=label)
+
+    def peerings(self) -> Iterator[Link]:
+        """Yield a link for each peering that is connected."""
+        for vnet in self.network.virtual_networks:
+            for link in links(self.network, vnet):
+                if vnet.name < link.remote.name:
+                    label = "peering" if link.is_open else "peering\naccess is off"
+                    ends = (f"peerings {vnet.name}", f"peerings {link.remote.name}")
+                    yield Link(source=ends[0], target=ends[1], kind="peering", label=label)
 
 
 def _seen(way: WayOut, vm: VirtualMachine) -> Iterator[str]:

@@ -19,6 +19,7 @@ _FILLS = {
 _LINES = {
     "rule": ("#2e7d32", "#81c784"),
     "tunnel": ("#b26a00", "#ffb74d"),
+    "peering": ("#1565c0", "#64b5f6"),
     "broken": ("#c62828", "#ef9a9a"),
 }
 _INK, _FRAME, _PAGE = ("#1b1b1b", "#f2f2f2"), ("#8a8a8a", "#7d7d7d"), ("#ffffff", "#121417")
@@ -92,10 +93,13 @@ def _escaped(words: str) -> str:
 
 
 def _style() -> str:
-    """Return what turns the colours of a light surrounding into those of a dark one."""
+    """Return what turns the colours of a light surrounding into those of a dark one.
+
+    What has a tooltip is drawn within a link of its own, so the shape of a card is not a child of its group.
+    """
     rules = [f"svg{{background:{_PAGE[1]}}}", f".graph>polygon{{fill:{_PAGE[1]};stroke:none}}"]
-    rules += [f"text{{fill:{_INK[1]}}}", f".box>path,.node>path{{stroke:{_FRAME[1]}}}"]
-    rules += [f".{kind}>path{{fill:{dark}}}" for kind, (_, dark) in _FILLS.items()]
+    rules += [f"text{{fill:{_INK[1]}}}", f".box>path,.node path{{stroke:{_FRAME[1]}}}"]
+    rules += [f".{kind} path{{fill:{dark}}}" for kind, (_, dark) in _FILLS.items()]
     for kind, (_, dark) in _LINES.items():
-        rules.append(f".{kind}>path{{stroke:{dark};fill:none}}.{kind}>polygon{{stroke:{dark};fill:{dark}}}")
+        rules.append(f".{kind} path{{stroke:{dark};fill:none}}.{kind} polygon{{stroke:{dark};fill:{dark}}}")
     return "@media (prefers-color-scheme:dark){" + "".join(rules) + "}"

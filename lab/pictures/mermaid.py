@@ -13,7 +13,7 @@ _STYLES = {
     "gateway": "fill:#fff0d2,stroke:#b26a00,color:#1b1b1b",
     "group": "fill:#f1e6fa,stroke:#7b4fa3,color:#1b1b1b",
 }
-_ARROWS = {"rule": "-->", "tunnel": "<-.->", "broken": "<-.->"}
+_ARROWS = {"rule": "-->", "tunnel": "<-.->", "peering": "<-->", "broken": "<-.->"}
 
 
 def text(picture: Diagram) -> str:

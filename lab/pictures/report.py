@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from lab.pictures import plot
 from lab.verify.verdict import Report, Result
 
 #: The verdicts in the order in which a reader wants them, with their words on the page.
@@ -36,7 +37,7 @@ def page(done: Report, pictures: Mapping[str, str], facts: Mapping[str, str]) ->
         for name, results in by_topology(done.results).items()
     ]
     return around.get_template("report.html.j2").render(
-        parts=parts, counts=counts(done.results), facts=facts, words=WORDS, total=len(done.results)
+        parts=parts, counts=counts(done.results), facts=facts, words=WORDS, total=len(done.results), plot=plot.ports
     )
 
 

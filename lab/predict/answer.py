@@ -141,11 +141,11 @@ class Answer:
                     f"with a priority below {decision.priority}."
                 )
         destination, service = self.predicted.destination, self.predicted.service
-        if (
-            self.predicted.access == "NoWay"
-            and destination is not None
-            and forecast.home_of_address(self.network, destination)
-        ):
+        ours = destination is not None and forecast.home_of_address(self.network, destination)
+        listed = any("access list" in way.obstacle for way in self.predicted.ways)
+        if listed:
+            yield f"Permit the client in the access list of the endpoint for {service} at {destination}."
+        elif self.predicted.access == "NoWay" and ours:
             yield f"Add a load-balancing rule or an inbound NAT rule for {service} at {destination}."
         yield from reaction.changes(self.network, self.predicted)
         if self.way_out is not None:

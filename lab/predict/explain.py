@@ -4,12 +4,13 @@ Whether it arrives is ``forecast``'s answer, the address it is seen with ``outbo
 way, in an order in which each hop can be held against a capture.
 """
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 import msgspec
 
+from lab.azure import peerings
 from lab.azure.cloud_services import access_list
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -21,7 +22,7 @@ from lab.azure.model import (
     VirtualMachine,
     VirtualNetwork,
 )
-from lab.azure.security_groups import STANDARD, Decision, spaces
+from lab.azure.security_groups import STANDARD, Decision
 from lab.flow import PortRange
 from lab.predict import answer, documents, forecast, reaction
 from lab.predict.forecast import EPHEMERAL, Forecast, Service
@@ -31,6 +32,7 @@ from lab.verify import experiment as ex
 HopType = Literal[
     "Source",
     "VirtualNetwork",
+    "VirtualNetworkPeering",
     "VirtualNetworkGateway",
     "NatGateway",
     "PublicLoadBalancer",
@@ -39,7 +41,7 @@ HopType = Literal[
     "Internet",
     "Destination",
 ]
-NextHopType = Literal["VnetLocal", "VirtualNetworkGateway", "Internet", "None"]
+NextHopType = Literal["VnetLocal", "VNetPeering", "VirtualNetworkGateway", "Internet", "None"]
 IssueType = Literal["NetworkSecurityRule", "Platform", "GuestFirewall"]
 #: What stands for every address outside that the topology does not name.
 INTERNET = answer.INTERNET
@@ -55,6 +57,7 @@ class End(msgspec.Struct, frozen=True):
 
     address: IPv4Address
     ports: PortRange | None
+    kept: bool = False  # the port is the one that the sender has chosen
 
     def __str__(self) -> str:
         if self.ports is None:
@@ -62,9 +65,10 @@ class End(msgspec.Struct, frozen=True):
         one = self.ports.first == self.ports.last
         return f"{self.address}:{self.ports.first if one else f'{self.ports.first}-{self.ports.last}'}"
 
-    def is_of(self, address: str, port: int) -> bool:
-        """Tell whether what was seen is this end."""
-        return str(self.address) == address and (self.ports is None or port in self.ports)
+    def is_of(self, address: str, port: int, chosen: int | None = None) -> bool:
+        """Tell whether what was seen is this end; ``chosen``: the port that the sender has chosen."""
+        is_kept = not self.kept or chosen is None or port == chosen
+        return str(self.address) == address and (self.ports is None or (port in self.ports and is_kept))
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -78,9 +82,9 @@ class Packet(msgspec.Struct, frozen=True):
         either = (" or ".join(dict.fromkeys(map(str, ends))) or "?" for ends in (self.sources, self.destinations))
         return " -> ".join(either) + f" {self.protocol}"
 
-    def is_like(self, seen: ex.Seen) -> bool:
-        """Tell whether a packet that was seen looks like this."""
-        return any(end.is_of(seen.source, seen.source_port) for end in self.sources) and any(
+    def is_like(self, seen: ex.Seen, chosen: int | None = None) -> bool:
+        """Tell whether a packet that was seen looks like this; ``chosen``: the source port that its sender chose."""
+        return any(end.is_of(seen.source, seen.source_port, chosen) for end in self.sources) and any(
             end.is_of(seen.destination, seen.destination_port) for end in self.destinations
         )
 
@@ -185,7 +189,7 @@ class _Walk:
         self.way_out: WayOut | None = None
         port = predicted.source_port
         ports = None if predicted.service.protocol == "icmp" else PortRange(port, port) if port else EPHEMERAL
-        self.sources: tuple[End, ...] = (End(predicted.source, ports),)
+        self.sources: tuple[End, ...] = (End(predicted.source, ports, kept=True),)
 
     # --- the way -----------------------------------------------------------------------------
 
@@ -212,11 +216,7 @@ class _Walk:
         vnet = self.network.virtual_network(vm.virtual_network)
         interface = vm.network_interfaces.index(vm.interface_with(self.predicted.source))
         wire = ex.Watch("VM wire", vm.name, vnet.name, interface)
-        inside = next((space for space in spaces(self.network, vnet) if destination in space), None)
-        following: NextHopType = "Internet"
-        if inside is not None:
-            near = any(destination in space for space in vnet.address_space)
-            following = "VnetLocal" if near else "VirtualNetworkGateway"
+        following, inside = self.following(vnet, destination)
         route = self.route(following, str(inside or "0.0.0.0/0"))
         self.add("Source", vm.name, destination, [route], following=following)
         rules = list(self.groups(vm, "Outbound"))
@@ -235,6 +235,29 @@ class _Walk:
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="Internet")
             self.to_public(vm, vnet, destination)
 
+    def following(self, vnet: VirtualNetwork, destination: IPv4Address) -> tuple[NextHopType, IPv4Network | None]:
+        """Return where a network's routes lead next, and the range that they have for it; None: all that is left."""
+        ways: tuple[tuple[NextHopType, Iterable[IPv4Network]], ...] = (
+            ("VnetLocal", vnet.address_space),
+            ("VNetPeering", (p for link in peerings.links(self.network, vnet) for p in link.remote.address_space)),
+            ("VirtualNetworkGateway", peerings.reached(self.network, vnet)),
+        )
+        found = ((kind, prefix) for kind, prefixes in ways for prefix in prefixes if destination in prefix)
+        return next(found, ("Internet", None))
+
+    def by_peering(self, vnet: VirtualNetwork, far: str, destination: IPv4Address) -> ex.Watch:
+        """Walk through a peering; return where what comes out of it is seen."""
+        link = peerings.link(self.network, vnet.name, far)
+        assert link is not None
+        watch = ex.Watch("peering inside", far, vnet.name)
+        says = f"{link.own.name} of {vnet.name} and {link.theirs.name} of {far}: Connected"
+        rule = Rule(name=link.own.name, says=says, document=documents.PEERING)
+        if not link.is_open:
+            rule = msgspec.structs.replace(self.obstacle(), document=documents.PEERING)
+        seen = watch if link.own.allow_virtual_network_access else None
+        self.add("VirtualNetworkPeering", link.own.name, destination, [rule], watch=seen, following="VNetPeering")
+        return watch
+
     def to_private(
         self, vnet: VirtualNetwork, destination: IPv4Address, rules: list[Rule], wire: ex.Watch, following: NextHopType
     ) -> None:
@@ -251,28 +274,38 @@ class _Walk:
             self.into(targets, wire, rules)
         else:
             self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following=following)
-            far = targets[0][0].virtual_network
-            if frozenset((vnet.name, far)) in self.broken:
+            came = self.across(vnet, targets[0][0].virtual_network, destination)
+            if came is not None:
+                self.into(targets, came)
+
+    def across(self, vnet: VirtualNetwork, far: str, destination: IPv4Address) -> ex.Watch | None:
+        """Walk to another network, by peering or by tunnel; return where it is seen to come in, None: it does not."""
+        if peerings.link(self.network, vnet.name, far) is not None:
+            watch = self.by_peering(vnet, far, destination)
+        else:
+            watch = ex.Watch("gateway inside", far)
+            if forecast.between(self.network, vnet.name, far, self.broken):
                 self.add("VirtualNetworkGateway", vnet.name, destination, [self.obstacle()])
-                return
+                return None
             for name, says in ((vnet.name, f"encrypted, to the gateway of {far}"), (far, "decrypted")):
                 tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
-                self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
-            self.into(targets, ex.Watch("gateway inside", far))
+                here = ex.Watch("gateway", name)
+                self.add(
+                    "VirtualNetworkGateway", name, destination, [tunnel], watch=here, following="VirtualNetworkGateway"
+                )
+        return None if self.stopped(list(self.hops[-1].rules)) else watch
 
     def to_frontend(
         self, vnet: VirtualNetwork, home: str, destination: IPv4Address, rules: list[Rule], wire: ex.Watch
     ) -> None:
         """Walk to a private frontend, through a tunnel if it is another network's, and on to a member."""
         if home != vnet.name:
-            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following="VirtualNetworkGateway")
-            if frozenset((vnet.name, home)) in self.broken:
-                self.add("VirtualNetworkGateway", vnet.name, destination, [self.obstacle()])
+            following = self.following(vnet, destination)[0]
+            self.add("VirtualNetwork", vnet.name, destination, rules, watch=wire, following=following)
+            came = self.across(vnet, home, destination)
+            if came is None:
                 return
-            for name, says in ((vnet.name, f"encrypted, to the gateway of {home}"), (home, "decrypted")):
-                tunnel = Rule(name="tunnel", says=says, document=documents.TUNNELS)
-                self.add("VirtualNetworkGateway", name, destination, [tunnel], following="VirtualNetworkGateway")
-            rules, wire = [], ex.Watch("gateway inside", home)
+            rules, wire = [], came
         rules = [*rules, *self.listening(destination, home)]
         name = reaction.frontend_at(self.network, home, destination)
         self.add("InternalLoadBalancer", name, destination, rules, watch=wire, following="VnetLocal")
@@ -295,7 +328,9 @@ class _Walk:
             return
         kind: HopType = "PublicLoadBalancer" if way_out.kind == "load balancer" else "PublicIPAddress"
         name = f"edge of {vnet.name}"
-        after = tuple(End(s.address, s.ports or self.sources[0].ports) for s in way_out.of(protocol))
+        after = tuple(
+            End(s.address, s.ports or self.sources[0].ports, kept=s.ports is None) for s in way_out.of(protocol)
+        )
         bound_by = list(dict.fromkeys(bound for supply in way_out.of(protocol) for bound in supply.bound_by))
         says = f"{', '.join(bound_by)}: the source becomes {' or '.join(map(str, after))}"
         rules = [Rule(name=bound_by[0], says=says, document=way_out.document)]
@@ -459,7 +494,7 @@ class _Walk:
             yield msgspec.structs.replace(self.obstacle(), document=document)
             return
         lb, rule = found
-        yield from self.listed(lb, rule.name, service)
+        yield from self.listed(lb, rule.frontend, service)
         names = [vm.name for vm, _, _ in targets]
         way = (
             f", {_DISTRIBUTIONS[rule.load_distribution]}"
@@ -472,20 +507,15 @@ class _Walk:
         document = documents.INTERNAL if inside else document
         yield Rule(name=rule.name, says=f"{kind} {rule.name} of {lb.name} leads to {ends}{way}", document=document)
 
-    def listed(self, lb: LoadBalancer, rule: str, service: Service) -> Iterator[Rule]:
+    def listed(self, lb: LoadBalancer, frontend: str, service: Service) -> Iterator[Rule]:
         """Yield what the access list of an endpoint says."""
         cloud_service = self.network.cloud_service(lb.name)
         denied = [w.obstacle for w in self.predicted.ways if "access list" in w.obstacle]
         for endpoint in cloud_service.endpoints if cloud_service else ():
-            listens = (endpoint.protocol, endpoint.public_port) == (service.protocol, service.port)
-            if (
-                cloud_service
-                and listens
-                and rule in (endpoint.load_balanced_set, f"{endpoint.virtual_machine}-{endpoint.name}")
-            ):
+            there = (endpoint.virtual_ip, endpoint.protocol, endpoint.public_port)
+            if cloud_service and there == (frontend, service.protocol, service.port):
                 if access_list(cloud_service, endpoint):
                     says = denied[0] if denied else f"the access list of endpoint {endpoint.name} permits it"
-                    yield Rule(
-                        name=f"ACL of {endpoint.name}", says=says, document=documents.ENDPOINTS, stops=bool(denied)
-                    )
+                    name = f"ACL of {endpoint.name}"
+                    yield Rule(name=name, says=says, document=documents.ACCESS_LISTS, stops=bool(denied))
                 return

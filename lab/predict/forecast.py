@@ -7,11 +7,12 @@ any of it is enforced, so what is predicted can be held against the wire.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
+from itertools import product
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from lab.azure import outbound
+from lab.azure import outbound, peerings
 from lab.azure.cloud_services import access_list, permits
 from lab.azure.model import (
     PLATFORM_ADDRESS,
@@ -26,7 +27,7 @@ from lab.azure.model import (
     VirtualNetwork,
     listeners,
 )
-from lab.azure.security_groups import Decision, Groups, Packet, spaces
+from lab.azure.security_groups import Decision, Groups, Packet
 from lab.flow import PortRange
 from lab.verify import experiment as ex
 
@@ -196,12 +197,12 @@ def behind(
 def unprobed(network: Network, groups: Groups | None = None) -> dict[str, Decision]:
     """Return the members of pools whose probe a security group denies, by ``HealthCheck.key``: they go down."""
     groups = groups or Groups(network)
-    found = {}
+    vms, found = {vm.name: vm for vm in network.virtual_machines}, {}
     for lb in network.balancers:
         for rule in lb.load_balancing_rules:
             probe = next((probe for probe in lb.probes if probe.name == rule.probe), None)
             for name in lb.targets(rule) if probe is not None else ():
-                vm = network.vm(name)
+                vm = vms.get(name)
                 if vm is None or probe is None:
                     continue
                 packet = Packet(
@@ -223,10 +224,7 @@ def home_of_frontend(network: Network, vm: VirtualMachine, address: IPv4Address)
     for _, frontend in network.private_frontends():
         if frontend.address == address:
             there = network.virtual_network(frontend.virtual_network)
-            if there == own or (
-                any(address in prefix for prefix in spaces(network, own))
-                and any(vm.private_ip_address in prefix for prefix in spaces(network, there))
-            ):
+            if there == own or (routed(network, own, address) and routed(network, there, vm.private_ip_address)):
                 return there.name
     return ""
 
@@ -242,12 +240,29 @@ def home_of_address(network: Network, address: IPv4Address) -> VirtualNetwork | 
 
 
 def joined(network: Network, one: VirtualMachine, other: VirtualMachine) -> bool:
-    """Tell whether two VMs reach each other at their private addresses: in one network, or through a tunnel."""
+    """Tell whether two VMs have a way to each other's private address: in one network, by peering or by tunnel."""
     if one.virtual_network == other.virtual_network:
         return True
     first, second = (network.virtual_network(vm.virtual_network) for vm in (one, other))
-    there = any(other.private_ip_address in prefix for prefix in spaces(network, first))
-    return there and any(one.private_ip_address in prefix for prefix in spaces(network, second))
+    return routed(network, first, other.private_ip_address) and routed(network, second, one.private_ip_address)
+
+
+def routed(network: Network, vnet: VirtualNetwork, address: IPv4Address) -> bool:
+    """Tell whether an address is one of a network's own, of a peer or of what is behind a gateway."""
+    return any(address in prefix for prefix in (*vnet.address_space, *peerings.reached(network, vnet)))
+
+
+def between(network: Network, one: str, other: str, broken: Mapping[frozenset[str], str]) -> str:
+    """Say why nothing passes between two networks that have a way to each other, "" if nothing is known of it."""
+    if (link := peerings.link(network, one, other)) is not None:
+        return "" if link.is_open else f"the peering of {one} with {other} has access off"
+    homes = [
+        [name, *(link.remote.name for link in peerings.links(network, vnet) if link.lends_gateway)]
+        for name in (one, other)
+        if (vnet := network.vnet(name)) is not None
+    ]
+    pairs = (frozenset(pair) for pair in product(*homes))
+    return next((broken[pair] for pair in pairs if pair in broken), "")
 
 
 def _off(vm: VirtualMachine, before: tuple[Decision, ...] = ()) -> Way:
@@ -295,7 +310,7 @@ class _Trace:
                 yield Way(decisions=out, end=vnet.name)
             elif home := home_of_frontend(self.network, vm, destination):
                 yield from self.to_frontend(vm, own, destination, home, out)
-            elif any(destination in prefix for prefix in spaces(self.network, vnet)):
+            elif routed(self.network, vnet, destination):
                 yield from self.to_private(vm, own, destination, out)
             elif (gateway := self.network.nat_gateway_of(vm.virtual_network, vm.subnet)) is not None:
                 yield from self.by_gateway(gateway, destination, out)
@@ -329,7 +344,7 @@ class _Trace:
         if not targets:
             yield Way(decisions=before, obstacle=f"no VM has {destination}")
         for target in targets:
-            if reason := self.broken.get(frozenset((vm.virtual_network, target.virtual_network))):
+            if reason := between(self.network, vm.virtual_network, target.virtual_network, self.broken):
                 yield Way(decisions=before, obstacle=reason)
             else:
                 yield from self.into(target, own, destination, self.service.port, before)
@@ -339,18 +354,28 @@ class _Trace:
     ) -> Iterator[Way]:
         """Yield the ways of a flow to a private frontend: to each member, which sees the sender's own address."""
         targets = list(self.behind(destination, home))
-        if not targets:
-            yield Way(decisions=before, obstacle=self.silence(destination, home))
+        reason = between(self.network, vm.virtual_network, home, self.broken)
+        reason = reason or self.other_region(vm.virtual_network, home, destination)
+        if reason or not targets:
+            yield Way(decisions=before, obstacle=reason or self.silence(destination, home))
+            return
         for target, at, port in targets:
-            if reason := self.broken.get(frozenset((vm.virtual_network, target.virtual_network))):
-                yield Way(decisions=before, obstacle=reason)
-                continue
             for way in self.into(target, own, at, port, before):
                 if target == vm and way.end and not way.obstacle:
                     silent = f"{vm.name} is led to itself, and takes no packet that has its own address as its source"
                     yield msgspec.structs.replace(way, obstacle=silent if way.access == "Allow" else "")
                 else:
                     yield way
+
+    def other_region(self, sender: str, home: str, address: IPv4Address) -> str:
+        """Say that a Basic load balancer is not reached through a peering with another region, "" if it is no such."""
+        if peerings.link(self.network, sender, home) is None:
+            return ""
+        one, other = self.network.virtual_network(sender), self.network.virtual_network(home)
+        found = (lb for lb, f in self.network.private_frontends() if (f.address, f.virtual_network) == (address, home))
+        if one.location == other.location or all(lb.sku != "Basic" for lb in found):
+            return ""
+        return f"a Basic load balancer is not reached from another region, {one.location}"
 
     def over_the_internet(
         self,

@@ -15,7 +15,7 @@ from lab.errors import InconclusiveError
 from lab.kernel.state import GatewayState
 from lab.predict import forecast as forecasting
 from lab.predict.forecast import Forecast, Service
-from lab.verify.experiment import Failed, FlowResult, Sweep, Swept
+from lab.verify.experiment import Failed, Flow, FlowResult, Sweep, Swept
 from lab.verify.probe import Prober
 
 #: What was seen of a flow: it arrived, it was lost after it came by where it is decided, or it did not come so far.
@@ -110,7 +110,21 @@ def seen(network: Network, predicted: Sequence[Forecast], prober: Prober) -> tup
     off = {vm.name for vm in network.virtual_machines if vm.power_state != "Started"}
     sent = [f.destination is not None and f.sender not in off for f in predicted]
     flows = tuple(forecasting.flow_of(network, f) for f, is_sent in zip(predicted, sent, strict=True) if is_sent)
-    (swept,) = prober.run(network.name, (Sweep(flows=flows),)).observations
+    passages = iter(passages_of(network, flows, prober))
+    return tuple(
+        outcome(f, next(passages)) if is_sent else Outcome(predicted=f)
+        for f, is_sent in zip(predicted, sent, strict=True)
+    )
+
+
+def passages_of(network: Network, flows: Sequence[Flow], prober: Prober) -> tuple[FlowResult, ...]:
+    """Send flows in the running lab of a network, and tell what was seen of each.
+
+    Raises:
+        InconclusiveError: a capture did not see its control packet, or the experiment failed.
+
+    """
+    (swept,) = prober.run(network.name, (Sweep(flows=tuple(flows)),)).observations
     if isinstance(swept, Failed):
         raise InconclusiveError(f"the flows could not be sent: {swept.reason}; see `lab show {network.name}`")
     assert isinstance(swept, Swept)
@@ -119,14 +133,11 @@ def seen(network: Network, predicted: Sequence[Forecast], prober: Prober) -> tup
             f"no control packet was seen at {', '.join(swept.deaf)}; a capture must see one, or its silence means "
             f"nothing; see `lab show {network.name}`"
         )
-    passages = iter(swept.passages)
-    return tuple(
-        _outcome(f, next(passages)) if is_sent else Outcome(predicted=f)
-        for f, is_sent in zip(predicted, sent, strict=True)
-    )
+    return swept.passages
 
 
-def _outcome(predicted: Forecast, passage: FlowResult) -> Outcome:
+def outcome(predicted: Forecast, passage: FlowResult) -> Outcome:
+    """Return what a passage tells of a flow."""
     if passage.end:
         return Outcome(predicted=predicted, seen="arrived", end=passage.end)
     return Outcome(predicted=predicted, seen="lost" if passage.passed else "astray")

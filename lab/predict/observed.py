@@ -1,9 +1,11 @@
 """What was seen of an explained flow, hop by hop, beside what was predicted."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from lab.azure.model import Network
-from lab.errors import ContradictedError, InconclusiveError
+from lab.errors import ContradictedError
 from lab.predict import forecast, matrix
 from lab.predict.explain import Explanation, Hop
 from lab.verify import experiment as ex
@@ -27,27 +29,11 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     blamed: str = ""
 
 
-def experiment(network: Network, explained: Explanation) -> ex.Send:
+def experiment(network: Network, explained: Explanation) -> ex.Flow:
     """Return what shows the flow at every hop, and that it comes nowhere else; its destination must be known."""
     flow = forecast.flow_of(network, explained.predicted)
     watched = [hop.watch for hop in explained.hops if hop.watch is not None]
-    silent = [watch for watch in flow.ends if watch not in watched]
-    return ex.Send(
-        sender=flow.sender,
-        private=flow.private,
-        destination=flow.destination,
-        protocol=flow.protocol,
-        port=flow.port or None,
-        first_source_port=flow.source_port or None,
-        watches=(*dict.fromkeys(watched), *silent),
-        lost=1 if silent or _several(explained) else 0,
-        controlled=False,
-        untranslated=True,
-    )
-
-
-def _several(explained: Explanation) -> bool:
-    return sum(hop.type == "Destination" for hop in explained.hops) > 1
+    return msgspec.structs.replace(flow, looks=tuple(dict.fromkeys((*watched, *flow.ends))))
 
 
 def send(network: Network, explained: Explanation, prober: Prober) -> Comparison:
@@ -57,25 +43,28 @@ def send(network: Network, explained: Explanation, prober: Prober) -> Comparison
         InconclusiveError: a capture did not see its control packet, or the flow could not be sent.
 
     """
-    (outcome,) = matrix.seen(network, (explained.predicted,), prober)
-    what = experiment(network, explained)
-    (found,) = prober.run(network.name, (what,)).observations
-    if isinstance(found, ex.Failed):
-        raise InconclusiveError(f"the flow could not be sent: {found.reason}; see `lab show {network.name}`")
-    assert isinstance(found, ex.Arrivals)
-    compared = compare(explained, what, found)
-    if outcome.differs and not compared.blamed:
-        return msgspec.structs.replace(
-            compared, blamed=f"a flow before it was {outcome.seen}: {_rules(explained.hops[-1])}"
-        )
+    (compared,) = send_all(network, (explained,), prober)
     return compared
 
 
-def compare(explained: Explanation, what: ex.Send, found: ex.Arrivals) -> Comparison:
+def send_all(network: Network, flows: Sequence[Explanation], prober: Prober) -> tuple[Comparison, ...]:
+    """Send flows in the running lab of a network, and hold what is seen of each against what is predicted.
+
+    Raises:
+        InconclusiveError: a capture did not see its control packet, or the flows could not be sent.
+
+    """
+    sent = [experiment(network, explained) for explained in flows]
+    passages = matrix.passages_of(network, sent, prober)
+    return tuple(compare(*one) for one in zip(flows, sent, passages, strict=True))
+
+
+def compare(explained: Explanation, sent: ex.Flow, found: ex.FlowResult) -> Comparison:
     """Hold what was seen of a flow against what is predicted of it."""
-    at = {watch: seen[0] for watch, seen in zip(what.watches, found.seen, strict=True) if seen}
+    at = {watch: seen for watch, seen in zip(sent.looks, found.looks, strict=True) if seen is not None}
     hops, depends = explained.hops, explained.predicted.access == "Depends"
     reached = any(hop.type == "Destination" and hop.watch in at for hop in hops)
+    chosen = next((at[hop.watch].source_port for hop in hops if hop.watch in at), None)
     observed: list[Observed] = []
     for hop in hops:
         seen = at.get(hop.watch) if hop.watch is not None else None
@@ -85,16 +74,19 @@ def compare(explained: Explanation, what: ex.Send, found: ex.Arrivals) -> Compar
             elsewhere = depends or (hop.type == "Destination" and reached)
             observed.append(Observed(seen="nothing", differs=not elsewhere))
         else:
-            observed.append(Observed(seen=_words(seen), differs=not hop.packet.is_like(seen)))
+            observed.append(Observed(seen=_words(seen), differs=not hop.packet.is_like(seen, chosen)))
     watched = {hop.watch for hop in hops}
     astray = tuple(f"{_words(seen)} at {watch}" for watch, seen in at.items() if watch not in watched)
     first = next((number for number, one in enumerate(observed) if one.differs), None)
     blamed = ""
     if first is not None:
-        start = max((n for n in range(first) if hops[n].watch is not None), default=0)
+        before = (n for n in range(first) if hops[n].watch is not None and hops[n].type != "Destination")
+        start = max(before, default=0)
         blamed = "; ".join(_rules(hop) for hop in hops[start:first]) or _rules(hops[first])
     elif astray and not depends:
         blamed = _rules(hops[-1])
+    elif (outcome := matrix.outcome(explained.predicted, found)).differs:
+        blamed = f"{_rules(hops[-1])}; the flow was {outcome.seen}"
     return Comparison(hops=tuple(observed), astray=astray, blamed=blamed)
 
 

@@ -1,10 +1,11 @@
 """Differences between two networks, confirmed by packets: each is looked at in both, while these run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from lab.azure.model import Network
+from lab.azure.model import LoadBalancer, Network, VirtualMachine, listeners
+from lab.azure.model import Service as ServerOf
 from lab.azure.security_groups import Groups
 from lab.errors import InconclusiveError
 from lab.predict import explain, forecast, matrix, observed, whatif
@@ -21,6 +22,41 @@ class Proof(msgspec.Struct, frozen=True):
 
     confirmed: bool
     says: str
+
+
+def answering(network: Network) -> Network:
+    """Return a network in which something answers every probe, as differences take all pool members to be up.
+
+    A VM without a server on a probe's port is given one; what a probe asks by HTTP is asked at the root.
+    """
+    kinds: dict[str, dict[int, str]] = {}
+    for lb in network.balancers:
+        probes = {probe.name: probe for probe in lb.probes}
+        for rule in lb.load_balancing_rules:
+            if rule.probe in probes:
+                probe = probes[rule.probe]
+                for name in lb.targets(rule):
+                    kinds.setdefault(name, {}).setdefault(probe.port, probe.protocol)
+    vms = tuple(_with_servers(vm, kinds.get(vm.name, {})) for vm in network.virtual_machines)
+    balancers = tuple(_asking_the_root(lb) for lb in network.load_balancers)
+    return msgspec.structs.replace(network, virtual_machines=vms, load_balancers=balancers)
+
+
+def _with_servers(vm: VirtualMachine, wanted: Mapping[int, str]) -> VirtualMachine:
+    """Return a VM in which a server listens on each port that is probed."""
+    there = {(server.protocol, server.port) for server in listeners(vm)}
+    more = (
+        ServerOf(kind="http" if protocol == "Http" else "tcp", port=port, protocol="tcp")
+        for port, protocol in wanted.items()
+        if ("tcp", port) not in there
+    )
+    return msgspec.structs.replace(vm, services=(*vm.services, *more))
+
+
+def _asking_the_root(lb: LoadBalancer) -> LoadBalancer:
+    return msgspec.structs.replace(
+        lb, probes=tuple(msgspec.structs.replace(p, request_path="/" if p.request_path else "") for p in lb.probes)
+    )
 
 
 def prove(

@@ -11,7 +11,7 @@ import msgspec
 
 from lab.agent.servers import find_sshd
 from lab.errors import LabError
-from lab.kernel import charon, netns
+from lab.kernel import charon, netns, rootless
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ _PROGRAMS = {
 
 def examine() -> list[Finding]:
     """Try everything a lab needs; what needs root is tried only as root."""
-    return [_python(), _root(), *_kernel(), *_programs(), _sshd(), *_gateways()]
+    return [_python(), _root(), *_denied(), *_kernel(), *_programs(), _sshd(), *_gateways()]
 
 
 def _python() -> Finding:
@@ -54,6 +54,25 @@ def _root() -> Finding:
         found="yes" if ok else f"user {os.geteuid()}",
         mend="" if ok else "run it with sudo",
     )
+
+
+def _denied() -> list[Finding]:
+    """Say what a user namespace denies; without root, whether the kernel lets this user make one."""
+    if os.geteuid() != 0:
+        refused = rootless.refused()
+        mend = "" if not refused else "see user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns"
+        found = refused or "yes"
+        return [Finding(what="user namespace", ok=not refused, needed_for="lab --rootless", found=found, mend=mend)]
+    return [
+        Finding(
+            what=what,
+            ok=False,
+            needed_for=needed_for,
+            found="denied in a user namespace",
+            mend="run it with sudo, if it is needed",
+        )
+        for what, needed_for in rootless.limits().items()
+    ]
 
 
 def _kernel() -> list[Finding]:

@@ -90,7 +90,7 @@ def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
     """
     folder = StateDir(network.name)
     record = _readable(folder)
-    running = record is not None and apply.is_whole(record)
+    running = record is not None and apply.is_there(record)
     outcome = apply.up(plan_now(network) if running else plan_of(network, {}), source(network, file), progress)
     progress("waiting for servers and first probes")
     settle(folder)

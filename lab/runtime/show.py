@@ -1,5 +1,7 @@
 """What a running lab looks like to its user, read from its record, plan and health; no privilege needed."""
 
+import os
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +9,8 @@ import msgspec
 
 from lab.errors import LabError
 from lab.kernel import apply, netns
+from lab.kernel import drift as drifting
+from lab.kernel.drift import Drift
 from lab.kernel.state import (
     GatewayState,
     LabState,
@@ -23,6 +27,7 @@ from lab.plan import (
     NODE_INTERFACE,
     Address,
     CtTarget,
+    Foreign,
     HealthCheck,
     Namespace,
     Plan,
@@ -38,6 +43,9 @@ from lab.plan import (
     Tunnel,
     namespace,
 )
+
+#: How often the kernel is compared again, where a plan was replaced meanwhile; and how long to wait before.
+_LOOKS, _LOOK_S = 20, 0.05
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -77,6 +85,7 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     agent: bool
     gateways: dict[str, GatewayState]
     virtual_networks: dict[str, str]  # the status of each, as the portal shows it
+    differs: tuple[str, ...] | None = None  # from its plan; None: it was not compared, which takes root
     restarted: dict[str, Restarts] = {}  # what had ended, and was started again: the agent, servers, IKE daemons
 
 
@@ -140,6 +149,51 @@ def describe(name: str) -> Lab:
         },
         restarted=_restarted(folder, record, gateways),
     )
+
+
+def compared(name: str) -> Lab:
+    """Return one lab, compared with what the kernel has of it, so far as this process may read that.
+
+    Raises:
+        UsageError: there is no such lab.
+
+    """
+    described = describe(name)
+    folder, record = existing(name)
+    if os.geteuid() != 0 or record.state != "running":
+        return described
+    return msgspec.structs.replace(described, differs=_drift(folder)[1].lines())
+
+
+def held(name: str) -> tuple[Plan, tuple[Foreign, ...]]:
+    """Return what the kernel has of a lab's plan, and what beside it. Needs root.
+
+    Raises:
+        UsageError: there is no such lab.
+
+    """
+    folder, _ = existing(name)
+    made, drift = _drift(folder)
+    return drift.seen(made), drift.beside
+
+
+def _drift(folder: StateDir) -> tuple[Plan, Drift]:
+    """Return a lab's plan, and how the kernel differs from it.
+
+    The agent and other commands write tables first, and the plan that they follow from after: what differs must do so
+    still while no command is at work, under the same plan.
+    """
+    made = folder.plan()
+    found = drifting.find(made)
+    for _ in range(_LOOKS):
+        if not found:
+            break
+        time.sleep(_LOOK_S)
+        before, made = (made, found), folder.plan()
+        found = drifting.find(made)
+        if (made, found.lines()) == (before[0], before[1].lines()) and holder(folder.lab) is None:
+            break
+    return made, found
 
 
 def _restarted(folder: StateDir, record: LabState, gateways: dict[str, GatewayState]) -> dict[str, Restarts]:

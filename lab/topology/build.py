@@ -1,8 +1,9 @@
 """A file of the right shape becomes a ``Network``: names are resolved and addresses allocated."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
+from itertools import chain
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -51,6 +52,7 @@ class Builder:
         self.raw = raw.model_copy(update={"virtual_machines": self._machines(raw)})
         self.kept = kept
         self.exhausted = False  # more public addresses are wanted than there are
+        self._next: dict[bool, Iterator[IPv4Address]] = {}  # the free addresses, descending or not
         self.cut = cut
         self.time_scale = time_scale
 
@@ -171,15 +173,22 @@ class Builder:
         had = self.kept.get(path)
         if had is None or had in self.taken or had in self.private:
             # Not what another part of the network had, if there is enough.
-            free = (
-                [] if self.exhausted else list(allocation.candidates(self.taken, self.private, descending=descending))
-            )
-            if not free:
+            had = next(self._free(descending), None)
+            if had is None:
                 return self._exhausted(path)
-            others = set(self.kept.values())
-            had = next((a for a in free if a not in others), free[0])
         self.taken.add(had)
         return had
+
+    def _free(self, descending: bool) -> Iterator[IPv4Address]:
+        """Return what yields the next free address, not what another part had if there is enough: one for all calls."""
+        if descending not in self._next:
+            others = frozenset(self.kept.values())
+
+            def free() -> Iterator[IPv4Address]:
+                return allocation.candidates(self.taken, self.private, descending=descending)
+
+            self._next[descending] = chain((a for a in free() if a not in others), (a for a in free() if a in others))
+        return self._next[descending]
 
     @functools.cached_property
     def private(self) -> Ranges:
@@ -268,12 +277,25 @@ class Builder:
                 ),
                 default_outbound_address=self._default(name),
                 dns_servers=raw.dns_servers,
+                peerings=self._peerings(name),
             )
             for name, raw in ((n, self.raw.virtual_networks[n]) for n in _ordered(self.raw.virtual_networks))
         ]
         if any(vm.subnet is None and not vm.network_interfaces for vm in self.raw.virtual_machines.values()):
             found.append(model.platform_network(self._default(model.PLATFORM_NETWORK)))
         return tuple(found)
+
+    def _peerings(self, network: str) -> tuple[model.Peering, ...]:
+        """Return the halves of peerings that a virtual network has, without those that lead nowhere."""
+        raw = self.raw.virtual_networks
+        path = ("virtual_networks", network, "peerings")
+        return tuple(
+            model.Peering(name=n, **described.model_dump())
+            for n, described in ((n, raw[network].peerings[n]) for n in _ordered(raw[network].peerings))
+            if not self._dangling(
+                (*path, n, "remote_virtual_network"), "virtual network", described.remote_virtual_network, raw
+            )
+        )
 
     def _group(self, path: Position, name: str | None) -> str | None:
         """Return the name of a security group that is there."""

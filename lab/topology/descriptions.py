@@ -107,6 +107,13 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "enable_floating_ip": _FLOATING,
         "enable_tcp_reset": _RESET,
     },
+    "Peering": {
+        "remote_virtual_network": "The virtual network at the other end, by name",
+        "allow_virtual_network_access": "Whether the two may reach each other",
+        "allow_forwarded_traffic": "Whether what the other network forwards, and did not begin, is let in",
+        "allow_gateway_transit": "Whether the other network may use the gateway of this one",
+        "use_remote_gateways": "Whether tunnels of the other network's gateway are used",
+    },
     "InstancePublicIp": {
         "name": "The name of the public IP",
         "address": "The address; left out, one is allocated",
@@ -239,6 +246,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "address_space": "Its ranges, as prefixes",
         "subnets": "Its subnets, by name; a prefix alone is the short form",
         "dns_servers": "The resolvers of its VMs; left out, Azure's own",
+        "peerings": "Its halves of peerings with other virtual networks, by name; each needs the other half as well",
     },
     "VpnDevice": {
         "private_ip_address": "Its address on the site's side; left out, the fourth of the site's first range",

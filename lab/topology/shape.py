@@ -248,6 +248,16 @@ class NatGateway(_File):
     idle_timeout_in_minutes: Annotated[int, Field(strict=True)] = 4
 
 
+class Peering(_File):
+    """One half of a peering with another virtual network of the file, which needs the other half as well."""
+
+    remote_virtual_network: str
+    allow_virtual_network_access: Annotated[bool, Field(strict=True)] = True
+    allow_forwarded_traffic: Annotated[bool, Field(strict=True)] = False
+    allow_gateway_transit: Annotated[bool, Field(strict=True)] = False
+    use_remote_gateways: Annotated[bool, Field(strict=True)] = False
+
+
 class VirtualNetwork(_File):
     """A private address space."""
 
@@ -258,6 +268,7 @@ class VirtualNetwork(_File):
         default_factory=dict
     )
     dns_servers: tuple[Address, ...] = ()
+    peerings: dict[Title, Peering] = Field(default_factory=dict)
 
 
 class InstancePublicIp(_File):

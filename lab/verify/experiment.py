@@ -25,13 +25,14 @@ class _Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Watch(msgspec.Struct, frozen=True):
     """Where incoming packets are captured.
 
-    ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes
-    into a virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes
-    into a virtual network's router from its load balancer, ``gateway inside``: from its gateway. ``gateway wire``:
-    what comes out of its gateway to the internet. ``NAT gateway inside``: what comes into the NAT gateway ``name`` from
-    the router of ``network``, ``NAT gateway wire``: what comes out of it to the internet. ``VM wire``, ``host wire``:
-    what a node has sent, at the other end of its wire. ``network`` is the virtual network of a VM, ``interface`` the
-    number of one of its interfaces; 0 is the primary one.
+    ``node``: a node's interface. ``public wire``: what comes out of a virtual network. ``edge``: what comes into a
+    virtual network's load balancer from outside, ``edge inside``: from its router. ``router``: what comes into a
+    virtual network's router from its load balancer, ``gateway inside``: from its gateway, ``peering inside``: from
+    the router of its peer ``network``. ``gateway``: what comes into its gateway, from its router or out of a
+    tunnel. ``gateway wire``: what comes out of its gateway to the internet. ``NAT gateway inside``: what comes into
+    the NAT gateway ``name`` from the router of ``network``, ``NAT gateway wire``: what comes out of it to the
+    internet. ``VM wire``, ``host wire``: what a node has sent, at the other end of its wire. ``network`` is the
+    virtual network of a VM, ``interface`` the number of one of its interfaces; 0 is the primary one.
     """
 
     kind: Literal[
@@ -41,6 +42,8 @@ class Watch(msgspec.Struct, frozen=True):
         "edge inside",
         "router",
         "gateway inside",
+        "peering inside",
+        "gateway",
         "gateway wire",
         "NAT gateway inside",
         "NAT gateway wire",
@@ -106,7 +109,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     ``passes``: where it comes by on its way to what decides about it. ``ends``: where it is seen if it is let, at one
     of them. ``source_port`` 0: one that no earlier flow has used. ``awaited`` False: it is meant to be lost, so it
-    need not be waited for.
+    need not be waited for. ``looks``: where it is told what its packet looks like.
     """
 
     sender: str
@@ -117,6 +120,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     source_port: int = 0
     passes: tuple[Watch, ...]
     ends: tuple[Watch, ...]
+    looks: tuple[Watch, ...] = ()
     awaited: bool = True
 
 
@@ -137,6 +141,7 @@ class FlowResult(msgspec.Struct, frozen=True):
     passed: bool
     end: str = ""  # empty: nowhere
     destination: str = ""  # ADDRESS:PORT that its packet had there
+    looks: tuple[Seen | None, ...] = ()  # in the order of the flow's; None: it did not come there
 
 
 class Swept(_Observation, frozen=True, kw_only=True):
@@ -287,10 +292,14 @@ class Talk(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """End the flows that were opened first, as a program closes them or with a reset."""
+    """End the flows that were opened first, as a program closes them or with a reset.
+
+    ``side``: only that side closes, and the other one keeps the flow open; the far side must be the experiment's own.
+    """
 
     count: int
     how: Literal["fin", "rst"]
+    side: Literal["both", "VM", "far side"] = "both"
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -314,7 +323,8 @@ class HoldFlows(_Experiment, frozen=True, kw_only=True):
     """Hold real flows from a node, and see what becomes of them, step by step.
 
     Before the first step of a VM's, flows that earlier experiments left are forgotten, and their ports are waited for,
-    ``settle_s`` seconds at most. After the last step all flows are ended with a reset.
+    ``settle_s`` seconds at most. After the last step all flows are ended with a reset. ``far_side``: a node in which
+    the experiment itself serves TCP at ``far_port``: it names the source that it sees, and may close first, or never.
     """
 
     client: str
@@ -323,6 +333,8 @@ class HoldFlows(_Experiment, frozen=True, kw_only=True):
     gateway: str = ""  # the NAT gateway that its flows leave by; empty: the load balancer of its network
     steps: tuple[Step, ...]
     settle_s: float = 0.0
+    far_side: str = ""
+    far_port: int = 0
 
 
 class Source(msgspec.Struct, frozen=True, order=True):

@@ -6,7 +6,7 @@ difference applied to the running lab, and the lab is changed back after it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -30,15 +30,17 @@ from lab.runtime.lifecycle import (
 )
 from lab.verify import claims, verdict
 from lab.verify.claims import Trial
+from lab.verify.evidence import TRIALS, Evidence, evidence
 from lab.verify.experiment import Health, Observation
 from lab.verify.probe import Prober
 from lab.verify.verdict import Judgement, Result
 
 __all__ = [
     "Planned", "Progress", "as_running", "bring_up", "down_now", "judge", "load", "not_run", "plan_now", "running",
-    "settle", "source", "taken_back", "verify",
+    "settle", "source", "taken_back", "tried", "verify",
 ]  # fmt: skip
 
+_Judged: TypeAlias = Sequence[tuple[Trial, Judgement, Evidence | None]]
 Planned: TypeAlias = list[tuple[str, list[Trial]]]  # trials by claim
 
 _AGENT_S = AGENT_S
@@ -133,7 +135,7 @@ def judge(network: Network, planned: Planned, file: Path, prober: Prober, progre
             progress(claim)
             began = time.monotonic()
             _need_agent(network.name)
-            found = [(trial, _try(network, trial, file, prober)) for trial in trials]
+            found = [(trial, *_try(network, trial, file, prober)) for trial in trials]
             results.append(_result(network, claim, found, time.monotonic() - began))
     order = [claim for claim, _ in planned]
     return sorted(results, key=lambda result: order.index(result.id))
@@ -194,10 +196,10 @@ def _changes(trial: Trial) -> bool:
 def not_run(network: Network, planned: Planned, reason: str) -> list[Result]:
     """Return NOT_RUN for every claim that would have been judged."""
     nothing = Judgement("NOT_RUN", "nothing", reason)
-    return [_result(network, claim, [(trial, nothing) for trial in trials], 0.0) for claim, trials in planned]
+    return [_result(network, claim, [(trial, nothing, None) for trial in trials], 0.0) for claim, trials in planned]
 
 
-def _try(network: Network, trial: Trial, file: Path, prober: Prober) -> Judgement:
+def _try(network: Network, trial: Trial, file: Path, prober: Prober) -> tuple[Judgement, Evidence]:
     """Run the stages of a trial and judge what was seen; the lab ends as it began."""
     observations: list[Observation] = []
     current: Network | None = None
@@ -212,6 +214,15 @@ def _try(network: Network, trial: Trial, file: Path, prober: Prober) -> Judgemen
     finally:
         if operated or current is not None:
             bring_up(network, file, _quiet)
+    asked = [experiment for stage in trial.stages for experiment in stage.experiments]
+    return trial.judge(observations), evidence(trial.subject, asked, observations)
+
+
+def tried(network: Network, trial: Trial, prober: Prober) -> Judgement:
+    """Try one thing in a lab that runs, as it is, and judge what was seen; the lab is not changed for it."""
+    observations: list[Observation] = []
+    for stage in trial.stages:
+        observations += prober.run(network.name, stage.experiments).observations
     return trial.judge(observations)
 
 
@@ -219,9 +230,9 @@ def _quiet(_text: str) -> None:
     """Say nothing: a trial's own changes are no news."""
 
 
-def _result(network: Network, claim: str, judged: list[tuple[Trial, Judgement]], seconds: float) -> Result:
+def _result(network: Network, claim: str, judged: _Judged, seconds: float) -> Result:
     known = claims.find(claim)
-    word = verdict.worst(judgement.verdict for _, judgement in judged)
+    word = verdict.worst(judgement.verdict for _, judgement, _ in judged)
     overrides = f" (with {network.overrides})" if str(network.overrides) else ""
     return Result(
         id=claim,
@@ -229,12 +240,19 @@ def _result(network: Network, claim: str, judged: list[tuple[Trial, Judgement]],
         source=known.source if known else "the topology file",
         topology=network.name,
         profile=network.profile.name + overrides,
-        expected="; ".join(dict.fromkeys(f"{trial.subject}: {trial.expected}" for trial, _ in judged)),
-        observed="; ".join(f"{trial.subject}: {judgement.observed}" for trial, judgement in judged),
+        expected="; ".join(dict.fromkeys(f"{trial.subject}: {trial.expected}" for trial, _, _ in judged)),
+        observed="; ".join(f"{trial.subject}: {judgement.observed}" for trial, judgement, _ in judged),
         verdict=word,
-        reason="; ".join(dict.fromkeys(_reason(t, j) for t, j in judged if j.verdict == word and j.reason)),
+        reason="; ".join(dict.fromkeys(_reason(t, j) for t, j, _ in judged if j.verdict == word and j.reason)),
         seconds=round(seconds, 3),
+        evidence=_telling(word, judged),
     )
+
+
+def _telling(word: verdict.Word, judged: _Judged) -> tuple[Evidence, ...]:
+    """Return the evidence that is kept of a claim: first that of trials which decided its verdict."""
+    ordered = sorted(judged, key=lambda one: one[1].verdict != word)
+    return tuple(seen for _, _, seen in ordered if seen is not None and seen.seen)[:TRIALS]
 
 
 def _reason(trial: Trial, judgement: Judgement) -> str:

@@ -7,6 +7,8 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
+from lab.verify.evidence import Evidence
+
 Word = Literal["HOLDS", "CONTRADICTED", "INCONCLUSIVE", "NOT_RUN"]
 #: Worst last.
 _ORDER: tuple[Word, ...] = ("NOT_RUN", "HOLDS", "INCONCLUSIVE", "CONTRADICTED")
@@ -33,6 +35,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Word
     reason: str
     seconds: float
+    evidence: tuple[Evidence, ...] = ()
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

@@ -253,13 +253,14 @@ NO_JSON = {
     "export netcfg": "it prints a file of a form of its own",
     "export cscfg": "it prints a file of a form of its own",
     "import azure": "it prints a topology file; its -o names the file to write",
+    "export azure": "it prints a template; its -o names the file to write",
 }
 #: Commands that take no running lab, or that take two, and why.
 NO_LAB = {
     "gc": "it is of what dead labs left",
     "check": "it takes files", "plan": "it takes a file", "schema": "it is of all files", "up": "it takes a file",
     "down": "it takes several labs", "list": "it lists labs", "verify": "it takes files", "claims": "it is of no lab",
-    "init": "it makes a file", "completion": "it is of the shell",
+    "learn": "it takes a lesson", "init": "it makes a file", "completion": "it is of the shell",
     "report": "it takes results", "whatif": "it compares two",
     "doctor": "it is of the machine", "import azure": "it takes files",
 }  # fmt: skip

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
-SOURCES = sorted([*(CHECKOUT / "lab").rglob("*.py"), *(CHECKOUT / "scripts").glob("*")])
+SCRIPTS = [file for file in (CHECKOUT / "scripts").glob("*") if file.is_file()]
+SOURCES = sorted([*(CHECKOUT / "lab").rglob("*.py"), *SCRIPTS])
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md"), *(CHECKOUT / "topologies").glob("*.yaml")])
 #: Claims are reworded with their statements, one document at a time.
 CLAIMS = CHECKOUT / "lab" / "verify" / "claims"

@@ -84,7 +84,7 @@ def test_up_twice_changes_nothing(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("again")) as name:
         before, record = rootlab.world(name), StateDir(name).read()
         said = rootlab.ok("up", tmp_path / "again.lab.yaml")
-        assert said == "again: runs already, nothing to change; its rules were written again\n"
+        assert said == "again: runs already, nothing to change\n"
         rootlab.assert_same(before, rootlab.world(name))
         assert record is not None
         # The agent was told to read its plan again, and that is counted.
@@ -338,7 +338,7 @@ def test_an_interrupted_verify_cleans_up_and_exits_130(tmp_path: Path, delay_s: 
 def test_a_dead_agent_is_reported_and_up_starts_another(tmp_path: Path):
     with rootlab.running(tmp_path, rootlab.small("agent")) as name:
         rootlab.end_agent(name)
-        assert "the agent does not run" in rootlab.ok("show", name)
+        assert "the agent does not run, nor does its keeper" in rootlab.ok("show", name)
         rootlab.ok("up", tmp_path / "agent.lab.yaml")
         assert rootlab.ask(name, "web", "http://198.51.100.10/")["node"] == "far"
 

@@ -95,6 +95,47 @@ def test_nodes_run_and_serve_and_a_failure_leaves_evidence(tmp_path: Path) -> No
     assert not list(netns.RUN.glob("lab.small-*"))
 
 
+_SIDE_BY_SIDE = """
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.lab("small.lab.yaml", scope="session")
+HERE = Path(__file__).parent
+
+
+def _met(lab, mine, other):
+    (HERE / mine).write_text(lab.name)
+    end = time.monotonic() + 30
+    while not (HERE / other).exists():  # until the other process has its lab, too
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    lab.vm("web").run(["curl", "-sS", "-m", "10", "http://198.51.100.10/"])
+    assert lab.vm("web").run(["hostname"]).stdout.strip() == "web"
+    assert [one.client_address for one in lab.host("far").connections(port=80)] == ["40.1.2.3"]
+
+
+def test_once_more(lab):
+    assert lab.name == (HERE / "MINE").read_text()
+"""
+
+
+def test_processes_have_labs_of_their_own_and_each_session_one(tmp_path: Path) -> None:
+    pytest.importorskip("xdist")
+    (tmp_path / "small.lab.yaml").write_text(rootlab.small("small"))
+    for mine, other in (("one", "two"), ("two", "one")):
+        text = _SIDE_BY_SIDE.replace("MINE", mine)
+        called = f"\n\ndef test_first(lab):\n    _met(lab, {mine!r}, {other!r})\n\n\ndef test_once_more"
+        (tmp_path / f"test_{mine}.py").write_text(text.replace("\n\ndef test_once_more", called, 1))
+    done = _pytest(tmp_path, "-p", "xdist", "-n", "2", "--dist", "loadfile")
+    assert (done.returncode, "4 passed" in done.stdout) == (0, True), done.stdout + done.stderr
+    names = [(tmp_path / name).read_text() for name in ("one", "two")]
+    assert names[0] != names[1]
+    assert all(name.startswith("small-") for name in names)
+    assert not list(netns.RUN.glob("lab.small-*"))
+
+
 def test_a_test_whose_marker_names_nothing_fails_with_what_to_write(tmp_path: Path) -> None:
     (tmp_path / "test_none.py").write_text("def test_it(lab):\n    pass\n")
     done = _pytest(tmp_path)

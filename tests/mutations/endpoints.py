@@ -112,9 +112,9 @@ MUTATIONS = (
         "another network needs an endpoint too",
         "multivip",
         _WIRING,
-        "    yield from forwarder(inside, why, checks_source=True)\n",
+        "    yield from forwarder(inside, why, checks_source=True, loosely=loosely)\n",
         (
-            "    yield from forwarder(inside, why, checks_source=True)\n"
+            "    yield from forwarder(inside, why, checks_source=True, loosely=loosely)\n"
             "    for space in map(str, vnet.address_space):\n"
             "        yield Route(place=INTERNET, destination=space, interface=to(edge), via=EDGE_SIDE, "
             "why=why)\n"

@@ -32,6 +32,8 @@ _GRANTED = "                self._refused.pop(flow, None)\n                in_us
 _IDLE = '"idle_timeout_s": Cell(240, _OUTBOUND_2017'
 _FIN = '"fin_s": Cell(240, _OUTBOUND_2019_05)'
 _RST = '"rst_s": Cell(15, _OUTBOUND_2019_05)'
+_EITHER = '"fin_close": Cell("either", _OUTBOUND_2019_05'
+_BOTH = '"fin_close": Cell("both", _CLASSIC_2018_07'
 _UDP_2019 = '"udp_reuse": Cell("nothing", _OUTBOUND_2019_05'
 _UDP_2020 = '"udp_reuse": Cell("destination address", _OUTBOUND_2020_10'
 _TCP_2018 = '"destination", _OUTBOUND_2018_02 + ": one port per flow'
@@ -171,6 +173,27 @@ MUTATIONS = (
     ),
     Mutation("N-SN-10", "240 s after FIN", "snat-2020", _PROFILE, _FIN, _FIN.replace("240", "300")),
     Mutation("N-SN-10", "15 s after RST", "snat-2020", _PROFILE, _RST, _RST.replace("15", "60")),
+    *(
+        Mutation(
+            "N-SN-10",
+            "FIN of either side is enough (2019-05-02)",
+            topology,
+            _PROFILE,
+            _EITHER,
+            _EITHER.replace("either", "both"),
+            profile=profile,
+        )
+        for topology, profile in (("snat-2020", ""), ("snat-2019", ""), ("snat-2019", "2020-06"))
+    ),
+    Mutation(
+        "N-SN-10",
+        "FIN of one side is not (2018-07-13)",
+        "snat-2019",
+        _PROFILE,
+        _BOTH,
+        _BOTH.replace("both", "either"),
+        profile="2018-07-classic",
+    ),
     Mutation("N-SN-10", "not before", "snat-2020", _PROFILE, _FIN, _FIN.replace("240", "200")),
     Mutation("N-SN-10", "not before", "snat-2020", _PROFILE, _RST, _RST.replace("15", "0")),
     Mutation(

@@ -56,6 +56,15 @@ MUTATIONS = (
         ON_DEMAND,
         KEPT_APART,
     ),
+    Mutation(
+        "S1-2",
+        "what admits the frontend alone rejects its flows",
+        "source-ip",
+        "lab/azure/security_groups.py",
+        'rule(65500, direction="Inbound", access="Deny")',
+        'rule(65500, direction="Inbound", access="Allow")',
+    ),
+    Mutation("S1-2", "and admits them once a rule binds it", "source-ip", LINKS, _BINDS, _but("inbound_nat_rule")),
     Mutation("S1-3", "an inbound NAT rule binds its VM", "source-ip", LINKS, _BINDS, _but("inbound_nat_rule")),
     Mutation(
         "S1-3",

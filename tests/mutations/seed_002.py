@@ -57,8 +57,8 @@ MUTATIONS = (
         "its return traffic reaches the VM",
         "outbound",
         _WIRING,
-        'ctstate="ESTABLISHED,RELATED,DNAT",',
-        'ctstate="DNAT",',
+        'ctstate="ESTABLISHED,RELATED",',
+        'ctstate="RELATED",',
     ),
     Mutation(
         "S2-1",

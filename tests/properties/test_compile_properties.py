@@ -99,7 +99,7 @@ def test_every_vm_with_an_address_of_its_own_is_taken_before_any_shared_rule(net
 @given(strategies.networks())
 def test_every_vm_is_seen_from_an_address_that_leads_back_to_its_network_or_is_shut_in(network: Network) -> None:
     made = compile_network(network)
-    dropped = {(r.place, r.source, r.protocol) for r in made.of(Rule) if r.table == "filter" and str(r.target) == _DROP}
+    dropped = {(r.place, r.source, r.protocol) for r in made.of(Rule) if r.table == "mangle" and str(r.target) == _DROP}
     routes = {(r.destination, r.interface) for r in made.of(plan.Route) if r.place == "internet"}
     for vm in network.virtual_machines:
         edge = f"lb.{vm.virtual_network}"

@@ -41,6 +41,8 @@ class Scope:
         self.busy: set[tuple[str, str]] = set()
         #: Ids of the resources by their names in the template: a list for a loop.
         self.symbols: dict[str, list[str]] = {}
+        #: Of a nested template that is evaluated in the scope around it: the loops that its deployment is in.
+        self.loops: tuple[Loop, ...] = ()
 
     def once(self, kind: str, name: str, make: Lazy) -> Any:
         """Return a value that is evaluated once.

@@ -128,18 +128,18 @@ class _Deployment(Calls):
             self._existing(scope, body, symbol)
             return
         copy = get(body, "copy")
-        many: list[tuple[Loop, ...]] = [()]
+        own: list[tuple[Loop, ...]] = [()]
         if isinstance(copy, dict):
             name = str(get(copy, "name", ""))
-            number = self.value(get(copy, "count"), scope)
+            number = self.value(get(copy, "count"), scope, scope.loops)
             if isinstance(number, Unknown):
                 self.notes.append(Problem(place, f"a loop of {number.why} copies; one is taken"))
                 number = 1
-            many = [(Loop(name, i, of_resource=True),) for i in range(self.copies(number))]
-        for loops in many:
+            own = [(Loop(name, i, of_resource=True),) for i in range(self.copies(number))]
+        for loops in own:
             where = f"{place}[{loops[0].index}]" if loops else place
             self.limits.resource()
-            one = Declared(body, scope, loops, where)
+            one = Declared(body, scope, (*scope.loops, *loops), where)
             self._attempt(where, partial(self._add, one, symbol, depth), get(body, "type"))
 
     def _add(self, one: Declared, symbol: str, depth: int, parent: Declared | None = None) -> None:
@@ -186,7 +186,7 @@ class _Deployment(Calls):
         return True
 
     def _existing(self, scope: Scope, body: dict[str, Any], symbol: str) -> None:
-        name, type_ = self.value(get(body, "name"), scope), get(body, "type")
+        name, type_ = self.value(get(body, "name"), scope, scope.loops), get(body, "type")
         if isinstance(name, str) and isinstance(type_, str):
             scope.symbols.setdefault(symbol.lower(), []).append(self.id_of(scope, type_, name.split("/")))
 
@@ -236,6 +236,7 @@ class _Deployment(Calls):
             outer = {part: get(one.scope.template, part) for part in parts if get(one.scope.template, part) is not None}
             body = {key: value for key, value in template.items() if key.lower() not in parts}
             scope = Scope({**body, **outer}, one.scope.given, place=place)
+            scope.loops = one.loops
         scope.name = one.name
         scope.group = group if isinstance(group, str) else one.scope.group
         scope.subscription = subscription if isinstance(subscription, str) else one.scope.subscription
@@ -311,7 +312,7 @@ class _Deployment(Calls):
             if raw is None or str(get(output, "type", "")).lower().startswith("secure"):
                 found[name] = Partial(value=Unknown(f'the output "{name}"'))
             else:
-                value = scope.once("output", name, partial(self.value, raw, scope))
+                value = scope.once("output", name, partial(self.value, raw, scope, scope.loops))
                 found[name] = Partial(value=value)
         return found
 

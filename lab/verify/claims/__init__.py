@@ -40,6 +40,7 @@ from lab.verify.claims import (
     outbound_rule_limits,
     outbound_rules,
     outbound_rules_needed,
+    peerings,
     preallocated_ports,
     reserved_ips,
     security_groups,
@@ -73,6 +74,7 @@ CATALOGUE: tuple[Claim, ...] = (
     *outbound_rule_limits.CLAIMS,
     *nat_gateways.CLAIMS,
     *internal_balancers.CLAIMS,
+    *peerings.CLAIMS,
     *distribution_mode.CLAIMS,
     *idle_timeouts.CLAIMS,
     *several_frontends.CLAIMS,
@@ -96,6 +98,8 @@ CATALOGUE: tuple[Claim, ...] = (
     *instance_level_public_ip_managed.CLAIMS,
     *guarantees.CLAIMS,
 )
+#: Claims that speak of private frontends; all others see public ones alone.
+_OF_PRIVATE_FRONTENDS = frozenset(c.id for c in (*internal_balancers.CLAIMS, *peerings.CLAIMS))
 #: A trial that lets more time pass is left out unless its claim is asked for: timers of four minutes in real time.
 _PATIENCE_S = 60.0
 
@@ -141,7 +145,7 @@ def trials(
         if not claim.profiles or network.profile.name in claim.profiles:
             found = [
                 trial
-                for trial in claim.trials(network if claim in internal_balancers.CLAIMS else public)
+                for trial in claim.trials(network if claim.id in _OF_PRIVATE_FRONTENDS else public)
                 if (trial.pauses_s <= _PATIENCE_S or claim.id in only) and once(trial) not in judged
             ]
             if found:

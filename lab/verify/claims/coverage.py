@@ -39,6 +39,7 @@ FAMILIES: dict[str, int] = {
     "T-NG": 24,
     "T-DO": 12,
     "T-IL": 12,
+    "T-PE": 15,
 }
 #: Statements whose whole content is that something is refused. A refusal is recognised by its reason.
 REFUSED: frozenset[str] = frozenset(
@@ -60,11 +61,11 @@ REFUSED: frozenset[str] = frozenset(
         "T-OR-11",
         "T-OR-12",
         "T-NG-15",
+        "T-PE-4",
     }
 )
 #: Statements with a claim that leaves something out, and what.
 MISSING: dict[str, str] = {
-    "S1-2": "a destination that admits the frontend's address alone rejects the flow",
     "N-SN-2": "what a Standard load balancer of 2017-09 preallocates; the sizes of pools",
     "N-SN-13": "a NAT gateway comes first (2026-07-07)",
     "N-SN-20": "secondary IP configurations have no way out by a load balancer",
@@ -99,6 +100,12 @@ MISSING: dict[str, str] = {
     "T-IL-8": "a public load balancer has none",
     "T-IL-9": "another internal load balancer of its members; a public one may be added",
     "T-IL-12": "a second public load balancer; availability sets in different pools; backend ports used twice",
+    "T-PE-1": "a peering with a classic network",
+    "T-PE-5": "a rule of a group that names the addresses lets flows pass although access is off",
+    "T-PE-7": "flows through a remote gateway, which the lab plays",
+    "T-PE-8": "effective routes",
+    "T-PE-11": "public frontends",
+    "T-PE-14": "1,000 with Virtual Network Manager; moving a peered network, peering across clouds",
 }
 #: Statements that the claims of others prove, which say the same: those claims, the statement in our words, and what of
 #: it they leave out, "" if nothing.
@@ -191,6 +198,11 @@ ABSENT: dict[str, str] = {
     "T-IL-7": "Probes of internal load balancers come from 168.63.129.16; members are of their network.",
     "T-IL-10": "A route to the frontend of an HA-ports rule makes its appliances the next hop, both ways the same one.",
     "T-IL-11": "HA ports carry no fragments, and no idle flow of theirs is reset.",
+    "T-PE-6": "What a peer forwards is let in only with allow_forwarded_traffic, which makes no routes.",
+    "T-PE-9": "A route may lead to an appliance or an internal frontend of a peer.",
+    "T-PE-10": "Between two networks with both a peering and gateways the peering carries what passes.",
+    "T-PE-13": "An address space is changed while it is peered; the peer knows it after a synchronisation.",
+    "T-PE-15": "A peering of some subnets alone: others have the route, and their packets are lost.",
 }
 
 

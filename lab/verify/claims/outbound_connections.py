@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+import msgspec
+
 from lab.azure.model import InternetHost, LoadBalancer, Network, VirtualMachine
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import (
@@ -50,6 +52,9 @@ _SHORTEST_S = 0.4  # of real time, that can be told from none
 _LATE_S = 2.0  # of real time, that a machine may be late
 _FEW = 4
 _LOWEST_PORT = 1024
+#: Revisions by which FIN of either side closes a flow; by the others both sides must have sent one.
+_FIN_OF_EITHER = ("2019-05", "2020-06", "2020-10")
+_FAR_PORT = 9443  # of the experiment's own far side; no service of a topology has it
 
 
 def _limited(network: Network) -> tuple[VirtualMachine, int] | None:
@@ -215,12 +220,15 @@ def _as_many_each(steps: Sequence[Happened], *, usable: int) -> Finding:
 @claim(
     "N-SN-10",
     f"{_CLASSIC}; {_OUTBOUND} (2019-05-02), SNAT port release",
-    "A port comes back 240 seconds after FIN, 15 seconds after RST.",
+    "A port comes back 240 seconds after FIN, 15 seconds after RST. One side's FIN, whichever side it is, is enough "
+    "from 2019 on; before that both sides must send one.",
     profiles=_CLOSING,
     facts=(
         "240 s after FIN",
         "15 s after RST",
         "not before",
+        "FIN of either side is enough (2019-05-02)",
+        "FIN of one side is not (2018-07-13)",
     ),
 )
 def port_comes_back_after_closing(network: Network) -> Iterator[Trial]:
@@ -228,43 +236,52 @@ def port_comes_back_after_closing(network: Network) -> Iterator[Trial]:
     fin, rst = scaled(network, _FIN_S), scaled(network, _RST_S)
     if limited is None or not hosts or rst < _SHORTEST_S:
         return
-    (vm, ports), (_, goals) = limited, hosts[0]
-    usable = _usable(network, vm, ports)
+    (vm, ports), (host, _) = limited, hosts[0]
+    usable, either = _usable(network, vm, ports), network.profile.name in _FIN_OF_EITHER
+    goals = (Goal(str(host.address), _FAR_PORT, "tcp"),)
+    back = 3 * _FEW if either else _FEW
     steps = (
-        kept(network, goals[:1], usable),
+        kept(network, goals, usable),
         End(count=_FEW, how="fin"),
         End(count=_FEW, how="rst"),
-        kept(network, goals[:1], _FEW, within_s=fin / 2),
-        kept(network, goals[:1], _FEW, within_s=1.25 * fin),
-        kept(network, goals[:1], _FEW, lost=_FEW),
+        End(count=_FEW, how="fin", side="far side"),
+        End(count=_FEW, how="fin", side="VM"),
+        kept(network, goals, _FEW, within_s=fin / 2),
+        kept(network, goals, back, within_s=1.25 * fin),
+        kept(network, goals, _FEW, lost=_FEW),
         Talk(),
     )
+    held = msgspec.structs.replace(occupy(network, vm, *steps), far_side=host.name, far_port=_FAR_PORT)
 
     expected = (
-        f"ports come back {rst:g} s after RST and {fin:g} s after FIN ({_RST_S} and {_FIN_S} s of the document), "
+        f"ports come back {rst:g} s after RST and {fin:g} s after FIN of "
+        f"{'either side' if either else 'both sides, not of one'} ({_RST_S} and {_FIN_S} s of the document), "
         "and not before"
     )
-    yield held_trial(
-        vm.name, expected, occupy(network, vm, *steps), partial(_back_in_time, usable=usable, rst=rst, fin=fin)
-    )
+    yield held_trial(vm.name, expected, held, partial(_back_in_time, usable=usable, rst=rst, fin=fin, either=either))
 
 
-def _back_in_time(steps: Sequence[Happened], *, usable: int, rst: float, fin: float) -> Finding:
-    full, closing, resetting, after_rst, after_fin, more, alive = steps
+def _back_in_time(steps: Sequence[Happened], *, usable: int, rst: float, fin: float, either: bool) -> Finding:
+    full, closing, resetting, _far, _own, after_rst, after_fin, more, alive = steps
+    back = 3 * _FEW if either else _FEW
     observed = (
-        f"{opened(full)}; ports of {_FEW} closed by RST {again_after(after_rst, resetting)}, of {_FEW} closed by "
-        f"FIN {again_after(after_fin, closing)}; then {opened(more)}"
+        f"{opened(full)}; ports of {_FEW} closed by RST {again_after(after_rst, resetting)}, of {_FEW} closed by FIN "
+        f"and {2 * _FEW} on one side only {again_after(after_fin, closing)}: {opened(after_fin)}; then {opened(more)}"
     )
-    closed, reset = full.seen[:_FEW], full.seen[_FEW : 2 * _FEW]
+    closed, reset, half = full.seen[:_FEW], full.seen[_FEW : 2 * _FEW], full.seen[2 * _FEW : 4 * _FEW]
     wrong = wrong_number(full, usable)
     wrong = wrong or too_early(after_rst, resetting, rst) or wrong_number(after_rst, _FEW)
-    wrong = wrong or too_early(after_fin, closing, fin) or wrong_number(after_fin, _FEW)
+    wrong = wrong or too_early(after_fin, closing, fin) or wrong_number(after_fin, back)
     wrong = wrong or too_late(after_rst, rst) or too_late(after_fin, fin)
-    if not wrong and (sorted(after_rst.seen), sorted(after_fin.seen)) != (sorted(reset), sorted(closed)):
+    if not wrong and (sorted(after_rst.seen), sorted(after_fin.seen)) != (
+        sorted(reset),
+        sorted((*closed, *half) if either else closed),
+    ):
         wrong = "the ports that came back are not those of the flows that were closed"
     wrong = wrong or wrong_number(more, 0, _FEW)
-    if not wrong and alive.answered != usable:
-        wrong = f"{usable - alive.answered} flows ended that nobody closed"
+    left = usable - 3 * _FEW + back
+    if not wrong and alive.answered != left:
+        wrong = f"{left - alive.answered} flows ended that nobody closed"
     return Finding(observed, wrong)
 
 

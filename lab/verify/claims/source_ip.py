@@ -8,7 +8,16 @@ from functools import partial
 
 import msgspec
 
-from lab.azure.model import InternetHost, LoadBalancer, LoadBalancingRule, Network, VirtualMachine
+from lab.azure.model import (
+    InboundNatRule,
+    InternetHost,
+    LoadBalancer,
+    LoadBalancingRule,
+    Network,
+    SecurityGroup,
+    SecurityRule,
+    VirtualMachine,
+)
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.judges import (
     arrived,
@@ -28,6 +37,7 @@ from lab.verify.claims.kit.oracle import (
     matches,
     of_kind,
     open_to_all,
+    pooled,
     rules_to,
     some,
     way_out,
@@ -276,10 +286,87 @@ def _without_rules(network: Network, vm: str) -> Network:
     f"{_SOURCE_IP_2018}, scenario and conclusion",
     "Membership of a backend pool alone, without any rule, does not give a VM the frontend as its source; "
     "it is seen as a standalone VM is.",
-    facts=("a pool alone does not bind", "the source is that of a standalone VM"),
+    facts=(
+        "a pool alone does not bind",
+        "the source is that of a standalone VM",
+        "what admits the frontend alone rejects its flows",
+        "and admits them once a rule binds it",
+    ),
 )
 def pool_alone_does_not_bind(network: Network) -> Iterator[Trial]:
-    return pool_only(network)
+    yield from pool_only(network)
+    for vm in of_kind(network, "default"):
+        balancers = pooled(network, vm.name)
+        guarded = next((v for v in of_kind(network, "own") if _says(v) and v.network_security_group is None), None)
+        if not balancers or network.balancers != network.load_balancers or guarded is None:
+            continue
+        assert guarded.instance_public_ip is not None
+        frontend = balancers[0].frontends[0]
+        asked = Ask(
+            client=vm.name,
+            address=str(guarded.instance_public_ip.address),
+            port=_WEB,
+            kind="http",
+            count=2,
+            timeout_s=SILENCE_S,
+        )
+        listed = _admitting(network, guarded, str(frontend.address))
+
+        yield Trial(
+            f"{vm.name}, where {frontend.address} alone is admitted",
+            f"rejected by {guarded.name}, and answered once an inbound NAT rule binds {vm.name}",
+            (Stage((asked,), listed), Stage((asked,), _bound(listed, balancers[0], vm))),
+            judge_by(partial(_admitted_once_bound, frontend=str(frontend.address))),
+        )
+        return
+
+
+_WEB = 80
+#: What the application of the document admits: one address, and no other.
+_LIST = "allow-list"
+
+
+def _says(vm: VirtualMachine) -> bool:
+    return any((s.kind, s.port) == ("http", _WEB) for s in vm.services)
+
+
+def _admitting(network: Network, vm: VirtualMachine, address: str) -> Network:
+    """Return the network in which a VM admits one address, as its security group says."""
+    rule = SecurityRule(
+        name="frontend", priority=100, direction="Inbound", access="Allow", protocol="Tcp", sources=(f"{address}/32",)
+    )
+    group = SecurityGroup(name=_LIST, rules=(rule,))
+    guarded = msgspec.structs.replace(vm, network_security_group=_LIST)
+    return msgspec.structs.replace(
+        network,
+        network_security_groups=(*network.network_security_groups, group),
+        virtual_machines=tuple(guarded if v is vm else v for v in network.virtual_machines),
+    )
+
+
+def _bound(network: Network, balancer: LoadBalancer, vm: VirtualMachine) -> Network:
+    """Return the network with what the document ends with: an inbound NAT rule from the frontend to the VM."""
+    rule = InboundNatRule(
+        name="bound",
+        frontend=balancer.frontends[0].name,
+        virtual_machine=vm.name,
+        protocol="tcp",
+        frontend_port=50001,
+        backend_port=22,
+    )
+    bound = msgspec.structs.replace(balancer, inbound_nat_rules=(*balancer.inbound_nat_rules, rule))
+    balancers = tuple(bound if lb == balancer else lb for lb in network.load_balancers)
+    return msgspec.structs.replace(network, load_balancers=balancers)
+
+
+def _admitted_once_bound(free: Answers, bound: Answers, *, frontend: str) -> Finding:
+    seen = sorted({a.client_address for a in bound.answers if a.client_address})
+    observed = f"{outcomes(free)}; with a rule {outcomes(bound)} and seen from {', '.join(seen) or 'nothing'}"
+    if any(a.outcome == "answered" for a in free.answers):
+        return Finding(observed, "what admits the frontend alone admits it")
+    if any(a.outcome != "answered" for a in bound.answers):
+        return Finding(observed, "what admits the frontend rejects it although a rule binds it")
+    return Finding(observed, "" if seen == [frontend] else f"seen from {', '.join(seen)}")
 
 
 @claim(

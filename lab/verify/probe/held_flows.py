@@ -1,6 +1,8 @@
 """Flows that are held by real sockets, to see how many there can be at once, and how long they live."""
 
+import contextlib
 import socket
+import struct
 import time
 from ipaddress import IPv4Address
 
@@ -11,6 +13,7 @@ from lab.kernel import flows, netns
 from lab.runtime.load import Client, Result, Target
 from lab.verify import experiment as ex
 from lab.verify.probe import commands
+from lab.verify.probe.far_side import CLOSE, KEEP, FarSide
 from lab.verify.probe.packets import inside
 
 #: How long a flow that must be answered is waited for, and how long one that must not be is listened to after all
@@ -31,14 +34,37 @@ def occupy(lab: str, what: ex.HoldFlows) -> ex.Occupied:
             return socket.socket(socket.AF_INET, kind)
 
     client = Client(opener)
-    try:
+    half_closed: list[socket.socket] = []
+    with contextlib.ExitStack() as stack:
+        if what.far_side:
+            stack.enter_context(FarSide(lab, what.far_side, what.far_port))
+        stack.callback(_end, half_closed)
+        stack.callback(client.close)
         start, happened = time.monotonic(), []
         for step in what.steps:
             began = time.monotonic() - start
-            happened.append(msgspec.structs.replace(_step(lab, what, client, step, start), began=began))
+            if isinstance(step, ex.End) and step.side != "both":
+                half_closed += _close_one_side(client, step)
+                happened.append(ex.Happened(began=began))
+            else:
+                happened.append(msgspec.structs.replace(_step(lab, what, client, step, start), began=began))
         return ex.Occupied(steps=tuple(happened))
-    finally:
-        client.close()
+
+
+def _close_one_side(client: Client, step: ex.End) -> list[socket.socket]:
+    """Close one side of the flows that were opened first, and return them; the other side stays open."""
+    ended, client.flows = client.flows[: step.count], client.flows[step.count :]
+    for flow in ended:
+        flow.socket.send(KEEP if step.side == "VM" else CLOSE)
+        if step.side == "VM":
+            flow.socket.shutdown(socket.SHUT_WR)
+    return [flow.socket for flow in ended]
+
+
+def _end(half_closed: list[socket.socket]) -> None:
+    for opened in half_closed:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        opened.close()
 
 
 def _step(lab: str, what: ex.HoldFlows, client: Client, step: ex.Step, start: float) -> ex.Happened:

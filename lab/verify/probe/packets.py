@@ -23,6 +23,7 @@ from lab.plan import interface_to, namespace
 from lab.verify import experiment as ex
 
 MAGIC = 0x4C41  # "LA": the upper half of the number that flows carry
+_IPV4 = 0x0800  # ETH_P_IP of linux/if_ether.h
 _PACKET_OUTGOING = 4  # linux/if_packet.h
 _RST = 4  # of the flags of TCP (RFC 9293)
 _CAPTURE_BYTES = 64 * 1024 * 1024
@@ -75,6 +76,8 @@ def _where(watch: ex.Watch) -> tuple[str, str]:
         "edge inside": (edge, interface_to(router)),
         "router": (router, interface_to(edge)),
         "gateway inside": (router, interface_to(f"gw.{watch.name}")),
+        "peering inside": (router, interface_to(f"router.{watch.network}")),
+        "gateway": (f"gw.{watch.name}", ""),  # any interface
         "gateway wire": ("internet", interface_to(f"gw.{watch.name}")),
         "NAT gateway inside": (f"nat.{watch.name}", interface_to(f"router.{watch.network}")),
         "NAT gateway wire": ("internet", interface_to(f"nat.{watch.name}")),
@@ -100,9 +103,11 @@ class Capture:
         for watch in watches:
             place, interface = _where(watch)
             with inside(lab, place):
-                opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
+                every = 0 if interface else socket.htons(_IPV4)
+                opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, every)
                 enlarge(opened, _CAPTURE_BYTES)
-                opened.bind((interface, 0x0800))
+                if interface:
+                    opened.bind((interface, _IPV4))
             self.sockets.append(opened)
 
     def close(self) -> None:

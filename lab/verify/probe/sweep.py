@@ -1,5 +1,6 @@
 """Many different flows at once: sent in bursts, captured everywhere they may come by, told apart by their numbers."""
 
+import contextlib
 import socket
 import struct
 
@@ -20,12 +21,12 @@ class _Sweep:
     def __init__(self, lab: str, flows: tuple[ex.Flow, ...], numbers: Numbers) -> None:
         self.lab = lab
         self.flows = flows
-        watches = dict.fromkeys(watch for flow in flows for watch in (*flow.passes, *flow.ends))
+        watches = dict.fromkeys(watch for flow in flows for watch in (*flow.passes, *flow.ends, *flow.looks))
         self.watches = tuple(watches)
         self.nodes = tuple(watch for watch in watches if watch.kind == "node")
         self.first = numbers.take(len(flows) + len(self.nodes))
         self.ports = tuple(flow.source_port or numbers.source_ports(1)[0] for flow in flows)
-        self.seen: list[dict[ex.Watch, str]] = [{} for _ in flows]
+        self.seen: list[dict[ex.Watch, ex.Seen]] = [{} for _ in flows]
         self.heard: set[ex.Watch] = set()
         self.capture = Capture(lab, self.watches)
 
@@ -39,8 +40,7 @@ class _Sweep:
             watch, number = self.watches[index], number - self.first
             if 0 <= number < len(self.flows):
                 if watch not in self.seen[number]:
-                    found = packets.seen_of(packet, number)
-                    self.seen[number][watch] = f"{found.destination}:{found.destination_port}"
+                    self.seen[number][watch] = packets.seen_of(packet, number)
                     news = True
             elif 0 <= number - len(self.flows) < len(self.nodes) and self.nodes[number - len(self.flows)] == watch:
                 self.heard.add(watch)
@@ -59,7 +59,8 @@ class _Sweep:
                 if kind not in templates:
                     templates[kind] = Template(_send_of(flow), flow.port)
                 packet = templates[kind].packet(self.ports[index], self.first + index)
-                senders[flow.sender].sendto(packet, (flow.destination, 0))
+                with contextlib.suppress(PermissionError):  # the node's own kernel refuses it: it is seen nowhere
+                    senders[flow.sender].sendto(packet, (flow.destination, 0))
                 if index % packets.BURST == packets.BURST - 1:
                     self.read()
         finally:
@@ -93,12 +94,17 @@ class _Sweep:
     def _end(self, number: int) -> tuple[str, str]:
         """Return where a flow arrived, and for whom; nothing if it did not."""
         seen = self.seen[number]
-        return next(((watch.name, seen[watch]) for watch in self.flows[number].ends if watch in seen), ("", ""))
+        there = next((watch for watch in self.flows[number].ends if watch in seen), None)
+        return (there.name, f"{seen[there].destination}:{seen[there].destination_port}") if there else ("", "")
 
     def swept(self) -> ex.Swept:
         """Return what became of the flows."""
         passages = tuple(
-            ex.FlowResult(all(watch in self.seen[number] for watch in flow.passes), *self._end(number))
+            ex.FlowResult(
+                all(watch in self.seen[number] for watch in flow.passes),
+                *self._end(number),
+                tuple(self.seen[number].get(watch) for watch in flow.looks),
+            )
             for number, flow in enumerate(self.flows)
         )
         return ex.Swept(passages=passages, deaf=tuple(w.name for w in self.nodes if w not in self.heard))

@@ -1,5 +1,6 @@
 """lab/cli/ending.py, lab/__main__.py: exit status 1 means that a claim is contradicted, whatever else fails."""
 
+import errno
 import io
 import os
 import signal
@@ -270,3 +271,20 @@ def test_an_interrupt_before_lab_is_loaded_waits_for_it(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=20)
     assert (process.returncode, said) == (130, "interrupted\n")
     assert "env --block-signal=INT" in (CHECKOUT / "scripts" / "lab").read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "Cannot allocate memory; more memory must be free"),
+        (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "more processes must be allowed"),
+    ],
+)
+def test_a_limit_of_the_machine_is_named_as_such(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> None:
+        raise ending.refused(error) if isinstance(error, OSError) else error
+
+    assert ending.status_of(run) == 4
+    assert said in capsys.readouterr().err

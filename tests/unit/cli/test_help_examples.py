@@ -38,6 +38,8 @@ _NETWORK = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}
 AZURE = {
     **{name: (_FIXTURES / name).read_text() for name in ("azuredeploy.json", "azuredeploy.parameters.json")},
     "resources.json": json.dumps([{"type": "Microsoft.Network/virtualNetworks", "name": "vnet1", **_NETWORK}]),
+    "next-hop.json": '{"nextHopType": "VirtualNetworkGateway", "routeTableId": "System Route"}',
+    "effective-nsg.json": (Path(__file__).parents[2] / "fixtures" / "azure" / "effective-nsg.json").read_text(),
 }
 _NO_RESULTS = '{"results": [], "summary": {"holds": 0, "contradicted": 0, "inconclusive": 0, "not_run": 0}}'
 #: What `lab init` and `lab verify` of the examples before them make.

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from lab.agent import logs
 from lab.cli import cli
 from lab.cli import ports as commands
+from lab.cli.output import event_line
 from lab.deciders.snat_ports import Alert, DestinationUsage, Usage
 from lab.errors import InconclusiveError
 from lab.plan import Backends, Provenance
@@ -99,7 +100,7 @@ def test_each_kind_of_record_is_said_in_one_line() -> None:
         log_s=0,
     )
     made = [*logs.records("any", exhausted, "/subscriptions/x", 0.0), logs.unserved_record(backends, 0.0)]
-    assert [commands._event_line(record).partition("  40.1.1.1")[2].strip() for record in made] == [
+    assert [event_line(record).partition("  40.1.1.1")[2].strip() for record in made] == [
         "Resource Limits Hit: Ports exhausted; 64 of 64 tcp ports of web1",
         "SnatPortExhaustion (Critical); 64 of 64 tcp ports of web1",
         "NoHealthyBackends (Critical); port 80/tcp",

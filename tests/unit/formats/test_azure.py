@@ -29,7 +29,6 @@ PARTS = ("azuredeploy.json", "azuredeploy.parameters.json")
 LACKS = {
     "route table (UDR)": "routetables",
     "IP forwarding (NVA)": "enableipforwarding",
-    "VNet peering": "virtualnetworkpeerings",
     "IP-based backend pool": "members by address",
     "LB member of a multi-NIC VM": "the VM has its first interface only",
 }
@@ -281,7 +280,8 @@ def test_a_service_tag_without_a_word_takes_the_rule_out() -> None:
         ("a.json", "{", "line 1"),
         ("a.json", "[]", "no resource"),
         ("a.json", "{}", "another kind"),
-        ("a.json", '{"terraform_version": "1.5", "planned_values": {}}', "JSON of Terraform"),
+        ("a.json", '{"terraform_version": "1.5"}', "JSON of Terraform"),
+        ("a.json", '{"terraform_version": "1.5", "planned_values": {}}', "no resource"),
         ("main.tf", 'resource "azurerm_lb" "a" {}', "terraform show -json"),
         ("main.bicep", "param x string", "az bicep build --file main.bicep"),
         ("a.json", '[{"name": "x"}]', "no type and name"),

@@ -10,6 +10,7 @@ from lab.azure import profile
 from lab.azure.model import Network
 from lab.azure.outbound import links
 from lab.formats import azure_files, azure_topology
+from lab.predict.outbound import Outbound
 from lab.topology.imported import playable
 from tests.fuzz import azure as fuzz
 
@@ -134,6 +135,51 @@ def test_a_state_is_the_network_that_it_holds() -> None:
     assert network.virtual_networks[0].subnets[0].network_security_group == "g"
     assert [one.name for one in network.network_security_groups[0].rules] == ["web"]
     assert "warning" not in left, left
+
+
+def test_a_nat_gateway_of_a_state_has_the_addresses_and_prefixes_that_are_associated_with_it() -> None:
+    nat, prefix = f"{NETWORK}/natGateways/nat", f"{NETWORK}/publicIPPrefixes/prefix"
+    ip = f"{NETWORK}/publicIPAddresses/nat-ip"
+    data = _state()
+    data["values"]["root_module"]["resources"] += [
+        _one("azurerm_nat_gateway", nat, sku_name="Standard", idle_timeout_in_minutes=20),
+        _one("azurerm_public_ip", ip, ip_address="40.9.9.9", sku="Standard"),
+        _one("azurerm_public_ip_prefix", prefix, ip_prefix="40.9.9.12/31", prefix_length=31),
+        _one(
+            "azurerm_nat_gateway_public_ip_association",
+            f"{nat}|{ip}",
+            nat_gateway_id=nat,
+            public_ip_address_id=ip.upper(),
+        ),
+        _one(
+            "azurerm_nat_gateway_public_ip_prefix_association",
+            f"{nat}|{prefix}",
+            nat_gateway_id=nat,
+            public_ip_prefix_id=prefix,
+        ),
+        _one("azurerm_subnet_nat_gateway_association", SUBNET, subnet_id=SUBNET, nat_gateway_id=nat),
+    ]
+    _, network, left = _imported(data)
+    assert "warning" not in left, left
+    (gateway,) = network.nat_gateways
+    assert [str(a) for a in gateway.addresses] == ["40.9.9.9", "40.9.9.12", "40.9.9.13"]
+    assert gateway.idle_timeout_min == 20
+    assert {way.kind for way in Outbound(network).all()} == {"NAT gateway"}
+
+
+def test_an_internal_load_balancer_of_a_state_has_its_private_frontend() -> None:
+    data = _state()
+    resources = data["values"]["root_module"]["resources"]
+    resources[5]["values"]["frontend_ip_configuration"] = [
+        {"name": "front", "subnet_id": SUBNET, "private_ip_address": "10.0.0.99", "public_ip_address_id": ""}
+    ]
+    resources[8]["values"] |= {"protocol": "All", "frontend_port": 0, "backend_port": 0}
+    del resources[9]
+    _, network, left = _imported(data)
+    assert "warning" not in left, left
+    (frontend,) = network.load_balancers[0].frontends
+    assert (str(frontend.address), frontend.subnet) == ("10.0.0.99", "s")
+    assert {rule.ports for rule in network.load_balancers[0].load_balancing_rules} == {None}
 
 
 def test_a_rule_of_application_security_groups_is_not_one_of_all_addresses() -> None:

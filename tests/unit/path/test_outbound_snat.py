@@ -639,7 +639,17 @@ def test_a_standard_pool_without_a_rule_has_no_default_address_nor_has_its_set(p
 
 def shuts(network: Network) -> list[Rule]:
     found = [i for i in outbound_snat.items(network, frozenset()) if isinstance(i, Rule)]
-    return [rule for rule in found if rule.table == "filter" and str(rule.target) == "-j DROP"]
+    return [rule for rule in found if rule.table == "mangle" and str(rule.target) == "-j DROP" and rule.ctstate]
+
+
+def test_a_vm_without_a_way_out_is_kept_from_the_frontends_of_its_own_network_but_not_from_the_platform() -> None:
+    """What a rule leads inside, or a guest has itself, is accepted later on."""
+    found = [i for i in outbound_snat.items(of_standard("2019-05", _TCP), frozenset()) if isinstance(i, Rule)]
+    before = [str(rule) for rule in found if (rule.table, rule.chain) == ("mangle", "PREROUTING")]
+    drops = [number for number, rule in enumerate(before) if rule.endswith("-j DROP")]
+    accepts = [number for number, rule in enumerate(before) if rule.endswith("-j ACCEPT")]
+    assert "168.63.129.16" in before[accepts[0]]
+    assert accepts[0] < drops[0] <= drops[-1] < accepts[1]
 
 
 @pytest.mark.parametrize(("profile", "shut"), [("2018-02", False), ("2018-12", True), ("2019-05", True)])

@@ -4,14 +4,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from defusedxml import ElementTree
 
 from lab import cli, topology
 from lab.azure.model import Network, natural
+from lab.errors import UsageError
 from lab.pictures import diagram, dot, mermaid
 from lab.pictures.diagram import Box, Card, Live
+from lab.verify import verdict
 from tests import rootlab
 
 FILES = sorted(rootlab.TOPOLOGIES.glob("*.lab.yaml"))
@@ -65,7 +68,7 @@ def test_each_kind_of_card_has_a_colour_for_the_dark():
     picture = diagram.diagram(topology.load(rootlab.TOPOLOGIES / "nsg.lab.yaml"))
     style = dot.svg(picture).partition("<style>")[2].partition("</style>")[0]
     assert style.startswith("@media (prefers-color-scheme:dark){")
-    assert {card.kind for card in _cards(picture.boxes)} <= set(re.findall(r"\.([a-z]+)>path", style))
+    assert {card.kind for card in _cards(picture.boxes)} <= set(re.findall(r"\.([a-z]+) path", style))
 
 
 @pytest.mark.parametrize("count", [diagram.ALONE, diagram.ALONE + 1, 300])
@@ -120,3 +123,19 @@ def test_without_graphviz_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path))
     done = CliRunner().invoke(cli.cli, ["graph", str(rootlab.TOPOLOGIES / "source-ip.lab.yaml")])
     assert "run scripts/setup, or use -o mermaid" in str(done.exception)
+
+
+@pytest.mark.parametrize("words", [["graph", "source-ip.lab.yaml"], ["report", "RESULTS"]])
+@pytest.mark.parametrize(
+    ("place", "found"), [("none/x.svg", "No such file or directory"), ("a/x.svg", "Not a directory")]
+)
+def test_a_file_that_cannot_be_made_is_refused_with_what_to_do(
+    words: list[str], place: str, found: str, tmp_path: Path
+):
+    (tmp_path / "a").write_text("")
+    (tmp_path / "results.json").write_bytes(msgspec.json.encode(verdict.report([])))
+    typed = [str(tmp_path / "results.json") if word == "RESULTS" else word for word in words]
+    done = CliRunner().invoke(cli.cli, [*typed, "-w", str(tmp_path / place)])
+    assert isinstance(done.exception, UsageError)
+    must = "it must be a file in a folder that is there, and that you may write to"
+    assert str(done.exception) == f"{tmp_path / place}: {found}; {must}; make the folder, or name another file"

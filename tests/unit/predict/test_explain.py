@@ -134,6 +134,29 @@ def test_a_flow_of_a_protocol_that_no_rule_translates_ends_at_the_edge() -> None
             assert len(found.hops[-1].packet.sources) == 1
 
 
+@pytest.mark.parametrize(("client", "stops"), [("denied", True), ("nearby", False)])
+def test_the_access_list_of_an_endpoint_is_told_where_it_is_asked(client: str, stops: bool) -> None:
+    network = worlds.network(
+        """
+internet: {denied: {address: 175.1.0.77}, nearby: {address: 175.2.0.20}}
+virtual_networks: {v: {address_space: [10.1.0.0/16], subnets: {s: 10.1.0.0/24}}}
+virtual_machines: {vm: {subnet: v/s}}
+cloud_services:
+  shop:
+    virtual_machines: [vm]
+    virtual_ips: {Vip1: {address: 40.1.1.1}}
+    endpoints:
+      - {name: web, virtual_machine: vm, protocol: tcp, local_port: 80, public_port: 80,
+         acl: [{order: 1, action: deny, remote_subnet: 175.1.0.0/16}]}
+"""
+    )
+    found = explain.explain(network, client, "40.1.1.1", HTTP)
+    (rule,) = [rule for hop in found.hops for rule in hop.rules if rule.name == "ACL of web"]
+    assert (rule.stops, rule.document) == (stops, "virtual-networks-acl.md (2016-03-15)")
+    assert ("Permit the client in the access list" in " ".join(found.changes)) == stops
+    assert (found.hops[-1].type == "PublicLoadBalancer") == stops
+
+
 def test_a_flow_that_depends_is_told_way_by_way() -> None:
     network = worlds.network(
         """
@@ -159,10 +182,11 @@ load_balancers:
 # --- what was seen ----------------------------------------------------------------------------
 
 
-def arrivals(what: ex.Send, *seen: ex.Seen | None) -> ex.Arrivals:
-    found = tuple(() if one is None else (one,) for one in seen)
-    assert len(found) == len(what.watches)
-    return ex.Arrivals(sent=1, source_ports=(40000,), control=True, seen=found, strays=(), seconds=0.0)
+def arrivals(what: ex.Flow, *seen: ex.Seen | None) -> ex.FlowResult:
+    assert len(seen) == len(what.looks)
+    at = dict(zip(what.looks, seen, strict=True))
+    end = next((watch.name for watch in what.ends if at.get(watch)), "")
+    return ex.FlowResult(passed=seen[0] is not None, end=end, looks=seen)
 
 
 def test_what_is_seen_as_predicted_blames_nothing_and_what_is_not_names_its_hop_and_rule() -> None:
@@ -186,7 +210,7 @@ def test_a_denied_flow_that_arrives_is_a_difference() -> None:
     found = explain.explain(network, "web", "client", HTTP)
     what = observed.experiment(network, found)
     packet = ex.Seen(0, "10.1.0.4", 40000, "198.51.100.30", 80)
-    silent = [None] * (len(what.watches) - 1)
+    silent = [None] * (len(what.looks) - 1)
     assert observed.compare(found, what, arrivals(what, packet, *silent)).blamed == ""
     compared = observed.compare(found, what, arrivals(what, packet, *silent[1:], packet))
     assert compared.astray

@@ -13,13 +13,16 @@ from prometheus_client.registry import Collector
 from lab import cli
 from lab.deciders.snat_ports import Usage
 from lab.kernel.state import GatewayState, MemberHealth, TunnelState
-from lab.runtime.metrics import families
-from lab.runtime.show import Lab, Node
+from lab.runtime.metrics import Known, families
 
 _USED = (
     Usage(
         node="web1", address="40.1.1.1", protocol="tcp", allocated=64, ports=9, flows=12, cooling=0, given=70,
         fullest=9, peak=64, refused=6, destinations=(),
+    ),
+    Usage(  # of a VM that never used one
+        node="web2", address="40.1.1.1", protocol="tcp", allocated=64, ports=0, flows=0, cooling=0, given=0,
+        fullest=0, peak=0, refused=0, destinations=(),
     ),
 )  # fmt: skip
 
@@ -30,23 +33,17 @@ def _tunnel(state: str) -> TunnelState:
     return msgspec.convert(said | {"ike": "", "esp": "", "ike_rekey_s": 0, "esp_life_s": 0}, TunnelState)
 
 
-def _lab() -> Lab:
+def _lab() -> Known:
     up, down = (MemberHealth(up, judged=True, applied=True, since=0.0, reason="") for up in (True, False))
-    nodes = tuple(
-        Node(
-            name=name, role="VM", address=address, namespace=name, there=True, services=(), outbound=(),
-            health={f"lb1/alive/{name}": health},
-        )
-        for name, address, health in (("web1", "10.0.0.4", up), ("web2", "10.0.0.5", down))
-    )  # fmt: skip
     gateway = GatewayState(
         kind="gateway", esp="kernel", address="40.1.1.8", ready_at=0.0, pid=1, starts=1, started=0.0,
         tunnels={"site1": _tunnel("Connected"), "site2": _tunnel("Connecting")},
     )  # fmt: skip
-    return Lab(
-        name="a", state="up", profile="seeds", time_scale=1, file="", created=0.0, nodes=nodes, public_addresses={},
-        agent=True, gateways={"vnet1": gateway}, virtual_networks={},
-    )  # fmt: skip
+    return Known(
+        addresses={"web1": "10.0.0.4", "web2": "10.0.0.5"},
+        health={"lb1/alive/web1": up, "lb1/alive/web2": down},
+        gateways={"vnet1": gateway},
+    )
 
 
 def _values() -> dict[tuple[str, str, str], float]:
@@ -70,6 +67,7 @@ def _values() -> dict[tuple[str, str, str], float]:
 def test_every_value_has_the_name_that_azure_monitor_gives_it():
     assert _values() == {
         ("AllocatedSnatPorts", "web1", ""): 64,
+        ("AllocatedSnatPorts", "web2", ""): 64,
         ("UsedSnatPorts", "web1", ""): 12,
         ("FullestSnatPorts", "web1", ""): 9,
         ("PeakSnatPorts", "web1", ""): 64,
@@ -82,8 +80,12 @@ def test_every_value_has_the_name_that_azure_monitor_gives_it():
     }
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:9464", "192.0.2.1:80", "localhost:80", "127.0.0.1:x", "127.0.0.1:70000"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:9464", "192.0.2.1:80", "localhost:80", "127.0.0.1:x", "127.0.0.1:70000", "unix:"]
+)
 def test_only_this_machine_may_ask(address: str):
     done = CliRunner().invoke(cli.cli, ["metrics", "a", "--listen", address])
     assert done.exit_code == 2
-    assert "it must be a loopback address and a port; use 127.0.0.1:9464" in " ".join(done.output.split())
+    assert "it must be a loopback address and a port, or unix: and a path; use 127.0.0.1:9464" in " ".join(
+        done.output.split()
+    )

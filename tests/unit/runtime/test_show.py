@@ -165,7 +165,7 @@ def test_a_lab_whose_agent_is_gone_says_so() -> None:
     written(worlds.one_vm())
     assert show.describe("world").state == (
         "servers, probes, repair of tunnels and SNAT ports for new flows are missing: "
-        "the agent does not run; `lab up` heals it"
+        "the agent does not run, nor does its keeper, which would start it again; `lab up` starts both"
     )
 
 

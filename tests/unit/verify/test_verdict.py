@@ -52,6 +52,7 @@ def test_a_report_is_the_object_that_tools_outside_are_written_against() -> None
     assert list(made) == ["results", "summary"]
     assert list(made["results"][0]) == [
         "id", "statement", "source", "topology", "profile", "expected", "observed", "verdict", "reason", "seconds",
+            "evidence",
     ]  # fmt: skip
 
 

@@ -136,6 +136,10 @@ def _covers(network: Network, vm: VirtualMachine, named: tuple[str, ...], addres
     vnet = next(n for n in network.virtual_networks if n.name == vm.virtual_network)
     joined = {c.local_network for c in network.connections if c.virtual_network == vnet.name}
     spaces = [vnet.address_space, *(site.address_space for site in network.local_networks if site.name in joined)]
+    peered = {p.remote_virtual_network for p in vnet.peerings if p.allow_virtual_network_access}
+    halves = {(other.name, p.remote_virtual_network) for other in network.virtual_networks for p in other.peerings}
+    both = {name for name in peered if (name, vnet.name) in halves}
+    spaces += [other.address_space for other in network.virtual_networks if other.name in both]
     inside = any(IPv4Address(address) in prefix for space in spaces for prefix in space)
     for one in named or ("*",):
         tags = {

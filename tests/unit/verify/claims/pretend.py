@@ -41,6 +41,7 @@ class Snat(msgspec.Struct, frozen=True, kw_only=True):
     hasty: bool = False  # tells of the end while there are ports left
     blind: bool = False
     steady: bool = False
+    either: bool = True  # FIN of one side closes a flow
 
 
 class _Flow:
@@ -76,9 +77,9 @@ class Holder:
                 return self._try(step) if step.within_s else self._happened(self._open_all(step, step.count), 1.6)
             case ex.Talk(first=first):
                 return self._happened([flow.port if self._say(flow) else None for flow in self._held[:first]], 1.6)
-            case ex.End(count=count, how=how):
+            case ex.End(count=count, how=how, side=side):
                 ended, self._held = self._held[:count], self._held[count:]
-                for flow in ended:
+                for flow in ended if side == "both" or self._snat.either else ():
                     flow.until = self._now + self._snat.closing_s[how == "rst"]
                 return ex.Happened()
             case ex.Pause(seconds=seconds):
