@@ -14,6 +14,8 @@ from lab.flow import Transport
 
 #: Ports of one address, and of what they are given in multiples.
 PER_ADDRESS, BLOCK = 64_000, 8
+#: Outbound rules, and frontends, of a load balancer.
+_MOST = 600
 _SOURCE = "outbound-rules.md (2024-04-11)"
 _ALLOCATED = "SpecifiedAllocatedOutboundPortsForOutboundRule"
 
@@ -22,6 +24,7 @@ def violations(profile: Profile, lb: LoadBalancer) -> Iterator[Problem]:
     """Yield what a load balancer's outbound rules must not be."""
     path = ("load_balancers", lb.name)
     yield from _known(profile, path, lb)
+    yield from _limits(profile, path, lb)
     for rule in lb.outbound_rules:
         where = (*path, "outbound_rules", rule.name)
         yield from _ports(profile, where, lb, rule)
@@ -52,6 +55,24 @@ def _known(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> Iterato
                 found=f"a {lb.sku} load balancer",
                 must=f"only a Standard load balancer has its outbound SNAT configured ({_SOURCE})",
                 advice="choose sku: Standard, or leave it out",
+            )
+
+
+def _limits(profile: Profile, path: tuple[str, ...], lb: LoadBalancer) -> Iterator[Problem]:
+    """Yield what is more than a Standard load balancer has at most."""
+    if lb.sku != "Standard" or not profile.outbound_rules:
+        return
+    told = (
+        ("outbound_rules", "outbound rules", len(lb.outbound_rules)),
+        ("frontend_ip_configurations", "frontends", len(lb.frontends)),
+    )
+    for key, what, count in told:
+        if count > _MOST:
+            yield Problem(
+                path=(*path, key),
+                found=f"{count} {what}",
+                must=f"a Standard load balancer has at most {_MOST} {what} (load-balancer limits, 2024-10-24)",
+                advice="use another load balancer for the others",
             )
 
 

@@ -231,7 +231,10 @@ def _print_coverage(only: str | None, output: str) -> None:
         found = [{**msgspec.structs.asdict(one), "proved_in": proved.get(one.id, [])} for one in listed]
         print_json({"statements": found, "summary": summary})
         return
-    rows = [(one.id, one.state, one.statement, one.missing) for one in listed]
+    by = {one.id: f"proved by {', '.join(one.proved_by)}" for one in listed if one.proved_by}
+    rows = [
+        (one.id, one.state, one.statement, "; ".join(filter(None, (by.get(one.id), one.missing)))) for one in listed
+    ]
     print_table(("STATEMENT", "STATE", "WHAT IT SAYS", "MISSING"), rows)
     click.echo(f"\n{', '.join(f'{number} {state}' for state, number in summary.items())}")
 

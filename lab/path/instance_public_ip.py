@@ -86,7 +86,8 @@ def _idle(network: Network, vnet: VirtualNetwork) -> Iterator[Item]:
         if own is None:
             continue
         nominal_s = own.idle_timeout_min * 60
-        if nominal_s == network.profile.idle_timeout_s and not outbound_idle.differs(network, vnet):
+        by_default = nominal_s == network.profile.idle_timeout_s
+        if by_default and not outbound_idle.differs(network, vnet):
             continue
         name = f"o{own.idle_timeout_min}"
         why = Provenance("instance_public_ip", f"addresses of {own.idle_timeout_min} min", _IDLE)

@@ -10,6 +10,14 @@ _TOPOLOGY, _ROUTER = "outbound-rules", "router.vnet1"
 _RESET = ("-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP")
 #: Of each claim: what is done at the router, and what must be said of it.
 SABOTAGES = {
+    "T-OR-6": (
+        first("filter", "FORWARD", "-s", "@table", "-p", "udp", "--sport", "20000:65535", "-j", "DROP"),
+        " ports alone",
+    ),
+    "T-OR-20": (
+        first("filter", "FORWARD", "-s", "@table", "-p", "udp", "-j", "DROP"),
+        "4 flows did not leave by the rule",
+    ),
     "T-OR-15": (first("filter", "FORWARD", "-d", "@table", *_RESET), "the client got 0 resets instead of one"),
 }
 

@@ -23,6 +23,15 @@ _QUIET = "if isinstance(rule, LoadBalancingRule) and rule.disable_outbound_snat:
 _TAKEN = "(lb.frontend(rule.frontend).address, rule.frontend_port // size * size)"
 _IDLE = "lab/path/outbound_idle.py"
 _TOLD = "        if rule.tcp_reset:"
+_LEFT = "return BLOCK * ((PER_ADDRESS * len(rule.frontends) - size * len(blocks)) // members // BLOCK)"
+_TOO_MANY = "    elif rule.ports > (left := available(profile, lb, rule)):"
+_TABLE = "    if wanted is None and (size := profile.ports_per_vm(_reported(network, vms))) is not None:"
+_REUSE = "\n        ".join(
+    f"{key}=profile.{cell},"
+    for key, cell in (("tcp_reuse", "tcp_reuse"), ("udp_reuse", "udp_reuse"), ("per_protocol", "port_per_protocol"))
+)
+_ALLOWED = 'protocol=protocol,\n            ctstate="NEW",\n            target=Terminal("ACCEPT"),'
+_MOST = "        if count > _MOST:"
 _BOUNDS = "    if not low <= rule.idle_timeout_min <= high:"
 
 
@@ -73,6 +82,22 @@ MUTATIONS = (
     Mutation(
         "T-OR-1", "those of all VMs of its pool", _HERE, LINKS, _MEMBERS, _MEMBERS.replace("members", "members[:1]")
     ),
+    Mutation(
+        "T-OR-1",
+        "a Basic load balancer has none",
+        _HERE,
+        _RULES,
+        'elif lb.sku != "Standard":',
+        "elif False:",
+    ),
+    Mutation(
+        "T-OR-1",
+        "an internal one has none",
+        _HERE,
+        "lab/azure/internal_balancers.py",
+        "            yield from _outbound_rules(path, lb)",
+        "            yield from ()",
+    ),
     Mutation("T-OR-2", "other numbers are refused", _HERE, _RULES, "if rule.ports % BLOCK:", "if False:"),
     Mutation("T-OR-3", "as many ports as it says", _HERE, SNAT, _GIVEN, _GIVEN.replace("// _BLOCK", "// _BLOCK - 1")),
     Mutation("T-OR-3", "and no more", _HERE, SNAT, _GIVEN, _GIVEN.replace("// _BLOCK", "// _BLOCK + 1")),
@@ -93,6 +118,18 @@ MUTATIONS = (
         "members = 1",
     ),
     Mutation("T-OR-4", "less those that rules take", _HERE, _RULES, " - size * len(blocks)) //", ") //"),
+    Mutation(
+        "T-OR-5",
+        "rounded down to eight",
+        _HERE,
+        _RULES,
+        _LEFT,
+        _LEFT.replace("BLOCK * (", "(").replace(" // BLOCK)", ")"),
+    ),
+    Mutation("T-OR-5", "for each VM", _HERE, _RULES, _LEFT, _LEFT.replace("// members // BLOCK", "// BLOCK")),
+    Mutation("T-OR-6", "as many as the table says", _HERE, SNAT, _TABLE, f"{_TABLE}\n        size -= 8"),
+    Mutation("T-OR-6", "by the size of the pool", _HERE, SNAT, _TABLE, _TABLE.replace("_reported(network, vms)", "1")),
+    Mutation("T-OR-8", "a VM too many is refused", _HERE, _RULES, _TOO_MANY, "    elif False:"),
     Mutation("T-OR-9", "several frontends are all used", _HERE, LINKS, _USED, _USED.replace("s)", "s[:1])")),
     Mutation(
         "T-OR-9",
@@ -134,6 +171,15 @@ MUTATIONS = (
     Mutation("T-OR-14", "a rule for UDP translates no TCP", _HERE, LINKS, _MEMBERS, _of('*out.protocols, "tcp"')),
     Mutation("T-OR-14", "a rule for both translates both", _HERE, LINKS, _MEMBERS, _of("*out.protocols[:1]")),
     Mutation(
+        "T-OR-14",
+        "each protocol has all ports",
+        _HERE,
+        SNAT,
+        _REUSE,
+        'tcp_reuse="destination address",\n        udp_reuse="destination address",\n        per_protocol=False,',
+    ),
+    Mutation("T-OR-14", "no ICMP leaves", _HERE, SNAT, _ALLOWED, _ALLOWED.replace("protocol=protocol,", "")),
+    Mutation(
         "T-OR-15",
         "4 minutes where the rule names none",
         _HERE,
@@ -168,6 +214,24 @@ MUTATIONS = (
         SNAT,
         "    if not size:\n        return set()",
         "    if size:\n        return set()",
+    ),
+    Mutation(
+        "T-OR-19",
+        "rules in one block share it",
+        _HERE,
+        SNAT,
+        _TAKEN,
+        _TAKEN.replace("// size * size", "// size * size + size * (rule.frontend_port % 2)"),
+    ),
+    Mutation("T-OR-20", "nothing leaves before", _HERE, LINKS, _THEIRS, "theirs = owners"),
+    Mutation(
+        "T-OR-20", "flows leave once the rule is there", _HERE, LINKS, _USED, 'named.setdefault(vm, set()).add("")'
+    ),
+    Mutation(
+        "T-OR-22", "601 outbound rules are refused", _HERE, _RULES, _MOST, _MOST.replace("count", "len(lb.frontends)")
+    ),
+    Mutation(
+        "T-OR-22", "601 frontends are refused", _HERE, _RULES, _MOST, _MOST.replace("count", "len(lb.outbound_rules)")
     ),
     Mutation("T-OR-19", "an aligned block of them", _HERE, SNAT, _TAKEN, _TAKEN.replace(" // size * size", "")),
 )

@@ -378,8 +378,8 @@ MUTATIONS = (
         "flows live for as long as it says",
         _TOPOLOGY,
         _PATH,
-        "        if nominal_s == network.profile.idle_timeout_s:",
-        "        if nominal_s:",
+        "        by_default = nominal_s == network.profile.idle_timeout_s",
+        "        by_default = nominal_s > 0",
     ),
     Mutation(
         "N-IL-1",

@@ -57,6 +57,8 @@ REFUSED: frozenset[str] = frozenset(
         "N-GW-11",
         "T-OR-2",
         "T-OR-4",
+        "T-OR-5",
+        "T-OR-8",
         "T-OR-11",
         "T-OR-12",
         "T-NG-15",
@@ -85,9 +87,7 @@ MISSING: dict[str, str] = {
     "N-GW-14": "the statuses 409 and 404; diagnostics",
     "N-CS-1": "access lists and DNS servers of a service configuration file, which are refused",
     "N-DN-2": "a restart that takes up changed servers; servers of a service configuration file; 180 services",
-    "T-OR-1": "an internal load balancer, or a Basic one, has no outbound rules",
-    "T-OR-14": "ICMP is never translated; each protocol has ports of its own",
-    "T-OR-19": "rules in one block share it",
+    "T-OR-22": "1,500 load-balancing and NAT rules; 300 rules of a NIC; 5,000 VMs of a pool; 10,000 configurations",
     "T-NG-1": "a route of the user's goes before the gateway",
     "T-NG-5": "TCP and UDP have as many ports each",
     "T-NG-8": "how long a flow may be half open",
@@ -115,29 +115,69 @@ MISSING: dict[str, str] = {
     "T-PE-11": "public frontends",
     "T-PE-14": "1,000 with Virtual Network Manager; moving a peered network, peering across clouds",
 }
+#: Statements that the claims of others prove, which say the same: those claims, the statement in our words, and what of
+#: it they leave out, "" if nothing.
+PROVED_BY: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "N-OR-1": (
+        ("T-OR-1", "T-OR-2", "T-OR-9", "T-OR-14", "T-OR-15"),
+        "Outbound rules have frontends, ports, timeout, reset, protocol and pool; Standard public ones only.",
+        "",
+    ),
+    "N-OR-3": (
+        ("T-OR-2", "T-OR-3", "T-OR-4", "T-OR-5", "T-OR-6"),
+        "64,000 ports for each frontend address, granted in multiples of eight; more is refused; 0 is the table's.",
+        "",
+    ),
+    "N-OR-4": (
+        ("T-OR-12", "T-OR-13"),
+        "A rule with disableOutboundSnat gives no outbound; it must be set beside an outbound rule.",
+        "",
+    ),
+    "N-OR-5": (
+        ("T-OR-16",),
+        "Outbound rules are beside load-balancing rules, and do not concern VMs with an address of their own.",
+        "a VM of an outbound rule on one frontend and a load-balancing rule on another leaves by both",
+    ),
+    "N-OR-6": (("T-OR-15",), "At the idle timeout an outbound flow ends in silence, or with a reset to both ends.", ""),
+    "N-OR-7": (("T-OR-14",), "Outbound translation carries no ICMP.", ""),
+    "N-OR-8": (("T-OR-11",), "Two outbound rules of one frontend and protocol are refused.", ""),
+    "N-OR-10": (
+        ("T-OR-4", "T-OR-15"),
+        "Ports by hand: frontends times 64,000 over instances; the idle timeout is 4 to 120 minutes.",
+        "",
+    ),
+    "N-NG-1": (
+        ("T-NG-4", "T-NG-5", "T-NG-6"),
+        "A NAT gateway has up to 16 addresses with 64,512 ports each, on demand, picked at random.",
+        "TCP and UDP have as many ports each",
+    ),
+    "N-NG-2": (
+        ("T-NG-8",),
+        "Its ports rest 65 s after FIN, 16 s after RST, 30 s half open, 65 s for UDP.",
+        "how long a flow may be half open",
+    ),
+    "N-NG-3": (
+        ("T-NG-9", "T-NG-11"),
+        "Its TCP idle timeout is 4 to 120 minutes; later traffic of a dead flow draws a reset to its sender.",
+        "the timeout of UDP flows; nothing is sent when the time is over",
+    ),
+    "N-NG-4": (
+        ("T-NG-14", "T-NG-15", "T-NG-18", "T-NG-19"),
+        "Two gateways of a subnet, a gateway subnet, Basic resources beside it, ICMP and fragments: refused.",
+        "50,000 flows of an address to one destination, 2,000,000 in all",
+    ),
+    "N-NG-5": (
+        ("T-NG-6",),
+        "The example: four flows, of which two to different destinations share a port.",
+        "the addresses and ports of the example",
+    ),
+}
 #: Statements without a claim, in our words.
 ABSENT: dict[str, str] = {
-    "N-OR-1": "Outbound rules have frontends, ports, timeout, reset, protocol and pool; Standard public ones only.",
-    "N-OR-3": "64,000 ports for each frontend address, granted in multiples of eight; more is refused.",
-    "N-OR-4": "A rule with disableOutboundSnat gives no outbound; it must be set beside an outbound rule.",
-    "N-OR-5": "Outbound rules do not concern VMs with an address of their own.",
-    "N-OR-6": "At the idle timeout an outbound flow ends in silence, or with a reset to both ends.",
-    "N-OR-7": "Outbound translation carries no ICMP.",
-    "N-OR-8": "Two outbound rules of one frontend and protocol are refused.",
-    "N-OR-10": "Ports by hand: frontends times 64,000 over instances; the idle timeout is 4 to 120 minutes.",
-    "N-NG-1": "A NAT gateway has up to 16 addresses with 64,512 ports each, on demand, picked at random.",
-    "N-NG-2": "Its ports rest 65 s after FIN, 16 s after RST, 30 s half open, 65 s for UDP.",
-    "N-NG-3": "Its TCP idle timeout is 4 to 120 minutes; later traffic of a dead flow draws a reset to its sender.",
-    "N-NG-4": "Two gateways of a subnet, a gateway subnet, Basic resources beside it, ICMP and fragments: refused.",
-    "N-NG-5": "The example: four flows, of which two to different destinations share a port.",
-    "T-OR-5": "The number of available ports in a refusal is rounded down to eight for each VM.",
-    "T-OR-6": "A number of 0 is the table's, by the size of the pool.",
     "T-OR-7": "By the table a VM has at most 1,024 ports of all frontends together (2026-07-07).",
-    "T-OR-8": "A pool that grows beyond what its rule's numbers allow does not grow, or leaves VMs without ports.",
     "T-OR-10": "A frontend may be a public IP prefix, each address of which adds 64,000 ports.",
     "T-OR-17": "Only the primary configuration of each network interface is served.",
     "T-OR-18": "All VMs of an availability set belong to the pool of an outbound rule.",
-    "T-OR-20": "Belonging to a pool gives no outbound until an outbound rule is there; new flows then leave at once.",
     "T-OR-21": "VMs that a pool names by address keep the default outbound address.",
     "T-NG-3": "Attaching a gateway takes effect for new flows; flows of the former way out go on.",
     "T-NG-10": "A UDP keepalive counts for its own direction only.",
@@ -182,7 +222,6 @@ ABSENT: dict[str, str] = {
     "T-PE-10": "Between two networks with both a peering and gateways the peering carries what passes.",
     "T-PE-13": "An address space is changed while it is peered; the peer knows it after a synchronisation.",
     "T-PE-15": "A peering of some subnets alone: others have the route, and their packets are lost.",
-    "T-OR-22": "A load balancer has at most 600 outbound rules and 600 frontends.",
 }
 
 
@@ -193,6 +232,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     statement: str
     missing: str = ""
+    proved_by: tuple[str, ...] = ()  # the claims of others that say the same
 
 
 def statements() -> list[Statement]:
@@ -203,6 +243,11 @@ def statements() -> list[Statement]:
 
 def _statement(one: str) -> Statement:
     claim = find(one)
+    if one in PROVED_BY:
+        others, words, missing = PROVED_BY[one]
+        refusal = all(other in REFUSED for other in others)
+        state: State = "partial" if missing else "refusal" if refusal else "proved"
+        return Statement(id=one, state=state, statement=words, missing=missing, proved_by=others)
     if claim is None:
         return Statement(id=one, state="absent", statement=ABSENT[one], missing="all of it")
     if one in MISSING:

@@ -1,17 +1,27 @@
 """outbound-rules.md and its overview: which frontends a rule uses, how many ports it gives, what is refused."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from lab.azure.model import Network, OutboundRule, VirtualMachine
 from lab.flow import Transport
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
-from lab.verify.claims.kit.held_flows import MORE, occupy
+from lab.verify.claims.kit.held_flows import (
+    MORE,
+    held_trial,
+    kept,
+    occupy,
+    of_protocol,
+    opened,
+    several_goals,
+    shared,
+    wrong_number,
+)
 from lab.verify.claims.kit.judges import arrived, judge_by, refused, send
 from lab.verify.claims.kit.oracle import far_host, outbound_rules, speaking_freely, way_out
 from lab.verify.claims.kit.ways import ways_trial
-from lab.verify.experiment import Arrivals, Occupied
+from lab.verify.experiment import Arrivals, Goal, Happened, Occupied
 
 _OVERVIEW = "load-balancer-outbound-rules-overview.md (2018-09-24)"
 _RULES = "outbound-rules.md (2024-04-11)"
@@ -29,6 +39,10 @@ def _of_rules(network: Network) -> list[tuple[VirtualMachine, OutboundRule]]:
     return [(vm, rules[0][1]) for vm, rules in found if len(rules) == 1]
 
 
+def _goal(network: Network, kind: str) -> tuple[Goal, ...]:
+    return next((offered[:1] for _, goals in several_goals(network) if (offered := of_protocol(goals, kind))), ())
+
+
 def _addresses(network: Network, vm: VirtualMachine, rule: OutboundRule) -> list[str]:
     ((lb, _),) = outbound_rules(network, vm.name)
     return sorted(str(lb.frontend(name).address) for name in rule.frontends)
@@ -39,7 +53,12 @@ def _addresses(network: Network, vm: VirtualMachine, rule: OutboundRule) -> list
     f"{_OVERVIEW}, outbound rule",
     "An outbound rule has the flows of all VMs of its pool translated to its frontends.",
     profiles=_KNOWN,
-    facts=("flows leave by the rule's frontends", "those of all VMs of its pool"),
+    facts=(
+        "flows leave by the rule's frontends",
+        "those of all VMs of its pool",
+        "a Basic load balancer has none",
+        "an internal one has none",
+    ),
 )
 def outbound_rule_translates_its_pool(network: Network) -> Iterator[Trial]:
     """Take two members of a pool, and what each VM of a rule is seen with."""
@@ -50,6 +69,11 @@ def outbound_rule_translates_its_pool(network: Network) -> Iterator[Trial]:
     for name, vms in by_rule.items():
         if len(vms) > 1:
             yield from ways_trial(f"rule {name}", network, vms[:2])
+            words, allowed = "only a Standard load balancer has its outbound SNAT configured", _file()
+            yield refused(_file(sku="Basic"), "outbound rules of a Basic load balancer", words, allowed=allowed)
+            text = _file().replace("f0: 40.1.1.1", "f0: {subnet: v/s, private_ip_address: 10.0.0.250}")
+            words = "flows to the internet leave by public frontends"
+            yield refused(text, "outbound rules of an internal load balancer", words, allowed=allowed)
 
 
 @claim(
@@ -60,11 +84,13 @@ def outbound_rule_translates_its_pool(network: Network) -> Iterator[Trial]:
     facts=("as many ports as it says", "and no more"),
 )
 def rule_gives_as_many_ports_as_it_says(network: Network) -> Iterator[Trial]:
-    """Open more UDP flows to one destination than a VM has ports, from each rule that gives a number.
-
-    A TCP flow that is refused at the far side gives its port back at once.
-    """
-    far = far_host(network)
+    """Open more flows to one destination than a VM has ports: UDP of each rule that gives a number, and TCP of one."""
+    far, tcp = far_host(network), _goal(network, "tcp")
+    for vm, rule in [(vm, rule) for vm, rule in _of_rules(network) if rule.ports and rule.protocols == ("tcp",)][:1]:
+        steps = (kept(network, tcp, rule.ports), kept(network, tcp, MORE, lost=MORE))
+        held = occupy(network, vm, *steps)
+        expected = f"{rule.ports} flows to one destination, and no more"
+        yield held_trial(f"{vm.name}, TCP", expected, held, partial(_held_as_many_as_said, rule=rule))
     for vm, rule in _of_rules(network):
         if far is None or not rule.ports or "udp" not in rule.protocols:
             continue
@@ -74,6 +100,12 @@ def rule_gives_as_many_ports_as_it_says(network: Network) -> Iterator[Trial]:
         yield Trial(
             vm.name, expected, (Stage((occupy(network, vm), flows)),), judge_by(partial(_as_many_as_said, rule=rule))
         )
+
+
+def _held_as_many_as_said(steps: Sequence[Happened], *, rule: OutboundRule) -> Finding:
+    all_of_it, more = steps
+    observed = f"{opened(all_of_it)}; then {opened(more)}"
+    return Finding(observed, wrong_number(all_of_it, rule.ports) or shared(all_of_it) or wrong_number(more, 0, MORE))
 
 
 def _as_many_as_said(_0: Occupied, arrivals: Arrivals, *, rule: OutboundRule) -> Finding:
@@ -93,7 +125,7 @@ def _as_many_as_said(_0: Occupied, arrivals: Arrivals, *, rule: OutboundRule) ->
 )
 def all_frontends_of_a_rule_are_used(network: Network) -> Iterator[Trial]:
     """Open as many flows as there are ports on several frontends, and look at the order of their addresses."""
-    far = far_host(network)
+    far, tcp = far_host(network), _goal(network, "tcp")
     for vm, rule in _of_rules(network):
         addresses = _addresses(network, vm, rule)
         if far is None or len(addresses) < 2 or not rule.ports or "udp" not in rule.protocols:
@@ -109,16 +141,30 @@ def all_frontends_of_a_rule_are_used(network: Network) -> Iterator[Trial]:
             (Stage((occupy(network, vm), flows)),),
             judge_by(partial(_frontends_used, addresses=addresses, each=each, network=network)),
         )
+        held = occupy(network, vm, kept(network, tcp, rule.ports))
+        wanted = partial(_frontends_of_tcp, addresses=addresses, each=each, network=network)
+        yield held_trial(f"{vm.name}, TCP", expected, held, wanted)
+
+
+def _frontends_of_tcp(steps: Sequence[Happened], *, addresses: list[str], each: int, network: Network) -> Finding:
+    (happened,) = steps
+    came = [seen.address for seen in happened.seen]
+    wrong = wrong_number(happened, 2 * each) if len(addresses) == 2 else ""
+    return Finding(opened(happened), wrong or _out_of_turn(came, addresses, each, network))
 
 
 def _frontends_used(_0: Occupied, arrivals: Arrivals, *, addresses: list[str], each: int, network: Network) -> Finding:
     came = [seen.source for seen in sorted(arrivals.seen[-1], key=lambda seen: seen.number)]
-    observed = arrived(arrivals)
+    return Finding(arrived(arrivals), _out_of_turn(came, addresses, each, network))
+
+
+def _out_of_turn(came: list[str], addresses: list[str], each: int, network: Network) -> str:
+    """Return what contradicts that all addresses were used, and in which order, "" if nothing does."""
     if sorted(set(came)) != addresses:
-        return Finding(observed, f"seen from {', '.join(sorted(set(came))) or 'nowhere'}")
+        return f"seen from {', '.join(sorted(set(came))) or 'nowhere'}"
     if network.profile.name in _IN_TURN and len(set(came[:each])) > 1:
-        return Finding(observed, "a second address was used before the first was used up")
-    return Finding(observed)
+        return "a second address was used before the first was used up"
+    return ""
 
 
 @claim(
@@ -146,6 +192,8 @@ def nothing_leaves_without_an_outbound_rule(network: Network) -> Iterator[Trial]
         "a rule for TCP translates no UDP",
         "a rule for UDP translates no TCP",
         "a rule for both translates both",
+        "each protocol has all ports",
+        "no ICMP leaves",
     ),
 )
 def outbound_rule_translates_its_protocol(network: Network) -> Iterator[Trial]:
@@ -155,6 +203,28 @@ def outbound_rule_translates_its_protocol(network: Network) -> Iterator[Trial]:
         found.setdefault(rule.protocols, vm)
     if len(found) > 1:
         yield from ways_trial("rules by protocol", network, list(found.values()))
+    far, tcp, udp = far_host(network), _goal(network, "tcp"), _goal(network, "udp")
+    both = [(vm, rule) for vm, rule in _of_rules(network) if rule.ports and len(rule.protocols) == 2]
+    for vm, rule in both[:1] if far is not None else ():
+        assert far is not None
+        held = occupy(network, vm, kept(network, tcp, rule.ports), kept(network, udp, rule.ports))
+        expected = f"{rule.ports} TCP and {rule.ports} UDP flows at once"
+        # Afterwards no port is held any more by its UDP flows, which nothing resets.
+        stages = (Stage((held, occupy(network, vm))),)
+        yield Trial(f"{vm.name}, both", expected, stages, judge_by(partial(_apart, rule=rule)))
+        echo = send(network, vm, far, "icmp", 2, lost=2)
+        yield Trial(f"{vm.name}, ICMP", "no echo request leaves", (Stage((echo,)),), judge_by(_nothing_left))
+
+
+def _apart(held: Occupied, _0: Occupied, *, rule: OutboundRule) -> Finding:
+    tcp, udp = held.steps
+    observed = f"TCP: {opened(tcp)}; UDP: {opened(udp)}"
+    return Finding(observed, wrong_number(tcp, rule.ports) or wrong_number(udp, rule.ports))
+
+
+def _nothing_left(arrivals: Arrivals) -> Finding:
+    left = [seen for of_it in arrivals.seen for seen in of_it]
+    return Finding(arrived(arrivals), f"left from {left[0].source}" if left else "")
 
 
 @claim(
@@ -176,7 +246,7 @@ def own_address_does_not_follow_the_rule(network: Network) -> Iterator[Trial]:
     f"{_RULES}, scenario 2",
     "A load-balancing rule's port takes an aligned block of eight from the ports that an outbound rule gives.",
     profiles=_BLOCKS,
-    facts=("a rule's port takes ports", "an aligned block of them"),
+    facts=("a rule's port takes ports", "an aligned block of them", "rules in one block share it"),
 )
 def load_balancing_rule_takes_a_block_of_eight(network: Network) -> Iterator[Trial]:
     """Use up the ports of the VM in whose range a load-balancing rule's port is."""
@@ -190,20 +260,23 @@ def load_balancing_rule_takes_a_block_of_eight(network: Network) -> Iterator[Tri
             continue
         flows = send(network, vm, far, "udp", rule.ports, beyond_ports=True)
 
+        wanted = frozenset(range(_FIRST_PORT, _FIRST_PORT + rule.ports + len(blocked))) - blocked
         expected = f"{rule.ports} ports, none of {min(blocked)}-{max(blocked)}"
         yield Trial(
             vm.name,
             expected,
             (Stage((occupy(network, vm), flows)),),
-            judge_by(partial(_block_left_out, blocked=blocked)),
+            judge_by(partial(_block_left_out, blocked=blocked, wanted=wanted)),
         )
 
 
-def _block_left_out(_0: Occupied, arrivals: Arrivals, *, blocked: set[int]) -> Finding:
+def _block_left_out(_0: Occupied, arrivals: Arrivals, *, blocked: set[int], wanted: frozenset[int]) -> Finding:
     seen = {s.source_port for s in arrivals.seen[-1]}
     wrong = f"ports {sorted(seen & blocked)} were seen" if seen & blocked else ""
     if not wrong and not min(seen, default=0) < min(blocked) < max(seen, default=0):
         wrong = f"the ports seen are not around {min(blocked)}"
+    if not wrong and seen != wanted:
+        wrong = f"the ports seen are {min(seen)}-{max(seen)} instead of {min(wanted)}-{max(wanted)}"
     return Finding(arrived(arrivals), wrong)
 
 

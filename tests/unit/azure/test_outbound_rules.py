@@ -1,5 +1,6 @@
 """lab/azure/outbound_rules.py and the ranges that outbound rules give: what fits, what is refused, who has what."""
 
+import msgspec
 import pytest
 
 from lab.azure import outbound_rules
@@ -127,3 +128,13 @@ def test_what_does_not_go_is_refused(said: str, text: str, more: dict[str, str])
 def test_two_rules_share_a_frontend_for_different_protocols() -> None:
     both = out(more=", protocol: Tcp") + out("second", more=", protocol: Udp")
     assert len(world(both).load_balancers[0].outbound_rules) == 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"), [(600, ""), (601, "601 outbound rules; a Standard load balancer has at most 600")]
+)
+def test_a_load_balancer_has_at_most_600_outbound_rules(rules: int, said: str) -> None:
+    lb = world(out()).load_balancers[0]
+    many = tuple(msgspec.structs.replace(lb.outbound_rules[0], name=f"o{n}") for n in range(rules))
+    found = outbound_rules.violations(world(out()).profile, msgspec.structs.replace(lb, outbound_rules=many))
+    assert [str(p.found) for p in found if "at most 600" in p.must] == ([said.partition(";")[0]] if said else [])

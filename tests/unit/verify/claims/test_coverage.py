@@ -11,7 +11,7 @@ from lab import topology
 from lab.errors import LabError
 from lab.verify import claims
 from lab.verify.claims import Trial, coverage
-from lab.verify.claims.coverage import ABSENT, FAMILIES, MISSING, REFUSED
+from lab.verify.claims.coverage import ABSENT, FAMILIES, MISSING, PROVED_BY, REFUSED
 from lab.verify.experiment import Checked, CheckFile
 from tests.unit.conftest import Done, Run
 
@@ -54,7 +54,7 @@ def test_every_claim_is_a_statement_that_is_listed():
 
 
 def test_the_tables_name_only_statements_and_none_twice():
-    listed = [*REFUSED, *MISSING, *ABSENT]
+    listed = [*REFUSED, *MISSING, *ABSENT, *PROVED_BY]
     assert [one for one in listed if one not in STATEMENTS] == []
     assert len(listed) == len(set(listed))
 
@@ -64,8 +64,18 @@ def test_a_statement_is_absent_only_if_it_has_no_claim():
     assert {one for one, found in STATEMENTS.items() if found.state == "absent"} == ABSENT.keys()
 
 
+def test_a_statement_that_others_prove_has_no_claim_and_these_prove_all_that_counts():
+    assert sorted(PROVED_BY.keys() & EVERYTHING) == []
+    for one, (others, words, missing) in PROVED_BY.items():
+        assert set(others) <= EVERYTHING, one
+        assert words.endswith("."), one
+        # What is missing of a claim that proves it is missing here, too, or is nothing that it says.
+        assert missing or not [other for other in others if STATEMENTS[other].state in ("partial", "absent")], one
+
+
 def test_a_statement_that_counts_as_proved_has_a_trial_in_a_bundled_topology(trials: dict[str, list[Trial]]):
-    assert [one for one, found in STATEMENTS.items() if found.state != "absent" and not trials.get(one)] == []
+    proved = [(one, found) for one, found in STATEMENTS.items() if found.state != "absent"]
+    assert [one for one, found in proved if not all(trials.get(claim) for claim in found.proved_by or (one,))] == []
 
 
 def test_a_refusal_is_one_whose_trials_all_are(trials: dict[str, list[Trial]]):
@@ -103,7 +113,7 @@ def test_the_command_lists_every_statement_with_its_state(lab: Run):
 def test_the_command_prints_json_with_what_is_missing(lab: Run):
     found = json.loads(lab("claims", "--coverage", "S1-3", "-o", "json").out)
     assert found["summary"] == {"proved": 1, "refusal": 0, "partial": 0, "absent": 0}
-    assert list(found["statements"][0]) == ["id", "state", "statement", "missing", "proved_in"]
+    assert list(found["statements"][0]) == ["id", "state", "statement", "missing", "proved_by", "proved_in"]
     assert "source-ip" in found["statements"][0]["proved_in"]
 
 
