@@ -261,6 +261,10 @@ REFUSALS = {
     "T-UR-10": ("routes", "azure.routes._route"),
     "T-UR-20": ("routes", "azure.routes._of_subnet"),
     "T-UR-21": ("routes", "azure.routes.violations"),
+    "N-ML-4": ("snat-exhaustion", "runtime.metrics.families"),
+    "T-OR-5": ("outbound-rules", "azure.outbound_rules._ports"),
+    "T-OR-8": ("outbound-rules", "azure.outbound_rules._ports"),
+    "T-OR-22": ("outbound-rules", "azure.outbound_rules._limits"),
     "N-OR-2": ("outbound-rules", "azure.outbound_rules._idle"),
     "T-IL-12": ("internal", "azure.internal_balancers._one_of_a_type"),
 }

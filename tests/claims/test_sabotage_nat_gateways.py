@@ -81,6 +81,12 @@ SABOTAGES: dict[str, Sabotage] = {
     "T-DO-2": Sabotage(
         _PRIVATE, "lb.vnet1", _let_out(_PLATFORM, "-s", "@unsaid", *_TCP), f"unsaid: tcp left from {_PLATFORM}"
     ),
+    "N-SN-22": Sabotage(
+        _PRIVATE,
+        "lb.vnet1",
+        (first("nat", "POSTROUTING", "-s", "@ends-by-own", "-j", "SNAT", "--to-source", _PLATFORM),),
+        f"ends-by-own: tcp seen from {_PLATFORM}",
+    ),
     "T-DO-3": Sabotage(
         _PRIVATE, "lb.vnet1", _let_out(_PLATFORM, "-s", "@private", *_UDP), f"private: udp left from {_PLATFORM}"
     ),

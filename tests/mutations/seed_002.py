@@ -57,8 +57,8 @@ MUTATIONS = (
         "its return traffic reaches the VM",
         "outbound",
         _WIRING,
-        'ctstate="ESTABLISHED,RELATED",',
-        'ctstate="RELATED",',
+        'ctstate="ESTABLISHED,RELATED,DNAT",',
+        'ctstate="DNAT",',
     ),
     Mutation(
         "S2-1",

@@ -16,6 +16,7 @@ from lab.path import (
     internal_load_balancer,
     load_balancer,
     nat_gateway,
+    outbound_idle,
     outbound_snat,
     peering,
     route_table,
@@ -45,6 +46,7 @@ def test_the_precedence_is_wiring_groups_tunnels_own_address_load_balancer_share
         floating_ip.items,
         idle_timeout.items,
         health_probe.items,
+        outbound_idle.items,
         outbound_snat.items,
     ]
     assert [items for items, _ in compiling.RULES] == wanted

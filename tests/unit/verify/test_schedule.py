@@ -58,7 +58,7 @@ def test_how_far_a_run_is_counts_claims_that_are_judged_and_names_what_runs() ->
     assert shown[2].startswith(f"{done + 1}/{total} claims, about ")
 
 
-@pytest.mark.parametrize(("memory", "processors", "most"), [(64 << 30, 2, 6), (1 << 30, 8, 3), (1 << 20, 8, 1)])
+@pytest.mark.parametrize(("memory", "processors", "most"), [(64 << 30, 2, 10), (1 << 30, 8, 3), (1 << 20, 8, 1)])
 def test_processors_and_memory_say_how_many_run_at_once(
     memory: int, processors: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
