@@ -81,8 +81,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     made: tuple[str, ...] = ()  # what commands made and no file has
 
 
-def up(made: Plan, source: Source, progress: Progress) -> Outcome:
+def up(made: Plan, source: Source, progress: Progress, *, mend: bool = True) -> Outcome:
     """Make the machine run a plan.
+
+    ``mend``: undo as well what was done by hand to the lab, if it runs; else change what differs from its record.
 
     Raises:
         KernelError: a step was refused; what was made is removed, what was changed is changed back.
@@ -93,7 +95,8 @@ def up(made: Plan, source: Source, progress: Progress) -> Outcome:
     with locked(made.lab):
         record = _read(folder)
         if record is not None and is_there(record):
-            return _mend(folder, record, made, source, progress)
+            work = _mend if mend else _change
+            return work(folder, record, made, source, progress)
         ended: tuple[str, ...] = ()
         if record is not None:
             progress("removing what an interrupted command left")

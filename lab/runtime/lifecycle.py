@@ -81,8 +81,10 @@ def plan_now(network: Network) -> Plan:
     return plan_of(network, StateDir(network.name).health())
 
 
-def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
+def bring_up(network: Network, file: Path, progress: Progress, *, mend: bool = True) -> apply.Outcome:
     """Make a network run, from nothing or as a difference.
+
+    ``mend``: undo as well what was done to the running lab by hand.
 
     Raises:
         LabError: it runs, but a server of it could not be opened.
@@ -91,7 +93,8 @@ def bring_up(network: Network, file: Path, progress: Progress) -> apply.Outcome:
     folder = StateDir(network.name)
     record = _readable(folder)
     running = record is not None and apply.is_there(record)
-    outcome = apply.up(plan_now(network) if running else plan_of(network, {}), source(network, file), progress)
+    made = plan_now(network) if running else plan_of(network, {})
+    outcome = apply.up(made, source(network, file), progress, mend=mend)
     progress("waiting for servers and first probes")
     settle(folder)
     return outcome

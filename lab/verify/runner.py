@@ -207,13 +207,13 @@ def _try(network: Network, trial: Trial, file: Path, prober: Prober) -> tuple[Ju
     try:
         for stage in trial.stages:
             if operated or stage.network is not current:
-                bring_up(stage.network or network, file, _quiet)
+                bring_up(stage.network or network, file, _quiet, mend=False)
                 current = stage.network
             operated = stage.operates
             observations += prober.run(network.name, stage.experiments).observations
     finally:
         if operated or current is not None:
-            bring_up(network, file, _quiet)
+            bring_up(network, file, _quiet, mend=False)
     asked = [experiment for stage in trial.stages for experiment in stage.experiments]
     return trial.judge(observations), evidence(trial.subject, asked, observations)
 
