@@ -65,9 +65,9 @@ def show_outbound(name: str, profile: str | None, output: str) -> None:
       lab outbound source-ip.lab.yaml
       lab outbound source-ip.lab.yaml --profile 2016-10 -o csv
     """
-    from lab.predict.outbound import Outbound
+    from lab.predict import routed
 
-    ways = Outbound(_network(name, profile)).all()
+    ways = routed.ways(_network(name, profile))
     if output == "json":
         print_json({"outbound": [_way_json(way) for way in ways]})
     elif output == "csv":

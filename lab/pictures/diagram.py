@@ -22,7 +22,8 @@ from lab.azure.model import (
     natural,
 )
 from lab.azure.peerings import links, state
-from lab.predict.outbound import Outbound, WayOut
+from lab.predict import routed
+from lab.predict.outbound import WayOut
 
 #: What a card or link stands for; a picture has a style for each.
 Kind = Literal["vm", "host", "balancer", "gateway", "site", "group", "down", "rule", "tunnel", "peering", "broken"]
@@ -88,7 +89,7 @@ def diagram(network: Network, live: Live | None = None) -> Diagram:
 class _Drawing:
     def __init__(self, network: Network, live: Live) -> None:
         self.network, self.live = network, live
-        self.ways = {way.vm: way for way in Outbound(network).all()}
+        self.ways = {way.vm: way for way in routed.ways(network)}
         self.key_of: dict[str, str] = {}  # VM: the card that it is on
 
     def diagram(self) -> Diagram:

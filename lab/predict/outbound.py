@@ -31,6 +31,8 @@ from lab.flow import PortRange, Transport
 from lab.predict import documents
 
 Kind = Literal["none", "NAT gateway", "instance-level public IP", "load balancer", "default outbound"]
+#: What is considered before every way out: a route for all of the internet (predict/routed.py).
+ROUTE = "user-defined route"
 _NAT: Kind = "NAT gateway"
 _OWN: Kind = "instance-level public IP"
 _BALANCED: Kind = "load balancer"
@@ -83,7 +85,7 @@ class WayOut(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reason(self) -> str:
         """What binds the VM, or why only the platform's address is left, in a few words."""
-        if self.kind != _DEFAULT:
+        if self.kind != _DEFAULT or any(found.way == ROUTE for found in self.considered):
             return ", ".join(self.bound_by)
         unsaid = ("no NAT rule", "no outbound rule")
         missing = [found.short for found in self.considered if found.kind == _BALANCED and found.short not in unsaid]

@@ -11,10 +11,10 @@ import msgspec
 
 from lab.azure.model import Network
 from lab.azure.security_groups import STANDARD, Groups
-from lab.predict import forecast, matrix
+from lab.predict import forecast, matrix, routed
 from lab.predict.answer import REUSE
 from lab.predict.forecast import Forecast, Service
-from lab.predict.outbound import Outbound, Supply, WayOut
+from lab.predict.outbound import Supply, WayOut
 
 What = Literal["there", "source address", "SNAT ports", "reachability", "idle timeout", "port release", "port reuse"]
 #: What stands for every host outside, where a difference is the same for all of them.
@@ -75,7 +75,7 @@ def frontends(network: Network) -> dict[str, str]:
 
 def _ways_out(before: Network, after: Network) -> Iterator[Change]:
     """Yield what VMs are seen with outside, and how many ports they have, where that differs."""
-    ways = [{way.vm: way for way in Outbound(network).all()} for network in (before, after)]
+    ways = [{way.vm: way for way in routed.ways(network)} for network in (before, after)]
     for vm in (name for name in ways[0] if name in ways[1]):
         pair = ways[0][vm], ways[1][vm]
         because = _because(before, pair[0], after, pair[1]), _because(after, pair[1], before, pair[0])
