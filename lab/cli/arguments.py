@@ -68,6 +68,25 @@ def read_secret(file: Path) -> str:
     return lines[0]
 
 
+def read_text(file: Path, most: int, what: str) -> str:
+    """Read a file that a user named: UTF-8, or UTF-16 as PowerShell writes it. ``most``: bytes.
+
+    Raises:
+        UsageError: it cannot be read, or is too large.
+
+    """
+    from lab.formats import xml
+
+    try:
+        if file.stat().st_size > most:
+            raise UsageError(f"{file}: larger than {most:,} bytes; it must be a {what}; name one")
+        return xml.decoded(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; it must be a {what}; name one") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: {error}; a {what} is a text file; name one") from None
+
+
 def network_named(name: str) -> "Network":
     """Return the network of a topology file, or of a running lab as it is now."""
     from lab import topology

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.arguments import SUFFIX, network_named
+from lab.cli.arguments import SUFFIX, network_named, read_text
 from lab.cli.execution import need_root
 from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import count, print_json
@@ -104,18 +104,12 @@ def _read(files: "Sequence[Path]") -> "list[tuple[Path, Answer]]":
         TopologyError: one is none; everything that is wrong with them.
 
     """
-    from lab.formats import azure_answers, xml
+    from lab.formats import azure_answers
 
     made: list[tuple[Path, Answer]] = []
     problems: list[str] = []
     for file in files:
-        try:
-            if file.stat().st_size > azure_answers.MAX_BYTES:
-                most = f"{azure_answers.MAX_BYTES:,} bytes"
-                raise UsageError(f"{file}: larger than {most}; it must be a {azure_answers.WHAT}; name one")
-            text = xml.decoded(file.read_bytes())
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file}: {error}; a {azure_answers.WHAT} is a text file; name one") from None
+        text = read_text(file, azure_answers.MAX_BYTES, azure_answers.WHAT)
         found, wrong = azure_answers.read(text, str(file))
         made += [(file, one) for one in found]
         problems += wrong

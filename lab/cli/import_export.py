@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.arguments import SUFFIX, network_named
+from lab.cli.arguments import SUFFIX, network_named, read_text
 from lab.cli.execution import operates, perform_as
 from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import count, print_json
@@ -43,7 +43,7 @@ def import_netcfg(file: Path) -> "Operation":
     from lab.formats import netcfg
     from lab.operations.netcfg import ImportConfiguration
 
-    made = netcfg.read(_text(file, netcfg.MAX_BYTES, "network configuration"), str(file))
+    made = netcfg.read(read_text(file, netcfg.MAX_BYTES, "network configuration"), str(file))
     return ImportConfiguration(made, file.name)
 
 
@@ -66,7 +66,7 @@ def import_cscfg(name: str, configuration: Path, output: str) -> None:
     from lab.operations.base import Refused
     from lab.operations.cscfg import ImportServiceConfiguration
 
-    made = cscfg.read(_text(configuration, cscfg.MAX_BYTES, "service configuration"), str(configuration))
+    made = cscfg.read(read_text(configuration, cscfg.MAX_BYTES, "service configuration"), str(configuration))
     if name.endswith(SUFFIX):
         _into_file(Path(name), made, output)
     else:
@@ -130,7 +130,7 @@ def _azure_texts(file: Path) -> list[str]:
     """Return the text of a file of Azure's; of a Bicep file what its compiler makes of it, if there is one."""
     from lab.formats import azure_files
 
-    text = _text(file, azure_files.MAX_BYTES, azure_files.WHAT)
+    text = read_text(file, azure_files.MAX_BYTES, azure_files.WHAT)
     if file.suffix.lower() in (".bicep", ".bicepparam"):
         from lab.runtime import bicep
 
@@ -157,23 +157,6 @@ def _into_file(file: Path, configuration: "Configuration", output: str) -> None:
     for role in configuration.roles:
         own = f", public IP {role.public_ip.name}" if role.public_ip else ""
         click.echo(f"{file}: {configuration.service}: {role.name}: {count(role.instances, 'instance')}{own}")
-
-
-def _text(file: Path, most: int, what: str) -> str:
-    """Read a file that a user named: UTF-8, or UTF-16 as PowerShell writes it.
-
-    Raises:
-        UsageError: it cannot be read, or is too large.
-
-    """
-    from lab.formats import xml
-
-    try:
-        if file.stat().st_size > most:
-            raise UsageError(f"{file}: larger than {most:,} bytes; it must be a {what}; name one")
-        return xml.decoded(file.read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {error}; a {what} is a text file; name one") from None
 
 
 @click.group("export")
