@@ -174,10 +174,11 @@ def _all(reason: str, claims: str) -> dict[str, str]:
 UNSEEN: dict[str, str] = {
     **_all("how many ports there are, and which is next: a flow takes one that it may have", """
         S2-5 S2-7 S2-8 N-ML-2 N-ML-5 S2-18 N-SN-1 N-SN-2 N-SN-3 N-SN-4 N-SN-7 N-SN-8 N-SN-10 N-SN-11 N-SN-12 N-SN-19
-        T-OR-3 T-OR-19 T-NG-4 T-NG-5 T-NG-6 T-NG-7"""),
+        T-OR-3 T-OR-6 T-OR-19 T-NG-4 T-NG-5 T-NG-6 T-NG-7"""),
     **_all("ports beyond a VM's range, as S2-4 shows, in a topology of its own", """
         S2-6 S2-19 N-SN-5 N-SN-6 N-SN-9"""),
-    **_all("another address, as S1-2, S1-3 and S2-12 show, in a topology of its own", "S2-10 S2-14 N-SN-13 N-SN-15"),
+    **_all("another address, as S1-2, S1-3 and S2-12 show, in a topology of its own", """
+        S2-10 S2-14 N-SN-13 N-SN-15 N-SN-22"""),
     **_all("how long a flow lives, and what ends it", """
         S2-9 N-SN-18 N-IT-1 N-IT-4 T-OR-15 T-NG-8 T-NG-9 T-NG-11 N-HP-9 N-HP-10"""),
     **_all("the answer to a flow: its first packet arrives as predicted", "S2-1 N-NS-5 T-NG-12 N-DM-5 N-AC-5"),
@@ -191,13 +192,14 @@ UNSEEN: dict[str, str] = {
     **_all("fragments, ESP, sizes, bandwidth: a flow is told by its first, small packet of TCP, UDP or ICMP", """
         N-SN-20 T-NG-19 S4-2 N-GW-4 S3-11"""),
     **_all("a source that the guest chooses, on an address of its own", "N-MV-5 N-GW-9 S3-16"),
-    **_all("the claim changes the lab first, and what is altered is there only then", "N-MV-6 S4-11 N-NS-10"),
+    **_all("the claim changes the lab first, and what is altered is there only then", "N-MV-6 S4-11 N-NS-10 T-OR-20"),
     **_all("behind the last wire, in the server's own kernel", "S4-9 S4-10"),
     **_all("endpoints that S0-2 and S0-3 show, with the same rules", "S0-1 N-HP-5"),
     **_all("a gateway of another topology that loses inner packets, as S3-2 and S3-12 show", """
         S3-3 S3-7 N-GW-2 N-GW-3 N-GW-5 N-GW-7 N-GW-8 N-GW-10 N-GW-13 N-GW-14 N-NC-2 N-NC-3 N-DN-2"""),
     **_all("a rule of a router between networks, as S3-17 shows, in a topology of its own", """
-        T-PE-1 T-PE-3 T-PE-5 T-PE-8 T-PE-11 T-PE-12"""),
+        T-PE-1 T-PE-3 T-PE-5 T-PE-6 T-PE-8 T-PE-11 T-PE-12"""),
+    **_all("routes that are put before those of a router, in a topology of its own", "T-UR-4 T-UR-12 T-UR-14 T-UR-15"),
     **_all("what a command says, or refuses", """
         S0-5 S0-6 S0-7 S0-8 S0-10 S0-12 N-CS-1 N-RI-2 N-RI-4 N-IT-2"""),
     **dict.fromkeys(REFUSALS, "what is refused: no rule of a kernel is behind it"),

@@ -127,7 +127,9 @@ def test_a_guest_without_the_frontends_address_is_said_to_be_silent_and_the_pack
     wait_up("sql1", "sql2")
     found = json.loads(rootlab.ok("explain", "rules", "client", "65.52.0.4:1433", "--send", "-o", "json"))
     silent = "does not have 65.52.0.4 on a loopback interface and does not answer"
-    assert found["answer"][0] == f"client to 65.52.0.4, 1433/tcp: allowed: sql1 {silent}; sql2 {silent}"
+    assert (
+        found["answer"][0] == f"client to 65.52.0.4, 1433/tcp: allowed, and not answered: sql1 {silent}; sql2 {silent}"
+    )
     seen = {hop["name"]: hop["observed"] for hop in found["hops"]}
     assert sorted(seen[vm].endswith("-> 65.52.0.4:1433") for vm in ("sql1", "sql2")) == [False, True]
     assert found["blamed"] is None

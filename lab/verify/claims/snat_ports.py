@@ -228,6 +228,11 @@ _PORTS_ASKED = (
 _LARGER = 51  # VMs: the first size at which each has fewer ports
 
 
+def _in_one(network: Network, vm: VirtualMachine) -> bool:
+    """Tell whether a VM is in one pool of all load balancers."""
+    return sum(vm.name in pool.members for lb in network.load_balancers for pool in lb.pools) == 1
+
+
 def _sized(network: Network, vm: VirtualMachine, size: int) -> Network:
     """Return the network with so many VMs in the pool of a VM, and as many ports as the documents say.
 
@@ -257,7 +262,9 @@ def _sized(network: Network, vm: VirtualMachine, size: int) -> Network:
 )
 def pool_size_decides_the_ports(network: Network) -> Iterator[Trial]:
     far = far_host(network)
-    vm = next((vm for vm in sole_frontend(network) if network.service_of(vm.name) is None), None)
+    vm = next(
+        (vm for vm in sole_frontend(network) if network.service_of(vm.name) is None and _in_one(network, vm)), None
+    )
     if vm is None or far is None or not network.overrides.snat_ports_per_vm:
         return  # elsewhere the same rules play the same figures
     sizes = (1, _LARGER)

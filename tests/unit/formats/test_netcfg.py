@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.azure.model import Network
-from lab.cli.import_export import _text
+from lab.cli.arguments import read_text
 from lab.errors import TopologyError, UsageError
 from lab.formats import netcfg
 from lab.operations.base import Refused, changed
@@ -181,7 +181,7 @@ def test_a_network_may_be_called_as_the_portal_calls_one_of_a_resource_group() -
 def test_a_file_is_read_as_powershell_writes_it(encoding: str, tmp_path: Path) -> None:
     file = tmp_path / "NetworkConfig.xml"
     file.write_bytes(SAMPLE.replace("utf-8", encoding).encode(encoding))
-    assert netcfg.read(_text(file, netcfg.MAX_BYTES, "network configuration"), "f") == netcfg.read(SAMPLE, "f")
+    assert netcfg.read(read_text(file, netcfg.MAX_BYTES, "network configuration"), "f") == netcfg.read(SAMPLE, "f")
     assert replay.read(file) == SAMPLE.replace("utf-8", encoding)
 
 
@@ -189,7 +189,7 @@ def test_a_file_that_is_cut_in_the_middle_of_a_character_is_refused(tmp_path: Pa
     file = tmp_path / "NetworkConfig.xml"
     file.write_bytes(SAMPLE.encode("utf-16")[:-1])
     with pytest.raises(UsageError, match="a network configuration is a text file"):
-        _text(file, netcfg.MAX_BYTES, "network configuration")
+        read_text(file, netcfg.MAX_BYTES, "network configuration")
 
 
 @pytest.mark.parametrize(
