@@ -205,7 +205,7 @@ ABSENT: dict[str, str] = {
     "T-IL-10": "A route to the frontend of an HA-ports rule makes its appliances the next hop, both ways the same one.",
     "T-IL-11": "HA ports carry no fragments, and no idle flow of theirs is reset.",
     "T-UR-1": "System routes: each range of the network, the internet, and reserved ranges that lead nowhere.",
-    "T-UR-2": "A route to nowhere drops, and tells nobody.",
+    "T-UR-2": "A route to nowhere drops in silence.",
     "T-UR-3": "A network within a reserved range leaves its route, one that is or has it takes it.",
     "T-UR-5": "Of equal prefixes a user's route goes before one of BGP, and that before a system route.",
     "T-UR-6": "System routes of the network, peerings and service endpoints go before longer ones of BGP.",

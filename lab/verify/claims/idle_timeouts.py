@@ -16,6 +16,7 @@ from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.balanced_flows import FLOWS, Listening, listening_rules
 from lab.verify.claims.kit.endpoint_files import service_file, set_member
 from lab.verify.claims.kit.held_flows import held_trial
+from lab.verify.claims.kit.idle_ends import LATE_S, not_reset_in_time, said_told
 from lab.verify.claims.kit.judges import judge_by, refused
 from lab.verify.claims.kit.oracle import far_client, scaled
 from lab.verify.claims.kit.tunnels import fits
@@ -27,7 +28,6 @@ from lab.verify.experiment import (
     HoldFlows,
     IdleFlows,
     Left,
-    LeftFlow,
     Members,
     Open,
     Pause,
@@ -242,7 +242,7 @@ def tcp_reset_tells_both_ends(network: Network) -> Iterator[Trial]:
             address=found.address,
             port=found.rule.frontend_port,
             server_port=found.rule.backend_port,
-            wait_s=idle_s + _LATE_S,
+            wait_s=idle_s + LATE_S,
         )
         has_udp = any(
             (f.address, f.rule.frontend_port, f.rule.protocol) == (found.address, found.rule.frontend_port, "udp")
@@ -259,40 +259,15 @@ def tcp_reset_tells_both_ends(network: Network) -> Iterator[Trial]:
 
 def _both_ends_told(_known: Members, left: Left, *, idle_s: float, has_udp: bool) -> Finding:
     udp, half, whole = left.flows
-    observed = "; ".join(f"{flow.kind}: {_told(flow)}" for flow in (udp, half, whole))
+    observed = "; ".join(f"{flow.kind}: {said_told(flow)}" for flow in (udp, half, whole))
     for flow in (half, whole, *((udp,) if has_udp else ())):
         if not flow.answered:
             return Finding(observed, doubt=f"the {flow.kind} flow was not answered at first")
     return Finding(
         observed,
-        _unlike(whole, idle_s)
+        not_reset_in_time(whole, idle_s)
         or next((f"a {flow.kind} flow was told: {flow.told[0].what}" for flow in (udp, half) if flow.told), ""),
     )
-
-
-_LATE_S = 5.0  # of real time, in which a machine may be busy with something else
-_EARLY_S = 0.3
-
-
-def _told(flow: LeftFlow) -> str:
-    """Say what the ends of a flow were told."""
-    parts = [
-        f"{t.end} {t.what} after {t.seconds:.1f} s{'' if t.believed else ', not to be believed'}" for t in flow.told
-    ]
-    return ", ".join(parts) or "nothing"
-
-
-def _unlike(flow: LeftFlow, idle_s: float) -> str:
-    """Return what contradicts that both ends of a flow were told of its end, "" if nothing does."""
-    for end in ("client", "server"):
-        told = [t for t in flow.told if t.end == end]
-        if [t.what for t in told] != ["RST"]:
-            return f"the {end} got {len(told)} resets instead of one"
-        if not told[0].believed:
-            return f"the reset to the {end} has another sequence number than it expects"
-        if not idle_s - _EARLY_S <= told[0].seconds <= idle_s + _LATE_S:
-            return f"the reset to the {end} came after {told[0].seconds:.1f} s"
-    return "" if flow.ended else "the client's kernel did not believe the reset"
 
 
 CLAIMS = (

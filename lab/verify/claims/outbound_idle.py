@@ -8,9 +8,10 @@ import msgspec
 from lab.azure.model import Network, OutboundRule, VirtualMachine
 from lab.verify.claims.claim import Finding, Stage, Trial, claim
 from lab.verify.claims.kit.held_flows import occupy, of_protocol, opened, several_goals, wrong_number
+from lab.verify.claims.kit.idle_ends import LATE_S, not_reset_in_time, said_told
 from lab.verify.claims.kit.judges import judge_by, refused
 from lab.verify.claims.kit.oracle import far_host, outbound_rules, scaled, speaking_freely, way_out
-from lab.verify.experiment import Happened, IdleFlows, Left, LeftFlow, Occupied, Open, Pause, Talk
+from lab.verify.experiment import Happened, IdleFlows, Left, Occupied, Open, Pause, Talk
 
 _OVERVIEW = "load-balancer-outbound-rules-overview.md (2018-09-24), outbound flow idle timeout"
 _RULES = "outbound-rules.md (2024-04-11)"
@@ -20,7 +21,6 @@ _DEFAULT_MIN, _LONGEST_MIN = 4, 12
 #: Times faster than the documents while flows are idle: four minutes are a second.
 _QUICK = 240
 _FEW = 2
-_LATE_S, _EARLY_S = 5.0, 0.3  # of real time, in which a machine may be busy with something else
 _PORT = 15_001  # that nothing listens on
 
 
@@ -67,7 +67,7 @@ def idle_flow_ends_as_its_rule_says(network: Network) -> Iterator[Trial]:
             address=str(far.address),
             port=_PORT,
             server_port=_PORT,
-            wait_s=longer + _LATE_S,
+            wait_s=longer + LATE_S,
         )
         expected = (
             f"{plain[0].name}: silence after {_DEFAULT_MIN} minutes ({idle:g} s); {vm.name}: after "
@@ -86,10 +86,10 @@ def _ended(held: Occupied, left: Left, *, longer: float) -> Finding:
     first, _, alive, _, dead = held.steps
     whole = next(flow for flow in left.flows if flow.kind == "tcp")
     others = [flow for flow in left.flows if flow.kind != "tcp"]
-    observed = f"by default: {opened(alive)}, then {opened(dead)}; with TCP reset: {_said(whole)}"
+    observed = f"by default: {opened(alive)}, then {opened(dead)}; with TCP reset: {said_told(whole)}"
     if not whole.answered:
         return Finding(observed, doubt="the flow was not answered at first")
-    wrong = wrong_number(first, _FEW) or _silence(alive, dead) or _unlike(whole, longer)
+    wrong = wrong_number(first, _FEW) or _silence(alive, dead) or not_reset_in_time(whole, longer)
     more = next((f"a {flow.kind} flow was told: {flow.told[0].what}" for flow in others if flow.told), "")
     return Finding(observed, wrong or more)
 
@@ -100,24 +100,6 @@ def _silence(alive: Happened, dead: Happened) -> str:
     if dead.answered:
         return f"{dead.answered} flows outlived {_DEFAULT_MIN} minutes"
     return f"{dead.refused} flows ended with a reset instead of in silence" if dead.refused else ""
-
-
-def _said(flow: LeftFlow) -> str:
-    parts = [f"{t.end} {t.what} after {t.seconds:.1f} s" for t in flow.told]
-    return ", ".join(parts) or "nothing"
-
-
-def _unlike(flow: LeftFlow, idle_s: float) -> str:
-    """Return what contradicts that both ends of a flow were told of its end in time, "" if nothing does."""
-    for end in ("client", "server"):
-        told = [t for t in flow.told if t.end == end]
-        if [t.what for t in told] != ["RST"]:
-            return f"the {end} got {len(told)} resets instead of one"
-        if not told[0].believed:
-            return f"the reset to the {end} has another sequence number than it expects"
-        if not idle_s - _EARLY_S <= told[0].seconds <= idle_s + _LATE_S:
-            return f"the reset to the {end} came after {told[0].seconds:.1f} s"
-    return "" if flow.ended else "the client's kernel did not believe the reset"
 
 
 @claim(
