@@ -98,6 +98,18 @@ def network_named(name: str) -> "Network":
     return operate.network_of(name)
 
 
+def state_of(name: str, network: "Network") -> "tuple[frozenset[str], dict[frozenset[str], str]]":
+    """Return the pool members that are down and the tunnels that are broken; of a file, what its groups deny alone."""
+    if name.endswith(SUFFIX):
+        from lab.predict import forecast
+
+        return frozenset(forecast.unprobed(network)), {}
+    from lab.predict import matrix
+    from lab.runtime import lifecycle, show
+
+    return lifecycle.down_now(network), matrix.broken(network, show.describe(name).gateways)
+
+
 def service_named(network: "Network", name: str) -> "CloudService":
     """Return the cloud service of that name.
 

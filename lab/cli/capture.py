@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lab.cli.arguments import state_of
 from lab.cli.execution import need_root
 from lab.cli.options import output_option, shown_lab_argument
 from lab.cli.output import count as counted
@@ -96,12 +97,11 @@ def _writer(stack: ExitStack, file: Path | None) -> "Writer | None":
 
 
 def _annotator(name: str) -> "Annotator":
-    from lab.predict import matrix
     from lab.predict.annotate import Annotator
-    from lab.runtime import lifecycle, operate, show
+    from lab.runtime import operate
 
     network = operate.outline_of(name)
-    return Annotator(network, lifecycle.down_now(network), matrix.broken(network, show.describe(name).gateways))
+    return Annotator(network, *state_of(name, network))
 
 
 def _take(

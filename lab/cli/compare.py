@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.arguments import SUFFIX, network_named, read_text
+from lab.cli.arguments import SUFFIX, network_named, read_text, state_of
 from lab.cli.execution import need_root
 from lab.cli.options import lab_or_file_argument, output_option
 from lab.cli.output import count, print_json
@@ -73,7 +73,7 @@ def compare(
     )
     read = _read(answers)
     ids = _ids(name)
-    down, broken = _state(name, network)
+    down, broken = state_of(name, network)
     found = []
     for file, answer in read:
         try:
@@ -123,17 +123,6 @@ def _ids(name: str) -> dict[str, str]:
     from lab.predict import compared
 
     return compared.ids_of(topology.read(Path(name))) if name.endswith(SUFFIX) else {}
-
-
-def _state(name: str, network: "Network") -> "tuple[frozenset[str], dict[frozenset[str], str]]":
-    """Return the pool members that are down and the tunnels that are broken; of a file, what its groups deny alone."""
-    from lab.predict import forecast, matrix
-
-    if name.endswith(SUFFIX):
-        return frozenset(forecast.unprobed(network)), {}
-    from lab.runtime import lifecycle, show
-
-    return lifecycle.down_now(network), matrix.broken(network, show.describe(name).gateways)
 
 
 def _sent(network: "Network", found: "list[tuple[Path, Found]]") -> "list[tuple[Path, Found]]":

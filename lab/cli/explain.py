@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 from msgspec import structs
 
-from lab.cli.arguments import SUFFIX, network_named
+from lab.cli.arguments import SUFFIX, network_named, state_of
 from lab.cli.execution import interruptible, need_root
 from lab.cli.options import lab_or_file_argument, output_option, profile_option, to_profile_option
 from lab.cli.output import count, print_json, print_table, progress
@@ -206,7 +206,7 @@ def explain_flow(
             f"{name}, {sender} to {to}: it cannot be sent; a flow is sent in a running lab, between nodes that it has; "
             "run `lab up`, name the lab and two of its nodes"
         )
-    down, broken = _state(name, network)
+    down, broken = state_of(name, network)
     network = explain.with_internet(network, sender, target)
     try:
         found = explain.explain(network, sender, target, service, source_port=source_port, down=down, broken=broken)
@@ -224,18 +224,6 @@ def explain_flow(
         from lab.predict import observed
 
         observed.hold(found, compared)
-
-
-def _state(name: str, network: "Network") -> "tuple[frozenset[str], dict[frozenset[str], str]]":
-    """Return the pool members that are down and the tunnels that are broken; of a file, what its groups deny alone."""
-    if name.endswith(SUFFIX):
-        from lab.predict import forecast
-
-        return frozenset(forecast.unprobed(network)), {}
-    from lab.predict import matrix
-    from lab.runtime import lifecycle, show
-
-    return lifecycle.down_now(network), matrix.broken(network, show.describe(name).gateways)
 
 
 def _sent(network: "Network", found: "Explanation") -> "Comparison":
